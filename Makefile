@@ -1,0 +1,46 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+export AFFIRM_LAKE ?= .lake
+
+help: ## List these verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+demo: $(INSTALLED) ## Write sample files and materialize every dataset over 180 business dates
+	@$(BIN)/affirm demo
+
+ui: $(INSTALLED) ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this checkout
+	@$(BIN)/dagster dev
+
+test: $(INSTALLED) ## Run the test suite
+	@$(BIN)/pytest
+
+lint: $(INSTALLED) ## Check style and who may import whom
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+typecheck: $(INSTALLED) ## Check types, strictly
+	@$(BIN)/mypy
+
+bench: $(INSTALLED) ## Measure, each figure against a baseline of the same run; prints JSON
+	@$(BIN)/python -m bench
+
+lock: ## Pin every dependency with its hash (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml -c requirements.txt -o requirements-dev.txt
+
+clean: ## Remove the lake and the local Dagster instance (not .venv)
+	rm -rf .lake .dagster
+
+$(INSTALLED): requirements-dev.txt pyproject.toml dagster.yaml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}. Run make PYTHON=python3.11.")'
+	@echo "Installing into .venv (a few minutes the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/affirm setup
+	@touch $@
+
+.PHONY: help demo ui test lint typecheck bench lock clean

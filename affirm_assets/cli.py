@@ -1,0 +1,67 @@
+"""The `affirm` command: what the dagster CLI does not have."""
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from affirm_assets.errors import AffirmError
+from affirm_assets.settings import Settings
+
+
+class _Errors(click.Group):
+    """Shows this platform's own errors as a message, not as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except AffirmError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Errors)
+def main() -> None:
+    """Loans and transactions as audited Iceberg tables."""
+
+
+@main.command()
+def setup() -> None:
+    """Check Java, fetch Spark's jars, and prepare the local Dagster instance and .env."""
+    from affirm_assets.setup import fetch_jars, prepare_instance
+    from resources.spark import java_problem
+
+    if problem := java_problem():
+        raise click.ClickException(problem)
+    prepare_instance(Path.cwd())
+    click.echo("Fetching Spark's jars ...")
+    fetch_jars()
+
+
+@main.command()
+@click.option("--loans", default=3000, show_default=True, help="Number of loans over all days.")
+@click.option("--days", default=180, show_default=True, help="Number of business dates.")
+@click.option("--seed", default=1, show_default=True, help="Another seed, another business.")
+def demo(loans: int, days: int, seed: int) -> None:
+    """Write sample files, materialize every dataset over every business date, and show what came of it."""
+    from affirm_assets.demo import run_demo
+
+    sys.exit(run_demo(Settings.of(os.environ), loans=loans, days=days, seed=seed))
+
+
+@main.command("sample-data")
+@click.option("--loans", type=int, required=True, help="Number of loans over all days.")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First business date.")
+@click.option("--days", type=int, required=True, help="Number of business dates.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another business.")
+def sample_data(loans: int, start: datetime, days: int, seed: int) -> None:
+    """Write deterministic landing files of a made-up lender into the lake's landing zone."""
+    from affirm_assets.sample_data import write_sample_data
+
+    settings = Settings.of(os.environ)
+    try:
+        summary = write_sample_data(settings.landing, loans=loans, start=start.date(), days=days, seed=seed)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{settings.landing}: {summary}")

@@ -1,0 +1,120 @@
+"""What becomes of each record of the loans feed: accepted, an exact duplicate, or rejected and why."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from affirm_assets.dataset import Window, history, previous, shared
+from affirm_assets.intake import values
+from affirm_assets.intake.duplicates import REJECTED, digest, settle
+from affirm_assets.intake.feeds import (
+    CURRENCIES,
+    FREQUENCIES,
+    ID_PATTERN,
+    LOAN_FIELDS,
+    LOOK_BACK_DAYS,
+    MOST_APR,
+    MOST_DAYS_LATE,
+    MOST_DAYS_TO_FIRST_DUE,
+    PRODUCTS,
+    STATES,
+)
+
+TERMS = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
+"""What a loan says; its borrower's address is kept apart from it."""
+
+EMAIL_PATTERN = r"^[^@\s]{1,64}@[^@\s]{1,189}$"  # lengths: RFC 5321, 4.5.3.1
+
+
+@shared(
+    inputs={
+        "recent_loans": previous(LOOK_BACK_DAYS, "loans"),
+        "all_loans": history("loans"),
+        "all_rows": history("loan_rows"),
+    }
+)
+def loan_outcomes(
+    loan_rows: DataFrame, recent_loans: DataFrame, all_loans: DataFrame, all_rows: DataFrame, window: Window
+) -> DataFrame:
+    """One row for each landing row: its text as `text`, its typed values, `outcome` and `reasons`."""
+    read = read_loans(loan_rows)
+    valid = read.where("reasons IS NULL").select(
+        "*",
+        F.col("loan_id").alias("id"),
+        F.col("booked_on").alias("day"),
+        F.col("originated_on").alias("own_date"),
+        digest(*TERMS).alias("terms"),
+        digest("borrower_email").alias("private"),
+    )
+    booked = _booked(valid, recent_loans, all_loans, all_rows, window)
+    settled = settle(valid, booked, LOOK_BACK_DAYS).withColumn("reasons", F.col("conflict"))
+    kept = [*read.columns, "outcome"]
+    refused = read.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
+    return settled.select(kept).unionByName(refused.select(kept))
+
+
+def read_loans(rows: DataFrame) -> DataFrame:
+    """Landing rows -> booked_on, file, record_number, text (the raw fields), the typed fields, reasons."""
+    booked_on = F.col("business_date")
+    first_due_from = F.date_add(F.expr("try_cast(originated_on AS date)"), 1)
+    first_due_until = F.date_add(F.expr("try_cast(originated_on AS date)"), MOST_DAYS_TO_FIRST_DUE)
+    readings = {
+        "loan_id": values.matching("loan_id", ID_PATTERN, "an id"),
+        "user_id": values.matching("user_id", ID_PATTERN, "an id"),
+        "merchant_id": values.matching("merchant_id", ID_PATTERN, "an id"),
+        "borrower_email": values.matching("borrower_email", EMAIL_PATTERN, "an e-mail address"),
+        "borrower_state": values.one_of("borrower_state", STATES),
+        "product": values.one_of("product", tuple(PRODUCTS)),
+        "principal": values.money("principal", _limit("least_principal"), _limit("most_principal")),
+        "merchant_discount": values.money("merchant_discount", F.lit(0), F.col("principal").try_cast("decimal(18,2)")),
+        "apr": values.rate("apr", Decimal(0), MOST_APR),
+        "instalments": values.integer("instalments", _limit("least_instalments"), _limit("most_instalments")),
+        "frequency": values.one_of("frequency", FREQUENCIES),
+        "originated_on": values.day("originated_on", F.date_sub(booked_on, MOST_DAYS_LATE), booked_on),
+        "first_due_on": values.day("first_due_on", first_due_from, first_due_until),
+        "currency": values.one_of("currency", CURRENCIES),
+    }
+    # A record that is not well-formed has its problem for a reason, and its missing fields are no news.
+    reasons = F.coalesce(F.col("problem"), values.reasons(*(each.reason for each in readings.values())))
+    return rows.select(
+        booked_on.alias("booked_on"),
+        "file",
+        "record_number",
+        F.struct(*LOAN_FIELDS).alias("text"),
+        *(each.value.alias(name) for name, each in readings.items()),
+        reasons.alias("reasons"),
+    )
+
+
+def _limit(name: str) -> Column:
+    """The product's limit of that name; null, and so no limit, where the product is unknown (a reason of its own)."""
+    chosen = F.lit(None)
+    for product, limits in PRODUCTS.items():
+        chosen = F.when(F.col("product") == product, F.lit(getattr(limits, name))).otherwise(chosen)
+    return chosen
+
+
+def _booked(
+    valid: DataFrame, recent_loans: DataFrame, all_loans: DataFrame, all_rows: DataFrame, window: Window
+) -> DataFrame:
+    """The loans booked before the window that a valid row must be compared with: id, day, terms, private.
+
+    The address is looked up in the landing row that a loan was booked from: only landing rows and borrowers hold it.
+    """
+    horizon = F.lit(window.first - timedelta(days=LOOK_BACK_DAYS))
+    ids = valid.select(F.col("id").alias("loan_id")).distinct()
+    late_ids = valid.where(F.col("own_date") < F.date_sub("day", LOOK_BACK_DAYS)).select(F.col("id").alias("loan_id")).distinct()
+    older = all_loans.where(F.col("booked_on") < horizon)
+    booked = recent_loans.join(ids, "loan_id", "left_semi").unionByName(older.join(late_ids, "loan_id", "left_semi"))
+    origin = ["booked_on", "file", "record_number"]
+    emails = all_rows.select(F.col("business_date").alias("booked_on"), "file", "record_number", "borrower_email")
+    # Broadcasting the few that are asked for lets Spark prune the landing rows to the days on which they were booked.
+    asked_for = emails.join(F.broadcast(booked.select(origin)), origin, "left_semi")
+    return booked.join(F.broadcast(asked_for), origin, "left").select(
+        F.col("loan_id").alias("id"),
+        F.col("booked_on").alias("day"),
+        digest(*TERMS).alias("terms"),
+        F.when(F.col("borrower_email").isNotNull(), digest("borrower_email")).alias("private"),
+    )

@@ -1,0 +1,49 @@
+"""Who the borrowers are."""
+
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from affirm_assets.contract import Contract, column, key
+from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.datasets.loans._outcomes import EMAIL_PATTERN, loan_outcomes
+from affirm_assets.intake.duplicates import ACCEPTED
+from affirm_assets.intake.feeds import ID_PATTERN
+
+
+class Borrower(Contract):
+    """A borrower's direct identifiers, as given with the loans booked on a day."""
+
+    user_id: str = key("Borrower's account", pattern=ID_PATTERN)
+    booked_on: date = key("Business date of the loans that gave them")
+    borrower_email: str = column("E-mail address", pii="direct", pattern=EMAIL_PATTERN)
+
+
+@audit()
+def every_booked_loan_has_a_borrower(staged: DataFrame, loan_outcomes: DataFrame) -> DataFrame:
+    """The users of the loans accepted on each day are the borrowers of that day."""
+    users = loan_outcomes.where(f"outcome = '{ACCEPTED}'").select("booked_on", "user_id").distinct()
+    return (
+        users.withColumn("has_loan", F.lit(True))
+        .join(staged.select("booked_on", "user_id", F.lit(True).alias("is_borrower")), ["booked_on", "user_id"], "full")
+        .select("booked_on", "user_id", (F.col("has_loan").isNotNull() & F.col("is_borrower").isNotNull()).alias("ok"))
+    )
+
+
+@dataset(
+    Borrower,
+    partitions=Daily("booked_on"),
+    inputs={"loan_outcomes": loan_outcomes},
+    audits=[every_booked_loan_has_a_borrower],
+    owner="team:lending",
+    freshness=timedelta(hours=36),
+    tags={"pii": "direct"},
+)
+def borrowers(loan_outcomes: DataFrame) -> DataFrame:
+    """The only dataset with direct identifiers beside the landing rows: the last one given on a day counts."""
+    return (
+        loan_outcomes.where(f"outcome = '{ACCEPTED}'")
+        .groupBy("user_id", "booked_on")
+        .agg(F.max_by("borrower_email", F.struct("file", "record_number")).alias("borrower_email"))
+    )

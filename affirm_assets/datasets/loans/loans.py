@@ -1,0 +1,54 @@
+"""The loans that the lender booked."""
+
+from datetime import date, timedelta
+from typing import Literal
+
+from pyspark.sql import DataFrame
+
+from affirm_assets.contract import Contract, Money, Rate, column, key
+from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.datasets.loans._outcomes import TERMS, loan_outcomes
+from affirm_assets.intake.accounting import accounts
+from affirm_assets.intake.duplicates import ACCEPTED
+from affirm_assets.intake.feeds import ID_PATTERN
+
+
+class Loan(Contract):
+    """A loan as it was booked: typed, once, without anything that identifies its borrower directly."""
+
+    loan_id: str = key("Loan", pattern=ID_PATTERN)
+    booked_on: date = column("Business date on which the books count it")
+    user_id: str = column("Borrower's account", pattern=ID_PATTERN)
+    merchant_id: str = column("Merchant", pattern=ID_PATTERN)
+    borrower_state: str = column("Borrower's state, USPS code", pattern="^[A-Z]{2}$")
+    product: Literal["pay_in_4", "installment"] = column("Product")
+    principal: Money = column("Amount lent", gt=0)
+    merchant_discount: Money = column("What the merchant pays for the loan", ge=0)
+    apr: Rate = column("Annual percentage rate in percent", ge=0, le=36)
+    instalments: int = column("Number of instalments", ge=1)
+    frequency: Literal["biweekly", "monthly"] = column("How often an instalment is due")
+    originated_on: date = column("Day of the purchase")
+    first_due_on: date = column("Day on which the first instalment is due")
+    currency: Literal["USD"] = column("Currency of the amounts")
+    file: str = column("Landing file that it came from")
+    record_number: int = column("Its record in that file", ge=1)
+
+
+@audit()
+def every_record_is_accounted_for(staged: DataFrame, loan_rows: DataFrame, loan_outcomes: DataFrame) -> DataFrame:
+    """Received = accepted + rejected + exact duplicates, for each file; accepted is what was staged."""
+    return accounts(loan_rows, loan_outcomes, staged, ACCEPTED)
+
+
+@dataset(
+    Loan,
+    partitions=Daily("booked_on"),
+    inputs={"loan_outcomes": loan_outcomes},
+    audits=[every_record_is_accounted_for],
+    owner="team:lending",
+    freshness=timedelta(hours=36),
+)
+def loans(loan_outcomes: DataFrame) -> DataFrame:
+    """Accepted loans by the day on which they were booked."""
+    accepted = loan_outcomes.where(f"outcome = '{ACCEPTED}'")
+    return accepted.select(*TERMS, "booked_on", "file", "record_number")

@@ -1,0 +1,58 @@
+"""Records of the loans feed that were refused."""
+
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+
+from affirm_assets.contract import Contract, column, key
+from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.datasets.loans._outcomes import loan_outcomes
+from affirm_assets.intake.accounting import accounts
+from affirm_assets.intake.duplicates import REJECTED
+from affirm_assets.intake.feeds import LOAN_FIELDS
+from affirm_assets.intake.refusals import masked_fields
+
+
+class RejectedLoan(Contract):
+    """A refused record: why, and its fields as text. What may identify a person is masked; the landing row has it."""
+
+    file: str = key("Landing file")
+    record_number: int = key("Its record in that file", ge=1)
+    booked_on: date = column("Business date on which it arrived")
+    reasons: str = column("Why it was refused, joined by '; '", min_length=1)
+    loan_id: str | None = column("Loan, as given")
+    user_id: str | None = column("Borrower's account, as given")
+    merchant_id: str | None = column("Merchant, as given")
+    borrower_email: str | None = column("*** where an address was given")
+    borrower_state: str | None = column("State, as given")
+    product: str | None = column("Product, as given")
+    principal: str | None = column("Amount lent, as given")
+    merchant_discount: str | None = column("Merchant's discount, as given")
+    apr: str | None = column("Annual percentage rate, as given")
+    instalments: str | None = column("Number of instalments, as given")
+    frequency: str | None = column("Frequency, as given")
+    originated_on: str | None = column("Day of the purchase, as given")
+    first_due_on: str | None = column("First due date, as given")
+    currency: str | None = column("Currency, as given")
+
+
+@audit()
+def every_record_is_accounted_for(staged: DataFrame, loan_rows: DataFrame, loan_outcomes: DataFrame) -> DataFrame:
+    """Received = accepted + rejected + exact duplicates, for each file; rejected is what was staged."""
+    return accounts(loan_rows, loan_outcomes, staged, REJECTED)
+
+
+@dataset(
+    RejectedLoan,
+    partitions=Daily("booked_on"),
+    inputs={"loan_outcomes": loan_outcomes},
+    audits=[every_record_is_accounted_for],
+    owner="team:lending",
+    freshness=timedelta(hours=36),
+)
+def rejected_loans(loan_outcomes: DataFrame) -> DataFrame:
+    """Refused loans by the day on which they arrived."""
+    refused = loan_outcomes.where(f"outcome = '{REJECTED}'").select("booked_on", "file", "record_number", "reasons", "text.*")
+    return refused.select(
+        "booked_on", "file", "record_number", "reasons", *masked_fields(LOAN_FIELDS, direct_identifiers=["borrower_email"])
+    )

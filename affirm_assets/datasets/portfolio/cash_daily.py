@@ -1,0 +1,42 @@
+"""What was paid, received and given back each day."""
+
+from datetime import date, timedelta
+from typing import Literal
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from affirm_assets.contract import Contract, Money, column, key
+from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.datasets.portfolio._totals import same_totals
+
+
+class CashDaily(Contract):
+    """The transactions posted on a day of one kind and product."""
+
+    posted_on: date = key("Business date")
+    product: Literal["pay_in_4", "installment", "none"] = key("Product of the loans; none for payouts")
+    kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund", "merchant_payout"] = key("Kind")
+    transactions: int = column("Transactions posted", ge=1)
+    amount: Money = column("Sum of their amounts", gt=0)
+
+
+@audit()
+def totals_equal_the_transactions(staged: DataFrame, transactions: DataFrame) -> DataFrame:
+    """Transactions and amount of each day equal those of the transactions, to the cent."""
+    posted = transactions.groupBy("posted_on").agg(F.count(F.lit(1)).alias("transactions"), F.sum("amount").alias("amount"))
+    return same_totals(staged, posted, by="posted_on", totals=["transactions", "amount"])
+
+
+@dataset(
+    CashDaily,
+    partitions=Daily("posted_on"),
+    audits=[totals_equal_the_transactions],
+    owner="team:finance",
+    freshness=timedelta(hours=36),
+)
+def cash_daily(transactions: DataFrame) -> DataFrame:
+    """Transactions and amount by day, product and kind."""
+    return transactions.groupBy("posted_on", "product", "kind").agg(
+        F.count(F.lit(1)).alias("transactions"), F.sum("amount").cast("decimal(18,2)").alias("amount")
+    )

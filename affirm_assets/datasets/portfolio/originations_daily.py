@@ -1,0 +1,55 @@
+"""What was lent each day."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from affirm_assets.contract import Contract, Money, Rate, column, key
+from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.datasets.portfolio._totals import same_totals
+
+
+class OriginationsDaily(Contract):
+    """The loans booked on a day in one product and state."""
+
+    booked_on: date = key("Business date")
+    product: Literal["pay_in_4", "installment"] = key("Product")
+    borrower_state: str = key("Borrower's state, USPS code")
+    loans: int = column("Loans booked", ge=1)
+    principal: Money = column("Sum of the amounts lent", gt=0)
+    principal_times_apr: Annotated[Decimal, Field(max_digits=38, decimal_places=8)] = column(
+        "Sum of amount lent times annual percentage rate, exact, for averages over more days", ge=0
+    )
+    apr: Rate = column("Annual percentage rate in percent, weighted by amount lent, half up", ge=0, le=36)
+
+
+@audit()
+def totals_equal_the_loans(staged: DataFrame, loans: DataFrame) -> DataFrame:
+    """Loans and principal of each day equal those of the loans, to the cent."""
+    booked = loans.groupBy("booked_on").agg(F.count(F.lit(1)).alias("loans"), F.sum("principal").alias("principal"))
+    return same_totals(staged, booked, by="booked_on", totals=["loans", "principal"])
+
+
+@dataset(
+    OriginationsDaily,
+    partitions=Daily("booked_on"),
+    audits=[totals_equal_the_loans],
+    owner="team:finance",
+    freshness=timedelta(hours=36),
+)
+def originations_daily(loans: DataFrame) -> DataFrame:
+    """Loans, principal and principal-weighted APR by day, product and state."""
+    return (
+        loans.groupBy("booked_on", "product", "borrower_state")
+        .agg(
+            F.count(F.lit(1)).alias("loans"),
+            F.sum("principal").alias("principal"),
+            F.sum(F.col("principal") * F.col("apr")).cast("decimal(38,8)").alias("principal_times_apr"),
+        )
+        .withColumn("apr", F.round(F.col("principal_times_apr") / F.col("principal"), 6).cast("decimal(9,6)"))
+        .withColumn("principal", F.col("principal").cast("decimal(18,2)"))
+    )

@@ -1,0 +1,132 @@
+"""What becomes of each record of the transactions feed: accepted, an exact duplicate, or rejected and why."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from affirm_assets.dataset import Window, history, previous, shared
+from affirm_assets.intake import values
+from affirm_assets.intake.duplicates import REJECTED, digest, settle
+from affirm_assets.intake.feeds import (
+    ID_PATTERN,
+    KINDS,
+    LOOK_BACK_DAYS,
+    MERCHANT_KINDS,
+    MOST_DAYS_LATE,
+    MOST_LOAN_CASH,
+    MOST_PAYOUT,
+    TRANSACTION_FIELDS,
+)
+
+TERMS = tuple(TRANSACTION_FIELDS)
+
+NO_PRODUCT = "none"
+"""The product of a transaction that belongs to no loan."""
+
+
+@shared(
+    inputs={
+        "recent_transactions": previous(LOOK_BACK_DAYS, "transactions"),
+        "all_transactions": history("transactions"),
+        "all_loans": history("loans"),
+    }
+)
+def transaction_outcomes(
+    transaction_rows: DataFrame,
+    recent_transactions: DataFrame,
+    all_transactions: DataFrame,
+    all_loans: DataFrame,
+    window: Window,
+) -> DataFrame:
+    """One row for each landing row: its text as `text`, its typed values and product, `outcome` and `reasons`."""
+    read = _with_loan(read_transactions(transaction_rows), all_loans)
+    valid = read.where("reasons IS NULL").select(
+        "*",
+        F.col("transaction_id").alias("id"),
+        F.col("posted_on").alias("day"),
+        F.col("effective_on").alias("own_date"),
+        digest(*TERMS).alias("terms"),
+        F.lit(None).cast("string").alias("private"),
+    )
+    booked = _booked(valid, recent_transactions, all_transactions, window)
+    settled = settle(valid, booked, LOOK_BACK_DAYS).withColumn("reasons", F.col("conflict"))
+    kept = [*read.columns, "outcome"]
+    refused = read.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
+    return settled.select(kept).unionByName(refused.select(kept))
+
+
+def read_transactions(rows: DataFrame) -> DataFrame:
+    """Landing rows -> posted_on, file, record_number, text (the raw fields), the typed fields, reasons."""
+    posted_on = F.col("business_date")
+    is_payout = F.col("kind").isin(*MERCHANT_KINDS)
+    most = F.when(is_payout, F.lit(MOST_PAYOUT)).otherwise(F.lit(MOST_LOAN_CASH))
+    readings = {
+        "transaction_id": values.matching("transaction_id", ID_PATTERN, "an id"),
+        "loan_id": values.optional(values.matching("loan_id", ID_PATTERN, "an id"), "loan_id"),
+        "merchant_id": values.optional(values.matching("merchant_id", ID_PATTERN, "an id"), "merchant_id"),
+        "kind": values.one_of("kind", KINDS),
+        "amount": values.money("amount", Decimal("0.01"), most),
+        "effective_on": values.day("effective_on", F.date_sub(posted_on, MOST_DAYS_LATE), posted_on),
+        "reverses": values.optional(values.matching("reverses", ID_PATTERN, "an id"), "reverses"),
+    }
+    is_known = F.col("kind").isin(*KINDS)
+    is_reversal = F.col("kind") == "payment_reversal"
+    together = [
+        F.when(is_known & ~is_payout & F.col("loan_id").isNull(), F.lit("loan_id: missing")),
+        F.when(is_payout & F.col("loan_id").isNotNull(), F.lit("loan_id: a merchant_payout has none")),
+        F.when(is_payout & F.col("merchant_id").isNull(), F.lit("merchant_id: missing")),
+        F.when(is_reversal & F.col("reverses").isNull(), F.lit("reverses: missing")),
+        F.when(is_known & ~is_reversal & F.col("reverses").isNotNull(), F.lit("reverses: only a payment_reversal has it")),
+    ]
+    found = values.reasons(*(each.reason for each in readings.values()), *together)
+    return rows.select(
+        posted_on.alias("posted_on"),
+        "file",
+        "record_number",
+        F.struct(*TRANSACTION_FIELDS).alias("text"),
+        *(each.value.alias(name) for name, each in readings.items()),
+        F.coalesce(F.col("problem"), found).alias("reasons"),
+    )
+
+
+def _with_loan(read: DataFrame, all_loans: DataFrame) -> DataFrame:
+    """Add the loan's product; a row whose loan was not booked on or before its day is refused."""
+    asked_for = read.select("loan_id").where("loan_id IS NOT NULL").distinct()
+    # An id booked twice beyond the look-back counts from its first day.
+    known = (
+        all_loans.join(F.broadcast(asked_for), "loan_id", "left_semi")
+        .groupBy("loan_id")
+        .agg(F.min("booked_on").alias("loan_booked_on"), F.min_by("product", "booked_on").alias("product"))
+    )
+    joined = read.join(known, "loan_id", "left")
+    is_booked = F.col("loan_booked_on") <= F.col("posted_on")
+    unknown = F.when(
+        F.col("loan_id").isNotNull() & ~F.coalesce(is_booked, F.lit(False)), F.lit("loan_id: no loan of this id is booked")
+    )
+    return joined.select(
+        *(name for name in read.columns if name != "reasons"),
+        F.coalesce(F.when(is_booked, F.col("product")), F.lit(NO_PRODUCT)).alias("product"),
+        F.coalesce(F.col("reasons"), unknown).alias("reasons"),
+    )
+
+
+def _booked(
+    valid: DataFrame, recent_transactions: DataFrame, all_transactions: DataFrame, window: Window
+) -> DataFrame:
+    """The transactions booked before the window that a valid row must be compared with: id, day, terms, private."""
+    horizon = F.lit(window.first - timedelta(days=LOOK_BACK_DAYS))
+    ids = valid.select(F.col("id").alias("transaction_id")).distinct()
+    is_late = F.col("own_date") < F.date_sub("day", LOOK_BACK_DAYS)
+    late_ids = valid.where(is_late).select(F.col("id").alias("transaction_id")).distinct()
+    older = all_transactions.where(F.col("posted_on") < horizon)
+    booked = recent_transactions.join(ids, "transaction_id", "left_semi").unionByName(
+        older.join(late_ids, "transaction_id", "left_semi")
+    )
+    return booked.select(
+        F.col("transaction_id").alias("id"),
+        F.col("posted_on").alias("day"),
+        digest(*TERMS).alias("terms"),
+        F.lit(None).cast("string").alias("private"),
+    )

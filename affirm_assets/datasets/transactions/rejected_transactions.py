@@ -1,0 +1,55 @@
+"""Records of the transactions feed that were refused."""
+
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+
+from affirm_assets.contract import Contract, column, key
+from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.datasets.transactions._outcomes import transaction_outcomes
+from affirm_assets.intake.accounting import accounts
+from affirm_assets.intake.duplicates import REJECTED
+from affirm_assets.intake.feeds import TRANSACTION_FIELDS
+from affirm_assets.intake.refusals import masked_fields
+
+
+class RejectedTransaction(Contract):
+    """A refused record: why, and its fields as text. What may identify a person is masked; the landing row has it."""
+
+    file: str = key("Landing file")
+    record_number: int = key("Its record in that file", ge=1)
+    posted_on: date = column("Business date on which it arrived")
+    reasons: str = column("Why it was refused, joined by '; '", min_length=1)
+    transaction_id: str | None = column("Transaction, as given")
+    loan_id: str | None = column("Loan, as given")
+    merchant_id: str | None = column("Merchant, as given")
+    kind: str | None = column("Kind, as given")
+    amount: str | None = column("Amount, as given")
+    effective_on: str | None = column("Day on which it happened, as given")
+    reverses: str | None = column("Transaction that it undoes, as given")
+
+
+@audit()
+def every_record_is_accounted_for(
+    staged: DataFrame, transaction_rows: DataFrame, transaction_outcomes: DataFrame
+) -> DataFrame:
+    """Received = accepted + rejected + exact duplicates, for each file; rejected is what was staged."""
+    return accounts(transaction_rows, transaction_outcomes, staged, REJECTED)
+
+
+@dataset(
+    RejectedTransaction,
+    partitions=Daily("posted_on"),
+    inputs={"transaction_outcomes": transaction_outcomes},
+    audits=[every_record_is_accounted_for],
+    owner="team:payments",
+    freshness=timedelta(hours=36),
+)
+def rejected_transactions(transaction_outcomes: DataFrame) -> DataFrame:
+    """Refused transactions by the day on which they arrived."""
+    refused = transaction_outcomes.where(f"outcome = '{REJECTED}'").select(
+        "posted_on", "file", "record_number", "reasons", "text.*"
+    )
+    return refused.select(
+        "posted_on", "file", "record_number", "reasons", *masked_fields(TRANSACTION_FIELDS, direct_identifiers=[])
+    )

@@ -1,0 +1,51 @@
+"""The cash movements that the lender posted."""
+
+from datetime import date, timedelta
+from typing import Literal
+
+from pyspark.sql import DataFrame
+
+from affirm_assets.contract import Contract, Money, column, key
+from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.datasets.transactions._outcomes import TERMS, transaction_outcomes
+from affirm_assets.intake.accounting import accounts
+from affirm_assets.intake.duplicates import ACCEPTED
+from affirm_assets.intake.feeds import ID_PATTERN
+
+
+class Transaction(Contract):
+    """A cash movement as it was posted: typed, once, on a loan that is booked."""
+
+    transaction_id: str = key("Transaction", pattern=ID_PATTERN)
+    posted_on: date = column("Business date on which the books count it")
+    loan_id: str | None = column("Loan; none for a payout", pattern=ID_PATTERN)
+    merchant_id: str | None = column("Merchant", pattern=ID_PATTERN)
+    product: Literal["pay_in_4", "installment", "none"] = column("Product of the loan; none for a payout")
+    kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund", "merchant_payout"] = column("Kind")
+    amount: Money = column("Amount; the kind says which way it goes", gt=0)
+    effective_on: date = column("Day on which it happened")
+    reverses: str | None = column("Transaction that it undoes", pattern=ID_PATTERN)
+    file: str = column("Landing file that it came from")
+    record_number: int = column("Its record in that file", ge=1)
+
+
+@audit()
+def every_record_is_accounted_for(
+    staged: DataFrame, transaction_rows: DataFrame, transaction_outcomes: DataFrame
+) -> DataFrame:
+    """Received = accepted + rejected + exact duplicates, for each file; accepted is what was staged."""
+    return accounts(transaction_rows, transaction_outcomes, staged, ACCEPTED)
+
+
+@dataset(
+    Transaction,
+    partitions=Daily("posted_on"),
+    inputs={"transaction_outcomes": transaction_outcomes},
+    audits=[every_record_is_accounted_for],
+    owner="team:payments",
+    freshness=timedelta(hours=36),
+)
+def transactions(transaction_outcomes: DataFrame) -> DataFrame:
+    """Accepted transactions by the day on which they were posted."""
+    accepted = transaction_outcomes.where(f"outcome = '{ACCEPTED}'")
+    return accepted.select(*TERMS, "product", "posted_on", "file", "record_number")

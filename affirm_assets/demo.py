@@ -1,0 +1,206 @@
+"""`affirm demo`: the whole platform on sample data, in real Dagster runs, and a table of what came of it."""
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+from dotenv import load_dotenv
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from rich.console import Console
+from rich.table import Table
+
+import affirm_assets.datasets
+from affirm_assets.contract import key_columns
+from affirm_assets.dataset import Dataset, Registry
+from affirm_assets.orchestration.partitions import asset_key
+from affirm_assets.partitions import Monthly, Window
+from affirm_assets.sample_data import write_sample_data
+from affirm_assets.settings import Settings
+from resources.iceberg import IcebergCatalog
+
+_POLL_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class _Materialized:
+    """What the events of a run say of one dataset."""
+
+    seconds: float
+    partitions: int
+    rows: int
+    snapshot: str
+    audits_passed: int
+    audits: int
+
+
+def run_demo(settings: Settings, *, loans: int, days: int, seed: int) -> int:
+    """Returns the exit status: 0 if every run succeeded."""
+    started = time.monotonic()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    load_dotenv(".env")
+    registry = Registry.walk(affirm_assets.datasets)
+    catalog = IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse)).load()
+    before = {name: _fingerprint(catalog, item) for name, item in registry.datasets.items()}
+    window = Window(settings.first_business_date, settings.first_business_date + timedelta(days=days - 1))
+    _write_landing_files(console, settings, window, loans=loans, seed=seed)
+    found: dict[str, _Materialized] = {}
+    with dg.DagsterInstance.get() as instance:
+        for title, datasets, keys in _runs(registry, window):
+            console.print(f"\n{title}, partitions {keys}, in one Dagster run")
+            run = _materialize(console, instance, datasets, keys, settings.lake / "demo.log")
+            if run is None:
+                return 1
+            found |= {item.name: _read_events(instance, run.run_id, item) for item in datasets}
+    console.print()
+    console.print(_table(registry.in_order(), found))
+    after = {name: _fingerprint(catalog, item) for name, item in registry.datasets.items()}
+    console.print(_comparison(before, after))
+    console.print(f"{time.monotonic() - started:.0f} seconds in all.\n")
+    console.print(_next_commands(window))
+    return 0
+
+
+def _write_landing_files(console: Console, settings: Settings, window: Window, *, loans: int, seed: int) -> None:
+    days = (window.last - window.first).days + 1
+    console.print(f"Sample data: {loans:,} loans over {days} business dates from {window.first} ...")
+    summary = write_sample_data(settings.landing, loans=loans, start=window.first, days=days, seed=seed)
+    console.print(
+        f"  {summary.loans:,} loan records and {summary.transactions:,} transaction records in {summary.files:,} files "
+        f"under {settings.landing}"
+    )
+
+
+def _runs(registry: Registry, window: Window) -> Iterator[tuple[str, list[Dataset], str]]:
+    """Datasets of different partitions cannot share a run: the days first, then the months made from them."""
+    ordered = registry.in_order()
+    monthly = [item for item in ordered if isinstance(item.partitions, Monthly)]
+    yield "Daily datasets", [item for item in ordered if item not in monthly], f"{window.first}...{window.last}"
+    for months in {item.partitions.covering(window) for item in monthly if item.partitions}:
+        yield "Monthly datasets", monthly, f"{months.first}...{months.last}"
+
+
+def _materialize(
+    console: Console, instance: dg.DagsterInstance, datasets: Sequence[Dataset], keys: str, log: Path
+) -> dg.DagsterRun | None:
+    """One run by the dagster CLI, as anybody would start it, with progress from its events; None if it failed."""
+    select = ",".join(str(item) for item in datasets)
+    command = [Path(sys.executable).with_name("dagster"), "asset", "materialize", "-m", "affirm_assets.definitions"]
+    known = {run.run_id for run in instance.get_runs()}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--select", select, "--partition-range", keys], stdout=output, stderr=subprocess.STDOUT
+        )
+        shown = 0
+        while True:
+            ended = process.poll() is not None
+            run = next((run for run in instance.get_runs(limit=3) if run.run_id not in known), None)
+            if run:
+                lines = list(_progress(instance, run.run_id))
+                for line in lines[shown:]:
+                    console.print(line)
+                shown = len(lines)
+            if ended:
+                break
+            time.sleep(_POLL_SECONDS)
+    if process.returncode == 0 and run and run.status == dg.DagsterRunStatus.SUCCESS:
+        return run
+    console.print(f"The run failed. What it printed is in {log}; `make ui` shows its events. The last lines:")
+    console.print("".join(log.read_text().splitlines(keepends=True)[-20:]), markup=False)
+    return None
+
+
+def _progress(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
+    started: dict[str, float] = {}
+    for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS}):
+        step = entry.step_key or ""
+        if entry.get_dagster_event().is_step_start:
+            started[step] = entry.timestamp
+        else:
+            yield f"  {step.replace('__', '/'):36} {entry.timestamp - started[step]:6.1f} s"
+
+
+def _read_events(instance: dg.DagsterInstance, run_id: str, dataset: Dataset) -> _Materialized:
+    types = {
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+        dg.DagsterEventType.STEP_START,
+        dg.DagsterEventType.STEP_SUCCESS,
+    }
+    step = f"{dataset.domain}__{dataset.name}"
+    entries = [each for each in instance.all_logs(run_id, of_type=types) if each.step_key == step]
+    events = [each.get_dagster_event() for each in entries]
+    materializations = [e.step_materialization_data.materialization for e in events if e.is_step_materialization]
+    checks = [
+        e.asset_check_evaluation_data for e in events if e.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    metadata = materializations[-1].metadata
+    return _Materialized(
+        seconds=entries[-1].timestamp - entries[0].timestamp,
+        partitions=len(materializations),
+        rows=int(str(metadata["dagster/row_count"].value)),
+        snapshot=str(metadata["snapshot"].value),
+        audits_passed=sum(check.passed for check in checks),
+        audits=len(checks),
+    )
+
+
+def _table(datasets: Sequence[Dataset], found: Mapping[str, _Materialized]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("dataset")
+    for title in ("rows", "partitions", "snapshot", "audits passed", "seconds"):
+        table.add_column(title, justify="right")
+    for item in datasets:
+        row = found[item.name]
+        table.add_row(
+            str(item),
+            f"{row.rows:,}",
+            f"{row.partitions}",
+            row.snapshot,
+            f"{row.audits_passed} of {row.audits}",
+            f"{row.seconds:.1f}",
+        )
+    return table
+
+
+def _fingerprint(catalog: Catalog, dataset: Dataset) -> str | None:
+    """A digest of the table's rows in the order of their key; None if there is no table."""
+    try:
+        rows = catalog.load_table(dataset.table).scan().to_arrow()
+    except NoSuchTableError:
+        return None
+    keys = [(name, "ascending") for name in (*key_columns(dataset.contract), dataset.partitions.column)] if dataset.partitions else []
+    sink = pa.BufferOutputStream()
+    ordered = rows.select(sorted(rows.column_names)).sort_by(keys).combine_chunks()
+    with pa.ipc.new_stream(sink, ordered.schema.remove_metadata()) as writer:
+        writer.write_table(ordered.replace_schema_metadata(None))
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def _comparison(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> str:
+    if all(value is None for value in before.values()):
+        return "The first run of this lake; run `make demo` again and it compares the rows."
+    changed = [name for name in after if before[name] != after[name]]
+    if not changed:
+        return f"The same rows as before this run, in all {len(after)} datasets."
+    return f"Other rows than before this run in: {', '.join(changed)}."
+
+
+def _next_commands(window: Window) -> str:
+    day = window.first + timedelta(days=1)
+    return (
+        "Next:\n"
+        "  make ui        these runs, the assets and their checks, on http://127.0.0.1:3000\n"
+        "  .venv/bin/dagster asset materialize -m affirm_assets.definitions "
+        f"--select loans/loans --partition {day}\n"
+        "  .venv/bin/dagster asset materialize -m affirm_assets.definitions "
+        f"--select 'loans/loans*' --partition-range {day}...{day + timedelta(days=3)}\n"
+        "  make test      the test suite"
+    )

@@ -1,0 +1,68 @@
+"""One class for each way to fail. A message names the thing, what was expected, what was found, what to do."""
+
+from collections.abc import Iterable
+
+
+class AffirmError(Exception):
+    """Anything that this platform refuses or fails at."""
+
+
+class ContractError(AffirmError):
+    """A contract that cannot be declared: raised when its module is imported."""
+
+
+class DeclarationError(AffirmError):
+    """A dataset, mapping or audit that cannot be declared: raised when its module is imported."""
+
+
+class SettingError(AffirmError):
+    """A setting of the environment whose value is unknown or malformed."""
+
+    def __init__(self, name: str, found: str, expected: str) -> None:
+        super().__init__(f"{name}={found!r}: expected {expected}. Set {name} to one of these, or unset it.")
+
+
+class SchemaChangeRefused(AffirmError):
+    """A table whose schema no longer fits its contract, in a way that would lose or reinterpret rows."""
+
+    def __init__(self, table: str, differences: Iterable[str]) -> None:
+        lines = "\n  - ".join(differences)
+        super().__init__(
+            f"{table}: the contract differs from the table in ways that are never applied by themselves:\n  - {lines}\n"
+            "Only a new nullable column, a column made nullable and a changed description are. Restore the contract, "
+            "or migrate the table by hand and then run the step again."
+        )
+
+
+class TableNotStageable(AffirmError):
+    """A table on which a write cannot be staged, so that readers would see it before its audits."""
+
+
+class WrongColumns(AffirmError):
+    """A transform whose result does not have the contract's columns."""
+
+    def __init__(self, dataset: str, contract: str, differences: Iterable[str]) -> None:
+        lines = "\n  - ".join(differences)
+        super().__init__(
+            f"{dataset}: the transform's result does not fit {contract}; nothing was staged:\n  - {lines}\n"
+            "Select, rename and cast in the transform; nothing is cast or dropped for it."
+        )
+
+
+class WindowRefused(AffirmError):
+    """A window that this dataset cannot compute."""
+
+
+class PublishConflict(AffirmError):
+    """Another writer changed what this step read or replaces after the step pinned it. Running it again is safe."""
+
+    def __init__(self, table: str, window: str, base: int | None, cause: str) -> None:
+        super().__init__(
+            f"{table}: nothing was published for {window}: expected no change to these partitions, nor to the earlier "
+            f"ones that the step read, since snapshot {base}; found {cause}. Run the step again to compute it from "
+            "the present state."
+        )
+
+
+class StageLost(AffirmError):
+    """A staged write that cannot be found, or that does not hold the rows that were written."""

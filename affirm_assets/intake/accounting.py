@@ -1,0 +1,27 @@
+"""Received = accepted + rejected + exact duplicates, for each file."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from affirm_assets.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED
+
+
+def accounts(received: DataFrame, outcomes: DataFrame, staged: DataFrame, staged_outcome: str) -> DataFrame:
+    """One row for each file: how many records it had, what became of them, and whether that adds up.
+
+    received: landing rows (file). outcomes: file, outcome. staged: file; it takes the place of the outcomes that it holds.
+    """
+    by_file = (
+        received.groupBy("file")
+        .agg(F.count(F.lit(1)).alias("received"))
+        .join(outcomes.groupBy("file").pivot("outcome", [ACCEPTED, REJECTED, DUPLICATE]).count(), "file", "full")
+        .join(staged.groupBy("file").agg(F.count(F.lit(1)).alias("staged")), "file", "full")
+        .na.fill(0)
+    )
+    counted = [F.col("staged") if name == staged_outcome else F.col(name) for name in (ACCEPTED, REJECTED, DUPLICATE)]
+    return by_file.select(
+        "file",
+        "received",
+        *(count.alias(name) for count, name in zip(counted, (ACCEPTED, REJECTED, DUPLICATE), strict=True)),
+        (F.col("received") == counted[0] + counted[1] + counted[2]).alias("ok"),
+    )

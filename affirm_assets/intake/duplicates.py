@@ -1,0 +1,89 @@
+"""Which of the valid rows of a window are booked: the rule for rows whose id came more than once.
+
+A row that equals one booked on an earlier day is a duplicate; one that differs from it is in conflict. Where nothing is
+booked yet, rows of one folder that are all equal give one booking, and rows that are not all equal are all in conflict.
+"Booked" means within the look-back, or, for a row whose own date is older than that, at any time.
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+ACCEPTED = "accepted"
+DUPLICATE = "duplicate"
+REJECTED = "rejected"
+
+
+def digest(*names: str) -> Column:
+    """One text for the values of these columns, equal only if all of them are."""
+    return F.sha2(F.to_json(F.struct(*names)), 256)
+
+
+def settle(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
+    """Add `outcome` and `conflict` (a reason, or null) to the valid rows of a window of one day or many.
+
+    rows: id, day, file, record_number, own_date, terms, private, and what else there is. `terms` is a digest of what a
+    row says; `private` a digest of what is kept elsewhere, null where that is no longer known, and then not compared.
+    booked: id, day, terms, private: what was booked before the window, at least as far as a row here must be compared.
+    """
+    entries = rows.groupBy("id", "day").agg(
+        F.min("terms").alias("terms"),
+        F.min("private").alias("private"),
+        F.min("own_date").alias("own_date"),
+        # Nulls of `private` are left out by min and max: what is not known differs from nothing.
+        (
+            (F.min("terms") == F.max("terms")) & F.coalesce(F.min("private") == F.max("private"), F.lit(True))
+        ).alias("is_unanimous"),
+        F.lit(False).alias("is_booked"),
+    )
+    earlier = booked.select(
+        "id", "day", "terms", "private", F.col("day").alias("own_date"), F.lit(True).alias("is_unanimous"), F.lit(True).alias("is_booked")
+    )
+    bookings = (
+        entries.unionByName(earlier)
+        .groupBy("id")
+        .agg(F.array_sort(F.collect_list(F.struct("day", "is_booked", "terms", "private", "own_date", "is_unanimous"))).alias("entries"))
+        .select("id", _bookings(F.col("entries"), look_back_days).alias("bookings"))
+    )
+    joined = rows.join(bookings, "id", "left").withColumn(
+        "visible",
+        F.filter("bookings", lambda b: (b["day"] < F.col("day")) & _is_visible(b["day"], F.col("day"), F.col("own_date"), look_back_days)),
+    )
+    equal_to_visible = F.exists(
+        "visible", lambda b: (b["terms"] == F.col("terms")) & F.coalesce(b["private"] == F.col("private"), F.lit(True))
+    )
+    has_visible = F.size("visible") > 0
+    booked_today = F.exists("bookings", lambda b: b["day"] == F.col("day"))
+    is_first = F.expr("row_number() OVER (PARTITION BY id, day ORDER BY file, record_number)") == 1
+    conflict = (
+        F.when(has_visible & ~equal_to_visible, F.lit("conflicts with a row of this id booked on an earlier day"))
+        .when(~has_visible & ~booked_today, F.lit("conflicts with another row of this id in the same folder"))
+    )
+    outcome = (
+        F.when(F.col("conflict").isNotNull(), REJECTED).when(has_visible | ~F.col("is_first"), DUPLICATE).otherwise(ACCEPTED)
+    )
+    return (
+        joined.withColumn("is_first", is_first)
+        .withColumn("conflict", conflict)
+        .withColumn("outcome", outcome)
+        .drop("bookings", "visible", "is_first")
+    )
+
+
+def _bookings(entries: Column, look_back_days: int) -> Column:
+    """Walk an id's days in order and keep those on which it is booked: array of (day, terms, private)."""
+
+    def step(bookings: Column, entry: Column) -> Column:
+        seen = F.exists(
+            bookings, lambda b: _is_visible(b["day"], entry["day"], entry["own_date"], look_back_days)
+        )
+        books = entry["is_booked"] | (entry["is_unanimous"] & ~seen)
+        booking = F.struct(entry["day"].alias("day"), entry["terms"].alias("terms"), entry["private"].alias("private"))
+        return F.when(books, F.array_append(bookings, booking)).otherwise(bookings)
+
+    nothing = F.expr("CAST(array() AS array<struct<day: date, terms: string, private: string>>)")
+    return F.aggregate(entries, nothing, step)
+
+
+def _is_visible(booked_on: Column, day: Column, own_date: Column, look_back_days: int) -> Column:
+    horizon = F.date_sub(day, look_back_days)
+    return (booked_on >= horizon) | (own_date < horizon)

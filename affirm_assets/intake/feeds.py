@@ -1,0 +1,90 @@
+"""The feeds: their fields, and the limits that the lender's products put on them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from types import MappingProxyType
+
+ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
+"""What an identifier in a feed looks like. It admits no @ and no space, so that no name or address passes for one."""
+
+LOAN_FIELDS: Mapping[str, str] = MappingProxyType(
+    {
+        "loan_id": "text",
+        "user_id": "text",
+        "merchant_id": "text",
+        "borrower_email": "text",
+        "borrower_state": "text",
+        "product": "text",
+        "principal": "money",
+        "merchant_discount": "money",
+        "apr": "rate",
+        "instalments": "integer",
+        "frequency": "text",
+        "originated_on": "date",
+        "first_due_on": "date",
+        "currency": "text",
+    }
+)
+
+TRANSACTION_FIELDS: Mapping[str, str] = MappingProxyType(
+    {
+        "transaction_id": "text",
+        "loan_id": "text",
+        "merchant_id": "text",
+        "kind": "text",
+        "amount": "money",
+        "effective_on": "date",
+        "reverses": "text",
+    }
+)
+
+
+@dataclass(frozen=True)
+class ProductLimits:
+    """What a loan of a product can be. Amounts in the books' currency, both ends included."""
+
+    least_principal: Decimal
+    most_principal: Decimal
+    least_instalments: int
+    most_instalments: int
+
+
+PRODUCTS: Mapping[str, ProductLimits] = MappingProxyType(
+    {
+        "pay_in_4": ProductLimits(Decimal("0.01"), Decimal("10000.00"), 4, 4),
+        # Personal instalment loans reach $40,000 and 60 months in LendingClub's published book; ten years and $100,000
+        # leave room for a product that is not written yet and still refuse a misplaced decimal point.
+        "installment": ProductLimits(Decimal("0.01"), Decimal("100000.00"), 1, 120),
+    }
+)
+
+FREQUENCIES = ("biweekly", "monthly")
+CURRENCIES = ("USD",)
+
+MOST_APR = Decimal("36")
+"""Percent. The Military Lending Act's limit (10 U.S.C. 987), which is also the product's."""
+
+LOAN_KINDS = ("payment", "payment_reversal", "refund", "recovery", "credit_refund")
+MERCHANT_KINDS = ("merchant_payout",)
+KINDS = LOAN_KINDS + MERCHANT_KINDS
+
+MOST_LOAN_CASH = Decimal("1000000.00")
+"""More than a loan's principal and interest can come to."""
+
+MOST_PAYOUT = Decimal("1000000000.00")
+"""A merchant's day. Above it, the amount is taken for a mistake."""
+
+MOST_DAYS_LATE = 3660
+"""A date older than ten years before its business date is taken for a mistake: no loan is that long."""
+
+MOST_DAYS_TO_FIRST_DUE = 366
+
+LOOK_BACK_DAYS = 35
+"""How far back a row is compared with those already booked. One whose own date is older is compared with all of them."""
+
+# USPS Publication 28, appendix B: states, the District of Columbia, territories, armed forces.
+STATES = tuple(
+    "AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR "
+    "PA RI SC SD TN TX UT VT VA WA WV WI WY AS GU MP PR VI AA AE AP".split()
+)

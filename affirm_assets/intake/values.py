@@ -1,0 +1,122 @@
+"""Text to typed values. Each reader gives a value (null if the text is not one) and the reason why it is refused.
+
+A reason never quotes the text, which may hold personal data: it names the field, and what was expected.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+# Plain digits: no sign of plus, exponent, NaN, thousands separator or blank. Sixteen before the point fit Money.
+_MONEY = r"^-?[0-9]{1,16}(\.[0-9]{1,2})?$"
+_TOO_FINE_MONEY = r"^-?[0-9]{1,16}\.[0-9]{3,}$"
+_RATE = r"^-?[0-9]{1,3}(\.[0-9]{1,6})?$"
+_INTEGER = r"^-?[0-9]{1,9}$"
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A field's typed value and the reason to refuse its row; either is null where it does not apply."""
+
+    value: Column
+    reason: Column
+
+
+def money(name: str, least: Column | Decimal, most: Column | Decimal) -> Reading:
+    """Decimal(18,2) of at most two places, from `least` to `most`, both included."""
+    value = F.col(name).try_cast("decimal(18,2)")
+    reason = _first(
+        name,
+        (F.col(name).isNull(), "missing"),
+        (F.col(name).rlike(_TOO_FINE_MONEY), "more than two decimal places"),
+        (~F.col(name).rlike(_MONEY), "not an amount"),
+        (value < _literal(least), "less than it can be"),
+        (value > _literal(most), "more than it can be"),
+    )
+    return Reading(_unless(reason, value), reason)
+
+
+def rate(name: str, least: Decimal, most: Decimal) -> Reading:
+    """Decimal(9,6), in percent, of at most six places, from `least` to `most`, both included."""
+    value = F.col(name).try_cast("decimal(9,6)")
+    reason = _first(
+        name,
+        (F.col(name).isNull(), "missing"),
+        (~F.col(name).rlike(_RATE), "not a rate in percent with at most six decimal places"),
+        (value < _literal(least), f"less than {least}"),
+        (value > _literal(most), f"more than {most}"),
+    )
+    return Reading(_unless(reason, value), reason)
+
+
+def integer(name: str, least: Column, most: Column) -> Reading:
+    value = F.col(name).try_cast("bigint")
+    reason = _first(
+        name,
+        (F.col(name).isNull(), "missing"),
+        (~F.col(name).rlike(_INTEGER), "not a whole number"),
+        (value < least, "less than it can be"),
+        (value > most, "more than it can be"),
+    )
+    return Reading(_unless(reason, value), reason)
+
+
+def day(name: str, earliest: Column, latest: Column) -> Reading:
+    """A calendar date from `earliest` to `latest`, both included; either may be null, and then does not limit it."""
+    value = F.when(F.col(name).rlike(_DATE), F.col(name).try_cast("date"))
+    reason = _first(
+        name,
+        (F.col(name).isNull(), "missing"),
+        (value.isNull(), "not a calendar date YYYY-MM-DD"),
+        (value < earliest, "too early"),
+        (value > latest, "too late"),
+    )
+    return Reading(_unless(reason, value), reason)
+
+
+def matching(name: str, pattern: str, expected: str) -> Reading:
+    """Text that matches a pattern."""
+    reason = _first(name, (F.col(name).isNull(), "missing"), (~F.col(name).rlike(pattern), f"not {expected}"))
+    return Reading(_unless(reason, F.col(name)), reason)
+
+
+def one_of(name: str, known: Sequence[str]) -> Reading:
+    shown = ", ".join(known) if len(known) <= 6 else f"{len(known)} known ones"
+    reason = _first(name, (F.col(name).isNull(), "missing"), (~F.col(name).isin(*known), f"unknown; expected one of {shown}"))
+    return Reading(_unless(reason, F.col(name)), reason)
+
+
+def optional(reading: Reading, name: str) -> Reading:
+    """The same, but a missing field is no reason."""
+    return Reading(reading.value, F.when(F.col(name).isNotNull(), reading.reason))
+
+
+def unless(condition: Column, reason: str) -> Column:
+    """A reason where the condition is not known to hold."""
+    return F.when(~F.coalesce(condition, F.lit(False)), F.lit(reason))
+
+
+def reasons(*each: Column) -> Column:
+    """All reasons joined by `; `, null if there are none."""
+    joined = F.concat_ws("; ", *each)
+    return F.when(joined != "", joined)
+
+
+def _first(name: str, *cases: tuple[Column, str]) -> Column:
+    chosen = F.when(cases[0][0], F.lit(f"{name}: {cases[0][1]}"))
+    for condition, text in cases[1:]:
+        chosen = chosen.when(condition, F.lit(f"{name}: {text}"))
+    return chosen
+
+
+def _unless(reason: Column, value: Column) -> Column:
+    return F.when(reason.isNull(), value)
+
+
+def _literal(value: Column | Decimal | date) -> Column:
+    return value if isinstance(value, Column) else F.lit(value)

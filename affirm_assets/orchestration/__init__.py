@@ -1,0 +1,1 @@
+"""The registry as Dagster sees it: assets, checks, partitions. The only package that knows both Dagster and steps."""

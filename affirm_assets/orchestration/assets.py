@@ -1,0 +1,128 @@
+"""A dataset as a Dagster asset with its checks, and a feed as an external asset."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster import ResourceParam
+
+import affirm_assets
+from affirm_assets.contract import Contract, columns
+from affirm_assets.dataset import Dataset, Registry
+from affirm_assets.orchestration.code_version import code_version
+from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
+from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
+from affirm_assets.partitions import Daily
+from affirm_assets.steps.audit import audit_specs
+from affirm_assets.steps.lake import Lake, LandingZone
+from affirm_assets.steps.request import Run
+from affirm_assets.steps.run import AuditsFailed, run_step
+from resources.iceberg import IcebergCatalog
+from resources.spark import SparkSessions
+
+PROJECT_ROOT = Path(affirm_assets.__file__).parents[1]
+
+
+def assets(registry: Registry, partition_sets: PartitionSets) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """Every dataset of the registry and every feed that one of them reads."""
+    return [
+        *(_feed(name, partition_sets) for name in registry.feeds),
+        *(_asset(dataset, registry.datasets, partition_sets) for dataset in registry.in_order()),
+    ]
+
+
+def column_schema(contract: type[Contract]) -> dg.TableSchema:
+    """The contract as Dagster's UI shows it."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=spec.name,
+                type=str(spec.iceberg_type),
+                description=spec.doc,
+                constraints=dg.TableColumnConstraints(
+                    nullable=not spec.required, other=[*(["key"] if spec.is_key else []), *(r.description for r in spec.rules)]
+                ),
+                tags={"pii": spec.pii} if spec.pii else None,
+            )
+            for spec in columns(contract)
+        ]
+    )
+
+
+def _feed(name: str, partition_sets: PartitionSets) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        feed_key(name),
+        description=f"Files that arrive in landing/{name}/<YYYY-MM-DD>/. A folder counts once _SUCCESS is there.",
+        group_name="landing",
+        kinds={"file"},
+        partitions_def=partition_sets.of(Daily("business_date")),
+    )
+
+
+def _asset(dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: PartitionSets) -> dg.AssetsDefinition:
+    version = code_version(dataset.source, PROJECT_ROOT)
+    spec = dg.AssetSpec(
+        asset_key(dataset),
+        deps=dependencies(dataset, datasets),
+        description=dataset.description,
+        group_name=dataset.domain,
+        owners=[dataset.owner],
+        kinds={"spark", "iceberg"},
+        code_version=version,
+        tags={**dataset.tags, "compute": dataset.compute},
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.freshness) if dataset.freshness else None,
+        metadata=_static_metadata(dataset),
+        partitions_def=partition_sets.of(dataset.partitions),
+    )
+
+    @dg.multi_asset(
+        name=f"{dataset.domain}__{dataset.name}",
+        specs=[spec],
+        check_specs=[
+            dg.AssetCheckSpec(each.name, asset=asset_key(dataset), description=each.description, blocking=each.blocking)
+            for each in audit_specs(dataset)
+        ],
+        backfill_policy=_backfill_policy(dataset),
+    )
+    def step(
+        context: dg.AssetExecutionContext,
+        catalog: IcebergCatalog,
+        spark: SparkSessions,
+        landing_zone: ResourceParam[LandingZone],
+    ) -> Iterator[Any]:
+        lake = Lake(spark.session(catalog.spark_conf()), catalog.load(), landing_zone, catalog.name)
+        run = Run(context.run.run_id, context.run.root_run_id or context.run.run_id)
+        try:
+            result = run_step(dataset, datasets, window_of(dataset, context), run, version, lake)
+        except AuditsFailed as failure:
+            yield from (check_result(dataset, outcome) for outcome in failure.outcomes)
+            # Bad data does not get better by waiting.
+            raise dg.Failure(str(failure), allow_retries=False) from failure
+        for key, metadata in partition_metadata(result):
+            context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
+        yield from (check_result(dataset, outcome) for outcome in result.outcomes)
+        yield materialization(dataset, result)
+
+    return step
+
+
+def _backfill_policy(dataset: Dataset) -> dg.BackfillPolicy | None:
+    if dataset.partitions is None:
+        return None
+    return dg.BackfillPolicy.single_run() if dataset.ranges else dg.BackfillPolicy.multi_run()
+
+
+def _static_metadata(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "dagster/column_schema": column_schema(dataset.contract),
+        "dagster/table_name": dataset.table,
+        "dagster/storage_kind": "iceberg",
+        "retention": _days(dataset.retention) if dataset.retention else "for ever",
+        "contract": dataset.contract.__name__,
+    }
+
+
+def _days(length: timedelta) -> str:
+    return f"{length.days} days"

@@ -1,0 +1,66 @@
+"""A step's result in Dagster's terms: materialization metadata and check results."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from affirm_assets.contract import spark_schema
+from affirm_assets.dataset import Dataset
+from affirm_assets.orchestration.partitions import asset_key
+from affirm_assets.steps.audit import Outcome
+from affirm_assets.steps.run import Result
+
+
+def materialization(dataset: Dataset, result: Result) -> dg.MaterializeResult[Any]:
+    """Dagster's standard keys, and what the step measured."""
+    return dg.MaterializeResult(
+        asset_key=asset_key(dataset),
+        data_version=dg.DataVersion(str(result.snapshot)),
+        metadata={
+            "dagster/row_count": result.total_rows,
+            "dagster/uri": result.location,
+            "snapshot": str(result.snapshot),
+            "staged_snapshot": str(result.staged_snapshot),
+            "already_published": result.already_published,
+            "window": result.request.window_text,
+            "rows": sum(result.rows.values()),
+            "added_files": result.added_files,
+            "added_bytes": result.added_bytes,
+            "partitions_touched": result.partitions_touched,
+            "seconds": dg.MetadataValue.json({name: round(value, 3) for name, value in result.seconds.items()}),
+            "input_snapshots": dg.MetadataValue.json({k: v and str(v) for k, v in result.request.inputs.items()}),
+            "files_read": len(result.request.files),
+            "schema": dg.MetadataValue.text(spark_schema(dataset.contract).simpleString()),
+        },
+    )
+
+
+def partition_metadata(result: Result) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each partition's own row count."""
+    for start, rows in result.rows.items():
+        if start is not None:
+            yield start.isoformat(), {"dagster/partition_row_count": rows}
+
+
+def check_result(dataset: Dataset, outcome: Outcome) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=outcome.name,
+        asset_key=asset_key(dataset),
+        passed=outcome.passed,
+        severity=dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN,
+        description=outcome.description,
+        metadata={
+            "checked": outcome.checked,
+            "failed": outcome.failed,
+            **({"totals": dg.MetadataValue.json(dict(outcome.totals))} if outcome.totals else {}),
+            **({"sample": _table(outcome)} if outcome.sample else {}),
+        },
+    )
+
+
+def _table(outcome: Outcome) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord({k: "" if v is None else v for k, v in row.items()}) for row in outcome.sample],
+        schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in outcome.sample[0]]),
+    )

@@ -1,0 +1,44 @@
+"""What the environment may set. Read in one place, so that a wrong value is an error before anything starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from affirm_assets.errors import SettingError
+
+DEPLOYMENTS = ("local",)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`lake`: absolute folder of the local lake. `first_business_date`: the first day that has a partition."""
+
+    deployment: str
+    lake: Path
+    first_business_date: date
+
+    @staticmethod
+    def of(environ: Mapping[str, str]) -> "Settings":
+        """From AFFIRM_DEPLOYMENT, AFFIRM_LAKE and AFFIRM_FIRST_BUSINESS_DATE. Raises SettingError."""
+        deployment = environ.get("AFFIRM_DEPLOYMENT") or "local"
+        if deployment not in DEPLOYMENTS:
+            raise SettingError("AFFIRM_DEPLOYMENT", deployment, f"one of {', '.join(DEPLOYMENTS)}")
+        first = environ.get("AFFIRM_FIRST_BUSINESS_DATE") or "2025-01-01"
+        try:
+            first_business_date = date.fromisoformat(first)
+        except ValueError:
+            raise SettingError("AFFIRM_FIRST_BUSINESS_DATE", first, "a date YYYY-MM-DD") from None
+        return Settings(deployment, Path(environ.get("AFFIRM_LAKE") or ".lake").absolute(), first_business_date)
+
+    @property
+    def catalog_database(self) -> Path:
+        return self.lake / "catalog.db"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.lake / "warehouse"
+
+    @property
+    def landing(self) -> Path:
+        return self.lake / "landing"

@@ -1,0 +1,32 @@
+"""What `make` does once for a checkout: the local Dagster instance, and Spark's jars."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+INSTANCE = ".dagster"
+HOME = "DAGSTER_HOME"
+
+
+def prepare_instance(root: Path) -> None:
+    """Make the instance's folder with the project's dagster.yaml in it, and name it in `.env`, which every dagster command
+    reads. Other lines of `.env` stay, and so does a DAGSTER_HOME that it names already."""
+    home = root.absolute() / INSTANCE
+    home.mkdir(exist_ok=True)
+    link = home / "dagster.yaml"
+    link.unlink(missing_ok=True)
+    link.symlink_to(root.absolute() / "dagster.yaml")
+    env = root / ".env"
+    lines = env.read_text().splitlines() if env.exists() else []
+    if not any(line.startswith(f"{HOME}=") for line in lines):
+        env.write_text("\n".join([*lines, f"{HOME}={home}"]) + "\n")
+
+
+def fetch_jars() -> None:
+    """Start Spark once in a process of its own, which downloads the jars by their Maven coordinates; show output if it fails."""
+    code = "from resources.spark import local_sessions; local_sessions().spark_session.stop()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise click.ClickException(f"Spark did not start:\n{done.stdout}\n{done.stderr}")

@@ -1,0 +1,168 @@
+"""Audits of staged rows. Value audits are counted while the rows are written; the others read the staged snapshot."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import NumericType
+
+from affirm_assets.contract import Rule, columns, key_columns, required_columns
+from affirm_assets.dataset import Audit, Dataset
+from affirm_assets.partitions import Monthly, Window
+from affirm_assets.steps.read import Frames, between
+
+SAMPLE_ROWS = 10
+MASK = "***"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one audit found. `checked` and `failed` count rows (or what the audit compares); `sample` shows failed ones."""
+
+    name: str
+    description: str
+    passed: bool
+    checked: int
+    failed: int
+    blocking: bool = True
+    totals: Mapping[str, str] = field(default_factory=dict)
+    sample: tuple[Mapping[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class AuditSpec:
+    """An audit's name, description and whether its failure blocks publishing, known without running anything."""
+
+    name: str
+    description: str
+    blocking: bool = True
+
+
+def audit_specs(dataset: Dataset) -> tuple[AuditSpec, ...]:
+    """Every audit of the dataset, in the order in which they run."""
+    return (
+        *(AuditSpec(rule.name, rule.description) for rule in value_rules(dataset)),
+        _unique_spec(dataset),
+        *(AuditSpec(each.name, each.description, each.blocking) for each in dataset.audits),
+    )
+
+
+def value_rules(dataset: Dataset, window: Window | None = None) -> tuple[Rule, ...]:
+    """The audits of single rows, as SQL: never null, in the window, and the contract's constraints."""
+    return (_not_null(dataset), *_in_window(dataset, window), *(r for c in columns(dataset.contract) for r in c.rules))
+
+
+def observed_outcomes(dataset: Dataset, rules: Iterable[Rule], counts: Mapping[str, int], staged: DataFrame) -> list[Outcome]:
+    """From the violation counts that the write observed; the staged rows are read only where there is a sample to show."""
+    return [
+        Outcome(
+            name=rule.name,
+            description=rule.description,
+            passed=counts[rule.name] == 0,
+            checked=counts["rows"],
+            failed=counts[rule.name],
+            sample=_key_sample(dataset, staged.where(rule.violation)) if counts[rule.name] else (),
+        )
+        for rule in rules
+    ]
+
+
+def null_outcome(dataset: Dataset, result: DataFrame) -> Outcome:
+    """Count a transform's nulls in columns that have none: such rows cannot even be staged."""
+    rule = _not_null(dataset)
+    counted = result.agg(F.count(F.lit(1)).alias("rows"), F.expr(f"count_if({rule.violation})").alias("failed")).first()
+    assert counted is not None
+    sample = _key_sample(dataset, result.where(rule.violation))
+    return Outcome(rule.name, rule.description, counted["failed"] == 0, counted["rows"], counted["failed"], sample=sample)
+
+
+def unique_outcome(dataset: Dataset, staged: DataFrame, rows: int) -> Outcome:
+    """No two staged rows share a key.
+
+    Counts distinct 64-bit hashes of the keys: equal to the rows, it proves uniqueness at the price of shuffling 8 bytes
+    a row. Only if it is less (a repeated key, or two keys with one hash) are the keys themselves grouped.
+    """
+    spec, keys = _unique_spec(dataset), key_columns(dataset.contract)
+    hashes = staged.select(F.xxhash64(*keys).alias("hash")).distinct().count()
+    if hashes == rows:
+        return Outcome(spec.name, spec.description, True, rows, 0)
+    repeated = staged.groupBy(*keys).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1")
+    failed = repeated.agg(F.coalesce(F.sum(F.col("rows") - 1), F.lit(0)).alias("failed")).first()
+    assert failed is not None
+    sample = _sample(dataset, repeated.orderBy(*keys)) if failed["failed"] else ()
+    return Outcome(spec.name, spec.description, failed["failed"] == 0, rows, int(failed["failed"]), sample=sample)
+
+
+def declared_outcome(dataset: Dataset, each: Audit, frames: Frames, staged: DataFrame) -> Outcome:
+    """Run one declared audit: count what it compared and what is not ok (null counts as not ok), add up its numbers."""
+    compared = frames.call(each.function, staged=staged)
+    not_ok = ~F.coalesce(F.col("ok"), F.lit(False))
+    numbers = [f.name for f in compared.schema.fields if isinstance(f.dataType, NumericType)]
+    found = compared.agg(
+        F.count(F.lit(1)).alias("checked"),
+        F.count_if(not_ok).alias("failed"),
+        *(F.sum(name).alias(f"total {name}") for name in numbers),
+    ).first()
+    assert found is not None
+    failed = int(found["failed"])
+    return Outcome(
+        name=each.name,
+        description=each.description,
+        passed=failed == 0,
+        checked=int(found["checked"]),
+        failed=failed,
+        blocking=each.blocking,
+        totals={name: _text(found[f"total {name}"] or 0) or "0" for name in numbers},
+        sample=_sample(dataset, compared.where(not_ok).drop("ok")) if failed else (),
+    )
+
+
+def outcomes_to_json(outcomes: Iterable[Outcome]) -> str:
+    return json.dumps([asdict(outcome) for outcome in outcomes], sort_keys=True, separators=(",", ":"))
+
+
+def outcomes_from_json(text: str) -> tuple[Outcome, ...]:
+    return tuple(Outcome(**{**each, "sample": tuple(each["sample"])}) for each in json.loads(text))
+
+
+def _not_null(dataset: Dataset) -> Rule:
+    names = required_columns(dataset.contract)
+    return Rule("not_null", f"never null: {', '.join(names)}", " OR ".join(f"`{name}` IS NULL" for name in names))
+
+
+def _in_window(dataset: Dataset, window: Window | None) -> Iterable[Rule]:
+    if dataset.partitions is None:
+        return
+    column = dataset.partitions.column
+    # Without a window (when audits are only listed) the violation is never evaluated.
+    inside = "true" if window is None else between(column, window)
+    if isinstance(dataset.partitions, Monthly):
+        inside = f"{inside} AND day(`{column}`) = 1"
+    yield Rule("in_window", f"{column} is a partition of the window that was computed", f"NOT ({inside})")
+
+
+def _unique_spec(dataset: Dataset) -> AuditSpec:
+    return AuditSpec("unique_key", f"one row for each {', '.join(key_columns(dataset.contract))}")
+
+
+def _key_sample(dataset: Dataset, rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:
+    keys = key_columns(dataset.contract)
+    return _sample(dataset, rows.select(*keys).orderBy(*keys))
+
+
+def _sample(dataset: Dataset, rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:
+    masked = {spec.name for spec in columns(dataset.contract) if spec.pii}
+    return tuple(
+        {name: MASK if name in masked else _text(value) for name, value in row.asDict().items()}
+        for row in rows.limit(SAMPLE_ROWS).collect()
+    )
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)

@@ -1,0 +1,104 @@
+"""Put a staged, audited write on `main`: atomically, once, and only if nobody changed what it read or replaces."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyiceberg.table.snapshots import Operation, Snapshot
+
+from affirm_assets.dataset import Dataset, History, Previous
+from affirm_assets.errors import PublishConflict
+from affirm_assets.partitions import Window
+from affirm_assets.steps.audit import Outcome, outcomes_to_json
+from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.request import Request
+from affirm_assets.steps.stage import SUMMARY, Staged, summary
+from affirm_assets.steps.tables import java_table, main_history
+
+PUBLISHED_WAP_ID = "published-wap-id"  # Iceberg's own name for it
+AUDITS = f"{SUMMARY}audits"
+STAGED_SNAPSHOT = f"{SUMMARY}staged-snapshot"
+WINDOW = f"{SUMMARY}window"
+
+
+def find_published(dataset: Dataset, request: Request, lake: Lake) -> Snapshot | None:
+    """The snapshot with which an earlier try of this very work was published, if one was and nobody has overtaken it."""
+    concerned = _read_or_replaced(dataset, request.window)
+    for snapshot in main_history(lake.catalog.load_table(dataset.table)):
+        recorded = snapshot.summary
+        if recorded is None or recorded.operation == Operation.REPLACE:  # compaction: the same rows in other files
+            continue
+        if recorded.get(PUBLISHED_WAP_ID) == request.wap_id:
+            return snapshot
+        window = recorded.get(WINDOW)
+        if concerned is None or window is None or Window.parse(window).overlaps(concerned):
+            return None
+    return None
+
+
+def publish(dataset: Dataset, request: Request, staged: Staged, outcomes: Iterable[Outcome], lake: Lake) -> int:
+    """Replace the window's files on `main` by the staged ones in one commit; returns the new snapshot's id.
+
+    The commit (Iceberg's OverwriteFiles with the window as row filter) also clears the partitions that got no rows, and
+    lets other windows of the table be published at the same time. Raises PublishConflict if, since the request was
+    pinned, somebody changed the window or the earlier partitions of this table that the step read.
+    """
+    table = java_table(lake, dataset.table)
+    spark: Any = lake.spark
+    expressions = spark._jvm.org.apache.iceberg.expressions.Expressions
+    window = _java_filter(expressions, dataset, request.window)
+    overwrite = (
+        table.newOverwrite()
+        .overwriteByRowFilter(window)
+        .conflictDetectionFilter(_java_filter(expressions, dataset, _read_or_replaced(dataset, request.window)))
+        .validateNoConflictingData()
+        .validateNoConflictingDeletes()
+    )
+    if request.base is not None:
+        overwrite = overwrite.validateFromSnapshot(request.base)
+    for file in staged.files:
+        overwrite.addFile(file)
+    if staged.files:
+        overwrite.validateAddedFilesMatchOverwriteFilter()
+    properties = {
+        **summary(request),
+        PUBLISHED_WAP_ID: request.wap_id,
+        STAGED_SNAPSHOT: str(staged.snapshot),
+        AUDITS: outcomes_to_json(outcomes),
+    }
+    for name, value in properties.items():
+        overwrite.set(name, value)
+    try:
+        overwrite.commit()
+    except Py4JJavaError as error:
+        cause = error.java_exception
+        if cause.getClass().getSimpleName() != "ValidationException":
+            raise
+        if published := find_published(dataset, request, lake):
+            return published.snapshot_id
+        raise PublishConflict(dataset.table, request.window_text, request.base, cause.getMessage()) from error
+    published = find_published(dataset, request, lake)
+    assert published is not None, f"{dataset.table}: the commit succeeded, but its snapshot is not in the table's history"
+    return published.snapshot_id
+
+
+def _read_or_replaced(dataset: Dataset, window: Window | None) -> Window | None:
+    """The window and the partitions of the dataset itself that were read to compute it."""
+    if window is None or dataset.partitions is None:
+        return None
+    first = window.first
+    for mapped in dataset.leaves.values():
+        if isinstance(mapped, Previous | History) and mapped.dataset == dataset.name:
+            read = dataset.read_days(mapped, dataset.partitions, window)
+            assert read is not None
+            first = min(first, read.first)
+    return Window(first, window.last)
+
+
+def _java_filter(expressions: Any, dataset: Dataset, window: Window | None) -> Any:
+    if window is None or dataset.partitions is None:
+        return expressions.alwaysTrue()
+    column = dataset.partitions.column
+    first = expressions.greaterThanOrEqual(column, str(window.first))
+    last = expressions.lessThanOrEqual(column, str(window.last))
+    return getattr(expressions, "and")(first, last)

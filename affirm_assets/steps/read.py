@@ -1,0 +1,80 @@
+"""Read a step's inputs at their pinned snapshots, filtered so that Iceberg prunes files."""
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from affirm_assets.contract import columns, spark_schema
+from affirm_assets.dataset import STAGED, WINDOW, Dataset, Input, Landing, Mapped, Shared
+from affirm_assets.partitions import Window
+from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.request import Request
+
+
+class Frames:
+    """A step's input frames by parameter name. A shared frame is made when first named, and kept until `release`."""
+
+    def __init__(self, dataset: Dataset, upstream: Mapping[str, Dataset], request: Request, lake: Lake) -> None:
+        self._window = request.window
+        self._read: dict[str, DataFrame] = {
+            name: _read(dataset, mapped, name, upstream, request, lake) for name, mapped in dataset.leaves.items()
+        }
+        self._shared: dict[str, DataFrame] = {}
+        self._inputs = dataset.inputs
+
+    def call(self, function: Callable[..., DataFrame], *, staged: DataFrame | None = None) -> DataFrame:
+        """Call a transform, audit or shared function with the frames that its parameters name."""
+        arguments: dict[str, Any] = {}
+        for name in signature(function).parameters:
+            if name == WINDOW:
+                arguments[name] = self._window
+            elif name == STAGED and staged is not None:
+                arguments[name] = staged
+            else:
+                arguments[name] = self._frame(name, self._inputs.get(name))
+        return function(**arguments)
+
+    def release(self) -> None:
+        for frame in self._shared.values():
+            frame.unpersist()
+        self._shared.clear()
+
+    def _frame(self, name: str, declared: Input | None) -> DataFrame:
+        if not isinstance(declared, Shared):
+            return self._read[name]
+        if name not in self._shared:
+            self._shared[name] = self.call(declared.function).persist(StorageLevel.MEMORY_AND_DISK)
+        return self._shared[name]
+
+
+def between(column: str, days: Window) -> str:
+    """Spark SQL: the column's date lies in the days. Iceberg prunes by it."""
+    return f"`{column}` >= DATE'{days.first}' AND `{column}` <= DATE'{days.last}'"
+
+
+def snapshot_frame(lake: Lake, dataset: Dataset, snapshot: int) -> DataFrame:
+    """The dataset's table at a snapshot, with the contract's columns: one that is younger than the snapshot is null."""
+    frame = lake.spark.read.option("versionAsOf", str(snapshot)).table(lake.table_name(dataset.table))
+    present = set(frame.columns)
+    return frame.select(
+        [F.col(c.name) if c.name in present else F.lit(None).cast(c.spark_type).alias(c.name) for c in columns(dataset.contract)]
+    )
+
+
+def _read(
+    dataset: Dataset, mapped: Mapped, parameter: str, upstream: Mapping[str, Dataset], request: Request, lake: Lake
+) -> DataFrame:
+    if isinstance(mapped, Landing):
+        return lake.landing.read(lake.spark, [each for each in request.files if each.feed == mapped.feed], mapped.fields)
+    is_own = mapped.dataset == dataset.name
+    source = dataset if is_own else upstream[mapped.dataset]
+    snapshot = request.base if is_own else request.inputs[parameter]
+    if snapshot is None:
+        return lake.spark.createDataFrame([], spark_schema(source.contract))
+    frame = snapshot_frame(lake, source, snapshot)
+    days = dataset.read_days(mapped, source.partitions, request.window)
+    return frame if days is None or source.partitions is None else frame.where(between(source.partitions.column, days))

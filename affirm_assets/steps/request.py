@@ -1,0 +1,119 @@
+"""The request of a step: a plain value that says all that its result depends on, so that it can be replayed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from affirm_assets.dataset import Dataset, Landing
+from affirm_assets.errors import WindowRefused
+from affirm_assets.partitions import Window
+from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.tables import main_snapshot
+
+
+WHOLE_TABLE = "all"
+"""The window of a dataset that is not partitioned, as text."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Who asks. A retried run has a new `run_id` and the `root_run_id` of the first try."""
+
+    run_id: str
+    root_run_id: str
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """A landing file as it was when the step pinned it: `size` in bytes, `sha256` in hex."""
+
+    feed: str
+    business_date: date
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """`base` is the snapshot of the dataset's own table at the pin; it is also what the step reads of its own partitions.
+
+    `inputs` are the snapshots of the other tables that it reads, by parameter. None: a table where nothing is published.
+    """
+
+    dataset: str
+    window: Window | None
+    run: Run
+    code_version: str
+    base: int | None
+    inputs: Mapping[str, int | None]
+    files: tuple[PinnedFile, ...]
+
+    @property
+    def window_text(self) -> str:
+        return WHOLE_TABLE if self.window is None else str(self.window)
+
+    @property
+    def wap_id(self) -> str:
+        """Names the staged write. Another try of the same work has the same name; other code, inputs or files do not."""
+        work = json.dumps([self.code_version, self.inputs, [each.sha256 for each in self.files]], sort_keys=True)
+        digest = hashlib.sha256(work.encode()).hexdigest()[:12]
+        return f"{self.run.root_run_id}/{self.dataset}/{self.window_text}/{digest}"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, default=date.isoformat, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> "Request":
+        value: dict[str, Any] = json.loads(text)
+        window = value["window"]
+        return Request(
+            dataset=value["dataset"],
+            window=window and Window(date.fromisoformat(window["first"]), date.fromisoformat(window["last"])),
+            run=Run(**value["run"]),
+            code_version=value["code_version"],
+            base=value["base"],
+            inputs=value["inputs"],
+            files=tuple(
+                PinnedFile(**{**each, "business_date": date.fromisoformat(each["business_date"])}) for each in value["files"]
+            ),
+        )
+
+
+def pin(
+    dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, run: Run, code_version: str, lake: Lake
+) -> Request:
+    """Fix what the step reads. `upstream` holds the datasets that it names. Raises WindowRefused, or the landing zone's errors."""
+    _check_window(dataset, window)
+    # The own table first: whoever publishes this window after that is noticed when this step publishes, so a step with
+    # older inputs can never replace the result of one with newer inputs.
+    base = main_snapshot(lake, dataset.table)
+    inputs: dict[str, int | None] = {}
+    files: list[PinnedFile] = []
+    for parameter, mapped in dataset.leaves.items():
+        if isinstance(mapped, Landing):
+            days = dataset.read_days(mapped, None, window)
+            assert days is not None
+            files += [
+                PinnedFile(each.feed, each.business_date, each.name, each.size, each.sha256)
+                for each in lake.landing.pin(mapped.feed, days.first, days.last)
+            ]
+        elif mapped.dataset != dataset.name:
+            inputs[parameter] = main_snapshot(lake, upstream[mapped.dataset].table)
+    return Request(str(dataset), window, run, code_version, base, inputs, tuple(files))
+
+
+def _check_window(dataset: Dataset, window: Window | None) -> None:
+    if dataset.partitions is None:
+        if window is not None:
+            raise WindowRefused(f"{dataset}: it is not partitioned; expected no window, found {window}.")
+        return
+    if window is None:
+        raise WindowRefused(f"{dataset}: it is partitioned by {dataset.partitions.column}; expected a window, found none.")
+    if not all(dataset.partitions.contains(day) for day in (window.first, window.last)):
+        raise WindowRefused(f"{dataset}: {window} does not begin and end with partitions of {dataset.partitions}.")
+    if not dataset.ranges and window.first != window.last:
+        raise WindowRefused(f"{dataset}: it computes one partition at a time (ranges=False); found {window}.")

@@ -1,0 +1,172 @@
+"""One step, from request to result."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from affirm_assets.dataset import Dataset
+from affirm_assets.errors import AffirmError
+from affirm_assets.partitions import Window
+from affirm_assets.steps.audit import (
+    Outcome,
+    declared_outcome,
+    null_outcome,
+    observed_outcomes,
+    outcomes_from_json,
+    unique_outcome,
+    value_rules,
+)
+from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.publish import AUDITS, STAGED_SNAPSHOT, find_published, publish
+from affirm_assets.steps.read import Frames, snapshot_frame
+from affirm_assets.steps.request import Request, Run, pin
+from affirm_assets.steps.stage import NullInRequiredColumn, Staged, conform, stage, window_filter
+from affirm_assets.steps.tables import added_files, ensure_table, java_table
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step published. `rows` by partition (first day; None: unpartitioned), zeros included; sizes in bytes."""
+
+    request: Request
+    snapshot: int
+    staged_snapshot: int
+    already_published: bool
+    rows: Mapping[date | None, int]
+    total_rows: int
+    added_files: int
+    added_bytes: int
+    partitions_touched: int
+    location: str
+    outcomes: tuple[Outcome, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class AuditsFailed(AffirmError):
+    """One blocking audit or more failed: readers see what they saw before."""
+
+    def __init__(self, dataset: Dataset, request: Request, outcomes: tuple[Outcome, ...], staged_snapshot: int | None) -> None:
+        self.outcomes = outcomes
+        self.staged_snapshot = staged_snapshot
+        failed = "\n  - ".join(
+            f"{each.name}: {each.failed} of {each.checked} failed ({each.description})" + (f"; such as {list(map(dict, each.sample[:3]))}" if each.sample else "")
+            for each in outcomes
+            if each.blocking and not each.passed
+        )
+        kept = (
+            f"The staged rows are kept: SELECT * FROM {dataset.table} VERSION AS OF {staged_snapshot} "
+            f"WHERE {window_filter(dataset, request.window)}"
+            if staged_snapshot
+            else "Nothing was staged, since such rows cannot be written at all."
+        )
+        super().__init__(f"{dataset} {request.window_text}: nothing was published, blocking audits failed:\n  - {failed}\n{kept}")
+
+
+def run_step(
+    dataset: Dataset,
+    upstream: Mapping[str, Dataset],
+    window: Window | None,
+    run: Run,
+    code_version: str,
+    lake: Lake,
+    clock: Callable[[], float] = time.monotonic,
+) -> Result:
+    """Pin, read, transform, stage, audit, publish and report. Raises AffirmError; then readers see what they saw before."""
+    timer = _Timer(clock)
+    with timer.part("pin"):
+        ensure_table(lake.catalog, dataset)
+        request = pin(dataset, upstream, window, run, code_version, lake)
+    if published := find_published(dataset, request, lake):
+        return _result(dataset, request, published, lake, timer.seconds, already_published=True)
+    frames = Frames(dataset, upstream, request, lake)
+    try:
+        staged, outcomes = _stage_and_audit(dataset, request, frames, lake, timer)
+    finally:
+        frames.release()
+    if any(each.blocking and not each.passed for each in outcomes):
+        raise AuditsFailed(dataset, request, outcomes, staged.snapshot)
+    with timer.part("publish"):
+        snapshot_id = publish(dataset, request, staged, outcomes, lake)
+    snapshot = lake.catalog.load_table(dataset.table).snapshot_by_id(snapshot_id)
+    assert snapshot is not None
+    return _result(dataset, request, snapshot, lake, timer.seconds, already_published=False)
+
+
+def _stage_and_audit(
+    dataset: Dataset, request: Request, frames: Frames, lake: Lake, timer: "_Timer"
+) -> tuple[Staged, tuple[Outcome, ...]]:
+    with timer.part("transform"):
+        rows = conform(dataset, frames.call(dataset.function))
+    rules = value_rules(dataset, request.window)
+    try:
+        with timer.part("stage"):
+            staged = stage(dataset, request, rows, rules, lake)
+    except NullInRequiredColumn:
+        raise AuditsFailed(dataset, request, (null_outcome(dataset, rows),), None) from None
+    with timer.part("audit"):
+        frame = snapshot_frame(lake, dataset, staged.snapshot).where(window_filter(dataset, request.window))
+        outcomes = observed_outcomes(dataset, rules, staged.counts, frame)
+        outcomes.append(unique_outcome(dataset, frame, staged.counts["rows"]))
+        outcomes += [declared_outcome(dataset, each, frames, frame) for each in dataset.audits]
+    return staged, tuple(outcomes)
+
+
+def _result(
+    dataset: Dataset, request: Request, snapshot: Snapshot, lake: Lake, seconds: Mapping[str, float], *, already_published: bool
+) -> Result:
+    recorded = snapshot.summary
+    assert recorded is not None
+    table = lake.catalog.load_table(dataset.table)
+    return Result(
+        request=request,
+        snapshot=snapshot.snapshot_id,
+        staged_snapshot=int(recorded[STAGED_SNAPSHOT] or 0),
+        already_published=already_published,
+        rows=_rows_by_partition(dataset, request.window, snapshot.snapshot_id, table, lake),
+        total_rows=int(recorded["total-records"] or 0),
+        added_files=int(recorded.get("added-data-files") or 0),
+        added_bytes=int(recorded.get("added-files-size") or 0),
+        partitions_touched=int(recorded.get("changed-partition-count") or 0),
+        location=table.location(),
+        outcomes=outcomes_from_json(recorded[AUDITS] or "[]"),
+        seconds=dict(seconds),
+    )
+
+
+def _rows_by_partition(
+    dataset: Dataset, window: Window | None, snapshot: int, table: Table, lake: Lake
+) -> Mapping[date | None, int]:
+    java = java_table(lake, dataset.table)
+    files = added_files(lake, java, snapshot)
+    if window is None or dataset.partitions is None:
+        return {None: sum(file.recordCount() for file in files)}
+    rows: dict[date | None, int] = dict.fromkeys(dataset.partitions.starts(window), 0)
+    spark: Any = lake.spark
+    epoch_day = spark._jvm.java.lang.Class.forName("java.lang.Integer")
+    for file in files:
+        fields = [f.name() for f in java.specs().get(file.specId()).fields()]
+        day = file.partition().get(fields.index(dataset.partitions.column), epoch_day)
+        rows[date(1970, 1, 1) + timedelta(days=day)] += file.recordCount()
+    return rows
+
+
+class _Timer:
+    """Seconds of each part of the step."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = self._clock()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self._clock() - start

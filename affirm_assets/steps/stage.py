@@ -1,0 +1,107 @@
+"""Write a step's rows into its table, on no reader's path, and count what the value audits need on the way."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+
+from affirm_assets.contract import Rule, column_differences, columns
+from affirm_assets.dataset import Dataset
+from affirm_assets.errors import StageLost, WrongColumns
+from affirm_assets.partitions import Window
+from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.read import between
+from affirm_assets.steps.request import Request
+from affirm_assets.steps.tables import added_files, java_table
+
+SUMMARY = "affirm."
+"""Prefix of this platform's keys in a snapshot's summary."""
+
+_NULL_IN_REQUIRED_COLUMN = "NOT_NULL_ASSERT_VIOLATION"
+
+
+class NullInRequiredColumn(Exception):
+    """The write met a null where the contract has none; nothing was staged."""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A staged write: its snapshot, its data files (in the JVM) and the counts observed while writing."""
+
+    snapshot: int
+    files: tuple[Any, ...]
+    counts: Mapping[str, int]
+
+
+def conform(dataset: Dataset, result: DataFrame) -> DataFrame:
+    """The contract's columns in the contract's order. Raises WrongColumns; casts and drops nothing."""
+    if differences := column_differences(dataset.contract, result.schema):
+        raise WrongColumns(str(dataset), dataset.contract.__name__, differences)
+    return result.select([spec.name for spec in columns(dataset.contract)])
+
+
+def stage(dataset: Dataset, request: Request, rows: DataFrame, rules: Iterable[Rule], lake: Lake) -> Staged:
+    """Stage `rows` as the whole new content of the window. Raises NullInRequiredColumn, StageLost."""
+    lake.spark.conf.set("spark.wap.id", request.wap_id)
+    observation = Observation()
+    observed = rows.observe(
+        observation,
+        F.count(F.lit(1)).alias("rows"),
+        *(F.expr(f"count_if({rule.violation})").alias(rule.name) for rule in rules),
+    )
+    writer = observed.writeTo(lake.table_name(dataset.table)).option("check-nullability", "false")
+    for name, value in _layout(request.window).items():
+        writer = writer.option(name, value)
+    for name, value in summary(request).items():
+        writer = writer.option(f"snapshot-property.{name}", value)
+    try:
+        writer.overwrite(F.expr(window_filter(dataset, request.window)))
+    except PySparkException as error:
+        if _NULL_IN_REQUIRED_COLUMN in str(error):
+            raise NullInRequiredColumn from error
+        raise
+    finally:
+        lake.spark.conf.unset("spark.wap.id")
+    return _find_staged(dataset, request, observation.get, lake)
+
+
+def window_filter(dataset: Dataset, window: Window | None) -> str:
+    return "true" if window is None or dataset.partitions is None else between(dataset.partitions.column, window)
+
+
+def summary(request: Request) -> dict[str, str]:
+    """What a snapshot says of how it came about."""
+    return {
+        f"{SUMMARY}dataset": request.dataset,
+        f"{SUMMARY}window": request.window_text,
+        f"{SUMMARY}run-id": request.run.run_id,
+        f"{SUMMARY}root-run-id": request.run.root_run_id,
+        f"{SUMMARY}code-version": request.code_version,
+        f"{SUMMARY}request": request.to_json(),
+    }
+
+
+def _layout(window: Window | None) -> Mapping[str, str]:
+    """A shuffle by partition keeps a range from leaving a small file for each task and day; one partition needs none."""
+    if window is None or window.first == window.last:
+        return {"distribution-mode": "none"}
+    return {"distribution-mode": "hash"}
+
+
+def _find_staged(dataset: Dataset, request: Request, counts: Mapping[str, int], lake: Lake) -> Staged:
+    snapshots = lake.catalog.load_table(dataset.table).metadata.snapshots
+    staged = [each.snapshot_id for each in snapshots if each.summary and each.summary.get("wap.id") == request.wap_id]
+    if not staged:
+        raise StageLost(f"{dataset.table}: expected a staged snapshot with wap.id {request.wap_id}, found none.")
+    files = tuple(added_files(lake, java_table(lake, dataset.table), staged[-1]))
+    written = sum(file.recordCount() for file in files)
+    if written != counts["rows"]:
+        # A retried task may be observed twice, and then no count that was observed can be believed.
+        raise StageLost(
+            f"{dataset.table}: {counts['rows']} rows were observed while writing, but the staged snapshot {staged[-1]} "
+            f"holds {written}. Nothing was published; run the step again."
+        )
+    return Staged(staged[-1], files, counts)

@@ -1,0 +1,124 @@
+"""Tables in the catalog: make one from its contract, bring it to its contract, look at its snapshots."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.transforms import IdentityTransform
+
+from affirm_assets.contract import iceberg_schema, schema_change
+from affirm_assets.dataset import Dataset
+from affirm_assets.errors import SchemaChangeRefused, TableNotStageable
+from affirm_assets.steps.lake import Lake
+
+WAP_ENABLED = "write.wap.enabled"
+
+_NEW_TABLE_PROPERTIES = {
+    "format-version": "2",
+    WAP_ENABLED: "true",
+    # Each commit writes a metadata file; without these they would pile up for ever.
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+_FIRST_PARTITION_FIELD_ID = 1000  # by the Iceberg specification
+
+
+def ensure_table(catalog: Catalog, dataset: Dataset) -> Table:
+    """Create the table, or bring its schema to the contract where that is safe.
+
+    Properties and partition fields of an existing table are left as they are. Raises SchemaChangeRefused, or
+    TableNotStageable if staging was turned off on it.
+    """
+    try:
+        table = catalog.load_table(dataset.table)
+    except NoSuchTableError:
+        return _create(catalog, dataset)
+    if table.properties.get(WAP_ENABLED) != "true":
+        raise TableNotStageable(
+            f"{dataset.table}: expected the table property {WAP_ENABLED}=true, found "
+            f"{table.properties.get(WAP_ENABLED, 'none')}: a write could not be staged, readers would see it before its "
+            f"audits. Set the property."
+        )
+    _check_partitioned(table, dataset)
+    _evolve(table, dataset)
+    return table
+
+
+def main_snapshot(lake: Lake, table: str) -> int | None:
+    """The snapshot that readers of `main` see now; None if there is no table or nothing was published."""
+    try:
+        current = lake.catalog.load_table(table).current_snapshot()
+    except NoSuchTableError:
+        return None
+    return current and current.snapshot_id
+
+
+def main_history(table: Table) -> Iterator[Snapshot]:
+    """The snapshots of `main`, newest first."""
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        yield snapshot
+        parent = snapshot.parent_snapshot_id
+        snapshot = None if parent is None else table.snapshot_by_id(parent)
+
+
+def java_table(lake: Lake, table: str) -> Any:
+    """The table in Spark's JVM, where Iceberg's whole commit interface is."""
+    spark: Any = lake.spark
+    return spark._jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, lake.table_name(table))
+
+
+def added_files(lake: Lake, java_table: Any, snapshot: int) -> list[Any]:
+    """The data files (in the JVM) that a snapshot added."""
+    spark: Any = lake.spark
+    changes = spark._jvm.org.apache.iceberg.SnapshotChanges.builderFor(java_table).snapshot(java_table.snapshot(snapshot))
+    return list(changes.build().addedDataFiles())
+
+
+def _create(catalog: Catalog, dataset: Dataset) -> Table:
+    schema = iceberg_schema(dataset.contract)
+    spec = UNPARTITIONED_PARTITION_SPEC
+    if dataset.partitions is not None:
+        source = schema.find_field(dataset.partitions.column)
+        spec = PartitionSpec(PartitionField(source.field_id, _FIRST_PARTITION_FIELD_ID, IdentityTransform(), source.name))
+    try:
+        catalog.create_namespace_if_not_exists(dataset.domain)
+    except NamespaceAlreadyExistsError:  # made by another process between the check and the creation
+        pass
+    try:
+        return catalog.create_table(dataset.table, schema, partition_spec=spec, properties=_NEW_TABLE_PROPERTIES)
+    except TableAlreadyExistsError:
+        return ensure_table(catalog, dataset)
+
+
+def _check_partitioned(table: Table, dataset: Dataset) -> None:
+    """Others may add partition fields, but a window can only be replaced while its column is one."""
+    if dataset.partitions is None:
+        return
+    identities = [
+        table.schema().find_column_name(each.source_id) for each in table.spec().fields if each.transform == IdentityTransform()
+    ]
+    if dataset.partitions.column not in identities:
+        raise TableNotStageable(
+            f"{dataset.table}: expected the partition field {dataset.partitions.column} (identity), found {table.spec()}. "
+            "Add that field to the table's partition spec."
+        )
+
+
+def _evolve(table: Table, dataset: Dataset) -> None:
+    change = schema_change(dataset.contract, table.schema())
+    if change.refused:
+        raise SchemaChangeRefused(dataset.table, change.refused)
+    if change.is_empty:
+        return
+    with table.update_schema() as update:
+        for spec in change.add:
+            update.add_column(spec.name, spec.iceberg_type, doc=spec.doc, required=False)
+        for name in change.relax:
+            update.make_column_optional(name)
+        for spec in change.redoc:
+            update.update_column(spec.name, doc=spec.doc)

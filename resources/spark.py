@@ -1,0 +1,71 @@
+"""The Spark session of a step, on dagster-pyspark: one Spark for the process, one session for each step."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from dagster_pyspark import LazyPySparkResource
+from pyspark.sql import SparkSession
+
+from resources.iceberg import PACKAGES
+
+JAVA_VERSIONS = (17, 21)
+"""What Spark 4.1 runs on."""
+
+_INSTALL_JAVA = (
+    "Install it: apt install openjdk-17-jre-headless (Debian), dnf install java-21-openjdk-headless (Fedora), "
+    "brew install openjdk@21 (macOS); or point JAVA_HOME at it."
+)
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+
+
+class SparkSessions(LazyPySparkResource):
+    """Sessions on the process's one Spark, which ends with the process.
+
+    Settings of the whole Spark (memory, jars) are fixed by its first session; those of a catalog belong to a session, so
+    that the steps of one process can work on different lakes.
+    """
+
+    def session(self, conf: Mapping[str, str]) -> SparkSession:
+        """A new session with these settings of its own."""
+        session: SparkSession = self.spark_session.newSession()
+        for key, value in conf.items():
+            session.conf.set(key, value)
+        return session
+
+
+def local_sessions(memory: str = "1536m") -> SparkSessions:
+    """Spark inside this process's machine. `memory` is the JVM's heap."""
+    cores = os.cpu_count() or 1
+    return SparkSessions(
+        spark_config={
+            "spark.master": "local[*]",
+            "spark.app.name": "affirm",
+            "spark.driver.memory": memory,
+            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
+            "spark.jars.packages": ",".join(PACKAGES),
+            "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+            "spark.sql.session.timeZone": "UTC",
+            # Spark's default of 200 makes small local shuffles wait for their own bookkeeping.
+            "spark.sql.shuffle.partitions": str(4 * cores),
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+        }
+    )
+
+
+def java_problem(environ: Mapping[str, str] = os.environ) -> str | None:
+    """One line that says what is wrong with this machine's Java and how to mend it; None if it will do."""
+    home = environ.get("JAVA_HOME")
+    java = str(Path(home, "bin", "java")) if home else shutil.which("java", path=environ.get("PATH"))
+    expected = " or ".join(map(str, JAVA_VERSIONS))
+    if java is None or not Path(java).exists():
+        return f"Java {expected} is needed, none was found. {_INSTALL_JAVA}"
+    printed = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(\d+)', printed)
+    if found is None or int(found[1]) not in JAVA_VERSIONS:
+        return f"Java {expected} is needed, {java} is {found[1] if found else 'unknown'}. {_INSTALL_JAVA}"
+    return None
