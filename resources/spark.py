@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,21 +26,25 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 class SparkSessions(LazyPySparkResource):
     """Sessions on the process's one Spark, which ends with the process.
 
-    Settings of the whole Spark (memory, jars) are fixed by its first session; those of a catalog belong to a session, so
-    that the steps of one process can work on different lakes.
+    Settings of the whole Spark (memory, jars) are fixed by its first session; those of a catalog belong to a session,
+    so that the steps of one process can work on different lakes.
     """
 
     def session(self, conf: Mapping[str, str]) -> SparkSession:
-        """A new session with these settings of its own."""
+        """A new session with these settings of its own; SparkSession.active() gives it to code that is handed none."""
         session: SparkSession = self.spark_session.newSession()
         for key, value in conf.items():
             session.conf.set(key, value)
+        # The public way to make a session the active one, in Python and in the JVM.
+        session.createDataFrame([], "nothing INT")
         return session
 
 
 def local_sessions(memory: str = "1536m") -> SparkSessions:
     """Spark inside this process's machine. `memory` is the JVM's heap."""
     cores = os.cpu_count() or 1
+    # Spark's Python workers are this interpreter, with its packages, and not the first python3 on the path.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     return SparkSessions(
         spark_config={
             "spark.master": "local[*]",

@@ -1,0 +1,32 @@
+"""The landing zone: which files arrived, and every record in them as text, good or bad.
+
+`files` lists, pins and reads folders; `records` reads the bytes of one file, with one module for each format. Nothing
+here knows a feed: which fields it has is the caller's to say, what their text means is the next stage's.
+"""
+
+from resources.landing.errors import (
+    CorruptLandingFile,
+    LandingError,
+    LandingFileChanged,
+    LandingNotReady,
+    UnknownLandingFile,
+)
+from resources.landing.fields import FieldKind, Fields
+from resources.landing.files import LandingFile, LandingZone, read_pinned
+from resources.landing.records import Record, batches, records
+
+__all__ = [
+    "CorruptLandingFile",
+    "FieldKind",
+    "Fields",
+    "LandingError",
+    "LandingFile",
+    "LandingFileChanged",
+    "LandingNotReady",
+    "LandingZone",
+    "Record",
+    "UnknownLandingFile",
+    "batches",
+    "read_pinned",
+    "records",
+]

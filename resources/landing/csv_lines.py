@@ -1,0 +1,88 @@
+"""CSV -> rows of text: commas, double quotes, a header in line 1. One line is one record, so a quoted value cannot
+hold a newline. Each line is read by itself with Python's strict reader."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from resources.landing.fields import Fields, Row, header_problems, joined, record_batch, record_schema, text_problem
+from resources.landing.lines import encoding_problem, is_blank, raw, read_lines
+
+SIMPLE_CHARACTERS = 128 << 10  # Python's reader refuses a longer value, so a longer line is for it to judge
+
+
+@dataclass(frozen=True)
+class _Header:
+    width: int  # 0 when nobody can say how many values a record has
+    positions: dict[str, int]  # of the declared fields; none when the header cannot say which value is which
+    problems: list[str]  # of every record
+
+
+def csv_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBatch]:
+    """The records of a `.csv` file; see `records.batches`."""
+    schema = record_schema(fields)
+    header: _Header | None = None
+    for lines in read_lines(stream, name):
+        skip = 0
+        if header is None:
+            header, skip = _header(lines.texts[0], fields), 1
+        # A line may be blank and yet have one value, so a file of one column is always read with care.
+        simple = lines.clean and not header.problems and header.width > 1
+        numbers: list[int] = []
+        rows: list[Row] = []
+        problems: dict[int, tuple[str, str]] = {}
+        for number, line in enumerate(lines.texts[skip:], lines.first + skip):
+            cells, fault = _cells(line)
+            row: Row = cells
+            if not simple or len(cells) != header.width:
+                if is_blank(line):
+                    continue
+                row, found = _careful(line, cells, fault, header)
+                if found:
+                    problems[len(rows)] = joined(found), raw(line)
+            numbers.append(number)
+            rows.append(row)
+        if rows:
+            columns = list(zip(*rows, strict=True))
+            picked = (columns[header.positions[f]] if f in header.positions else [None] * len(rows) for f in fields)
+            yield record_batch(schema, numbers, (pa.array(column, pa.string()) for column in picked), problems)
+
+
+def _cells(line: str) -> tuple[tuple[str, ...], str]:
+    """The values of a line and why it has none ('' if it does)."""
+    if '"' not in line and "\r" not in line and len(line) <= SIMPLE_CHARACTERS:
+        return tuple(line.split(",")), ""
+    try:
+        return tuple(next(csv.reader((line,), strict=True))), ""
+    except csv.Error as error:
+        return (), f"not CSV: {str(error).partition(' - ')[0]}"  # what follows is advice to a programmer
+
+
+def _header(line: str, fields: Fields) -> _Header:
+    cells, fault = _cells(line)
+    if fault := encoding_problem(line) or fault:
+        return _Header(0, {}, [f"header: {fault}"])
+    problems, readable = header_problems(cells, fields)
+    positions = {name: position for position, name in enumerate(cells) if readable and name in fields}
+    return _Header(len(cells), positions, problems)
+
+
+def _careful(line: str, cells: tuple[str, ...], fault: str, header: _Header) -> tuple[Row, list[str]]:
+    """The values of any line, null where they cannot be stored, and its problems."""
+    problems = list(header.problems)
+    row: list[str | None] = [None] * header.width
+    if not fault and header.width and len(cells) != header.width:
+        fault = f"expected {header.width} values, found {len(cells)}"
+    if fault and "\0" in line:
+        fault = "NUL character"
+    if fault := encoding_problem(line) or fault:
+        return tuple(row), [*problems, fault]
+    for name, position in header.positions.items():
+        if problem := text_problem(cells[position]):
+            problems.append(f"{name}: {problem}")
+        else:
+            row[position] = cells[position]
+    return tuple(row), problems

@@ -1,0 +1,282 @@
+"""The landing zone as files: which days are complete, which files they hold, and reading exactly those.
+
+What is inside a file is the business of `records`.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+
+import pyarrow as pa
+
+from resources.landing.errors import CorruptLandingFile, LandingFileChanged, LandingNotReady, UnknownLandingFile
+from resources.landing.fields import Fields, record_schema
+from resources.landing.records import ENDINGS, batches, ending
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+SUCCESS = "_SUCCESS"
+BLOCK_BYTES = 1 << 20
+TASK_BYTES = 16 << 20  # about a third of a second's parsing: well above what a Spark task costs by itself
+MAX_DAYS_NAMED = 10
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """One pinned file: its bytes are the ones with this size and checksum, or reading it fails."""
+
+    feed: str
+    business_date: date
+    name: str  # relative to the zone's root, with '/': loans/2025-01-02/part-00000.jsonl
+    size: int  # bytes, as they lie in the zone (compressed)
+    sha256: str  # of the same bytes, in hex
+
+    def to_json(self) -> dict[str, str | int]:
+        """The file as a plain JSON object."""
+        return asdict(self) | {"business_date": self.business_date.isoformat()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The file that `to_json` gave."""
+        return cls(**{**value, "business_date": date.fromisoformat(value["business_date"])})
+
+
+@dataclass(frozen=True)
+class LandingZone:
+    """A folder of landing files: `<root>/<feed>/<YYYY-MM-DD>/`, complete once it holds `_SUCCESS`.
+
+    Names that begin with '_' or '.' are ignored everywhere.
+    """
+
+    root: str
+
+    def dates(self, feed: str) -> list[date]:
+        """The business dates of a feed whose folders are complete, in order; none if the feed has no folder.
+
+        Raises:
+            UnknownLandingFile: Something else than folders named by a date lies in the feed's folder.
+        """
+        folder = Path(self.root, feed)
+        if not folder.is_dir():
+            return []
+        days = [_folder_date(path) for path in _visible(folder)]
+        return [day for day in days if self._lack(feed, day) is None]
+
+    def pin(self, feed: str, first: date, last: date) -> tuple[LandingFile, ...]:
+        """The files of every day from `first` to `last`, both included, by day and name, with their checksums.
+
+        A complete folder may hold no files: nothing was received that day.
+
+        Raises:
+            LandingNotReady: A day has no complete folder.
+            UnknownLandingFile: A folder holds a file whose ending says nothing, or a folder.
+            ValueError: The range is empty.
+        """
+        if first > last:
+            raise ValueError(f"the range {first} to {last} of feed {feed!r} holds no day")
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        # Publishing a window replaces it: a day whose folder is not there would clear the rows already booked on it.
+        lacks = [lack for day in days if (lack := self._lack(feed, day))]
+        if lacks:
+            more = [f"and {len(lacks) - MAX_DAYS_NAMED} more days"] * (len(lacks) > MAX_DAYS_NAMED)
+            raise LandingNotReady(
+                f"landing feed {feed!r}",
+                f"a complete folder for each of {len(days)} days from {first} to {last}",
+                "; ".join(lacks[:MAX_DAYS_NAMED] + more),
+                f"Wait for the sender or ask for the days; a day without records is an empty folder with {SUCCESS}.",
+            )
+        return tuple(self._pinned(feed, day, path) for day in days for path in self._files(feed, day))
+
+    def read(self, spark: "SparkSession", files: Sequence[LandingFile], fields: Fields) -> "DataFrame":
+        """Every record of the pinned files, good or bad, as text.
+
+        Columns: `business_date` (date), `file` (the pinned name), `record_number` (bigint), each of `fields`
+        (string), `problem` (null for a well-formed record), `raw` (the record's text when there is a problem).
+
+        A record is one line of a text file (a quoted CSV value cannot hold a newline) or one row of a Parquet file.
+        No file is split, and none is held in memory. The job fails with the error's name and message in the text of
+        Spark's exception if a file is corrupt or its bytes are not those that were pinned.
+
+        Raises:
+            ValueError: `fields` is empty, or a field has the name of a column that every record has.
+        """
+        schema = _spark_schema(fields)
+        if not files:
+            return spark.createDataFrame([], schema)
+        tasks = spread(files)
+        numbers = spark.range(0, len(tasks), 1, numPartitions=len(tasks))
+        return numbers.mapInArrow(partial(_read_tasks, root=self.root, tasks=tasks, fields=dict(fields)), schema)
+
+    def _folder(self, feed: str, day: date) -> Path:
+        return Path(self.root, feed, day.isoformat())
+
+    def _lack(self, feed: str, day: date) -> str | None:
+        """Why a day cannot be read yet, or None."""
+        folder = self._folder(feed, day)
+        if not folder.is_dir():
+            return f"{day}: no folder {folder}"
+        if not (folder / SUCCESS).is_file():
+            return f"{day}: no {SUCCESS} in {folder}"
+        return None
+
+    def _files(self, feed: str, day: date) -> Iterator[Path]:
+        for path in _visible(self._folder(feed, day)):
+            if not path.is_file() or not path.name.isprintable():
+                raise UnknownLandingFile(
+                    f"landing folder's entry {str(path)!a}",
+                    f"a file with a printable name that ends in {', '.join(ENDINGS)}",
+                    "a folder" if path.is_dir() else "another name",
+                    "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
+                )
+            ending(str(path))
+            yield path
+
+    def _pinned(self, feed: str, day: date, path: Path) -> LandingFile:
+        digest, size = hashlib.sha256(), 0
+        with path.open("rb") as stream:
+            while block := stream.read(BLOCK_BYTES):
+                digest.update(block)
+                size += len(block)
+        return LandingFile(feed, day, path.relative_to(self.root).as_posix(), size, digest.hexdigest())
+
+
+def spread(files: Sequence[LandingFile]) -> tuple[tuple[LandingFile, ...], ...]:
+    """The files of each task, the largest first so that none is begun last; small ones share a task."""
+    tasks: list[list[LandingFile]] = []
+    room = 0
+    for file in sorted(files, key=lambda file: (-file.size, file.name)):
+        if not tasks or file.size > room:
+            tasks.append([])
+            room = TASK_BYTES
+        tasks[-1].append(file)
+        room -= file.size
+    return tuple(map(tuple, tasks))
+
+
+def read_pinned(root: str, file: LandingFile, fields: Fields) -> Iterator[pa.RecordBatch]:
+    """The records of one pinned file as Arrow batches, with the columns of `LandingZone.read`.
+
+    The bytes are checked while they are read: whoever takes all batches without an error has read what was pinned.
+
+    Raises:
+        LandingFileChanged: The file is gone, or its size or checksum differs from the pin.
+        CorruptLandingFile: The bytes are those that were pinned, but cannot be read.
+    """
+    path = Path(root, file.name)
+    if not path.is_file():
+        raise _changed(file, "no file")
+    with path.open("rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size != file.size:
+            raise _changed(file, f"{size:,} bytes")
+        hashed = _HashedStream(stream)
+        seeks = file.name.endswith(".parquet")  # its reader jumps about: the bytes are hashed afterwards
+        source = stream if seeks else io.BufferedReader(hashed, BLOCK_BYTES)
+        damage: CorruptLandingFile | None = None
+        try:
+            for batch in batches(cast(BinaryIO, source), file.name, fields):
+                yield _labelled(batch, file)
+        except CorruptLandingFile as error:
+            damage = error
+        if seeks:
+            stream.seek(0)
+        found = hashed.digest_of_all()
+        if found != file.sha256:
+            raise _changed(file, f"sha256 {found}")
+        if damage:
+            raise damage
+
+
+class _HashedStream(io.RawIOBase):
+    """Bytes that are read once from beginning to end, and hashed as they pass."""
+
+    def __init__(self, stream: io.FileIO) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        size = self._stream.readinto(buffer)
+        self._digest.update(memoryview(buffer)[:size])
+        return size
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def digest_of_all(self) -> str:
+        """The checksum of what was read and of the rest."""
+        while self.read(BLOCK_BYTES):
+            pass
+        return self._digest.hexdigest()
+
+
+def _read_tasks(
+    numbers: Iterator[pa.RecordBatch], root: str, tasks: Sequence[Sequence[LandingFile]], fields: Fields
+) -> Iterator[pa.RecordBatch]:
+    """The work of a Spark worker: the numbers of its tasks -> the records of their files."""
+    for batch in numbers:
+        for number in batch.column(0).to_pylist():
+            for file in tasks[number]:
+                yield from read_pinned(root, file, fields)
+
+
+def _labelled(batch: pa.RecordBatch, file: LandingFile) -> pa.RecordBatch:
+    labels = {"business_date": pa.scalar(file.business_date, pa.date32()), "file": pa.scalar(file.name, pa.string())}
+    return pa.RecordBatch.from_arrays(
+        [*(pa.repeat(value, batch.num_rows) for value in labels.values()), *batch.columns],
+        names=[*labels, *batch.schema.names],
+    )
+
+
+def _spark_schema(fields: Fields) -> "StructType":
+    # Imported here: the parser and its tests need no Spark.
+    from pyspark.sql.types import DateType, LongType, StringType, StructField, StructType
+
+    texts = record_schema(fields).names[1:]
+    return StructType(
+        [
+            StructField("business_date", DateType(), nullable=False),
+            StructField("file", StringType(), nullable=False),
+            StructField("record_number", LongType(), nullable=False),
+            *(StructField(name, StringType()) for name in texts),
+        ]
+    )
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(("_", ".")))
+
+
+def _folder_date(path: Path) -> date:
+    try:
+        day = date.fromisoformat(path.name)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != path.name or not path.is_dir():  # other ISO forms, such as 20250102
+        raise UnknownLandingFile(
+            f"landing feed's entry {str(path)!a}",
+            "a folder named by a business date, YYYY-MM-DD",
+            "another name" if path.is_dir() else "a file",
+            "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
+        )
+    return day
+
+
+def _changed(file: LandingFile, found: str) -> LandingFileChanged:
+    return LandingFileChanged(
+        f"landing file {file.name}, which changed since it was pinned",
+        f"{file.size:,} bytes with sha256 {file.sha256}",
+        found,
+        "Run the step again to pin what lies there now, and have its sender never change a complete folder.",
+    )

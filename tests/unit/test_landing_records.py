@@ -1,0 +1,776 @@
+"""What each format's reader makes of good and bad records. No JVM."""
+
+import csv
+import gzip
+import io
+import json
+import re
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resources.landing import (
+    CorruptLandingFile,
+    FieldKind,
+    Record,
+    UnknownLandingFile,
+    batches,
+    json_lines,
+    lines,
+    parquet,
+    records,
+)
+
+FIELDS = {
+    "loan_id": FieldKind.TEXT,
+    "principal": FieldKind.MONEY,
+    "apr": FieldKind.RATE,
+    "instalments": FieldKind.INTEGER,
+    "originated_on": FieldKind.DATE,
+}
+GOOD = {
+    "loan_id": "L1",
+    "principal": "100.50",
+    "apr": "9.99",
+    "instalments": "12",
+    "originated_on": "2025-01-02",
+}
+GOOD_VALUES = tuple(GOOD.values())
+HEADER = ",".join(FIELDS)
+NOTHING = (None,) * len(FIELDS)
+SECRET = "jane.doe@example.com"
+
+
+def read(name: str, data: bytes, fields: dict[str, FieldKind] = FIELDS) -> list[Record]:
+    found = list(records(io.BytesIO(data), name, fields))
+    for record in found:
+        for text in (*record.values, record.problem, record.raw):
+            assert text is None or "\0" not in text.encode().decode()
+        assert SECRET not in (record.problem or "")
+    return found
+
+
+def jsonl(*lines: str | bytes, **options: Any) -> list[Record]:
+    data = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
+    return read("loans/2025-01-02/part.jsonl", data, **options)
+
+
+def csv_(*lines: str | bytes, **options: Any) -> list[Record]:
+    data = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
+    return read("loans/2025-01-02/part.csv", data, **options)
+
+
+def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def parquet_(columns: dict[str, pa.Array], **options: Any) -> list[Record]:
+    return read("loans/2025-01-02/part.parquet", parquet_bytes(pa.table(columns), **options))
+
+
+def written(**changes: Any) -> str:
+    """A good JSON record, with some of its values as they stand in the file."""
+    texts = {name: json.dumps(value) for name, value in GOOD.items()} | changes
+    return "{" + ", ".join(f'"{name}": {text}' for name, text in texts.items() if text is not None) + "}"
+
+
+def expected(**changes: str | None) -> tuple[str | None, ...]:
+    return tuple((GOOD | changes).values())
+
+
+class TestJsonLines:
+    @pytest.mark.parametrize(
+        ("line", "values"),
+        [
+            pytest.param(written(), GOOD_VALUES, id="strings for every kind"),
+            pytest.param(written(principal="10.005"), expected(principal="10.005"), id="three decimal places are kept"),
+            pytest.param(written(principal="10.10"), expected(principal="10.10"), id="trailing zero is kept"),
+            pytest.param(written(principal="1e2"), expected(principal="1e2"), id="exponent is kept"),
+            pytest.param(written(principal="-0"), expected(principal="-0"), id="negative zero is kept"),
+            pytest.param(written(apr="0.1E-3"), expected(apr="0.1E-3"), id="rate as number"),
+            pytest.param(written(instalments="12"), expected(instalments="12"), id="integer as number"),
+            pytest.param(
+                written(instalments="1.5"), expected(instalments="1.5"), id="the next stage judges the number"
+            ),
+            pytest.param(written(principal="NaN"), expected(principal="NaN"), id="NaN is text"),
+            pytest.param(written(principal="-Infinity"), expected(principal="-Infinity"), id="-Infinity is text"),
+            pytest.param(written(principal="9" * 60), expected(principal="9" * 60), id="60 digits are kept"),
+            pytest.param(written(loan_id="null"), expected(loan_id=None), id="null"),
+            pytest.param(written(principal="null"), expected(principal=None), id="null number"),
+            pytest.param(written(loan_id='""'), expected(loan_id=None), id="empty text is null"),
+            pytest.param(written(loan_id='"\\u00e9"'), expected(loan_id="é"), id="escape"),
+            pytest.param(written(loan_id='"\\ud83d\\ude00"'), expected(loan_id="😀"), id="surrogate pair"),
+            pytest.param(written(loan_id='"é\u2028"'), expected(loan_id="é\u2028"), id="UTF-8 and line separator"),
+            pytest.param(written(loan_id='" "'), expected(loan_id=" "), id="blanks are kept"),
+            pytest.param(written(loan_id=None), expected(loan_id=None), id="missing field is null"),
+            pytest.param("{}", NOTHING, id="empty object"),
+            pytest.param(' {"loan_id" :\t"L1" } ', ("L1", *NOTHING[1:]), id="white space"),
+        ],
+    )
+    def test_well_formed(self, line: str, values: tuple[str | None, ...]) -> None:
+        # The first is read with care, the second by the template that the first gave.
+        assert jsonl(line, line) == [Record(1, values, None, None), Record(2, values, None, None)]
+
+    @pytest.mark.parametrize(
+        ("line", "problem", "values"),
+        [
+            pytest.param(
+                written(loan_id="5"),
+                "loan_id: expected text, found number",
+                expected(loan_id=None),
+                id="number for text",
+            ),
+            pytest.param(
+                written(originated_on="20250102"),
+                "originated_on: expected date, found number",
+                expected(originated_on=None),
+                id="number for date",
+            ),
+            pytest.param(
+                written(principal="true"),
+                "principal: expected money, found boolean",
+                expected(principal=None),
+                id="boolean",
+            ),
+            pytest.param(
+                written(principal=f'{{"to": "{SECRET}"}}'),
+                "principal: expected money, found object",
+                expected(principal=None),
+                id="object",
+            ),
+            pytest.param(written(apr="[]"), "apr: expected rate, found array", expected(apr=None), id="array"),
+            pytest.param(
+                written(loan_id="1", apr="false"),
+                "loan_id: expected text, found number; apr: expected rate, found boolean",
+                expected(loan_id=None, apr=None),
+                id="two problems",
+            ),
+            pytest.param(
+                written(principal="9" * 5000),
+                "principal: number of more than 4300 characters",
+                expected(principal=None),
+                id="a number that int() refuses",
+            ),
+            pytest.param(written(phone=f'"{SECRET}"'), "unexpected field: phone", GOOD_VALUES, id="unexpected field"),
+            pytest.param(
+                written(**{"a": "1", "b": "null"}),
+                "unexpected field: a; unexpected field: b",
+                GOOD_VALUES,
+                id="unexpected fields",
+            ),
+            pytest.param(
+                written(**{SECRET: "1"}), "unexpected field: (unprintable name)", GOOD_VALUES, id="unprintable name"
+            ),
+            pytest.param(
+                written(**{"a\\n": "1"}), "unexpected field: (unprintable name)", GOOD_VALUES, id="newline in a name"
+            ),
+            pytest.param(
+                written(**{"a" * 64: "1"}), "unexpected field: (unprintable name)", GOOD_VALUES, id="name of 64"
+            ),
+            pytest.param(
+                written(**{f"f{n}": "1" for n in range(25)}),
+                "; ".join([f"unexpected field: f{n}" for n in range(20)] + ["5 more problems"]),
+                GOOD_VALUES,
+                id="25 unexpected fields",
+            ),
+            pytest.param(
+                written()[:-1] + ', "loan_id": "L2"}',
+                "duplicated field: loan_id",
+                expected(loan_id=None),
+                id="duplicated field",
+            ),
+            pytest.param(
+                written()[:-1] + ', "l\\u006fan_id": "L1"}',
+                "duplicated field: loan_id",
+                expected(loan_id=None),
+                id="duplicated field behind an escape",
+            ),
+            pytest.param(
+                written(loan_id='"a\\u0000b"'), "loan_id: NUL character", expected(loan_id=None), id="escaped NUL"
+            ),
+            pytest.param(
+                written(loan_id='"\\ud800"'), "loan_id: lone surrogate", expected(loan_id=None), id="lone surrogate"
+            ),
+            pytest.param(
+                written(**{"\\ud800": "1"}), "unexpected field: (unprintable name)", GOOD_VALUES, id="surrogate name"
+            ),
+            pytest.param(f'["{SECRET}"]', "expected a JSON object, found array", NOTHING, id="top level array"),
+            pytest.param(f'"{SECRET}"', "expected a JSON object, found string", NOTHING, id="top level string"),
+            pytest.param("1.5", "expected a JSON object, found number", NOTHING, id="top level number"),
+            pytest.param("null", "expected a JSON object, found null", NOTHING, id="top level null"),
+            pytest.param(SECRET, "not JSON: expecting value at character 1", NOTHING, id="plain text"),
+            pytest.param(
+                '{"loan_id": "L1"', "not JSON: expecting ',' delimiter at character 17", NOTHING, id="cut off"
+            ),
+            pytest.param(
+                f'{{"loan_id": "{SECRET}',
+                "not JSON: unterminated string starting at character 13",
+                NOTHING,
+                id="cut text",
+            ),
+            pytest.param('{"loan_id": "\\q"}', "not JSON: invalid \\escape at character 14", NOTHING, id="bad escape"),
+            pytest.param(
+                '{"loan_id": "a\tb"}', "not JSON: invalid control character at character 15", NOTHING, id="tab in text"
+            ),
+            pytest.param('{"principal": 01}', "not JSON: expecting ',' delimiter at character 16", NOTHING, id="01"),
+            pytest.param(
+                written() + written(),
+                f"not JSON: extra data at character {len(written()) + 1}",
+                NOTHING,
+                id="two in a line",
+            ),
+            pytest.param("\ufeff{}", "not JSON: expecting value at character 1", NOTHING, id="byte order mark inside"),
+            pytest.param("[" * 100_000, "not JSON: nested too deeply", NOTHING, id="deep nesting"),
+        ],
+    )
+    def test_problem(self, line: str, problem: str, values: tuple[str | None, ...]) -> None:
+        first, bad, last = jsonl(written(), line, written())
+        assert bad == Record(2, values, problem, line)
+        assert (first, last) == (Record(1, GOOD_VALUES, None, None), Record(3, GOOD_VALUES, None, None))
+
+    @pytest.mark.parametrize(
+        ("line", "problem", "raw"),
+        [
+            pytest.param(b'{"loan_id": "\xff"}', "invalid UTF-8 at byte 14", '{"loan_id": "\\xff"}', id="byte ff"),
+            pytest.param(
+                '{"loan_id": "é'.encode() + b'\xe2\x82"}',
+                "invalid UTF-8 at byte 16",
+                '{"loan_id": "é\\xe2\\x82"}',
+                id="cut character",
+            ),
+            pytest.param(
+                b'{"loan_id": "\xed\xa0\x80"}',
+                "invalid UTF-8 at byte 14",
+                '{"loan_id": "\\xed\\xa0\\x80"}',
+                id="encoded surrogate",
+            ),
+            pytest.param(b'{"loan_id": "a\x00"}', "NUL character", '{"loan_id": "a\\x00"}', id="NUL in text"),
+            pytest.param(b"\x00\x00", "NUL character", "\\x00\\x00", id="NUL only"),
+            pytest.param(b"\xff\x00", "invalid UTF-8 at byte 1", "\\xff\\x00", id="both"),
+        ],
+    )
+    def test_bytes_that_are_no_text(self, line: bytes, problem: str, raw: str) -> None:
+        first, bad, last = jsonl(written(), line, written())
+        assert bad == Record(2, NOTHING, problem, raw)
+        assert (first.problem, last.problem) == (None, None)
+
+    def test_a_field_may_have_the_shape_of_a_pattern(self) -> None:
+        fields = {"a.b": FieldKind.TEXT, "(": FieldKind.MONEY}
+        lines = ['{"a.b": "x", "(": 1}', '{"axb": "x", "(": 1}', '{"a.b": "y", "(": 2}']
+        assert [record.values for record in jsonl(*lines, fields=fields)] == [("x", "1"), (None, "1"), ("y", "2")]
+
+    def test_one_field(self) -> None:
+        fields = {"loan_id": FieldKind.TEXT}
+        assert [r.values for r in jsonl('{"loan_id": "x"}', '{"loan_id": "y"}', fields=fields)] == [("x",), ("y",)]
+
+
+class TestTextLines:
+    """What JSON lines and CSV have in common."""
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
+    def test_empty_file(self, name: str) -> None:
+        assert read(name, gzip.compress(b"") if name.endswith(".gz") else b"") == []
+
+    @pytest.mark.parametrize("data", [b"\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n \t\n"], ids=["lines", "mark", "all"])
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+    def test_nothing_but_blanks(self, name: str, data: bytes) -> None:
+        assert read(name, data) == []
+
+    @pytest.mark.parametrize(
+        ("data", "numbers"),
+        [
+            pytest.param(b"%\n%\n", [2, 3], id="LF"),
+            pytest.param(b"%\r\n%\r\n", [2, 3], id="CRLF"),
+            pytest.param(b"%\n%", [2, 3], id="last line without an end"),
+            pytest.param(b"\n  \n%\n\t\r\n%\n\n", [4, 6], id="blank lines count but are no records"),
+        ],
+    )
+    @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
+    def test_line_ends(self, name: str, data: bytes, numbers: list[int], mark: bytes) -> None:
+        first, line = (HEADER, ",".join(GOOD_VALUES)) if name == "a.csv" else (" ", written())
+        content = mark + first.encode() + b"\n" + data.replace(b"%", line.encode())
+        found = read(name, gzip.compress(content) if name.endswith(".gz") else content)
+        assert found == [Record(number, GOOD_VALUES, None, None) for number in numbers]
+
+    def test_crlf_is_no_part_of_raw(self) -> None:
+        assert read("a.jsonl", b"oops\r\n")[0].raw == "oops"
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
+    def test_lines_across_reads(self, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        content = ("\ufeff" + "\r\n".join([written(loan_id=f'"é{n}"') for n in range(20)])).encode()
+        whole = read("a.jsonl", content)
+        monkeypatch.setattr(lines, "READ_BYTES", size)
+        assert read("a.jsonl", content) == whole
+        assert [record.number for record in whole] == list(range(1, 21))
+
+    def test_batches_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lines, "MAX_BATCH_LINES", 3)
+        content = "\n".join([written()] * 8).encode()
+        found = list(batches(io.BytesIO(content), "a.jsonl", FIELDS))
+        assert max(batch.num_rows for batch in found) == 3
+        assert [n for batch in found for n in batch["record_number"].to_pylist()] == list(range(1, 9))
+
+    @pytest.mark.parametrize("end", [b"", b"\n"], ids=["no end", "newline"])
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
+    def test_endless_line(self, name: str, end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1000)
+        monkeypatch.setattr(lines, "READ_BYTES", 300)
+        content = b"\n\n" + b"x" * 1000 + b"\n" + b"x" * 1001 + end
+        with pytest.raises(CorruptLandingFile, match=rf"{name}, line 4: expected a line of at most 1,000 bytes"):
+            read(name, gzip.compress(content) if name.endswith(".gz") else content)
+
+    def test_a_long_line_is_a_record(self) -> None:
+        line = written(loan_id=f'"{"x" * (lines.READ_BYTES * 2)}"')
+        assert [record.problem for record in jsonl(line, written())] == [None, None]
+
+
+class TestGzip:
+    CONTENT = "\n".join(written(loan_id=f'"L{n}"') for n in range(2000)).encode()
+
+    def test_several_members(self) -> None:
+        half = self.CONTENT.index(b"\n", 5000) + 1
+        data = gzip.compress(self.CONTENT[:half]) + gzip.compress(self.CONTENT[half:])
+        assert read("a.jsonl.gz", data) == read("a.jsonl", self.CONTENT)
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            pytest.param(lambda data: b"", id="no bytes"),
+            pytest.param(lambda data: data[:5], id="cut in the header"),
+            pytest.param(lambda data: data[:-2000], id="cut in the middle"),
+            pytest.param(lambda data: data[:-1], id="cut in the checksum"),
+            pytest.param(lambda data: data[:-5] + b"\xff" + data[-4:], id="wrong checksum"),
+            pytest.param(lambda data: data[:2000] + b"\xff" * 50 + data[2050:], id="damaged bytes"),
+            pytest.param(lambda data: data + b"rubbish", id="something after the end"),
+            pytest.param(lambda data: b"not gzip at all", id="another format"),
+        ],
+    )
+    def test_damage(self, damage: Any) -> None:
+        with pytest.raises(CorruptLandingFile, match=r"landing file loans/d/a\.jsonl\.gz: expected a complete gzip"):
+            read("loans/d/a.jsonl.gz", damage(gzip.compress(self.CONTENT)))
+
+
+class TestCsv:
+    @pytest.mark.parametrize(
+        ("line", "values"),
+        [
+            pytest.param("L1,100.50,9.99,12,2025-01-02", GOOD_VALUES, id="plain"),
+            pytest.param('"L1","100.50","9.99","12","2025-01-02"', GOOD_VALUES, id="quoted"),
+            pytest.param('"a ""b"", c",,"",12,', ('a "b", c', None, None, "12", None), id="quotes, commas, empty"),
+            pytest.param('5",1,2,3,4', ('5"', "1", "2", "3", "4"), id="quote inside a bare value"),
+            pytest.param(" L1 ,1e2,NaN,é,\u2028", (" L1 ", "1e2", "NaN", "é", "\u2028"), id="texts are kept"),
+            pytest.param(",,,,", NOTHING, id="all empty"),
+        ],
+    )
+    def test_well_formed(self, line: str, values: tuple[str | None, ...]) -> None:
+        assert csv_(HEADER, line) == [Record(2, values, None, None)]
+
+    @pytest.mark.parametrize(
+        ("line", "problem", "values"),
+        [
+            pytest.param("L1,1,2,3", "expected 5 values, found 4", NOTHING, id="too few"),
+            pytest.param(f"L1,1,2,3,4,{SECRET}", "expected 5 values, found 6", NOTHING, id="too many"),
+            pytest.param(f'"{SECRET},1,2,3,4', "not CSV: unexpected end of data", NOTHING, id="quote without end"),
+            pytest.param(f'"L1"{SECRET},1,2,3,4', "not CSV: ',' expected after '\"'", NOTHING, id="text after quote"),
+            pytest.param("a\rb,1,2,3,4", "not CSV: new-line character seen in unquoted field", NOTHING, id="lone CR"),
+            pytest.param(
+                "x" * 150_000 + ",1,2,3,4", "not CSV: field larger than field limit (131072)", NOTHING, id="long value"
+            ),
+        ],
+    )
+    def test_problem(self, line: str, problem: str, values: tuple[str | None, ...]) -> None:
+        good = ",".join(GOOD_VALUES)
+        first, bad, last = csv_(HEADER, good, line, good)
+        assert bad == Record(3, values, problem, line)
+        assert (first, last) == (Record(2, GOOD_VALUES, None, None), Record(4, GOOD_VALUES, None, None))
+
+    def test_a_stray_quote_does_not_swallow_what_follows(self) -> None:
+        good = ",".join(GOOD_VALUES)
+        found = csv_(HEADER, '"L0,1,2,3,4', good, '"', good)
+        assert [record.number for record in found if not record.problem] == [3, 5]
+
+    @pytest.mark.parametrize(
+        ("line", "problem", "values", "raw"),
+        [
+            pytest.param(b"L\xff,1,2,3,4", "invalid UTF-8 at byte 2", NOTHING, "L\\xff,1,2,3,4", id="invalid UTF-8"),
+            pytest.param(
+                b"L1,1\x00,2,3,4", "principal: NUL character", ("L1", None, "2", "3", "4"), "L1,1\\x00,2,3,4", id="NUL"
+            ),
+            pytest.param(b"\x00", "NUL character", NOTHING, "\\x00", id="NUL only"),
+            pytest.param(b"\x00,\xff", "invalid UTF-8 at byte 3", NOTHING, "\\x00,\\xff", id="both"),
+        ],
+    )
+    def test_bytes_that_are_no_text(self, line: bytes, problem: str, values: tuple[str | None, ...], raw: str) -> None:
+        assert csv_(HEADER, line, ",".join(GOOD_VALUES)) == [
+            Record(2, values, problem, raw),
+            Record(3, GOOD_VALUES, None, None),
+        ]
+
+    @pytest.mark.parametrize(
+        ("header", "line", "problem", "values"),
+        [
+            pytest.param(
+                f"{HEADER},loan_id",
+                "L1,1,2,3,4,L2",
+                "duplicated field: loan_id",
+                NOTHING,
+                id="duplicated name",
+            ),
+            pytest.param(f"{HEADER},", "L1,1,2,3,4,", "empty field name", NOTHING, id="empty name"),
+            pytest.param("", "L1,1,2,3,4", "empty field name; expected 1 values, found 5", NOTHING, id="no header"),
+            pytest.param(f'"{HEADER}', "L1,1", "header: not CSV: unexpected end of data", NOTHING, id="not CSV"),
+            pytest.param(b"loan_id,\xff", "L1,1", "header: invalid UTF-8 at byte 9", NOTHING, id="invalid UTF-8"),
+            pytest.param(
+                f"{HEADER},phone,{SECRET}",
+                "L1,100.50,9.99,12,2025-01-02,5,6",
+                "unexpected field: phone; unexpected field: (unprintable name)",
+                GOOD_VALUES,
+                id="unexpected names",
+            ),
+            pytest.param(
+                f"{HEADER},phone",
+                "L1",
+                "unexpected field: phone; expected 6 values, found 1",
+                NOTHING,
+                id="unexpected name and too few values",
+            ),
+            pytest.param("loan_id\0", "L1", "unexpected field: (unprintable name)", NOTHING, id="NUL in a name"),
+        ],
+    )
+    def test_header_problem(self, header: str | bytes, line: str, problem: str, values: tuple[str | None, ...]) -> None:
+        assert csv_(header, line, line) == [Record(number, values, problem, line) for number in (2, 3)]
+
+    @pytest.mark.parametrize(
+        ("header", "line", "values"),
+        [
+            pytest.param(
+                "originated_on,instalments,apr,principal,loan_id",
+                "2025-01-02,12,9.99,100.50,L1",
+                GOOD_VALUES,
+                id="another order",
+            ),
+            pytest.param('"loan_id","apr"', "L1,9.99", ("L1", None, "9.99", None, None), id="missing fields are null"),
+            pytest.param("loan_id", "L1", ("L1", *NOTHING[1:]), id="one column"),
+        ],
+    )
+    def test_header(self, header: str, line: str, values: tuple[str | None, ...]) -> None:
+        assert csv_(header, line, "", line) == [Record(2, values, None, None), Record(4, values, None, None)]
+
+    @pytest.mark.parametrize("data", [HEADER, f"{HEADER}\r\n\r\n"], ids=["no end", "blank line"])
+    def test_header_only(self, data: str) -> None:
+        assert csv_(data) == []
+
+    @given(
+        st.lists(
+            st.lists(
+                st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"])), min_size=5, max_size=5
+            )
+        )
+    )
+    @settings(max_examples=100, deadline=None)
+    def test_reads_what_the_standard_writer_writes(self, rows: list[list[str]]) -> None:
+        sink = io.StringIO()
+        csv.writer(sink).writerows([list(FIELDS), *rows])
+        found = read("a.csv", sink.getvalue().encode())
+        assert [record.values for record in found] == [tuple(text or None for text in row) for row in rows]
+
+
+def strings(*values: str | None) -> pa.Array:
+    return pa.array(values, pa.string())
+
+
+def decimals(*values: str | None, places: int = 2) -> pa.Array:
+    return pa.array([value and Decimal(value) for value in values], pa.decimal128(18, places))
+
+
+class TestParquet:
+    @pytest.mark.parametrize(
+        ("field", "column", "text"),
+        [
+            pytest.param("loan_id", strings("L1"), "L1", id="string"),
+            pytest.param("loan_id", strings(""), None, id="empty string is null"),
+            pytest.param("loan_id", strings(None), None, id="null"),
+            pytest.param("loan_id", pa.nulls(1), None, id="column without a type"),
+            pytest.param("loan_id", pa.array(["é"], pa.large_string()), "é", id="large string"),
+            pytest.param("loan_id", pa.array(["é"], pa.string_view()), "é", id="string view"),
+            pytest.param("loan_id", strings("L1").dictionary_encode(), "L1", id="dictionary"),
+            pytest.param("principal", strings("10.005"), "10.005", id="money as string"),
+            pytest.param("originated_on", strings("2025-1-2"), "2025-1-2", id="date as string"),
+            pytest.param("principal", decimals("10.50"), "10.50", id="money as decimal"),
+            pytest.param("principal", decimals("-0.05"), "-0.05", id="negative decimal"),
+            pytest.param("principal", decimals("10.005", places=3), "10.005", id="three places"),
+            pytest.param("apr", decimals("0", places=10), "0.0000000000", id="zero of ten places has no exponent"),
+            pytest.param("apr", decimals("0.00000001", places=8), "0.00000001", id="small decimal has no exponent"),
+            pytest.param("instalments", decimals("12", places=0), "12", id="integer as decimal"),
+            pytest.param("principal", pa.array([Decimal("1.5")], pa.decimal256(50, 2)), "1.50", id="wide decimal"),
+            pytest.param("principal", pa.array([1050], pa.int64()), "10.50", id="cents"),
+            pytest.param("principal", pa.array([-5], pa.int32()), "-0.05", id="negative cents"),
+            pytest.param("principal", pa.array([0], pa.int8()), "0.00", id="no cents"),
+            pytest.param("principal", pa.array([2**64 - 1], pa.uint64()), "184467440737095516.15", id="most cents"),
+            pytest.param("principal", pa.array([-(2**63)], pa.int64()), "-92233720368547758.08", id="least cents"),
+            pytest.param("instalments", pa.array([12], pa.int16()), "12", id="integer"),
+            pytest.param("apr", pa.array([36], pa.uint8()), "36", id="rate as integer"),
+            pytest.param("originated_on", pa.array([date(2025, 1, 2)]), "2025-01-02", id="date"),
+            pytest.param(
+                "originated_on", pa.array([10**7], pa.int32()).view(pa.date32()), "29349-01-26", id="far date"
+            ),
+            pytest.param("apr", pa.array([None], pa.float64()), None, id="null float is null"),
+        ],
+    )
+    def test_exact_text(self, field: str, column: pa.Array, text: str | None) -> None:
+        (record,) = parquet_({field: column})
+        assert record == Record(1, tuple(text if name == field else None for name in FIELDS), None, None)
+
+    @pytest.mark.parametrize(
+        ("field", "column", "problem", "raw"),
+        [
+            pytest.param(
+                "principal",
+                pa.array([1.5]),
+                "expected decimal, integer cents or text, found double (binary floats cannot hold cents)",
+                "1.5",
+                id="double for money",
+            ),
+            pytest.param(
+                "principal",
+                pa.array([float("nan")], pa.float32()),
+                "expected decimal, integer cents or text, found float (binary floats cannot hold cents)",
+                "NaN",
+                id="float NaN for money",
+            ),
+            pytest.param(
+                "apr",
+                pa.array([1.5]),
+                "expected decimal, integer or text, found double (binary floats are not exact)",
+                "1.5",
+                id="double for rate",
+            ),
+            pytest.param(
+                "instalments",
+                pa.array([12.0]),
+                "expected integer, decimal or text, found double (binary floats are not exact)",
+                "12.0",
+                id="double for integer",
+            ),
+            pytest.param("loan_id", pa.array([1.5]), "expected text, found double", "1.5", id="double for text"),
+            pytest.param("loan_id", pa.array([15]), "expected text, found int64", "15", id="integer for text"),
+            pytest.param(
+                "loan_id", decimals("1.50"), "expected text, found decimal128", '"1.50"', id="decimal for text"
+            ),
+            pytest.param(
+                "originated_on",
+                pa.array([20250102]),
+                "expected date or text, found int64",
+                "20250102",
+                id="int for date",
+            ),
+            pytest.param(
+                "originated_on",
+                pa.array([datetime(2025, 1, 2, 3)], pa.timestamp("us")),
+                "expected date or text, found timestamp",
+                '"2025-01-02 03:00:00"',
+                id="timestamp for date",
+            ),
+            pytest.param(
+                "principal",
+                pa.array([date(2025, 1, 2)]),
+                "expected decimal, integer cents or text, found date32",
+                '"2025-01-02"',
+                id="date for money",
+            ),
+            pytest.param(
+                "principal",
+                pa.array([True]),
+                "expected decimal, integer cents or text, found bool",
+                "true",
+                id="boolean",
+            ),
+            pytest.param(
+                "loan_id", pa.array([b"a\xff"]), "expected text, found binary", '"a\\\\xff"', id="binary for text"
+            ),
+            pytest.param(
+                "loan_id",
+                pa.array([{SECRET: 1}]),
+                "expected text, found struct",
+                f'{{"{SECRET}": 1}}',
+                id="struct, whose field names are not shown",
+            ),
+            pytest.param("loan_id", pa.array([["a"]]), "expected text, found list", '["a"]', id="list"),
+            pytest.param(
+                "apr",
+                pa.array([10**7], pa.int32()).view(pa.date32()),
+                "expected decimal, integer or text, found date32",
+                '"(no Python value)"',
+                id="a date that Python has not",
+            ),
+            pytest.param("loan_id", strings("a\0b"), "NUL character", '"a\\u0000b"', id="NUL"),
+            pytest.param(
+                "loan_id",
+                pa.array([b"a\xff"]).view(pa.string()),
+                "invalid UTF-8 at byte 2",
+                '"a\\\\xff"',
+                id="invalid UTF-8",
+            ),
+        ],
+    )
+    def test_problem(self, field: str, column: pa.Array, problem: str, raw: str) -> None:
+        """The second row has null in the bad column: nothing is wrong with it."""
+        other = "instalments" if field == "apr" else "apr"
+        column = pa.chunked_array([column, pa.nulls(1, column.type)])
+        bad, good = parquet_({other: strings("7", "8"), field: column})
+        values = dict.fromkeys(FIELDS) | {other: "7"}
+        shown = f'{{"{other}": "7", "{field}": {raw}}}'
+        assert bad == Record(1, tuple(values.values()), f"{field}: {problem}", shown)
+        assert good == Record(2, tuple((values | {other: "8"}).values()), None, None)
+
+    def test_bad_texts_among_good_ones(self) -> None:
+        column = pa.array([b"a", b"\xff", None, b"b\0", b"", b"c"]).view(pa.string())
+        found = parquet_({"loan_id": column})
+        assert [record.values[0] for record in found] == ["a", None, None, None, None, "c"]
+        assert [record.number for record in found if record.problem] == [2, 4]
+
+    @pytest.mark.parametrize(
+        ("extra", "problem"),
+        [
+            pytest.param("phone", "unexpected field: phone", id="printable"),
+            pytest.param(SECRET, "unexpected field: (unprintable name)", id="unprintable"),
+        ],
+    )
+    def test_unexpected_column(self, extra: str, problem: str) -> None:
+        (record,) = parquet_({"loan_id": strings("L1"), extra: strings(None)})
+        assert record == Record(1, ("L1", *NOTHING[1:]), problem, f'{{"loan_id": "L1", "{extra}": null}}')
+
+    @pytest.mark.parametrize(
+        ("names", "problem"),
+        [
+            pytest.param(["loan_id", "loan_id"], "duplicated field: loan_id", id="duplicated"),
+            pytest.param(["loan_id", ""], "empty field name", id="empty"),
+        ],
+    )
+    def test_ambiguous_columns(self, names: list[str], problem: str) -> None:
+        data = parquet_bytes(pa.Table.from_arrays([strings("L1"), strings("L2")], names=names))
+        (record,) = read("a.parquet", data)
+        assert record == Record(1, NOTHING, problem, f'{{"{names[0]}": "L1", "{names[1]}": "L2"}}')
+
+    def test_row_numbers_across_batches_and_row_groups(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parquet, "MAX_ROWS", 7)
+        names = [f"L{n}" for n in range(1, 51)]
+        found = parquet_({"loan_id": strings(*names)}, row_group_size=20)
+        assert [(record.number, record.values[0]) for record in found] == list(enumerate(names, start=1))
+
+    def test_wide_rows_make_small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parquet, "BATCH_BYTES", 10_000)
+        data = parquet_bytes(pa.table({"loan_id": strings(*("x" * 1000 + str(n) for n in range(40)))}))
+        found = list(batches(io.BytesIO(data), "a.parquet", FIELDS))
+        assert sum(batch.num_rows for batch in found) == 40
+        assert max(batch.num_rows for batch in found) < 10
+
+    def test_no_rows(self) -> None:
+        assert parquet_({"loan_id": strings()}) == []
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            pytest.param(lambda data: b"", id="no bytes"),
+            pytest.param(lambda data: data[:-1], id="cut at the end"),
+            pytest.param(lambda data: data[: len(data) // 2], id="cut in the middle"),
+            pytest.param(lambda data: data[:20] + b"\xff" * 20 + data[40:], id="damaged page"),
+            pytest.param(lambda data: data[:-40] + b"\xff" * 30 + data[-10:], id="damaged footer"),
+            # 1000 is written as d0 0f; the last one is the row group's.
+            pytest.param(lambda data: b"\xce\x0f".join(data.rsplit(b"\xd0\x0f", 1)), id="a row group that hides a row"),
+            pytest.param(lambda data: b"loan_id,principal\nL1,5\n", id="another format"),
+        ],
+    )
+    def test_damage(self, damage: Any) -> None:
+        data = parquet_bytes(pa.table({"loan_id": strings(*map(str, range(1000)))}), write_page_checksum=True)
+        with pytest.raises(CorruptLandingFile, match=r"landing file loans/d/a\.parquet: expected a readable Parquet"):
+            read("loans/d/a.parquet", damage(data))
+
+    def test_a_failing_disk_is_no_damage(self) -> None:
+        class Failing(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                raise OSError(5, "Input/output error")
+
+        with pytest.raises(OSError, match="Input/output error"):
+            list(records(Failing(parquet_bytes(pa.table({"loan_id": strings("L1")}))), "a.parquet", FIELDS))
+
+
+class TestProperties:
+    """The quick readers give what the careful ones give, and nothing is lost."""
+
+    TEXT = st.text(max_size=6)
+    VALUE = st.one_of(
+        TEXT.map(lambda text: json.dumps(text, ensure_ascii=False)),
+        TEXT.map(json.dumps),
+        st.sampled_from(["null", "true", "[]", "{}", "1", "-0.50", "1e5", "01", "NaN", '"x"', '"y"', "1" * 45, ""]),
+    )
+    LINE = st.one_of(  # of a JSON file: whole, damaged, or any bytes
+        st.tuples(
+            st.lists(st.tuples(st.sampled_from([*FIELDS, "other"]), VALUE), max_size=6),
+            st.sampled_from([",", ", ", " , ", ",\t"]),
+            st.sampled_from([":", ": ", " : "]),
+        ).map(lambda x: ("{" + x[1].join(f'"{key}"{x[2]}{value}' for key, value in x[0]) + "}").encode()),
+        st.binary(max_size=30).map(lambda data: data.replace(b"\n", b"")),
+    )
+
+    @given(st.lists(LINE, max_size=12))
+    @settings(max_examples=300, deadline=None)
+    def test_a_line_is_read_as_if_it_were_alone(self, content: list[bytes]) -> None:
+        """Alone, a line meets no template: it is read with care."""
+        # A line of its own first, so that a byte order mark is not dropped from any.
+        alone = [record for line in content for record in read("a.jsonl", b"{}\n" + line)[1:]]
+        together = read("a.jsonl", b"\n".join([b"{}", *content]))[1:]
+        assert [record[1:] for record in together] == [record[1:] for record in alone]
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+    @given(data=st.binary(max_size=200))
+    @settings(max_examples=200, deadline=None)
+    def test_every_line_is_a_record(self, name: str, data: bytes) -> None:
+        data = (HEADER.encode() if name == "a.csv" else b"{}") + b"\n" + data
+        found = [record.number for record in read(name, data)]
+        lines_ = [number for number, line in enumerate(data.split(b"\n"), start=1) if line.strip(b" \t\r")]
+        assert found == (lines_[1:] if name == "a.csv" else lines_)
+
+    def test_many_shapes_of_record(self) -> None:
+        names = list(FIELDS)
+        content = [written(**dict.fromkeys(names[: n % 5])) for n in range(3 * json_lines.MAX_TEMPLATES)]
+        found = jsonl(*content)
+        assert [record.values for record in found] == [
+            expected(**dict.fromkeys(names[: n % 5])) for n in range(len(content))
+        ]
+
+    def test_more_shapes_than_templates(self) -> None:
+        fields = {f"f{n}": FieldKind.TEXT for n in range(3 * json_lines.MAX_TEMPLATES)}
+        content = [json.dumps({name: name}) for name in fields] * 2
+        found = jsonl(*content, fields=fields)
+        assert [[value for value in record.values if value] for record in found] == [[name] for name in fields] * 2
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv.gz", "jsonl", "a.JSONL"])
+def test_unknown_ending(name: str) -> None:
+    message = f"{name}: expected a name that ends in .jsonl, .jsonl.gz, .csv, .parquet; found another ending"
+    with pytest.raises(UnknownLandingFile, match=re.escape(message)):
+        read(name, b"")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "at least one field"),
+        ({"raw": FieldKind.TEXT, "file": FieldKind.TEXT}, r"\['file', 'raw'\] have the names"),
+    ],
+    ids=["no field", "reserved names"],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_unusable_declaration(name: str, fields: dict[str, FieldKind], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(name, b"", fields)
