@@ -47,7 +47,7 @@ def key(description: str, **constraints: Any) -> Any:
 
 @dataclass(frozen=True)
 class Rule:
-    """One audit of a column's values. `violation` is Spark SQL, true for a row that breaks the rule, else false or null."""
+    """One audit of a column's values. `violation` is Spark SQL that is true for rows that break it."""
 
     name: str
     description: str
@@ -98,7 +98,7 @@ def required_columns(contract: type[Contract]) -> tuple[str, ...]:
 
 
 def iceberg_schema(contract: type[Contract]) -> Schema:
-    """Field ids count from 1 in declared order; they matter for a new table only, later columns get the next free id."""
+    """Field ids count from 1 in declared order, for a new table; later columns get the next free id."""
     specs = columns(contract)
     return Schema(
         *(
@@ -171,7 +171,9 @@ def column_differences(contract: type[Contract], frame: spark.StructType) -> lis
     specs = {spec.name: spec.spark_type for spec in columns(contract)}
     missing = [f"missing column {name} ({kind.simpleString()})" for name, kind in specs.items() if name not in found]
     extra = [f"extra column {name} ({kind.simpleString()})" for name, kind in found.items() if name not in specs]
-    repeated = [f"column {name} appears {names.count(name)} times" for name in sorted({n for n in names if names.count(n) > 1})]
+    repeated = [
+        f"column {name} appears {names.count(name)} times" for name in sorted({n for n in names if names.count(n) > 1})
+    ]
     mistyped = [
         f"column {name}: expected {specs[name].simpleString()}, found {kind.simpleString()}"
         for name, kind in found.items()
@@ -244,8 +246,8 @@ def _column_type(
         places = _constraint(metadata, "decimal_places")
         if digits is None or places is None or not 0 <= places <= digits <= _SPARK_DECIMAL_DIGITS:
             raise ContractError(
-                f"{where}: a Decimal needs max_digits (at most {_SPARK_DECIMAL_DIGITS}) and decimal_places, as Money and "
-                f"Rate have; found max_digits={digits}, decimal_places={places}."
+                f"{where}: a Decimal needs max_digits (at most {_SPARK_DECIMAL_DIGITS}) and decimal_places, as Money "
+                f"and Rate have; found max_digits={digits}, decimal_places={places}."
             )
         return iceberg.DecimalType(digits, places), spark.DecimalType(digits, places), ()
     if get_origin(base) is Literal:
@@ -254,7 +256,9 @@ def _column_type(
             raise ContractError(f"{where}: the values of a Literal are all str or all int; found {values}.")
         iceberg_type, spark_type = _SIMPLE[type(values[0])]
         listed = ", ".join(sql_text(value) if isinstance(value, str) else str(value) for value in values)
-        rule = Rule(f"{name}_is_known", f"{name} is one of {', '.join(map(str, values))}", f"`{name}` NOT IN ({listed})")
+        rule = Rule(
+            f"{name}_is_known", f"{name} is one of {', '.join(map(str, values))}", f"`{name}` NOT IN ({listed})"
+        )
         return iceberg_type, spark_type, (rule,)
     if base in _SIMPLE:
         return *_SIMPLE[base], ()
@@ -279,16 +283,32 @@ def _constraint_rules(where: str, name: str, metadata: Iterable[Any]) -> Iterabl
         if type(item) in _COMPARISONS:
             attribute, sign, opposite = _COMPARISONS[type(item)]
             bound = getattr(item, attribute)
-            yield Rule(f"{name}_{attribute}", f"{name} {sign} {bound}", f"`{name}` {opposite} {_sql_bound(where, bound)}")
+            yield Rule(
+                f"{name}_{attribute}", f"{name} {sign} {bound}", f"`{name}` {opposite} {_sql_bound(where, bound)}"
+            )
         elif isinstance(item, annotated_types.MinLen):
-            yield Rule(f"{name}_min_length", f"{name} has {item.min_length} characters or more", f"length(`{name}`) < {item.min_length}")
+            yield Rule(
+                f"{name}_min_length",
+                f"{name} has {item.min_length} characters or more",
+                f"length(`{name}`) < {item.min_length}",
+            )
         elif isinstance(item, annotated_types.MaxLen):
-            yield Rule(f"{name}_max_length", f"{name} has {item.max_length} characters or fewer", f"length(`{name}`) > {item.max_length}")
+            yield Rule(
+                f"{name}_max_length",
+                f"{name} has {item.max_length} characters or fewer",
+                f"length(`{name}`) > {item.max_length}",
+            )
         else:
             known = {"pattern", "max_digits", "decimal_places"}
-            given = {attribute for attribute, value in vars(item).items() if value is not None} if hasattr(item, "__dict__") else {str(item)}
+            given = (
+                {attribute for attribute, value in vars(item).items() if value is not None}
+                if hasattr(item, "__dict__")
+                else {str(item)}
+            )
             if given - known:
-                raise ContractError(f"{where}: the constraint {', '.join(sorted(given - known))} cannot become an audit.")
+                raise ContractError(
+                    f"{where}: the constraint {', '.join(sorted(given - known))} cannot become an audit."
+                )
             if pattern := getattr(item, "pattern", None):
                 yield Rule(f"{name}_pattern", f"{name} matches {pattern}", f"NOT rlike(`{name}`, {sql_text(pattern)})")
 

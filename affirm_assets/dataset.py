@@ -24,7 +24,20 @@ from affirm_assets.partitions import Daily, Monthly, Partitions, Window
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["Audit", "Daily", "Dataset", "Monthly", "Registry", "Window", "audit", "dataset", "history", "landing", "previous", "shared"]
+__all__ = [
+    "Audit",
+    "Daily",
+    "Dataset",
+    "Monthly",
+    "Registry",
+    "Window",
+    "audit",
+    "dataset",
+    "history",
+    "landing",
+    "previous",
+    "shared",
+]
 
 WINDOW = "window"
 """A transform or audit that names a parameter so gets the Window that is computed."""
@@ -123,7 +136,9 @@ def audit(*, blocking: bool = True) -> Callable[[Callable[..., "DataFrame"]], Au
 
     def decorate(function: Callable[..., "DataFrame"]) -> Audit:
         if not inspect.getdoc(function):
-            raise DeclarationError(f"audit {function.__name__}: expected a docstring that says what it proves; found none.")
+            raise DeclarationError(
+                f"audit {function.__name__}: expected a docstring that says what it proves; found none."
+            )
         if next(iter(inspect.signature(function).parameters), None) != STAGED:
             raise DeclarationError(f"audit {function.__name__}: expected its first parameter to be {STAGED!r}.")
         return Audit(function.__name__, inspect.getdoc(function) or "", blocking, function)
@@ -324,7 +339,9 @@ def _check_declaration(item: Dataset) -> None:
     if item.source.stem != item.name:
         raise DeclarationError(f"{where}: expected its file to be named {item.name}.py. One file is one table.")
     if not (item.owner.startswith("team:") and len(item.owner) > len("team:")) and "@" not in item.owner:
-        raise DeclarationError(f"{where}: expected owner to be an e-mail address or 'team:<name>'; found {item.owner!r}.")
+        raise DeclarationError(
+            f"{where}: expected owner to be an e-mail address or 'team:<name>'; found {item.owner!r}."
+        )
     specs = {spec.name: spec for spec in columns(item.contract)}
     if item.partitions is not None:
         spec = specs.get(item.partitions.column)
@@ -335,7 +352,7 @@ def _check_declaration(item: Dataset) -> None:
             )
         if spec.iceberg_type != iceberg.DateType() or not spec.required:
             raise DeclarationError(
-                f"{where}: its partition column {spec.name!r} must be a date that is never null; found {spec.iceberg_type}."
+                f"{where}: its partition column {spec.name!r} must be a date, never null; found {spec.iceberg_type}."
             )
     if item.feeds and item.domain != "landing":
         raise DeclarationError(f"{where}: only datasets in the folder landing/ read files; found a landing() input.")
@@ -358,11 +375,19 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
         if isinstance(mapped, Landing):
             continue
         if mapped.dataset not in datasets:
-            raise DeclarationError(f"{where}: no dataset is named {mapped.dataset!r}. There are: {', '.join(sorted(datasets))}.")
-        if isinstance(mapped, Previous | History) and (item.partitions is None or datasets[mapped.dataset].partitions is None):
-            raise DeclarationError(f"{where}: previous() and history() are for partitioned datasets that read partitioned ones.")
+            raise DeclarationError(
+                f"{where}: no dataset is named {mapped.dataset!r}. There are: {', '.join(sorted(datasets))}."
+            )
+        if isinstance(mapped, Previous | History) and (
+            item.partitions is None or datasets[mapped.dataset].partitions is None
+        ):
+            raise DeclarationError(
+                f"{where}: previous() and history() are for partitioned datasets that read partitioned ones."
+            )
         if isinstance(mapped, SameWindow) and mapped.dataset == item.name:
-            raise DeclarationError(f"{where}: a dataset cannot read the partition that it computes. Use previous() or history().")
+            raise DeclarationError(
+                f"{where}: a dataset cannot read the partition that it computes. Use previous() or history()."
+            )
 
 
 def _upstream_names(item: Dataset) -> set[str]:
@@ -375,6 +400,6 @@ def _check_no_cycle(datasets: Mapping[str, Dataset]) -> None:
     except CycleError as error:
         cycle = error.args[1]
         raise DeclarationError(
-            f"{datasets[cycle[0]].source}: datasets read each other in a cycle: {' -> '.join(cycle)}. A dataset may read "
-            "earlier partitions of itself, but not of one that reads it."
+            f"{datasets[cycle[0]].source}: datasets read each other in a cycle: {' -> '.join(cycle)}. A dataset may "
+            "read earlier partitions of itself, but not of one that reads it."
         ) from None

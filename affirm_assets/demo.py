@@ -20,7 +20,6 @@ from rich.table import Table
 import affirm_assets.datasets
 from affirm_assets.contract import key_columns
 from affirm_assets.dataset import Dataset, Registry
-from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.partitions import Monthly, Window
 from affirm_assets.sample_data import write_sample_data
 from affirm_assets.settings import Settings
@@ -92,7 +91,7 @@ def _materialize(
 ) -> dg.DagsterRun | None:
     """One run by the dagster CLI, as anybody would start it, with progress from its events; None if it failed."""
     select = ",".join(str(item) for item in datasets)
-    command = [Path(sys.executable).with_name("dagster"), "asset", "materialize", "-m", "affirm_assets.definitions"]
+    command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "affirm_assets.definitions"]
     known = {run.run_id for run in instance.get_runs()}
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -112,9 +111,17 @@ def _materialize(
             time.sleep(_POLL_SECONDS)
     if process.returncode == 0 and run and run.status == dg.DagsterRunStatus.SUCCESS:
         return run
-    console.print(f"The run failed. What it printed is in {log}; `make ui` shows its events. The last lines:")
-    console.print("".join(log.read_text().splitlines(keepends=True)[-20:]), markup=False)
+    console.print(f"The run failed. What it printed is in {log}, and `make ui` shows its events.")
+    for message in _failures(instance, run.run_id) if run else [log.read_text()]:
+        console.print(message, markup=False)
     return None
+
+
+def _failures(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        failure = entry.get_dagster_event().step_failure_data
+        cause = failure.error.cause or failure.error if failure.error else None
+        yield f"{entry.step_key}: {cause.message if cause else failure.user_failure_data}"
 
 
 def _progress(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
@@ -176,7 +183,11 @@ def _fingerprint(catalog: Catalog, dataset: Dataset) -> str | None:
         rows = catalog.load_table(dataset.table).scan().to_arrow()
     except NoSuchTableError:
         return None
-    keys = [(name, "ascending") for name in (*key_columns(dataset.contract), dataset.partitions.column)] if dataset.partitions else []
+    keys = (
+        [(name, "ascending") for name in (*key_columns(dataset.contract), dataset.partitions.column)]
+        if dataset.partitions
+        else []
+    )
     sink = pa.BufferOutputStream()
     ordered = rows.select(sorted(rows.column_names)).sort_by(keys).combine_chunks()
     with pa.ipc.new_stream(sink, ordered.schema.remove_metadata()) as writer:

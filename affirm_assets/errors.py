@@ -49,6 +49,16 @@ class WrongColumns(AffirmError):
         )
 
 
+class WrongSession(AffirmError):
+    """A transform whose result belongs to another Spark session, where its write would not be staged."""
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(
+            f"{dataset}: expected the transform's result to belong to the step's Spark session, found another; nothing "
+            "was written. Make frames with SparkSession.active() or an input's sparkSession, not SparkSession.builder."
+        )
+
+
 class WindowRefused(AffirmError):
     """A window that this dataset cannot compute."""
 

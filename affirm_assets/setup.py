@@ -11,8 +11,10 @@ HOME = "DAGSTER_HOME"
 
 
 def prepare_instance(root: Path) -> None:
-    """Make the instance's folder with the project's dagster.yaml in it, and name it in `.env`, which every dagster command
-    reads. Other lines of `.env` stay, and so does a DAGSTER_HOME that it names already."""
+    """Make the instance's folder, with the project's dagster.yaml in it, and name it in `.env`.
+
+    Every dagster command reads `.env`. Its other lines stay, and so does a DAGSTER_HOME that it names already.
+    """
     home = root.absolute() / INSTANCE
     home.mkdir(exist_ok=True)
     link = home / "dagster.yaml"
@@ -25,7 +27,7 @@ def prepare_instance(root: Path) -> None:
 
 
 def fetch_jars() -> None:
-    """Start Spark once in a process of its own, which downloads the jars by their Maven coordinates; show output if it fails."""
+    """Start Spark once, in a process of its own: it downloads the jars by their Maven coordinates."""
     code = "from resources.spark import local_sessions; local_sessions().spark_session.stop()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -9,7 +9,7 @@ from affirm_assets.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED
 def accounts(received: DataFrame, outcomes: DataFrame, staged: DataFrame, staged_outcome: str) -> DataFrame:
     """One row for each file: how many records it had, what became of them, and whether that adds up.
 
-    received: landing rows (file). outcomes: file, outcome. staged: file; it takes the place of the outcomes that it holds.
+    received: landing rows (file). outcomes: file, outcome. staged: file; it stands in for the outcome that it holds.
     """
     by_file = (
         received.groupBy("file")

@@ -30,23 +30,38 @@ def settle(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame
         F.min("private").alias("private"),
         F.min("own_date").alias("own_date"),
         # Nulls of `private` are left out by min and max: what is not known differs from nothing.
-        (
-            (F.min("terms") == F.max("terms")) & F.coalesce(F.min("private") == F.max("private"), F.lit(True))
-        ).alias("is_unanimous"),
+        ((F.min("terms") == F.max("terms")) & F.coalesce(F.min("private") == F.max("private"), F.lit(True))).alias(
+            "is_unanimous"
+        ),
         F.lit(False).alias("is_booked"),
     )
     earlier = booked.select(
-        "id", "day", "terms", "private", F.col("day").alias("own_date"), F.lit(True).alias("is_unanimous"), F.lit(True).alias("is_booked")
+        "id",
+        "day",
+        "terms",
+        "private",
+        F.col("day").alias("own_date"),
+        F.lit(True).alias("is_unanimous"),
+        F.lit(True).alias("is_booked"),
     )
     bookings = (
         entries.unionByName(earlier)
         .groupBy("id")
-        .agg(F.array_sort(F.collect_list(F.struct("day", "is_booked", "terms", "private", "own_date", "is_unanimous"))).alias("entries"))
+        .agg(
+            F.array_sort(
+                F.collect_list(F.struct("day", "is_booked", "terms", "private", "own_date", "is_unanimous"))
+            ).alias("entries")
+        )
         .select("id", _bookings(F.col("entries"), look_back_days).alias("bookings"))
     )
     joined = rows.join(bookings, "id", "left").withColumn(
         "visible",
-        F.filter("bookings", lambda b: (b["day"] < F.col("day")) & _is_visible(b["day"], F.col("day"), F.col("own_date"), look_back_days)),
+        F.filter(
+            "bookings",
+            lambda b: (
+                (b["day"] < F.col("day")) & _is_visible(b["day"], F.col("day"), F.col("own_date"), look_back_days)
+            ),
+        ),
     )
     equal_to_visible = F.exists(
         "visible", lambda b: (b["terms"] == F.col("terms")) & F.coalesce(b["private"] == F.col("private"), F.lit(True))
@@ -54,12 +69,13 @@ def settle(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame
     has_visible = F.size("visible") > 0
     booked_today = F.exists("bookings", lambda b: b["day"] == F.col("day"))
     is_first = F.expr("row_number() OVER (PARTITION BY id, day ORDER BY file, record_number)") == 1
-    conflict = (
-        F.when(has_visible & ~equal_to_visible, F.lit("conflicts with a row of this id booked on an earlier day"))
-        .when(~has_visible & ~booked_today, F.lit("conflicts with another row of this id in the same folder"))
-    )
+    conflict = F.when(
+        has_visible & ~equal_to_visible, F.lit("conflicts with a row of this id booked on an earlier day")
+    ).when(~has_visible & ~booked_today, F.lit("conflicts with another row of this id in the same folder"))
     outcome = (
-        F.when(F.col("conflict").isNotNull(), REJECTED).when(has_visible | ~F.col("is_first"), DUPLICATE).otherwise(ACCEPTED)
+        F.when(F.col("conflict").isNotNull(), REJECTED)
+        .when(has_visible | ~F.col("is_first"), DUPLICATE)
+        .otherwise(ACCEPTED)
     )
     return (
         joined.withColumn("is_first", is_first)
@@ -73,9 +89,7 @@ def _bookings(entries: Column, look_back_days: int) -> Column:
     """Walk an id's days in order and keep those on which it is booked: array of (day, terms, private)."""
 
     def step(bookings: Column, entry: Column) -> Column:
-        seen = F.exists(
-            bookings, lambda b: _is_visible(b["day"], entry["day"], entry["own_date"], look_back_days)
-        )
+        seen = F.exists(bookings, lambda b: _is_visible(b["day"], entry["day"], entry["own_date"], look_back_days))
         books = entry["is_booked"] | (entry["is_unanimous"] & ~seen)
         booking = F.struct(entry["day"].alias("day"), entry["terms"].alias("terms"), entry["private"].alias("private"))
         return F.when(books, F.array_append(bookings, booking)).otherwise(bookings)

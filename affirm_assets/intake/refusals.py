@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-# Digits, dates, codes and ids; nothing that could be a name or an address, since any field of a bad record may hold one.
+# Digits, dates, codes and ids, but no blank and no @: any field of a bad record may hold a name or an address.
 _SAFE = r"^[A-Za-z0-9_.:+-]{1,64}$"
 MASK = "***"
 

@@ -42,7 +42,8 @@ def column_schema(contract: type[Contract]) -> dg.TableSchema:
                 type=str(spec.iceberg_type),
                 description=spec.doc,
                 constraints=dg.TableColumnConstraints(
-                    nullable=not spec.required, other=[*(["key"] if spec.is_key else []), *(r.description for r in spec.rules)]
+                    nullable=not spec.required,
+                    other=[*(["key"] if spec.is_key else []), *(r.description for r in spec.rules)],
                 ),
                 tags={"pii": spec.pii} if spec.pii else None,
             )

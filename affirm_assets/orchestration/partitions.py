@@ -21,14 +21,16 @@ class PartitionSets:
     first_business_date: date
 
     def of(self, partitions: Partitions | None) -> dg.PartitionsDefinition[str] | None:
-        # One definition for each kind: Dagster runs datasets together only if theirs are equal. end_offset=1 gives today
-        # a partition before it has ended; files of a business date arrive during it.
+        # One definition for each kind: Dagster runs datasets together only if theirs are equal. end_offset=1 gives
+        # today a partition before it has ended, since files of a business date arrive during it.
         first = datetime.combine(self.first_business_date, datetime.min.time())
         match partitions:
             case Daily():
                 return dg.DailyPartitionsDefinition(start_date=first, timezone=BOOKS_TIME_ZONE, end_offset=1)
             case Monthly():
-                return dg.MonthlyPartitionsDefinition(start_date=first.replace(day=1), timezone=BOOKS_TIME_ZONE, end_offset=1)
+                return dg.MonthlyPartitionsDefinition(
+                    start_date=first.replace(day=1), timezone=BOOKS_TIME_ZONE, end_offset=1
+                )
             case None:
                 return None
 
@@ -45,13 +47,18 @@ def dependencies(dataset: Dataset, upstream: Mapping[str, Dataset]) -> list[dg.A
     """One dependency for each asset that is read, over all the partitions that any parameter reads of it."""
     offsets: dict[tuple[str, ...], tuple[int, int]] = {}
     for mapped in dataset.leaves.values():
-        key = feed_key(mapped.feed).path if isinstance(mapped, Landing) else asset_key(_read(dataset, mapped, upstream)).path
+        key = (
+            feed_key(mapped.feed).path
+            if isinstance(mapped, Landing)
+            else asset_key(_read(dataset, mapped, upstream)).path
+        )
         first, last = _offsets(dataset, mapped)
         known = offsets.get(tuple(key), (first, last))
         offsets[tuple(key)] = min(known[0], first), max(known[1], last)
     return [
         dg.AssetDep(
-            list(key), partition_mapping=_mapping(first, last) if _is_time_mapped(dataset, list(key), upstream) else None
+            list(key),
+            partition_mapping=_mapping(first, last) if _is_time_mapped(dataset, list(key), upstream) else None,
         )
         for key, (first, last) in offsets.items()
     ]

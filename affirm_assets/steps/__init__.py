@@ -1,1 +1,1 @@
-"""The life of a step: request -> read -> transform -> stage -> audit -> publish -> result. Spark and Iceberg, no Dagster."""
+"""A step: request -> read -> transform -> stage -> audit -> publish -> result. Spark and Iceberg, no Dagster."""

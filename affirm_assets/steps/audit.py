@@ -21,7 +21,7 @@ MASK = "***"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one audit found. `checked` and `failed` count rows (or what the audit compares); `sample` shows failed ones."""
+    """What one audit found. `checked` and `failed` count rows (or what the audit compares); `sample` shows some."""
 
     name: str
     description: str
@@ -56,8 +56,10 @@ def value_rules(dataset: Dataset, window: Window | None = None) -> tuple[Rule, .
     return (_not_null(dataset), *_in_window(dataset, window), *(r for c in columns(dataset.contract) for r in c.rules))
 
 
-def observed_outcomes(dataset: Dataset, rules: Iterable[Rule], counts: Mapping[str, int], staged: DataFrame) -> list[Outcome]:
-    """From the violation counts that the write observed; the staged rows are read only where there is a sample to show."""
+def observed_outcomes(
+    dataset: Dataset, rules: Iterable[Rule], counts: Mapping[str, int], staged: DataFrame
+) -> list[Outcome]:
+    """From the violations that the write counted; staged rows are read only where there is a sample to show."""
     return [
         Outcome(
             name=rule.name,
@@ -77,7 +79,9 @@ def null_outcome(dataset: Dataset, result: DataFrame) -> Outcome:
     counted = result.agg(F.count(F.lit(1)).alias("rows"), F.expr(f"count_if({rule.violation})").alias("failed")).first()
     assert counted is not None
     sample = _key_sample(dataset, result.where(rule.violation))
-    return Outcome(rule.name, rule.description, counted["failed"] == 0, counted["rows"], counted["failed"], sample=sample)
+    return Outcome(
+        rule.name, rule.description, counted["failed"] == 0, counted["rows"], counted["failed"], sample=sample
+    )
 
 
 def unique_outcome(dataset: Dataset, staged: DataFrame, rows: int) -> Outcome:

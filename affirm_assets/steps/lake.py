@@ -1,4 +1,4 @@
-"""What a step works on: a Spark session, the catalog of tables, the landing zone. All handed in, nothing created here."""
+"""What a step works on: a Spark session, the catalog of tables, the landing zone. All handed in, none made here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

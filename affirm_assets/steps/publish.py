@@ -22,7 +22,7 @@ WINDOW = f"{SUMMARY}window"
 
 
 def find_published(dataset: Dataset, request: Request, lake: Lake) -> Snapshot | None:
-    """The snapshot with which an earlier try of this very work was published, if one was and nobody has overtaken it."""
+    """The snapshot with which an earlier try of this very work was published, if one was and none has overtaken it."""
     concerned = _read_or_replaced(dataset, request.window)
     for snapshot in main_history(lake.catalog.load_table(dataset.table)):
         recorded = snapshot.summary
@@ -78,7 +78,9 @@ def publish(dataset: Dataset, request: Request, staged: Staged, outcomes: Iterab
             return published.snapshot_id
         raise PublishConflict(dataset.table, request.window_text, request.base, cause.getMessage()) from error
     published = find_published(dataset, request, lake)
-    assert published is not None, f"{dataset.table}: the commit succeeded, but its snapshot is not in the table's history"
+    assert published is not None, (
+        f"{dataset.table}: the commit succeeded, but its snapshot is not in the table's history"
+    )
     return published.snapshot_id
 
 

@@ -61,7 +61,10 @@ def snapshot_frame(lake: Lake, dataset: Dataset, snapshot: int) -> DataFrame:
     frame = lake.spark.read.option("versionAsOf", str(snapshot)).table(lake.table_name(dataset.table))
     present = set(frame.columns)
     return frame.select(
-        [F.col(c.name) if c.name in present else F.lit(None).cast(c.spark_type).alias(c.name) for c in columns(dataset.contract)]
+        [
+            F.col(c.name) if c.name in present else F.lit(None).cast(c.spark_type).alias(c.name)
+            for c in columns(dataset.contract)
+        ]
     )
 
 
@@ -69,7 +72,9 @@ def _read(
     dataset: Dataset, mapped: Mapped, parameter: str, upstream: Mapping[str, Dataset], request: Request, lake: Lake
 ) -> DataFrame:
     if isinstance(mapped, Landing):
-        return lake.landing.read(lake.spark, [each for each in request.files if each.feed == mapped.feed], mapped.fields)
+        return lake.landing.read(
+            lake.spark, [each for each in request.files if each.feed == mapped.feed], mapped.fields
+        )
     is_own = mapped.dataset == dataset.name
     source = dataset if is_own else upstream[mapped.dataset]
     snapshot = request.base if is_own else request.inputs[parameter]

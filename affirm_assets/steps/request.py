@@ -13,7 +13,6 @@ from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.tables import main_snapshot
 
-
 WHOLE_TABLE = "all"
 """The window of a dataset that is not partitioned, as text."""
 
@@ -39,9 +38,9 @@ class PinnedFile:
 
 @dataclass(frozen=True)
 class Request:
-    """`base` is the snapshot of the dataset's own table at the pin; it is also what the step reads of its own partitions.
+    """`base` is the snapshot of the dataset's own table at the pin: also what the step reads of its own partitions.
 
-    `inputs` are the snapshots of the other tables that it reads, by parameter. None: a table where nothing is published.
+    `inputs` are the snapshots of the other tables that it reads, by parameter. None: nothing is published there.
     """
 
     dataset: str
@@ -58,7 +57,7 @@ class Request:
 
     @property
     def wap_id(self) -> str:
-        """Names the staged write. Another try of the same work has the same name; other code, inputs or files do not."""
+        """Names the staged write. A retry of the same work has the same name; other code or inputs have another."""
         work = json.dumps([self.code_version, self.inputs, [each.sha256 for each in self.files]], sort_keys=True)
         digest = hashlib.sha256(work.encode()).hexdigest()[:12]
         return f"{self.run.root_run_id}/{self.dataset}/{self.window_text}/{digest}"
@@ -78,7 +77,8 @@ class Request:
             base=value["base"],
             inputs=value["inputs"],
             files=tuple(
-                PinnedFile(**{**each, "business_date": date.fromisoformat(each["business_date"])}) for each in value["files"]
+                PinnedFile(**{**each, "business_date": date.fromisoformat(each["business_date"])})
+                for each in value["files"]
             ),
         )
 
@@ -86,7 +86,10 @@ class Request:
 def pin(
     dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, run: Run, code_version: str, lake: Lake
 ) -> Request:
-    """Fix what the step reads. `upstream` holds the datasets that it names. Raises WindowRefused, or the landing zone's errors."""
+    """Fix what the step reads. `upstream`: the datasets that it names, by name.
+
+    Raises WindowRefused, or the landing zone's errors where a day's files are not there.
+    """
     _check_window(dataset, window)
     # The own table first: whoever publishes this window after that is noticed when this step publishes, so a step with
     # older inputs can never replace the result of one with newer inputs.
@@ -112,7 +115,9 @@ def _check_window(dataset: Dataset, window: Window | None) -> None:
             raise WindowRefused(f"{dataset}: it is not partitioned; expected no window, found {window}.")
         return
     if window is None:
-        raise WindowRefused(f"{dataset}: it is partitioned by {dataset.partitions.column}; expected a window, found none.")
+        raise WindowRefused(
+            f"{dataset}: it is partitioned by {dataset.partitions.column}; expected a window, found none."
+        )
     if not all(dataset.partitions.contains(day) for day in (window.first, window.last)):
         raise WindowRefused(f"{dataset}: {window} does not begin and end with partitions of {dataset.partitions}.")
     if not dataset.ranges and window.first != window.last:

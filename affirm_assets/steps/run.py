@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from affirm_assets.dataset import Dataset
@@ -51,11 +50,14 @@ class Result:
 class AuditsFailed(AffirmError):
     """One blocking audit or more failed: readers see what they saw before."""
 
-    def __init__(self, dataset: Dataset, request: Request, outcomes: tuple[Outcome, ...], staged_snapshot: int | None) -> None:
+    def __init__(
+        self, dataset: Dataset, request: Request, outcomes: tuple[Outcome, ...], staged_snapshot: int | None
+    ) -> None:
         self.outcomes = outcomes
         self.staged_snapshot = staged_snapshot
         failed = "\n  - ".join(
-            f"{each.name}: {each.failed} of {each.checked} failed ({each.description})" + (f"; such as {list(map(dict, each.sample[:3]))}" if each.sample else "")
+            f"{each.name}: {each.failed} of {each.checked} failed ({each.description})"
+            + (f"; such as {list(map(dict, each.sample[:3]))}" if each.sample else "")
             for each in outcomes
             if each.blocking and not each.passed
         )
@@ -65,7 +67,9 @@ class AuditsFailed(AffirmError):
             if staged_snapshot
             else "Nothing was staged, since such rows cannot be written at all."
         )
-        super().__init__(f"{dataset} {request.window_text}: nothing was published, blocking audits failed:\n  - {failed}\n{kept}")
+        super().__init__(
+            f"{dataset} {request.window_text}: nothing was published, blocking audits failed:\n  - {failed}\n{kept}"
+        )
 
 
 def run_step(
@@ -77,7 +81,7 @@ def run_step(
     lake: Lake,
     clock: Callable[[], float] = time.monotonic,
 ) -> Result:
-    """Pin, read, transform, stage, audit, publish and report. Raises AffirmError; then readers see what they saw before."""
+    """Pin, read, transform, stage, audit, publish and report. On AffirmError readers see what they saw before."""
     timer = _Timer(clock)
     with timer.part("pin"):
         ensure_table(lake.catalog, dataset)
@@ -102,7 +106,7 @@ def _stage_and_audit(
     dataset: Dataset, request: Request, frames: Frames, lake: Lake, timer: "_Timer"
 ) -> tuple[Staged, tuple[Outcome, ...]]:
     with timer.part("transform"):
-        rows = conform(dataset, frames.call(dataset.function))
+        rows = conform(dataset, frames.call(dataset.function), lake.spark)
     rules = value_rules(dataset, request.window)
     try:
         with timer.part("stage"):
@@ -118,7 +122,13 @@ def _stage_and_audit(
 
 
 def _result(
-    dataset: Dataset, request: Request, snapshot: Snapshot, lake: Lake, seconds: Mapping[str, float], *, already_published: bool
+    dataset: Dataset,
+    request: Request,
+    snapshot: Snapshot,
+    lake: Lake,
+    seconds: Mapping[str, float],
+    *,
+    already_published: bool,
 ) -> Result:
     recorded = snapshot.summary
     assert recorded is not None
@@ -128,7 +138,7 @@ def _result(
         snapshot=snapshot.snapshot_id,
         staged_snapshot=int(recorded[STAGED_SNAPSHOT] or 0),
         already_published=already_published,
-        rows=_rows_by_partition(dataset, request.window, snapshot.snapshot_id, table, lake),
+        rows=_rows_by_partition(dataset, request.window, snapshot.snapshot_id, lake),
         total_rows=int(recorded["total-records"] or 0),
         added_files=int(recorded.get("added-data-files") or 0),
         added_bytes=int(recorded.get("added-files-size") or 0),
@@ -139,9 +149,7 @@ def _result(
     )
 
 
-def _rows_by_partition(
-    dataset: Dataset, window: Window | None, snapshot: int, table: Table, lake: Lake
-) -> Mapping[date | None, int]:
+def _rows_by_partition(dataset: Dataset, window: Window | None, snapshot: int, lake: Lake) -> Mapping[date | None, int]:
     java = java_table(lake, dataset.table)
     files = added_files(lake, java, snapshot)
     if window is None or dataset.partitions is None:

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.contract import Rule, column_differences, columns
 from affirm_assets.dataset import Dataset
-from affirm_assets.errors import StageLost, WrongColumns
+from affirm_assets.errors import StageLost, WrongColumns, WrongSession
 from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.read import between
@@ -36,8 +36,11 @@ class Staged:
     counts: Mapping[str, int]
 
 
-def conform(dataset: Dataset, result: DataFrame) -> DataFrame:
-    """The contract's columns in the contract's order. Raises WrongColumns; casts and drops nothing."""
+def conform(dataset: Dataset, result: DataFrame, step_session: Any) -> DataFrame:
+    """The contract's columns in the contract's order. Raises WrongColumns or WrongSession; casts and drops nothing."""
+    session: Any = result.sparkSession
+    if not session._jsparkSession.equals(step_session._jsparkSession):
+        raise WrongSession(str(dataset))
     if differences := column_differences(dataset.contract, result.schema):
         raise WrongColumns(str(dataset), dataset.contract.__name__, differences)
     return result.select([spec.name for spec in columns(dataset.contract)])
@@ -85,7 +88,7 @@ def summary(request: Request) -> dict[str, str]:
 
 
 def _layout(window: Window | None) -> Mapping[str, str]:
-    """A shuffle by partition keeps a range from leaving a small file for each task and day; one partition needs none."""
+    """A shuffle by partition spares a range a small file for each task and day; one partition needs none."""
     if window is None or window.first == window.last:
         return {"distribution-mode": "none"}
     return {"distribution-mode": "hash"}

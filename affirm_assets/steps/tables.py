@@ -1,6 +1,7 @@
 """Tables in the catalog: make one from its contract, bring it to its contract, look at its snapshots."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -40,8 +41,8 @@ def ensure_table(catalog: Catalog, dataset: Dataset) -> Table:
     if table.properties.get(WAP_ENABLED) != "true":
         raise TableNotStageable(
             f"{dataset.table}: expected the table property {WAP_ENABLED}=true, found "
-            f"{table.properties.get(WAP_ENABLED, 'none')}: a write could not be staged, readers would see it before its "
-            f"audits. Set the property."
+            f"{table.properties.get(WAP_ENABLED, 'none')}: a write could not be staged, readers would see it before "
+            "its audits. Set the property."
         )
     _check_partitioned(table, dataset)
     _evolve(table, dataset)
@@ -54,7 +55,7 @@ def main_snapshot(lake: Lake, table: str) -> int | None:
         current = lake.catalog.load_table(table).current_snapshot()
     except NoSuchTableError:
         return None
-    return current and current.snapshot_id
+    return current.snapshot_id if current else None
 
 
 def main_history(table: Table) -> Iterator[Snapshot]:
@@ -75,7 +76,9 @@ def java_table(lake: Lake, table: str) -> Any:
 def added_files(lake: Lake, java_table: Any, snapshot: int) -> list[Any]:
     """The data files (in the JVM) that a snapshot added."""
     spark: Any = lake.spark
-    changes = spark._jvm.org.apache.iceberg.SnapshotChanges.builderFor(java_table).snapshot(java_table.snapshot(snapshot))
+    changes = spark._jvm.org.apache.iceberg.SnapshotChanges.builderFor(java_table).snapshot(
+        java_table.snapshot(snapshot)
+    )
     return list(changes.build().addedDataFiles())
 
 
@@ -84,11 +87,11 @@ def _create(catalog: Catalog, dataset: Dataset) -> Table:
     spec = UNPARTITIONED_PARTITION_SPEC
     if dataset.partitions is not None:
         source = schema.find_field(dataset.partitions.column)
-        spec = PartitionSpec(PartitionField(source.field_id, _FIRST_PARTITION_FIELD_ID, IdentityTransform(), source.name))
-    try:
+        spec = PartitionSpec(
+            PartitionField(source.field_id, _FIRST_PARTITION_FIELD_ID, IdentityTransform(), source.name)
+        )
+    with suppress(NamespaceAlreadyExistsError):  # made by another process between the check and the creation
         catalog.create_namespace_if_not_exists(dataset.domain)
-    except NamespaceAlreadyExistsError:  # made by another process between the check and the creation
-        pass
     try:
         return catalog.create_table(dataset.table, schema, partition_spec=spec, properties=_NEW_TABLE_PROPERTIES)
     except TableAlreadyExistsError:
@@ -100,12 +103,14 @@ def _check_partitioned(table: Table, dataset: Dataset) -> None:
     if dataset.partitions is None:
         return
     identities = [
-        table.schema().find_column_name(each.source_id) for each in table.spec().fields if each.transform == IdentityTransform()
+        table.schema().find_column_name(each.source_id)
+        for each in table.spec().fields
+        if each.transform == IdentityTransform()
     ]
     if dataset.partitions.column not in identities:
         raise TableNotStageable(
-            f"{dataset.table}: expected the partition field {dataset.partitions.column} (identity), found {table.spec()}. "
-            "Add that field to the table's partition spec."
+            f"{dataset.table}: expected the partition field {dataset.partitions.column} (identity), found "
+            f"{table.spec()}. Add that field to the table's partition spec."
         )
 
 

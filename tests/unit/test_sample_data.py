@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import pytest
 
 import affirm_assets.sample_data
+from affirm_assets.finance.instalment import level_instalment
 from affirm_assets.intake.feeds import LOAN_FIELDS, LOAN_KINDS, LOOK_BACK_DAYS, STATES, TRANSACTION_FIELDS
 from affirm_assets.sample_data import SampleSummary, files, write_sample_data
 from affirm_assets.sample_data.window import SampleWindow, origination_days
@@ -456,16 +457,16 @@ class Books:
         return [*events, "repaid"] if principal + interest == 0 else events
 
     def oldest_unmet(self, before: date) -> date:
-        """When the first instalment that the payments do not cover fell due, or later: covered at its very least."""
+        """When the first instalment that the payments before a day do not cover fell due."""
         paid = Decimal(0)
         for _, row in self.rows:
             if row.day("effective_on") < before:
                 paid += row.amount("amount") * {"payment": 1, "payment_reversal": -1}[row.fields["kind"]]
+        frequency, instalments = self.loan.fields["frequency"], self.loan.fields["instalments"]
+        instalment = level_instalment(self.loan.amount("principal"), self.loan.amount("apr"), instalments, frequency)
         window = SampleWindow(START, DAYS)
-        terms = (self.loan.fields["frequency"], self.loan.fields["instalments"])
-        due = list(window.due_days((self.loan.day("first_due_on") - START).days, *terms))
-        least = self.loan.amount("principal") / len(due)
-        return window.date_of(due[min(int(paid / least), len(due) - 1)])
+        due = list(window.due_days((self.loan.day("first_due_on") - START).days, frequency, instalments))
+        return window.date_of(due[int(paid / instalment)])
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,11 @@ def _booked(
     """
     horizon = F.lit(window.first - timedelta(days=LOOK_BACK_DAYS))
     ids = valid.select(F.col("id").alias("loan_id")).distinct()
-    late_ids = valid.where(F.col("own_date") < F.date_sub("day", LOOK_BACK_DAYS)).select(F.col("id").alias("loan_id")).distinct()
+    late_ids = (
+        valid.where(F.col("own_date") < F.date_sub("day", LOOK_BACK_DAYS))
+        .select(F.col("id").alias("loan_id"))
+        .distinct()
+    )
     older = all_loans.where(F.col("booked_on") < horizon)
     booked = recent_loans.join(ids, "loan_id", "left_semi").unionByName(older.join(late_ids, "loan_id", "left_semi"))
     origin = ["booked_on", "file", "record_number"]

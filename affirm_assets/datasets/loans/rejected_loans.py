@@ -52,7 +52,13 @@ def every_record_is_accounted_for(staged: DataFrame, loan_rows: DataFrame, loan_
 )
 def rejected_loans(loan_outcomes: DataFrame) -> DataFrame:
     """Refused loans by the day on which they arrived."""
-    refused = loan_outcomes.where(f"outcome = '{REJECTED}'").select("booked_on", "file", "record_number", "reasons", "text.*")
+    refused = loan_outcomes.where(f"outcome = '{REJECTED}'").select(
+        "booked_on", "file", "record_number", "reasons", "text.*"
+    )
     return refused.select(
-        "booked_on", "file", "record_number", "reasons", *masked_fields(LOAN_FIELDS, direct_identifiers=["borrower_email"])
+        "booked_on",
+        "file",
+        "record_number",
+        "reasons",
+        *masked_fields(LOAN_FIELDS, direct_identifiers=["borrower_email"]),
     )

@@ -24,7 +24,9 @@ class CashDaily(Contract):
 @audit()
 def totals_equal_the_transactions(staged: DataFrame, transactions: DataFrame) -> DataFrame:
     """Transactions and amount of each day equal those of the transactions, to the cent."""
-    posted = transactions.groupBy("posted_on").agg(F.count(F.lit(1)).alias("transactions"), F.sum("amount").alias("amount"))
+    posted = transactions.groupBy("posted_on").agg(
+        F.count(F.lit(1)).alias("transactions"), F.sum("amount").alias("amount")
+    )
     return same_totals(staged, posted, by="posted_on", totals=["transactions", "amount"])
 
 

@@ -78,7 +78,9 @@ def read_transactions(rows: DataFrame) -> DataFrame:
         F.when(is_payout & F.col("loan_id").isNotNull(), F.lit("loan_id: a merchant_payout has none")),
         F.when(is_payout & F.col("merchant_id").isNull(), F.lit("merchant_id: missing")),
         F.when(is_reversal & F.col("reverses").isNull(), F.lit("reverses: missing")),
-        F.when(is_known & ~is_reversal & F.col("reverses").isNotNull(), F.lit("reverses: only a payment_reversal has it")),
+        F.when(
+            is_known & ~is_reversal & F.col("reverses").isNotNull(), F.lit("reverses: only a payment_reversal has it")
+        ),
     ]
     found = values.reasons(*(each.reason for each in readings.values()), *together)
     return rows.select(
@@ -103,7 +105,8 @@ def _with_loan(read: DataFrame, all_loans: DataFrame) -> DataFrame:
     joined = read.join(known, "loan_id", "left")
     is_booked = F.col("loan_booked_on") <= F.col("posted_on")
     unknown = F.when(
-        F.col("loan_id").isNotNull() & ~F.coalesce(is_booked, F.lit(False)), F.lit("loan_id: no loan of this id is booked")
+        F.col("loan_id").isNotNull() & ~F.coalesce(is_booked, F.lit(False)),
+        F.lit("loan_id: no loan of this id is booked"),
     )
     return joined.select(
         *(name for name in read.columns if name != "reasons"),
@@ -112,9 +115,7 @@ def _with_loan(read: DataFrame, all_loans: DataFrame) -> DataFrame:
     )
 
 
-def _booked(
-    valid: DataFrame, recent_transactions: DataFrame, all_transactions: DataFrame, window: Window
-) -> DataFrame:
+def _booked(valid: DataFrame, recent_transactions: DataFrame, all_transactions: DataFrame, window: Window) -> DataFrame:
     """The transactions booked before the window that a valid row must be compared with: id, day, terms, private."""
     horizon = F.lit(window.first - timedelta(days=LOOK_BACK_DAYS))
     ids = valid.select(F.col("id").alias("transaction_id")).distinct()

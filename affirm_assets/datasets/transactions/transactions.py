@@ -21,7 +21,9 @@ class Transaction(Contract):
     loan_id: str | None = column("Loan; none for a payout", pattern=ID_PATTERN)
     merchant_id: str | None = column("Merchant", pattern=ID_PATTERN)
     product: Literal["pay_in_4", "installment", "none"] = column("Product of the loan; none for a payout")
-    kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund", "merchant_payout"] = column("Kind")
+    kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund", "merchant_payout"] = column(
+        "Kind"
+    )
     amount: Money = column("Amount; the kind says which way it goes", gt=0)
     effective_on: date = column("Day on which it happened")
     reverses: str | None = column("Transaction that it undoes", pattern=ID_PATTERN)

@@ -1,0 +1,10 @@
+"""Landing files of a lender that does not exist: deterministic, of any size, with the flaws that real feeds have.
+
+The order of reading: `generate` writes; `loans` and `repayment` decide what happened; `oddities` what went wrong on the
+way; `files` knows the landing zone. Nothing in here is read by a dataset.
+"""
+
+from affirm_assets.sample_data.generate import SampleSummary, write_sample_data
+from affirm_assets.sample_data.oddities import OddityCount, Outcome
+
+__all__ = ["OddityCount", "Outcome", "SampleSummary", "write_sample_data"]

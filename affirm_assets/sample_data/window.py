@@ -1,0 +1,58 @@
+"""The days that a sample covers, and how its loans spread over them. A day is its number, counted from the first."""
+
+import calendar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from random import Random
+
+from affirm_assets.sample_data.draws import Weighted, between
+
+# Purchases by weekday, Monday first, and by month, January first: online shops sell most early in the week and in
+# November and December.
+_WEEKDAYS = (120, 112, 105, 100, 98, 82, 83)
+_MONTHS = (88, 84, 92, 94, 98, 96, 100, 98, 96, 102, 134, 142)
+
+
+@dataclass(frozen=True)
+class SampleWindow:
+    start: date
+    days: int
+
+    @property
+    def last(self) -> int:
+        return self.days - 1
+
+    def date_of(self, day: int) -> date:
+        return self.start + timedelta(days=day)
+
+    def text(self, day: int) -> str:
+        return self.date_of(day).isoformat()
+
+    def due_days(self, first_due: int, frequency: str, instalments: int) -> Iterator[int]:
+        """When instalments fall due. Of a first one at a month's end, all others are at a month's end too."""
+        if frequency == "biweekly":
+            yield from range(first_due, first_due + 14 * instalments, 14)
+            return
+        first = self.date_of(first_due)
+        wanted = 31 if first.day == _length(first.year, first.month) else first.day
+        for months in range(first.month - 1, first.month - 1 + instalments):
+            year, month = first.year + months // 12, months % 12 + 1
+            yield (date(year, month, min(wanted, _length(year, month))) - self.start).days
+
+
+def origination_days(window: SampleWindow, loans: int, seed: int) -> Iterator[int]:
+    """The day of each loan, in order. Only the sums of the days' weights are held, never the loans."""
+    rng = Random(f"{seed}/days")
+    weights = {day: _weight(window.date_of(day)) * between(rng, 90, 110) for day in range(window.days)}
+    days = Weighted(weights)
+    for loan in range(loans):
+        yield days.at((2 * loan + 1) * days.total // (2 * loans))
+
+
+def _weight(day: date) -> int:
+    return _WEEKDAYS[day.weekday()] * _MONTHS[day.month - 1]
+
+
+def _length(year: int, month: int) -> int:
+    return calendar.monthrange(year, month)[1]
