@@ -64,11 +64,13 @@ def specs() -> dict[dg.AssetKey, dg.AssetSpec]:
 
 
 def read_by(graph: Graph, child: str, partition: str, parent: str) -> list[str]:
-    """The partitions of `parent` that a partition of `child` depends on."""
+    """The partitions of `parent` that a partition of `child` depends on; all of them exist."""
     down, up = (graph.get(dg.AssetKey(name.split("/"))) for name in (child, parent))
     result = graph.get_partition_mapping(down.key, up.key).get_upstream_mapped_partitions_result_for_partitions(
         down.partitions_def.subset_with_partition_keys([partition]), down.partitions_def, up.partitions_def
     )
+    # Dagster would refuse to run a partition that needs one of these.
+    assert result.required_but_nonexistent_subset.is_empty
     return list(result.partitions_subset.get_partition_keys())
 
 

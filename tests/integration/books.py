@@ -1,0 +1,111 @@
+"""Helpers of the integration tests: a lake, Dagster runs over it, and what came of them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from affirm_assets.definitions import build_defs
+from affirm_assets.settings import Settings
+from resources.iceberg import IcebergCatalog
+from resources.spark import SparkSessions
+
+GOOD_LOAN: Mapping[str, Any] = {
+    "loan_id": "L1",
+    "user_id": "U1",
+    "merchant_id": "M1",
+    "borrower_email": "jane.doe@example.com",
+    "borrower_state": "CA",
+    "product": "installment",
+    "principal": "1000.00",
+    "merchant_discount": "30.00",
+    "apr": "14.99",
+    "instalments": 12,
+    "frequency": "monthly",
+    "originated_on": "2025-01-02",
+    "first_due_on": "2025-02-02",
+    "currency": "USD",
+}
+
+GOOD_TRANSACTION: Mapping[str, Any] = {
+    "transaction_id": "T1",
+    "loan_id": "L1",
+    "merchant_id": None,
+    "kind": "payment",
+    "amount": "90.00",
+    "effective_on": "2025-01-02",
+    "reverses": None,
+}
+
+
+@dataclass
+class Books:
+    """A lake of its own, worked on by real Dagster runs in this process."""
+
+    folder: Path
+    sessions: SparkSessions
+    first: date = date(2025, 1, 1)
+    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings("local", self.folder, self.first)
+
+    def land(self, feed: str, day: date, files: Mapping[str, bytes], *, complete: bool = True) -> None:
+        folder = self.settings.landing / feed / day.isoformat()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        if complete:
+            (folder / "_SUCCESS").touch()
+
+    def materialize(
+        self, select: str, first: date, last: date | None = None, *, raises: bool = True
+    ) -> dg.ExecuteInProcessResult:
+        """A run of these assets (comma-separated keys) for a day, or a range of days."""
+        defs = build_defs(self.settings, resource_overrides={"spark": self.sessions})
+        keys = [dg.AssetKey(key.split("/")) for key in select.split(",")]
+        job = dg.define_asset_job("books", selection=dg.AssetSelection.assets(*keys))
+        resolved = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).get_job_def("books")
+        tags = {
+            "dagster/asset_partition_range_start": str(first),
+            "dagster/asset_partition_range_end": str(last or first),
+        }
+        one = {"partition_key": str(first)} if last is None else {"tags": tags}
+        return resolved.execute_in_process(instance=self.instance, raise_on_error=raises, **one)
+
+    def table(self, name: str) -> pa.Table:
+        catalog = IcebergCatalog(
+            database=str(self.settings.catalog_database), warehouse=str(self.settings.warehouse)
+        ).load()
+        return catalog.load_table(name).scan().to_arrow()
+
+    def rows(self, name: str, *columns: str) -> list[dict[str, Any]]:
+        """What PyIceberg reads on `main`, in the order of all its values."""
+        table = self.table(name)
+        rows = (table.select(list(columns)) if columns else table).to_pylist()
+        return sorted(rows, key=lambda row: [str(value) for value in row.values()])
+
+
+LOANS = "landing/loan_rows,loans/loans,loans/borrowers,loans/rejected_loans,portfolio/originations_daily"
+TRANSACTIONS = (
+    "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions,portfolio/cash_daily"
+)
+DAILY = f"{LOANS},{TRANSACTIONS}"
+
+
+def loan(**over: Any) -> dict[str, Any]:
+    return {**GOOD_LOAN, **over}
+
+
+def transaction(**over: Any) -> dict[str, Any]:
+    return {**GOOD_TRANSACTION, **over}
+
+
+def jsonl(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()

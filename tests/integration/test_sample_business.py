@@ -1,0 +1,179 @@
+"""The sample business, end to end in Dagster runs, against totals computed from the files without the platform."""
+
+import csv
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from affirm_assets.dataset import Registry
+from affirm_assets import datasets as project
+from affirm_assets.sample_data import SampleSummary, write_sample_data
+from resources.spark import SparkSessions
+from tests.integration.books import DAILY, Books
+
+START = date(2025, 1, 1)
+DAYS = 60
+LAST = START + timedelta(days=DAYS - 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("business")
+
+
+@pytest.fixture(scope="module")
+def summary(folder: Path) -> SampleSummary:
+    return write_sample_data(folder / "landing", loans=1000, start=START, days=DAYS, seed=11)
+
+
+@pytest.fixture(scope="module")
+def books(folder: Path, summary: SampleSummary, sessions: SparkSessions) -> Books:
+    return Books(folder, sessions)
+
+
+@pytest.fixture(scope="module")
+def run(books: Books) -> dg.ExecuteInProcessResult:
+    """Sixty days in one run, and then the months."""
+    result = books.materialize(DAILY, START, LAST)
+    books.materialize("portfolio/originations_monthly", START, LAST.replace(day=1))
+    return result
+
+
+@pytest.mark.parametrize("feed", ["loans", "transactions"])
+def test_every_planted_record_meets_its_fate(
+    books: Books, run: dg.ExecuteInProcessResult, summary: SampleSummary, feed: str
+) -> None:
+    rows = {"loans": "landing.loan_rows", "transactions": "landing.transaction_rows"}[feed]
+    received, accepted = books.table(rows).num_rows, books.table(f"{feed}.{feed}").num_rows
+    rejected = books.table(f"{feed}.rejected_{feed}").num_rows
+    good = summary.loans if feed == "loans" else summary.transactions
+    assert (received, accepted, rejected) == (summary.records(feed), good, summary.planted(feed, "rejected"))
+    assert received - accepted - rejected == summary.planted(feed, "duplicate") > 0
+
+
+def good_lines(folder: Path, feed: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The folder's date and the fields of each record that is whole and not marked as flawed by its id, once each."""
+    seen = set()
+    for file in sorted((folder / "landing" / feed).glob("*/part-*")):
+        lines = file.read_bytes().decode(errors="replace").splitlines()
+        records = [json.loads(x) for x in lines if x.endswith("}")] if feed == "loans" else list(csv.DictReader(lines))
+        for record in records:
+            name = record["loan_id" if feed == "loans" else "transaction_id"]
+            # A flawed record carries an id of its own: L000000123-three_decimals.
+            if not re.search(r"-[a-z_0-9]*[a-z]", name) and name not in seen:
+                seen.add(name)
+                yield file.parent.name, record
+
+
+def test_originations_are_what_the_files_say(
+    books: Books, run: dg.ExecuteInProcessResult, folder: Path, summary: SampleSummary
+) -> None:
+    daily: dict[Any, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
+    monthly: dict[Any, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
+    for day, record in good_lines(folder, "loans"):
+        principal = Decimal(record["principal"])
+        for totals, start in ((daily, day), (monthly, day[:8] + "01")):
+            key = (date.fromisoformat(start), record["product"], record["borrower_state"])
+            loans, lent, weight = totals[key]
+            totals[key] = [loans + 1, lent + principal, weight + principal * Decimal(record["apr"])]
+    assert sum(int(loans) for loans, *_ in daily.values()) == summary.loans
+    for name, start, totals in (
+        ("portfolio.originations_daily", "booked_on", daily),
+        ("portfolio.originations_monthly", "month", monthly),
+    ):
+        found = {
+            (row[start], row["product"], row["borrower_state"]): (row["loans"], row["principal"], row["apr"])
+            for row in books.rows(name)
+        }
+        assert found == {
+            key: (int(loans), lent, (weight / lent).quantize(Decimal("0.000001"), ROUND_HALF_UP))
+            for key, (loans, lent, weight) in totals.items()
+        }
+
+
+def test_cash_is_what_the_files_say(
+    books: Books, run: dg.ExecuteInProcessResult, folder: Path, summary: SampleSummary
+) -> None:
+    products = {record["loan_id"]: record["product"] for _, record in good_lines(folder, "loans")}
+    cash: dict[Any, list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
+    for day, record in good_lines(folder, "transactions"):
+        key = (date.fromisoformat(day), products.get(record["loan_id"], "none"), record["kind"])
+        number, amount = cash[key]
+        cash[key] = [number + 1, amount + Decimal(record["amount"])]
+    assert sum(int(number) for number, _ in cash.values()) == summary.transactions
+    found = {
+        (row["posted_on"], row["product"], row["kind"]): [row["transactions"], row["amount"]]
+        for row in books.rows("portfolio.cash_daily")
+    }
+    assert found == cash
+
+
+def test_days_one_by_one_give_the_same_rows_as_the_range(books: Books, run: dg.ExecuteInProcessResult) -> None:
+    """The last days are run again one by one, on top of the range: their look-back reaches into it."""
+    registry = Registry.walk(project)
+    names = [registry[key.split("/")[1]].table for key in DAILY.split(",")]
+    before = {name: books.rows(name) for name in names}
+    for day in (LAST - timedelta(days=1), LAST):
+        books.materialize(DAILY, day)
+    assert {name: books.rows(name) for name in names} == before
+
+
+def test_each_partition_of_a_range_has_its_own_row_count(books: Books, run: dg.ExecuteInProcessResult) -> None:
+    per_day: dict[str, int] = defaultdict(int)
+    for row in books.rows("loans.loans", "booked_on"):
+        per_day[row["booked_on"].isoformat()] += 1
+    events = run.asset_materializations_for_node("loans__loans")
+    counts = {event.partition: event.metadata["dagster/partition_row_count"].value for event in events}
+    assert len(counts) == DAYS
+    assert counts == {day: per_day.get(day, 0) for day in counts}
+
+
+def test_a_materialization_reports_the_step(books: Books, run: dg.ExecuteInProcessResult) -> None:
+    metadata = run.asset_materializations_for_node("loans__loans")[-1].metadata
+    table_rows = books.table("loans.loans").num_rows
+    assert metadata["dagster/row_count"].value == table_rows
+    assert metadata["rows"].value == table_rows
+    assert str(metadata["dagster/uri"].value).endswith("/warehouse/loans/loans")
+    assert int(str(metadata["added_files"].value)) > 0
+    assert int(str(metadata["added_bytes"].value)) > 0
+    assert set(metadata["seconds"].value) == {"pin", "transform", "stage", "audit", "publish"}
+    assert "all_rows" in metadata["input_snapshots"].value
+    assert "loan_id:string" in str(metadata["schema"].value)
+
+
+def test_every_audit_is_a_check_with_counts(run: dg.ExecuteInProcessResult) -> None:
+    evaluations = run.get_asset_check_evaluations()
+    assert all(each.passed for each in evaluations)
+    accounted = [each for each in evaluations if each.check_name == "every_record_is_accounted_for"]
+    assert len(accounted) == 4
+    for each in accounted:
+        totals = each.metadata["totals"].value
+        assert int(totals["received"]) == sum(int(totals[name]) for name in ("accepted", "rejected", "duplicate"))
+        assert int(totals["received"]) > 0
+        assert each.metadata["failed"].value == 0
+
+
+def test_direct_identifiers_stay_where_they_belong(books: Books, run: dg.ExecuteInProcessResult) -> None:
+    """Searched in every data file as Parquet decodes it, in the tables' metadata, and in every event of the run."""
+    holders = set()
+    for name in (
+        "landing.loan_rows landing.transaction_rows loans.loans loans.borrowers loans.rejected_loans transactions.transactions "
+        "transactions.rejected_transactions portfolio.originations_daily portfolio.originations_monthly portfolio.cash_daily"
+    ).split():
+        if any("@" in str(value) for row in books.rows(name) for value in row.values()):
+            holders.add(name)
+    assert holders == {"landing.loan_rows", "loans.borrowers"}
+    for file in (books.folder / "warehouse").rglob("*.json"):
+        assert "@example.com" not in file.read_text()
+    for file in (books.folder / "warehouse").rglob("*.parquet"):
+        if "loan_rows" not in str(file) and "borrowers" not in str(file):
+            assert b"@example.com" not in file.read_bytes()
+    assert not any("@example.com" in str(event) for event in run.all_events)
