@@ -4,13 +4,14 @@ Belongs here: what a column may be, and what follows from it. Does not: sessions
 """
 
 import re
+import sys
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypedDict, Union, Unpack, get_args, get_origin
 
 import annotated_types
 import pyiceberg.types as iceberg
@@ -35,14 +36,35 @@ _COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SPARK_DECIMAL_DIGITS = 38  # the most that Spark and Iceberg hold
 
 
-def column(description: str, *, pii: Pii | None = None, **constraints: Any) -> Any:
-    """A column; `constraints` are pydantic's (`ge`, `gt`, `le`, `lt`, `pattern`, `min_length`, `max_length`)."""
-    return Field(description=description, json_schema_extra={"key": False, "pii": pii}, **constraints)
+class Constraints(TypedDict, total=False):
+    """What an audit or the type can check, as pydantic names it. Bounds: int, Decimal or date; lengths: characters."""
+
+    ge: Any
+    gt: Any
+    le: Any
+    lt: Any
+    pattern: str
+    min_length: int
+    max_length: int
+    max_digits: int
+    decimal_places: int
 
 
-def key(description: str, **constraints: Any) -> Any:
+def column(description: str, *, pii: Pii | None = None, **constraints: Unpack[Constraints]) -> Any:
+    """A column. Each constraint becomes an audit."""
+    return _field(description, False, pii, constraints)
+
+
+def key(description: str, *, pii: Pii | None = None, **constraints: Unpack[Constraints]) -> Any:
     """A column of the key: never null, and unique together with the other key columns within a window."""
-    return Field(description=description, json_schema_extra={"key": True, "pii": None}, **constraints)
+    return _field(description, True, pii, constraints)
+
+
+def _field(description: str, is_key: bool, pii: Pii | None, constraints: Constraints) -> Any:
+    # What is no constraint is refused by the field's name, which is not known here yet.
+    known: dict[str, Any] = {name: value for name, value in constraints.items() if name in Constraints.__annotations__}
+    extra: Any = {"key": is_key, "pii": pii, "unknown": sorted(set(constraints) - set(known))}
+    return Field(description=description, json_schema_extra=extra, **known)
 
 
 @dataclass(frozen=True)
@@ -71,7 +93,8 @@ class ColumnSpec:
 class Contract(BaseModel):
     """Base of all contracts. A subclass is one row; its docstring says of what."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Arbitrary types pass pydantic here so that they are refused below, by the field's name.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -81,11 +104,20 @@ class Contract(BaseModel):
 @cache
 def columns(contract: type[Contract]) -> tuple[ColumnSpec, ...]:
     """The contract's columns in declared order; raises ContractError for a field that cannot be one."""
+    where = f"{getattr(sys.modules.get(contract.__module__), '__file__', contract.__module__)}: {contract.__name__}"
     if not (contract.__doc__ or "").strip():
-        raise ContractError(f"{contract.__name__}: a contract says in its docstring what one row is; found none.")
-    specs = tuple(_column_spec(contract.__name__, name, info) for name, info in contract.model_fields.items())
+        raise ContractError(f"{where}: a contract says in its docstring what one row is; found none.")
+    decorators = contract.__pydantic_decorators__
+    if decorators.field_validators or decorators.model_validators:
+        raise ContractError(f"{where}: a pydantic validator cannot become an audit. Declare an @audit on the dataset.")
+    specs = tuple(_column_spec(where, name, info) for name, info in contract.model_fields.items())
     if not any(spec.is_key for spec in specs):
-        raise ContractError(f"{contract.__name__}: expected at least one key() column, found none.")
+        raise ContractError(f"{where}: expected at least one key() column, found none.")
+    rules = [rule.name for spec in specs for rule in spec.rules]
+    if repeated := sorted({name for name in rules if rules.count(name) > 1}):
+        raise ContractError(
+            f"{where}: a column has two constraints of one kind: {', '.join(repeated)}. Keep one of them."
+        )
     return specs
 
 
@@ -187,6 +219,14 @@ def sql_text(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def java_pattern(pattern: str) -> str:
+    r"""The pattern for Spark's rlike: in Java `$` matches before a last line break too, and `L1\n` would pass for L1.
+
+    `\z` means in Java what `$` means to pydantic.
+    """
+    return re.sub(r"(?<!\\)\$(?=$|\||\))", r"\\z", pattern)
+
+
 def _column_spec(contract: str, name: str, info: FieldInfo) -> ColumnSpec:
     where = f"{contract}.{name}"
     if not _COLUMN_NAME.fullmatch(name):
@@ -194,6 +234,12 @@ def _column_spec(contract: str, name: str, info: FieldInfo) -> ColumnSpec:
     extra = info.json_schema_extra
     if not isinstance(extra, Mapping) or "key" not in extra:
         raise ContractError(f"{where}: declare it with key(...) or column(...), so that it has a description.")
+    if extra["unknown"]:
+        raise ContractError(
+            f"{where}: {extra['unknown']} cannot become an audit. Expected {', '.join(Constraints.__annotations__)}."
+        )
+    if not (info.description or "").strip():
+        raise ContractError(f"{where}: expected a description, found none.")
     base, optional, metadata = _unwrap(info.annotation, list(info.metadata))
     is_key = bool(extra["key"])
     if is_key and optional:
@@ -207,7 +253,7 @@ def _column_spec(contract: str, name: str, info: FieldInfo) -> ColumnSpec:
         doc=info.description or "",
         is_key=is_key,
         pii=extra["pii"],  # type: ignore[arg-type]
-        rules=(*rules, *_constraint_rules(where, name, metadata)),
+        rules=(*rules, *_constraint_rules(where, name, base, metadata)),
     )
 
 
@@ -278,8 +324,9 @@ _COMPARISONS: Mapping[type, tuple[str, str, str]] = {
 }
 
 
-def _constraint_rules(where: str, name: str, metadata: Iterable[Any]) -> Iterable[Rule]:
+def _constraint_rules(where: str, name: str, base: Any, metadata: Iterable[Any]) -> Iterable[Rule]:
     for item in metadata:
+        _check_fits(where, base, item)
         if type(item) in _COMPARISONS:
             attribute, sign, opposite = _COMPARISONS[type(item)]
             bound = getattr(item, attribute)
@@ -310,7 +357,18 @@ def _constraint_rules(where: str, name: str, metadata: Iterable[Any]) -> Iterabl
                     f"{where}: the constraint {', '.join(sorted(given - known))} cannot become an audit."
                 )
             if pattern := getattr(item, "pattern", None):
-                yield Rule(f"{name}_pattern", f"{name} matches {pattern}", f"NOT rlike(`{name}`, {sql_text(pattern)})")
+                yield Rule(
+                    f"{name}_pattern",
+                    f"{name} matches {pattern}",
+                    f"NOT rlike(`{name}`, {sql_text(java_pattern(pattern))})",
+                )
+
+
+def _check_fits(where: str, base: Any, item: Any) -> None:
+    is_bound = type(item) in _COMPARISONS
+    is_of_text = isinstance(item, annotated_types.MinLen | annotated_types.MaxLen) or getattr(item, "pattern", None)
+    if (is_bound and base not in (int, Decimal, date, datetime)) or (is_of_text and base is not str):
+        raise ContractError(f"{where}: the constraint {item} does not fit the type {getattr(base, '__name__', base)}.")
 
 
 def _sql_bound(where: str, bound: Any) -> str:

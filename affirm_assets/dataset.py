@@ -5,7 +5,7 @@ Belongs here: declarations and their checks. Does not: reading, writing, Spark s
 
 import importlib
 import inspect
-import pkgutil
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -45,6 +45,12 @@ WINDOW = "window"
 STAGED = "staged"
 """The first parameter of an audit: the staged rows of the window."""
 
+NOT_NULL, IN_WINDOW, UNIQUE_KEY = BUILT_IN_AUDITS = ("not_null", "in_window", "unique_key")
+"""Audits that every dataset has, beside those of its contract."""
+
+COMPUTE_PROFILES = ("small", "medium", "large")
+"""How much a step gets where it is more than a laptop."""
+
 
 @dataclass(frozen=True)
 class SameWindow:
@@ -59,10 +65,6 @@ class Previous:
 
     n: int
     dataset: str
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise DeclarationError(f"previous({self.n}, {self.dataset!r}): expected one partition or more.")
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,11 @@ def audit(*, blocking: bool = True) -> Callable[[Callable[..., "DataFrame"]], Au
     """Declare an audit; its docstring is its description in the Dagster UI."""
 
     def decorate(function: Callable[..., "DataFrame"]) -> Audit:
+        where = f"{inspect.getfile(function)}: audit {function.__name__!r}"
         if not inspect.getdoc(function):
-            raise DeclarationError(
-                f"audit {function.__name__}: expected a docstring that says what it proves; found none."
-            )
+            raise DeclarationError(f"{where}: expected a docstring that says what it proves; found none.")
         if next(iter(inspect.signature(function).parameters), None) != STAGED:
-            raise DeclarationError(f"audit {function.__name__}: expected its first parameter to be {STAGED!r}.")
+            raise DeclarationError(f"{where}: expected its first parameter to be {STAGED!r}.")
         return Audit(function.__name__, inspect.getdoc(function) or "", blocking, function)
 
     return decorate
@@ -280,17 +281,20 @@ class Registry:
 
     @staticmethod
     def walk(package: ModuleType) -> "Registry":
-        """Import every module under `package` (but those that begin with `_`) and collect the datasets in them."""
+        """Import every module under `package`, but what begins with `_`, and collect the datasets in them."""
         found: list[Dataset] = []
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.ispkg and not module.name.rpartition(".")[2].startswith("_"):
-                declared = _declared_in(importlib.import_module(module.name))
-                if not declared:
-                    raise DeclarationError(
-                        f"{module.name}: expected a dataset in this file, found none. One file is one table; a module "
-                        "of helpers begins with an underscore."
-                    )
-                found.extend(declared)
+        for folder in map(Path, package.__path__):
+            # The files and not the packages: a folder that lacks an __init__.py must not vanish without a word.
+            for file in sorted(folder.rglob("*.py")):
+                parts = file.relative_to(folder).with_suffix("").parts
+                if not any(part.startswith("_") for part in parts):
+                    declared = _declared_in(importlib.import_module(".".join((package.__name__, *parts))))
+                    if not declared:
+                        raise DeclarationError(
+                            f"{file}: expected a dataset in this file, found none. One file is one table; a module of "
+                            "helpers begins with an underscore."
+                        )
+                    found.extend(declared)
         return Registry.of(found)
 
     def __getitem__(self, name: str) -> Dataset:
@@ -331,16 +335,26 @@ def _collect_leaves(where: str, inputs: Mapping[str, Input], found: dict[str, Ma
 
 def _declared_in(module: ModuleType) -> list[Dataset]:
     own = Path(module.__file__ or "")
-    return [item for item in vars(module).values() if isinstance(item, Dataset) and item.source == own]
+    return list({id(x): x for x in vars(module).values() if isinstance(x, Dataset) and x.source == own}.values())
 
 
 def _check_declaration(item: Dataset) -> None:
     where = f"{item.source}: dataset {item.name!r}"
     if item.source.stem != item.name:
         raise DeclarationError(f"{where}: expected its file to be named {item.name}.py. One file is one table.")
-    if not (item.owner.startswith("team:") and len(item.owner) > len("team:")) and "@" not in item.owner:
+    if item.name in (WINDOW, STAGED):
+        raise DeclarationError(f"{where}: parameters of that name mean something else. Choose another name.")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", item.domain):
+        raise DeclarationError(
+            f"{where}: expected its folder, the domain, to be lower-case letters, digits and underscores."
+        )
+    if not re.fullmatch(r"team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+", item.owner):
         raise DeclarationError(
             f"{where}: expected owner to be an e-mail address or 'team:<name>'; found {item.owner!r}."
+        )
+    if item.compute not in COMPUTE_PROFILES:
+        raise DeclarationError(
+            f"{where}: expected compute to be one of {', '.join(COMPUTE_PROFILES)}; found {item.compute!r}."
         )
     specs = {spec.name: spec for spec in columns(item.contract)}
     if item.partitions is not None:
@@ -352,13 +366,22 @@ def _check_declaration(item: Dataset) -> None:
             )
         if spec.iceberg_type != iceberg.DateType() or not spec.required:
             raise DeclarationError(
-                f"{where}: its partition column {spec.name!r} must be a date, never null; found {spec.iceberg_type}."
+                f"{where}: its partition column {spec.name!r} must be a date, never null; found "
+                f"{'' if spec.required else 'nullable '}{spec.iceberg_type}."
             )
     if item.feeds and item.domain != "landing":
         raise DeclarationError(f"{where}: only datasets in the folder landing/ read files; found a landing() input.")
-    names = [each.name for each in item.audits]
-    if len(set(names)) != len(names):
-        raise DeclarationError(f"{where}: expected audits with different names; found {', '.join(names)}.")
+    if item.feeds and item.partitions is None:
+        raise DeclarationError(
+            f"{where}: a feed arrives by day; expected partitions for a landing() input, found none."
+        )
+    names = [
+        *BUILT_IN_AUDITS,
+        *(rule.name for spec in specs.values() for rule in spec.rules),
+        *(a.name for a in item.audits),
+    ]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DeclarationError(f"{where}: expected audits with different names; found twice: {', '.join(repeated)}.")
     available = {*item.inputs, *item.leaves, WINDOW, STAGED}
     for each in item.audits:
         unknown = [name for name in inspect.signature(each.function).parameters if name not in available]
@@ -374,6 +397,10 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
         where = f"{item.source}: dataset {item.name!r}, parameter {parameter!r}"
         if isinstance(mapped, Landing):
             continue
+        if isinstance(mapped, Previous) and mapped.n < 1:
+            raise DeclarationError(
+                f"{where}: previous({mapped.n}, {mapped.dataset!r}) reads nothing; expected 1 or more."
+            )
         if mapped.dataset not in datasets:
             raise DeclarationError(
                 f"{where}: no dataset is named {mapped.dataset!r}. There are: {', '.join(sorted(datasets))}."

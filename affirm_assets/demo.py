@@ -43,7 +43,7 @@ class _Materialized:
 def run_demo(settings: Settings, *, loans: int, days: int, seed: int) -> int:
     """Returns the exit status: 0 if every run succeeded."""
     started = time.monotonic()
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     load_dotenv(".env")
     registry = Registry.walk(affirm_assets.datasets)
     catalog = IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse)).load()
@@ -72,8 +72,8 @@ def _write_landing_files(console: Console, settings: Settings, window: Window, *
     console.print(f"Sample data: {loans:,} loans over {days} business dates from {window.first} ...")
     summary = write_sample_data(settings.landing, loans=loans, start=window.first, days=days, seed=seed)
     console.print(
-        f"  {summary.loans:,} loan records and {summary.transactions:,} transaction records in {summary.files:,} files "
-        f"under {settings.landing}"
+        f"  {summary.records('loans'):,} loan and {summary.records('transactions'):,} transaction records, good and "
+        f"bad, in {summary.files:,} files under {settings.landing}"
     )
 
 
@@ -91,7 +91,13 @@ def _materialize(
 ) -> dg.DagsterRun | None:
     """One run by the dagster CLI, as anybody would start it, with progress from its events; None if it failed."""
     select = ",".join(str(item) for item in datasets)
-    command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "affirm_assets.definitions"]
+    command = [
+        str(Path(sys.executable).with_name("dagster")),
+        "asset",
+        "materialize",
+        "-m",
+        "affirm_assets.definitions",
+    ]
     known = {run.run_id for run in instance.get_runs()}
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -178,20 +184,19 @@ def _table(datasets: Sequence[Dataset], found: Mapping[str, _Materialized]) -> T
 
 
 def _fingerprint(catalog: Catalog, dataset: Dataset) -> str | None:
-    """A digest of the table's rows in the order of their key; None if there is no table."""
+    """A digest of the table's rows in the order of their key; None if there are none."""
     try:
         rows = catalog.load_table(dataset.table).scan().to_arrow()
     except NoSuchTableError:
         return None
-    keys = (
-        [(name, "ascending") for name in (*key_columns(dataset.contract), dataset.partitions.column)]
-        if dataset.partitions
-        else []
-    )
+    if rows.num_rows == 0:
+        return None
+    within = (dataset.partitions.column,) if dataset.partitions else ()
+    order = [(name, "ascending") for name in (*key_columns(dataset.contract), *within)]
+    plain = rows.select(sorted(rows.column_names)).sort_by(order).combine_chunks().replace_schema_metadata(None)
     sink = pa.BufferOutputStream()
-    ordered = rows.select(sorted(rows.column_names)).sort_by(keys).combine_chunks()
-    with pa.ipc.new_stream(sink, ordered.schema.remove_metadata()) as writer:
-        writer.write_table(ordered.replace_schema_metadata(None))
+    with pa.ipc.new_stream(sink, plain.schema) as writer:
+        writer.write_table(plain)
     return hashlib.sha256(sink.getvalue()).hexdigest()
 
 

@@ -3,9 +3,19 @@
 A partition is named by its first day. A window is what one step computes: one partition, or an inclusive range of them.
 """
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+
+
+def iso_date(text: str) -> date:
+    """A date written YYYY-MM-DD and in no other of ISO 8601's ways; raises ValueError with the text."""
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        with suppress(ValueError):
+            return date.fromisoformat(text)
+    raise ValueError(f"expected a date YYYY-MM-DD, found {text!r}")
 
 
 @dataclass(frozen=True)
@@ -25,8 +35,8 @@ class Window:
     @staticmethod
     def parse(text: str) -> "Window":
         """The inverse of str: `2025-01-02` or `2025-01-02...2025-01-05`."""
-        first, _, last = text.partition("...")
-        return Window(date.fromisoformat(first), date.fromisoformat(last or first))
+        first, dots, last = text.partition("...")
+        return Window(iso_date(first), iso_date(last if dots else first))
 
     def overlaps(self, other: "Window") -> bool:
         return self.first <= other.last and other.first <= self.last

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from affirm_assets.errors import SettingError
+from affirm_assets.partitions import iso_date
 
 DEPLOYMENTS = ("local",)
 
@@ -26,10 +27,12 @@ class Settings:
             raise SettingError("AFFIRM_DEPLOYMENT", deployment, f"one of {', '.join(DEPLOYMENTS)}")
         first = environ.get("AFFIRM_FIRST_BUSINESS_DATE") or "2025-01-01"
         try:
-            first_business_date = date.fromisoformat(first)
+            first_business_date = iso_date(first)
         except ValueError:
             raise SettingError("AFFIRM_FIRST_BUSINESS_DATE", first, "a date YYYY-MM-DD") from None
-        return Settings(deployment, Path(environ.get("AFFIRM_LAKE") or ".lake").absolute(), first_business_date)
+        return Settings(
+            deployment, Path(environ.get("AFFIRM_LAKE") or ".lake").expanduser().absolute(), first_business_date
+        )
 
     @property
     def catalog_database(self) -> Path:

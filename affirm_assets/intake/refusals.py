@@ -6,7 +6,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 # Digits, dates, codes and ids, but no blank and no @: any field of a bad record may hold a name or an address.
-_SAFE = r"^[A-Za-z0-9_.:+-]{1,64}$"
+_SAFE = r"^[A-Za-z0-9_.:+-]{1,64}\z"
 MASK = "***"
 
 

@@ -11,12 +11,15 @@ from decimal import Decimal
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-# Plain digits: no sign of plus, exponent, NaN, thousands separator or blank. Sixteen before the point fit Money.
-_MONEY = r"^-?[0-9]{1,16}(\.[0-9]{1,2})?$"
-_TOO_FINE_MONEY = r"^-?[0-9]{1,16}\.[0-9]{3,}$"
-_RATE = r"^-?[0-9]{1,3}(\.[0-9]{1,6})?$"
-_INTEGER = r"^-?[0-9]{1,9}$"
-_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+from affirm_assets.contract import java_pattern
+
+# Plain digits: no plus sign, exponent, NaN, thousands separator or blank; \z since Java's $ lets a line break pass.
+# Sixteen digits before the point fit Money.
+_MONEY = r"^-?[0-9]{1,16}(\.[0-9]{1,2})?\z"
+_TOO_FINE_MONEY = r"^-?[0-9]{1,16}\.[0-9]{3,}\z"
+_RATE = r"^-?[0-9]{1,3}(\.[0-9]{1,6})?\z"
+_INTEGER = r"^-?[0-9]{1,9}\z"
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,9 @@ def day(name: str, earliest: Column, latest: Column) -> Reading:
 
 def matching(name: str, pattern: str, expected: str) -> Reading:
     """Text that matches a pattern."""
-    reason = _first(name, (F.col(name).isNull(), "missing"), (~F.col(name).rlike(pattern), f"not {expected}"))
+    reason = _first(
+        name, (F.col(name).isNull(), "missing"), (~F.col(name).rlike(java_pattern(pattern)), f"not {expected}")
+    )
     return Reading(_unless(reason, F.col(name)), reason)
 
 

@@ -22,8 +22,6 @@ from affirm_assets.steps.run import AuditsFailed, run_step
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
 
-PROJECT_ROOT = Path(affirm_assets.__file__).parents[1]
-
 
 def assets(registry: Registry, partition_sets: PartitionSets) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """Every dataset of the registry and every feed that one of them reads."""
@@ -63,7 +61,7 @@ def _feed(name: str, partition_sets: PartitionSets) -> dg.AssetSpec:
 
 
 def _asset(dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: PartitionSets) -> dg.AssetsDefinition:
-    version = code_version(dataset.source, PROJECT_ROOT)
+    version = _code_version(dataset)
     spec = dg.AssetSpec(
         asset_key(dataset),
         deps=dependencies(dataset, datasets),
@@ -107,6 +105,14 @@ def _asset(dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: Pa
         yield materialization(dataset, result)
 
     return step
+
+
+def _code_version(dataset: Dataset) -> str:
+    """Over this project's package and, for a dataset of another one, that too."""
+    module = dataset.function.__module__
+    top = dataset.source.parents[module.count(".")]
+    own = Path(affirm_assets.__file__).parents[1]
+    return code_version(module, {module.partition(".")[0]: top, affirm_assets.__name__: own})
 
 
 def _backfill_policy(dataset: Dataset) -> dg.BackfillPolicy | None:

@@ -2,38 +2,51 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+Module = tuple[str, ...]
 
-def code_version(source: Path, root: Path) -> str:
-    """Twelve hex digits. `root` is the folder that holds the project's packages; modules outside of it do not count."""
+
+def code_version(module: str, packages: Mapping[str, Path]) -> str:
+    """Twelve hex digits for the module of that dotted name.
+
+    `packages`: name of a top-level package of the project -> the folder that holds it. Modules of other packages, third
+    parties', do not count.
+    """
+    roots = tuple(sorted(packages.items()))
+    found: set[Module] = set()
+    waiting = [tuple(module.split("."))]
+    while waiting:
+        for name in _with_parents(waiting.pop()):
+            if name not in found and _file_of(name, roots):
+                found.add(name)
+                waiting.extend(_imported_modules(name, roots))
     digest = hashlib.sha256()
-    for file in sorted(_closure(source.resolve(), root.resolve())):
-        digest.update(str(file.relative_to(root.resolve())).encode())
+    for name in sorted(found):
+        file = _file_of(name, roots)
+        assert file is not None
+        digest.update(".".join(name).encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _closure(source: Path, root: Path) -> set[Path]:
-    found: set[Path] = set()
-    waiting = [source]
-    while waiting:
-        file = waiting.pop()
-        if file not in found:
-            found.add(file)
-            waiting.extend(_imported_files(file, root))
-    return found
+def _with_parents(module: Module) -> Iterator[Module]:
+    """Importing a.b.c runs a and a.b first."""
+    for length in range(1, len(module) + 1):
+        yield module[:length]
 
 
 @cache
-def _imported_files(file: Path, root: Path) -> frozenset[Path]:
-    modules = set(_imported_modules(ast.parse(file.read_bytes()), _package_of(file, root)))
-    return frozenset(path for module in modules if (path := _file_of(module, root)) is not None)
+def _imported_modules(module: Module, roots: tuple[tuple[str, Path], ...]) -> frozenset[Module]:
+    file = _file_of(module, roots)
+    assert file is not None
+    package = module if file.name == "__init__.py" else module[:-1]
+    return frozenset(_imports(ast.parse(file.read_bytes()), package))
 
 
-def _imported_modules(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _imports(tree: ast.AST, package: Module) -> Iterator[Module]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -41,15 +54,13 @@ def _imported_modules(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             base += tuple(node.module.split(".")) if node.module else ()
-            yield base
             for alias in node.names:
-                yield (*base, alias.name)
+                yield (*base, alias.name)  # a module, or a name in one: its parents are taken in either case
 
 
-def _package_of(file: Path, root: Path) -> tuple[str, ...]:
-    return file.relative_to(root).parts[:-1]
-
-
-def _file_of(module: tuple[str, ...], root: Path) -> Path | None:
+def _file_of(module: Module, roots: tuple[tuple[str, Path], ...]) -> Path | None:
+    root = dict(roots).get(module[0])
+    if root is None:
+        return None
     candidates = (root.joinpath(*module).with_suffix(".py"), root.joinpath(*module, "__init__.py"))
-    return next((path for path in candidates if module and path.is_file()), None)
+    return next((path for path in candidates if path.is_file()), None)

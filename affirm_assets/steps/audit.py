@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import NumericType
 
 from affirm_assets.contract import Rule, columns, key_columns, required_columns
-from affirm_assets.dataset import Audit, Dataset
+from affirm_assets.dataset import IN_WINDOW, NOT_NULL, UNIQUE_KEY, Audit, Dataset
 from affirm_assets.partitions import Monthly, Window
 from affirm_assets.steps.read import Frames, between
 
@@ -135,7 +135,7 @@ def outcomes_from_json(text: str) -> tuple[Outcome, ...]:
 
 def _not_null(dataset: Dataset) -> Rule:
     names = required_columns(dataset.contract)
-    return Rule("not_null", f"never null: {', '.join(names)}", " OR ".join(f"`{name}` IS NULL" for name in names))
+    return Rule(NOT_NULL, f"never null: {', '.join(names)}", " OR ".join(f"`{name}` IS NULL" for name in names))
 
 
 def _in_window(dataset: Dataset, window: Window | None) -> Iterable[Rule]:
@@ -146,11 +146,11 @@ def _in_window(dataset: Dataset, window: Window | None) -> Iterable[Rule]:
     inside = "true" if window is None else between(column, window)
     if isinstance(dataset.partitions, Monthly):
         inside = f"{inside} AND day(`{column}`) = 1"
-    yield Rule("in_window", f"{column} is a partition of the window that was computed", f"NOT ({inside})")
+    yield Rule(IN_WINDOW, f"{column} is a partition of the window that was computed", f"NOT ({inside})")
 
 
 def _unique_spec(dataset: Dataset) -> AuditSpec:
-    return AuditSpec("unique_key", f"one row for each {', '.join(key_columns(dataset.contract))}")
+    return AuditSpec(UNIQUE_KEY, f"one row for each {', '.join(key_columns(dataset.contract))}")
 
 
 def _key_sample(dataset: Dataset, rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:

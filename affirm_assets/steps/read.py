@@ -14,6 +14,10 @@ from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.request import Request
 
+_FILE_OPEN_COST = 512 * 1024
+"""Bytes that opening a file counts for when Iceberg packs files into tasks. Its default of 4 MiB gives each task of a
+history of small daily files four of them, and then the tasks cost more than the reading."""
+
 
 class Frames:
     """A step's input frames by parameter name. A shared frame is made when first named, and kept until `release`."""
@@ -26,8 +30,18 @@ class Frames:
         self._shared: dict[str, DataFrame] = {}
         self._inputs = dataset.inputs
 
-    def call(self, function: Callable[..., DataFrame], *, staged: DataFrame | None = None) -> DataFrame:
-        """Call a transform, audit or shared function with the frames that its parameters name."""
+    def call(
+        self,
+        function: Callable[..., DataFrame],
+        *,
+        staged: DataFrame | None = None,
+        inputs: Mapping[str, Input] | None = None,
+    ) -> DataFrame:
+        """Call a transform, audit or shared function with the frames that its parameters name.
+
+        `inputs` says what the names mean: the dataset's own inputs, unless a shared function brings others.
+        """
+        meanings = self._inputs if inputs is None else inputs
         arguments: dict[str, Any] = {}
         for name in signature(function).parameters:
             if name == WINDOW:
@@ -35,7 +49,7 @@ class Frames:
             elif name == STAGED and staged is not None:
                 arguments[name] = staged
             else:
-                arguments[name] = self._frame(name, self._inputs.get(name))
+                arguments[name] = self._frame(name, meanings.get(name))
         return function(**arguments)
 
     def release(self) -> None:
@@ -47,7 +61,9 @@ class Frames:
         if not isinstance(declared, Shared):
             return self._read[name]
         if name not in self._shared:
-            self._shared[name] = self.call(declared.function).persist(StorageLevel.MEMORY_AND_DISK)
+            self._shared[name] = self.call(declared.function, inputs=declared.inputs).persist(
+                StorageLevel.MEMORY_AND_DISK
+            )
         return self._shared[name]
 
 
@@ -58,7 +74,8 @@ def between(column: str, days: Window) -> str:
 
 def snapshot_frame(lake: Lake, dataset: Dataset, snapshot: int) -> DataFrame:
     """The dataset's table at a snapshot, with the contract's columns: one that is younger than the snapshot is null."""
-    frame = lake.spark.read.option("versionAsOf", str(snapshot)).table(lake.table_name(dataset.table))
+    reader = lake.spark.read.option("versionAsOf", str(snapshot)).option("file-open-cost", str(_FILE_OPEN_COST))
+    frame = reader.table(lake.table_name(dataset.table))
     present = set(frame.columns)
     return frame.select(
         [

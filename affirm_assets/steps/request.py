@@ -58,7 +58,9 @@ class Request:
     @property
     def wap_id(self) -> str:
         """Names the staged write. A retry of the same work has the same name; other code or inputs have another."""
-        work = json.dumps([self.code_version, self.inputs, [each.sha256 for each in self.files]], sort_keys=True)
+        work = json.dumps(
+            [self.code_version, self.inputs, [(each.name, each.sha256) for each in self.files]], sort_keys=True
+        )
         digest = hashlib.sha256(work.encode()).hexdigest()[:12]
         return f"{self.run.root_run_id}/{self.dataset}/{self.window_text}/{digest}"
 

@@ -26,7 +26,7 @@ from affirm_assets.steps.publish import AUDITS, STAGED_SNAPSHOT, find_published,
 from affirm_assets.steps.read import Frames, snapshot_frame
 from affirm_assets.steps.request import Request, Run, pin
 from affirm_assets.steps.stage import NullInRequiredColumn, Staged, conform, stage, window_filter
-from affirm_assets.steps.tables import added_files, ensure_table, java_table
+from affirm_assets.steps.tables import added_files, ensure_table, java_table, partition_positions
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ def _rows_by_partition(dataset: Dataset, window: Window | None, snapshot: int, l
     rows: dict[date | None, int] = dict.fromkeys(dataset.partitions.starts(window), 0)
     spark: Any = lake.spark
     epoch_day = spark._jvm.java.lang.Class.forName("java.lang.Integer")
+    position = partition_positions(lake.catalog.load_table(dataset.table), dataset.partitions.column)
     for file in files:
-        fields = [f.name() for f in java.specs().get(file.specId()).fields()]
-        day = file.partition().get(fields.index(dataset.partitions.column), epoch_day)
+        day = file.partition().get(position[file.specId()], epoch_day)
         rows[date(1970, 1, 1) + timedelta(days=day)] += file.recordCount()
     return rows
 

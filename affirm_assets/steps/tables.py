@@ -82,6 +82,17 @@ def added_files(lake: Lake, java_table: Any, snapshot: int) -> list[Any]:
     return list(changes.build().addedDataFiles())
 
 
+def partition_positions(table: Table, column: str) -> dict[int, int]:
+    """Where the column's identity field stands in each of the table's partition specs, by the spec's id."""
+    source = table.schema().find_field(column).field_id
+    return {
+        spec_id: index
+        for spec_id, spec in table.specs().items()
+        for index, each in enumerate(spec.fields)
+        if each.source_id == source and each.transform == IdentityTransform()
+    }
+
+
 def _create(catalog: Catalog, dataset: Dataset) -> Table:
     schema = iceberg_schema(dataset.contract)
     spec = UNPARTITIONED_PARTITION_SPEC
@@ -102,12 +113,7 @@ def _check_partitioned(table: Table, dataset: Dataset) -> None:
     """Others may add partition fields, but a window can only be replaced while its column is one."""
     if dataset.partitions is None:
         return
-    identities = [
-        table.schema().find_column_name(each.source_id)
-        for each in table.spec().fields
-        if each.transform == IdentityTransform()
-    ]
-    if dataset.partitions.column not in identities:
+    if table.spec().spec_id not in partition_positions(table, dataset.partitions.column):
         raise TableNotStageable(
             f"{dataset.table}: expected the partition field {dataset.partitions.column} (identity), found "
             f"{table.spec()}. Add that field to the table's partition spec."

@@ -32,7 +32,7 @@ def version_of(tmp_path: Path) -> VersionOf:
         for path, source in {**PROJECT, **changes}.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(source)
-        return code_version(root / "books/loans.py", root)
+        return code_version("books.loans", {"books": root})
 
     return version_of
 

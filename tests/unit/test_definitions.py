@@ -115,7 +115,7 @@ class TestAssets:
 
     @each_dataset
     def test_code_version_is_that_of_the_source(self, graph: Graph, dataset: Dataset) -> None:
-        assert graph.get(key_of(dataset)).code_version == code_version(dataset.source, PROJECT)
+        assert graph.get(key_of(dataset)).code_version == code_version(dataset.function.__module__, {"affirm_assets": PROJECT})
 
     @each_dataset
     def test_tags_hold_the_declared_ones_and_the_compute_profile(self, graph: Graph, dataset: Dataset) -> None:

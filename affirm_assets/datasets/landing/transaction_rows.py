@@ -32,6 +32,7 @@ class TransactionRow(Contract):
     inputs={"records": landing("transactions", TRANSACTION_FIELDS)},
     owner="team:data-platform",
     freshness=timedelta(hours=36),
+    tags={"pii": "direct"},
 )
 def transaction_rows(records: DataFrame) -> DataFrame:
     """Records of the transactions feed as they arrived: the one truth that everything downstream reads."""

@@ -28,34 +28,8 @@ TERMS = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
 EMAIL_PATTERN = r"^[^@\s]{1,64}@[^@\s]{1,189}$"  # lengths: RFC 5321, 4.5.3.1
 
 
-@shared(
-    inputs={
-        "recent_loans": previous(LOOK_BACK_DAYS, "loans"),
-        "all_loans": history("loans"),
-        "all_rows": history("loan_rows"),
-    }
-)
-def loan_outcomes(
-    loan_rows: DataFrame, recent_loans: DataFrame, all_loans: DataFrame, all_rows: DataFrame, window: Window
-) -> DataFrame:
-    """One row for each landing row: its text as `text`, its typed values, `outcome` and `reasons`."""
-    read = read_loans(loan_rows)
-    valid = read.where("reasons IS NULL").select(
-        "*",
-        F.col("loan_id").alias("id"),
-        F.col("booked_on").alias("day"),
-        F.col("originated_on").alias("own_date"),
-        digest(*TERMS).alias("terms"),
-        digest("borrower_email").alias("private"),
-    )
-    booked = _booked(valid, recent_loans, all_loans, all_rows, window)
-    settled = settle(valid, booked, LOOK_BACK_DAYS).withColumn("reasons", F.col("conflict"))
-    kept = [*read.columns, "outcome"]
-    refused = read.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
-    return settled.select(kept).unionByName(refused.select(kept))
-
-
-def read_loans(rows: DataFrame) -> DataFrame:
+@shared()
+def loan_readings(loan_rows: DataFrame) -> DataFrame:
     """Landing rows -> booked_on, file, record_number, text (the raw fields), the typed fields, reasons."""
     booked_on = F.col("business_date")
     first_due_from = F.date_add(F.expr("try_cast(originated_on AS date)"), 1)
@@ -78,7 +52,7 @@ def read_loans(rows: DataFrame) -> DataFrame:
     }
     # A record that is not well-formed has its problem for a reason, and its missing fields are no news.
     reasons = F.coalesce(F.col("problem"), values.reasons(*(each.reason for each in readings.values())))
-    return rows.select(
+    return loan_rows.select(
         booked_on.alias("booked_on"),
         "file",
         "record_number",
@@ -86,6 +60,33 @@ def read_loans(rows: DataFrame) -> DataFrame:
         *(each.value.alias(name) for name, each in readings.items()),
         reasons.alias("reasons"),
     )
+
+
+@shared(
+    inputs={
+        "loan_readings": loan_readings,
+        "recent_loans": previous(LOOK_BACK_DAYS, "loans"),
+        "all_loans": history("loans"),
+        "all_rows": history("loan_rows"),
+    }
+)
+def loan_outcomes(
+    loan_readings: DataFrame, recent_loans: DataFrame, all_loans: DataFrame, all_rows: DataFrame, window: Window
+) -> DataFrame:
+    """One row for each landing row: its text as `text`, its typed values, `outcome` and `reasons`."""
+    valid = loan_readings.where("reasons IS NULL").select(
+        "*",
+        F.col("loan_id").alias("id"),
+        F.col("booked_on").alias("day"),
+        F.col("originated_on").alias("own_date"),
+        digest(*TERMS).alias("terms"),
+        digest("borrower_email").alias("private"),
+    )
+    booked = _booked(valid, recent_loans, all_loans, all_rows, window)
+    settled = settle(valid, booked, LOOK_BACK_DAYS).withColumn("reasons", F.col("conflict"))
+    kept = [*loan_readings.columns, "outcome"]
+    refused = loan_readings.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
+    return settled.select(kept).unionByName(refused.select(kept))
 
 
 def _limit(name: str) -> Column:

@@ -26,38 +26,8 @@ NO_PRODUCT = "none"
 """The product of a transaction that belongs to no loan."""
 
 
-@shared(
-    inputs={
-        "recent_transactions": previous(LOOK_BACK_DAYS, "transactions"),
-        "all_transactions": history("transactions"),
-        "all_loans": history("loans"),
-    }
-)
-def transaction_outcomes(
-    transaction_rows: DataFrame,
-    recent_transactions: DataFrame,
-    all_transactions: DataFrame,
-    all_loans: DataFrame,
-    window: Window,
-) -> DataFrame:
-    """One row for each landing row: its text as `text`, its typed values and product, `outcome` and `reasons`."""
-    read = _with_loan(read_transactions(transaction_rows), all_loans)
-    valid = read.where("reasons IS NULL").select(
-        "*",
-        F.col("transaction_id").alias("id"),
-        F.col("posted_on").alias("day"),
-        F.col("effective_on").alias("own_date"),
-        digest(*TERMS).alias("terms"),
-        F.lit(None).cast("string").alias("private"),
-    )
-    booked = _booked(valid, recent_transactions, all_transactions, window)
-    settled = settle(valid, booked, LOOK_BACK_DAYS).withColumn("reasons", F.col("conflict"))
-    kept = [*read.columns, "outcome"]
-    refused = read.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
-    return settled.select(kept).unionByName(refused.select(kept))
-
-
-def read_transactions(rows: DataFrame) -> DataFrame:
+@shared()
+def transaction_readings(transaction_rows: DataFrame) -> DataFrame:
     """Landing rows -> posted_on, file, record_number, text (the raw fields), the typed fields, reasons."""
     posted_on = F.col("business_date")
     is_payout = F.col("kind").isin(*MERCHANT_KINDS)
@@ -83,7 +53,7 @@ def read_transactions(rows: DataFrame) -> DataFrame:
         ),
     ]
     found = values.reasons(*(each.reason for each in readings.values()), *together)
-    return rows.select(
+    return transaction_rows.select(
         posted_on.alias("posted_on"),
         "file",
         "record_number",
@@ -91,6 +61,38 @@ def read_transactions(rows: DataFrame) -> DataFrame:
         *(each.value.alias(name) for name, each in readings.items()),
         F.coalesce(F.col("problem"), found).alias("reasons"),
     )
+
+
+@shared(
+    inputs={
+        "transaction_readings": transaction_readings,
+        "recent_transactions": previous(LOOK_BACK_DAYS, "transactions"),
+        "all_transactions": history("transactions"),
+        "all_loans": history("loans"),
+    }
+)
+def transaction_outcomes(
+    transaction_readings: DataFrame,
+    recent_transactions: DataFrame,
+    all_transactions: DataFrame,
+    all_loans: DataFrame,
+    window: Window,
+) -> DataFrame:
+    """One row for each landing row: its text as `text`, its typed values and product, `outcome` and `reasons`."""
+    read = _with_loan(transaction_readings, all_loans)
+    valid = read.where("reasons IS NULL").select(
+        "*",
+        F.col("transaction_id").alias("id"),
+        F.col("posted_on").alias("day"),
+        F.col("effective_on").alias("own_date"),
+        digest(*TERMS).alias("terms"),
+        F.lit(None).cast("string").alias("private"),
+    )
+    booked = _booked(valid, recent_transactions, all_transactions, window)
+    settled = settle(valid, booked, LOOK_BACK_DAYS).withColumn("reasons", F.col("conflict"))
+    kept = [*read.columns, "outcome"]
+    refused = read.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
+    return settled.select(kept).unionByName(refused.select(kept))
 
 
 def _with_loan(read: DataFrame, all_loans: DataFrame) -> DataFrame:
