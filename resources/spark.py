@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import SparkSession
@@ -35,9 +36,23 @@ class SparkSessions(LazyPySparkResource):
         session: SparkSession = self.spark_session.newSession()
         for key, value in conf.items():
             session.conf.set(key, value)
+        _skip_checksum_files(session)
         # The public way to make a session the active one, in Python and in the JVM.
         session.createDataFrame([], "nothing INT")
         return session
+
+
+def _skip_checksum_files(session: Any) -> None:
+    """Write local files without Hadoop's `.crc` file beside each: Parquet and Avro have checksums of their own.
+
+    Half the time of writing many small files goes into them. The file system is one object for the whole JVM.
+    """
+    java = session._jvm
+    local = java.org.apache.hadoop.fs.FileSystem.get(
+        java.java.net.URI.create("file:///"), session._jsc.hadoopConfiguration()
+    )
+    local.setWriteChecksum(False)
+    local.setVerifyChecksum(False)
 
 
 def local_sessions(memory: str = "1536m") -> SparkSessions:

@@ -71,7 +71,7 @@ class Books:
         defs = build_defs(self.settings, resource_overrides={"spark": self.sessions})
         keys = [dg.AssetKey(key.split("/")) for key in select.split(",")]
         job = dg.define_asset_job("books", selection=dg.AssetSelection.assets(*keys))
-        resolved = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).get_job_def("books")
+        resolved = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("books")
         tags = {
             "dagster/asset_partition_range_start": str(first),
             "dagster/asset_partition_range_end": str(last or first),

@@ -53,6 +53,7 @@ def test_does_not_depend_on_where_the_project_lies(version_of: VersionOf) -> Non
             "books/amounts.py", "from books.rounding import half_up, half_even\n", id="a module that it imports"
         ),
         pytest.param("books/rounding.py", "def half_up(): return 5\n", id="a module imported by that one"),
+        pytest.param("books/__init__.py", "LIMIT = 1\n", id="the package that it is in"),
     ],
 )
 def test_changes_with(version_of: VersionOf, path: str, source: str) -> None:
@@ -115,12 +116,45 @@ def test_follows_what_a_package_imports_for_others(version_of: VersionOf) -> Non
     assert version_of({**importing, "books/tools/dates.py": "DAYS = 365\n"}) != version_of(importing)
 
 
+def test_follows_what_the_package_of_an_imported_module_runs(version_of: VersionOf) -> None:
+    importing = {
+        "books/loans.py": "from books.tools.dates import DAYS\n",
+        "books/tools/__init__.py": "import books.unrelated\n",
+    }
+    assert version_of({**importing, "books/tools/__init__.py": ""}) != version_of(importing)
+    assert version_of({**importing, "books/unrelated.py": "LIMIT = 2\n"}) != version_of(importing)
+
+
+def test_follows_a_module_in_a_folder_that_has_no_init(version_of: VersionOf) -> None:
+    importing = {"books/loans.py": "from books.plain.dates import DAYS\n", "books/plain/dates.py": "DAYS = 360\n"}
+    assert version_of({**importing, "books/plain/dates.py": "DAYS = 365\n"}) != version_of(importing)
+
+
 def test_modules_that_import_each_other_are_followed_once(version_of: VersionOf) -> None:
     circular = {"books/rounding.py": "from books.amounts import cents\n"}
     assert version_of(circular) != version_of({})
 
 
-def test_modules_outside_of_the_project_do_not_count(version_of: VersionOf) -> None:
-    importing = {"books/loans.py": "import json\nfrom pyspark.sql import DataFrame\n"}
-    assert version_of(importing) != version_of({})
-    assert version_of(importing) == version_of({**importing, "books/amounts.py": "json = None\n"})
+@pytest.mark.parametrize(
+    "statement", ["import vendor.rates", "from vendor.rates import RATE", "from vendor import rates", "import vendor"]
+)
+def test_a_third_party_s_package_does_not_count(version_of: VersionOf, statement: str) -> None:
+    """Even where it is installed beside the project's."""
+    importing = {"books/loans.py": f"{statement}\n", "vendor/__init__.py": "", "vendor/rates.py": "RATE = 1\n"}
+    changed = {"vendor/__init__.py": "LIMIT = 2\n", "vendor/rates.py": "RATE = 2\n"}
+    assert version_of({**importing, **changed}) == version_of(importing)
+
+
+def test_follows_into_a_package_of_the_project_in_another_folder(tmp_path: Path) -> None:
+    def version(folder: str, days: str) -> str:
+        books, tools = (tmp_path / folder / name for name in ("a/books", "b/tools"))
+        for package, file, source in (
+            (books, "loans.py", "from tools.dates import DAYS\n"),
+            (tools, "dates.py", f"{days}\n"),
+        ):
+            package.mkdir(parents=True)
+            (package / "__init__.py").touch()
+            (package / file).write_text(source)
+        return code_version("books.loans", {"books": books.parent, "tools": tools.parent})
+
+    assert version("one", "DAYS = 360") == version("same", "DAYS = 360") != version("other", "DAYS = 365")

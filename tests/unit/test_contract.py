@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Optional
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, Self
 
 import annotated_types
 import pyiceberg.types as iceberg
@@ -12,7 +13,7 @@ import pyspark.sql.types as spark
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 from pyiceberg.schema import Schema
 
 from affirm_assets.contract import (
@@ -25,6 +26,7 @@ from affirm_assets.contract import (
     column_differences,
     columns,
     iceberg_schema,
+    java_pattern,
     key,
     key_columns,
     required_columns,
@@ -57,6 +59,10 @@ def value_spec(annotation: Any, declared: Any = None) -> ColumnSpec:
     """The column `value`, declared so in a contract that is valid otherwise."""
     specs = columns(contract_with(value=(annotation, declared or column("Value"))))
     return next(spec for spec in specs if spec.name == "value")
+
+
+class Borrower:
+    """No type that a column can have."""
 
 
 class TestTypes:
@@ -97,8 +103,9 @@ class TestTypes:
     def test_column_is_not_pii_unless_declared(self) -> None:
         assert value_spec(str).pii is None
 
-    def test_direct_identifier_is_known_as_such(self) -> None:
-        assert value_spec(str, column("E-mail address", pii="direct")).pii == "direct"
+    @pytest.mark.parametrize("declare", [column, key])
+    def test_direct_identifier_is_known_as_such(self, declare: Callable[..., Any]) -> None:
+        assert value_spec(str, declare("E-mail address", pii="direct")).pii == "direct"
 
 
 class TestSchemas:
@@ -152,6 +159,8 @@ class TestRefusedAtImport:
             pytest.param(str | int, "str | int", id="union of two types"),
             pytest.param(str | int | None, "str | int | None", id="nullable union of two types"),
             pytest.param(float | None, "float", id="nullable float"),
+            pytest.param(Borrower, "Borrower", id="class"),
+            pytest.param(Borrower | None, "Borrower", id="nullable class"),
         ],
     )
     def test_type_that_is_no_column_type(self, annotation: Any, shown: str) -> None:
@@ -236,26 +245,132 @@ class TestRefusedAtImport:
         ):
             contract_with(**{name: (str, column("Value"))})
 
+    @pytest.mark.parametrize("description", ["", "  ", "\n"], ids=["nothing", "blanks", "line break"])
+    @pytest.mark.parametrize("declare", [column, key])
+    def test_empty_description(self, declare: Callable[..., Any], description: str) -> None:
+        with pytest.raises(ContractError, match=r"Loan\.value: expected a description, found none"):
+            value_spec(str, declare(description))
+
     @pytest.mark.parametrize(
-        ("annotation", "declared", "named"),
+        "constraint",
         [
-            pytest.param(int, column("Value", multiple_of=5), "multiple_of=5", id="multiple_of"),
-            pytest.param(int, column("Value", strict=True), "strict", id="strict"),
+            pytest.param({"gte": 0}, id="misspelled"),
+            pytest.param({"multiple_of": 5}, id="one of pydantic's that no audit checks"),
+            pytest.param({"strict": True}, id="option of pydantic's"),
+            pytest.param({"default": 0}, id="default"),
+        ],
+    )
+    @pytest.mark.parametrize("declare", [column, key])
+    def test_constraint_of_another_name(self, declare: Callable[..., Any], constraint: dict[str, Any]) -> None:
+        (name,) = constraint
+        with pytest.raises(
+            ContractError,
+            match=rf"Loan\.value: \['{name}'\] cannot become an audit\. Expected ge, gt, le, lt, pattern, ",
+        ):
+            value_spec(int, declare("Value", **constraint))
+
+    @pytest.mark.parametrize(
+        ("annotation", "named"),
+        [
+            pytest.param(Annotated[int, Field(multiple_of=5)], "multiple_of=5", id="multiple_of"),
+            pytest.param(Annotated[int, Field(strict=True)], "strict", id="strict"),
+            pytest.param(Annotated[str, AfterValidator(str.strip)], "AfterValidator", id="validator function"),
+            pytest.param(Annotated[int, annotated_types.Interval(ge=0, le=5)] | None, "Interval", id="interval inside"),
+        ],
+    )
+    def test_constraint_of_a_type_that_cannot_become_an_audit(self, annotation: Any, named: str) -> None:
+        with pytest.raises(ContractError, match=r"Loan\.value: the constraint .* cannot become an audit") as refused:
+            value_spec(annotation)
+        assert named in str(refused.value)
+
+    @pytest.mark.parametrize(
+        ("annotation", "constraint", "shown"),
+        [
+            pytest.param(str, {"ge": 1}, r"Ge\(ge=1\) does not fit the type str", id="number as bound of text"),
+            pytest.param(str, {"lt": "b"}, r"Lt\(lt='b'\) does not fit the type str", id="text as bound of text"),
+            pytest.param(bool, {"le": 1}, r"Le\(le=1\) does not fit the type bool", id="bound of bool"),
+            pytest.param(Literal[4, 12], {"gt": 4}, r"Gt\(gt=4\) does not fit the type Literal", id="bound of Literal"),
+            pytest.param(int, {"pattern": "^1"}, "pattern='\\^1' does not fit the type int", id="pattern of int"),
             pytest.param(
-                Annotated[str, AfterValidator(str.strip)], column("Value"), "AfterValidator", id="validator function"
+                Literal["late"],
+                {"pattern": "^l"},
+                "pattern='\\^l' does not fit the type Literal",
+                id="pattern of Literal",
             ),
             pytest.param(
-                Annotated[int, annotated_types.Interval(ge=0, le=5)] | None,
-                column("Value"),
-                "Interval",
-                id="interval inside",
+                date, {"min_length": 2}, r"MinLen\(min_length=2\) does not fit the type date", id="length of date"
+            ),
+            pytest.param(
+                Money, {"max_length": 2}, r"MaxLen\(max_length=2\) does not fit the type Decimal", id="length of Money"
+            ),
+            pytest.param(
+                int | None, {"pattern": "^1"}, "pattern='\\^1' does not fit the type int", id="pattern of nullable int"
             ),
         ],
     )
-    def test_constraint_that_cannot_become_an_audit(self, annotation: Any, declared: Any, named: str) -> None:
-        with pytest.raises(ContractError, match=r"Loan\.value: the constraint .* cannot become an audit") as refused:
-            value_spec(annotation, declared)
-        assert named in str(refused.value)
+    def test_constraint_that_does_not_fit_the_type(
+        self, annotation: Any, constraint: dict[str, Any], shown: str
+    ) -> None:
+        with pytest.raises(ContractError, match=rf"Loan\.value: the constraint {shown}"):
+            value_spec(annotation, column("Value", **constraint))
+
+    @pytest.mark.parametrize(
+        ("annotation", "constraint", "kind"),
+        [
+            pytest.param(Annotated[int, Field(ge=1)], {"ge": 3}, "ge", id="lower bound"),
+            pytest.param(Annotated[int, Field(lt=3)] | None, {"lt": 1}, "lt", id="upper bound of a nullable"),
+            pytest.param(Annotated[int, Field(ge=1)], {"ge": 1}, "ge", id="the same bound"),
+            pytest.param(Annotated[int, annotated_types.Ge(1), annotated_types.Ge(3)], {}, "ge", id="both of the type"),
+            pytest.param(Annotated[str, Field(pattern="^a")] | None, {"pattern": "b$"}, "pattern", id="pattern"),
+            pytest.param(Annotated[str, Field(max_length=9)], {"max_length": 5}, "max_length", id="length"),
+        ],
+    )
+    def test_two_bounds_of_one_kind(self, annotation: Any, constraint: dict[str, Any], kind: str) -> None:
+        with pytest.raises(
+            ContractError, match=rf"Loan: a column has two constraints of one kind: value_{kind}\. Keep one"
+        ):
+            value_spec(annotation, column("Value", **constraint))
+
+    def test_validator_of_a_field(self) -> None:
+        with pytest.raises(ContractError, match="Loan: a pydantic validator cannot become an audit"):
+
+            class Loan(Contract):
+                """A loan."""
+
+                loan_id: str = key("Loan")
+
+                @field_validator("loan_id")
+                @classmethod
+                def begins_with_l(cls, value: str) -> str:
+                    return value
+
+    def test_validator_of_a_row(self) -> None:
+        with pytest.raises(ContractError, match="Loan: a pydantic validator cannot become an audit"):
+
+            class Loan(Contract):
+                """A loan."""
+
+                loan_id: str = key("Loan")
+
+                @model_validator(mode="after")
+                def agrees(self) -> Self:
+                    return self
+
+    @pytest.mark.parametrize(
+        ("fields", "named"),
+        [
+            pytest.param({"value": (float, column("Value"))}, "Loan.value", id="type"),
+            pytest.param({"value": (int, column("Value", gte=0))}, "Loan.value", id="unknown constraint"),
+            pytest.param({"value": (str, column("Value", ge=0))}, "Loan.value", id="constraint that does not fit"),
+            pytest.param({"value": (int, column(""))}, "Loan.value", id="description"),
+            pytest.param({"loan_id": (str, column("Loan"))}, "Loan", id="no key"),
+            pytest.param({"value": (Annotated[int, Field(ge=1)], column("Value", ge=3))}, "Loan", id="two bounds"),
+        ],
+    )
+    def test_message_begins_with_the_file_and_names_the_contract(self, fields: dict[str, Any], named: str) -> None:
+        with pytest.raises(ContractError) as refused:
+            contract_with(**fields)
+        assert str(refused.value).startswith(f"{Path(__file__)}: {named}: ")
 
     @pytest.mark.parametrize(
         ("annotation", "bound"),
@@ -336,16 +451,41 @@ class TestRules:
     @pytest.mark.parametrize(
         ("pattern", "literal"),
         [
-            pytest.param("^[A-Z]{2}$", r"'^[A-Z]{2}$'", id="plain"),
-            pytest.param(r"^\d{4}\.$", r"'^\\d{4}\\.$'", id="backslashes"),
-            pytest.param("^[^']+$", r"'^[^\']+$'", id="single quote"),
-            pytest.param('^"$', """'^"$'""", id="double quote"),
+            pytest.param("^[A-Z]{2}$", r"'^[A-Z]{2}\\z'", id="plain"),
+            pytest.param(r"^\d{4}\.$", r"'^\\d{4}\\.\\z'", id="backslashes"),
+            pytest.param("^[^']+$", r"'^[^\']+\\z'", id="single quote"),
+            pytest.param('^"$', r"""'^"\\z'""", id="double quote"),
             pytest.param(r"\'", r"'\\\''", id="backslash before quote"),
         ],
     )
     def test_pattern_is_quoted_for_spark(self, pattern: str, literal: str) -> None:
         rule = Rule("value_pattern", f"value matches {pattern}", f"NOT rlike(`value`, {literal})")
         assert value_spec(str, column("Value", pattern=pattern)).rules == (rule,)
+
+    @pytest.mark.parametrize(
+        ("pattern", "in_java"),
+        [
+            pytest.param("^L[0-9]+$", r"^L[0-9]+\z", id="at the end"),
+            pytest.param("x$|y$", r"x\z|y\z", id="of each alternative"),
+            pytest.param("^(x$|y)$", r"^(x\z|y)\z", id="of an alternative in a group"),
+            pytest.param("^(x$)", r"^(x\z)", id="at the end of a group"),
+            pytest.param(r"^\$[0-9]+$", r"^\$[0-9]+\z", id="after an escaped one"),
+            pytest.param(r"[0-9]+\$", r"[0-9]+\$", id="escaped at the end"),
+            pytest.param(r"\$|€", r"\$|€", id="escaped in an alternative"),
+            pytest.param("^[$€][0-9]", "^[$€][0-9]", id="one of a class"),
+            pytest.param("^L", "^L", id="none"),
+        ],
+    )
+    def test_end_of_text_is_written_for_java(self, pattern: str, in_java: str) -> None:
+        assert java_pattern(pattern) == in_java
+
+    @pytest.mark.parametrize("pattern", ["^L[0-9]+$", "^x$|^L1$", "^(L1$|x)"])
+    def test_trailing_line_break_does_not_satisfy_a_pattern(self, pattern: str) -> None:
+        (rule,) = value_spec(str, column("Value", pattern=pattern)).rules
+        in_sql = spark_reads(rule.violation.removeprefix("NOT rlike(`value`, ").removesuffix(")"))
+        # `$` means the same in Java and Python, and Java's \z is \Z in Python.
+        in_python = in_sql.replace(r"\z", r"\Z")
+        assert [bool(re.search(in_python, value)) for value in ("L1", "L1\n")] == [True, False]
 
     @pytest.mark.parametrize("nullable", [False, True], ids=["required", "nullable"])
     def test_constraints_of_a_type_and_of_its_column_add_up(self, nullable: bool) -> None:

@@ -224,13 +224,6 @@ class TestReadDays:
         assert read is ALL
 
 
-class TestPrevious:
-    @pytest.mark.parametrize("n", [0, -1])
-    def test_less_than_one_partition_is_refused(self, n: int) -> None:
-        with pytest.raises(DeclarationError, match=rf"previous\({n}, 'loans'\): expected one partition or more"):
-            previous(n, "loans")
-
-
 class TestSharedFrames:
     def test_takes_the_name_of_its_function(self) -> None:
         assert outcomes.name == "outcomes"
@@ -312,7 +305,10 @@ class TestAudit:
         def totals_agree(staged: Any) -> Any:
             return staged
 
-        with pytest.raises(DeclarationError, match="audit totals_agree: expected a docstring that says what it proves"):
+        with pytest.raises(
+            DeclarationError,
+            match=r"test_dataset\.py: audit 'totals_agree': expected a docstring that says what it proves",
+        ):
             audit()(totals_agree)
 
     def test_without_staged_is_refused(self) -> None:
@@ -320,12 +316,18 @@ class TestAudit:
             """Totals agree."""
             return loans
 
-        with pytest.raises(DeclarationError, match="audit totals_agree: expected its first parameter to be 'staged'"):
+        with pytest.raises(
+            DeclarationError,
+            match=r"test_dataset\.py: audit 'totals_agree': expected its first parameter to be 'staged'",
+        ):
             audit()(totals_agree)
 
     def test_without_any_parameter_is_refused(self) -> None:
         def totals_agree() -> Any:
             """Totals agree."""
 
-        with pytest.raises(DeclarationError, match="audit totals_agree: expected its first parameter to be 'staged'"):
+        with pytest.raises(
+            DeclarationError,
+            match=r"test_dataset\.py: audit 'totals_agree': expected its first parameter to be 'staged'",
+        ):
             audit()(totals_agree)

@@ -1,11 +1,12 @@
 """The code location: what Dagster is told about every dataset, and that it loads from anywhere."""
 
 import ast
+import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ import resources
 from affirm_assets.contract import columns, iceberg_schema
 from affirm_assets.dataset import Dataset, Registry
 from affirm_assets.definitions import build_defs
+from affirm_assets.errors import SettingError
 from affirm_assets.orchestration.code_version import code_version
 from affirm_assets.partitions import Daily, Monthly
 from affirm_assets.settings import Settings
@@ -115,7 +117,8 @@ class TestAssets:
 
     @each_dataset
     def test_code_version_is_that_of_the_source(self, graph: Graph, dataset: Dataset) -> None:
-        assert graph.get(key_of(dataset)).code_version == code_version(dataset.function.__module__, {"affirm_assets": PROJECT})
+        expected = code_version(dataset.function.__module__, {"affirm_assets": PROJECT})
+        assert graph.get(key_of(dataset)).code_version == expected
 
     @each_dataset
     def test_tags_hold_the_declared_ones_and_the_compute_profile(self, graph: Graph, dataset: Dataset) -> None:
@@ -299,10 +302,62 @@ class TestResources:
         }
 
 
-class TestCodeLocation:
-    """In a fresh interpreter that starts in another folder."""
+ELSEWHERE = """
+from datetime import date
+from affirm_assets.contract import Contract, key
+from affirm_assets.dataset import Daily, dataset
+from ledger.days import DAYS
 
+class Booking(Contract):
+    'A booking.'
+    as_of: date = key("Business date")
+
+@dataset(Booking, owner="team:ledger", partitions=Daily("as_of"))
+def bookings():
+    return DAYS
+"""
+LEDGER = {"__init__.py": "", "books/__init__.py": "", "books/bookings.py": ELSEWHERE}
+
+
+class TestRegistryFromElsewhere:
+    """A package that is no part of affirm_assets."""
+
+    @pytest.fixture
+    def version(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str | None]]:
+        """The code version of ledger/books/bookings.py, written with this ledger/days.py into a folder of this name."""
+
+        def forget() -> None:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "ledger"]:
+                del sys.modules[name]
+
+        def version(folder: str, days: str) -> str | None:
+            package = tmp_path / folder / "ledger"
+            (package / "books").mkdir(parents=True)
+            for path, source in {**LEDGER, "days.py": days}.items():
+                (package / path).write_text(source)
+            with monkeypatch.context() as patched:
+                patched.syspath_prepend(package.parent)
+                forget()
+                registry = Registry.walk(importlib.import_module("ledger.books"))
+            return graph_of(registry["bookings"]).get(dg.AssetKey(["books", "bookings"])).code_version
+
+        yield version
+        forget()
+
+    def test_code_version_is_over_that_package(self, version: Callable[[str, str], str | None]) -> None:
+        versions = version("one", "DAYS = 360\n"), version("same", "DAYS = 360\n"), version("other", "DAYS = 365\n")
+        assert versions[0] == versions[1] != versions[2]
+
+    def test_code_version_is_over_this_project_too(
+        self, version: Callable[[str, str], str | None], tmp_path: Path
+    ) -> None:
+        packages = {"ledger": tmp_path / "one", "affirm_assets": PROJECT}
+        assert version("one", "DAYS = 360\n") == code_version("ledger.books.bookings", packages)
+
+
+class TestCodeLocation:
     def test_loads_with_the_project_s_own_resources_and_writes_nothing(self, tmp_path: Path) -> None:
+        # In a fresh interpreter: this one has found its modules already.
         # A folder of this name without __init__.py comes first on the path, and may not win.
         (tmp_path / "resources").mkdir()
         script = """
@@ -315,10 +370,11 @@ print(json.dumps({"resources": resources.__file__, "first": loans.partitions_def
         assert json.loads(loaded.stdout) == {"resources": resources.__file__, "first": "2024-03-15"}
         assert [path.name for path in tmp_path.rglob("*")] == ["resources"]
 
-    def test_unknown_deployment_stops_it_with_the_known_ones(self, tmp_path: Path) -> None:
-        loaded = run_python("import affirm_assets.definitions", tmp_path, AFFIRM_DEPLOYMENT="production")
-        assert loaded.returncode != 0
-        assert "AFFIRM_DEPLOYMENT='production': expected one of local" in loaded.stderr
+    def test_unknown_deployment_stops_it_with_the_known_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delitem(sys.modules, "affirm_assets.definitions")
+        monkeypatch.setenv("AFFIRM_DEPLOYMENT", "production")
+        with pytest.raises(SettingError, match="AFFIRM_DEPLOYMENT='production': expected one of local"):
+            importlib.import_module("affirm_assets.definitions")
 
 
 def run_python(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from affirm_assets.dataset import Registry, SameWindow
 from affirm_assets.errors import ContractError, DeclarationError
 from affirm_assets.partitions import Daily
 
-Walk = Callable[[Mapping[str, str]], Registry]
+Walk = Callable[..., Registry]
 
 _package_numbers = count()
 
@@ -55,15 +55,16 @@ def {name}({", ".join(parameters)}):
 
 @pytest.fixture
 def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Walk]:
-    """Write files (path -> source) into a new package, with an __init__.py in each folder, and walk it."""
+    """Write files (path -> source) into a new package, with an __init__.py in each folder or not, and walk it."""
     package = f"books_{next(_package_numbers)}"
     monkeypatch.syspath_prepend(tmp_path)
 
-    def walk(files: Mapping[str, str]) -> Registry:
+    def walk(files: Mapping[str, str], *, with_init: bool = True) -> Registry:
         for path, source in files.items():
             file = tmp_path / package / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            (file.parent / "__init__.py").touch()
+            if with_init:
+                (file.parent / "__init__.py").touch()
             file.write_text(source)
         (tmp_path / package / "__init__.py").touch()
         importlib.invalidate_caches()
@@ -147,6 +148,54 @@ class TestRefusedDeclarations:
             ),
             pytest.param(
                 "x/loans.py",
+                module("loans", owner="team:consumer lending"),
+                r"loans\.py: dataset 'loans': expected owner .*; found 'team:consumer lending'",
+                id="team of two words",
+            ),
+            pytest.param(
+                "x/loans.py",
+                module("loans", owner="books@lender"),
+                r"loans\.py: dataset 'loans': expected owner .*; found 'books@lender'",
+                id="address without a domain",
+            ),
+            pytest.param(
+                "x/loans.py",
+                module("loans", owner="books@lender.example, more"),
+                r"loans\.py: dataset 'loans': expected owner .*; found 'books@lender\.example, more'",
+                id="address and more",
+            ),
+            pytest.param(
+                "Lending/loans.py",
+                module("loans"),
+                r"Lending/loans\.py: dataset 'loans': expected its folder, the domain, to be lower-case",
+                id="domain with a capital",
+            ),
+            pytest.param(
+                "consumer-lending/loans.py",
+                module("loans"),
+                r"consumer-lending/loans\.py: dataset 'loans': expected its folder, the domain, to be lower-case",
+                id="domain with a hyphen",
+            ),
+            pytest.param(
+                "x/loans.py",
+                module("loans", more=', compute="huge"'),
+                r"loans\.py: dataset 'loans': expected compute to be one of small, medium, large; found 'huge'",
+                id="unknown compute profile",
+            ),
+            pytest.param(
+                "x/window.py",
+                module("window"),
+                r"window\.py: dataset 'window': parameters of that name mean something else",
+                id="named window",
+            ),
+            pytest.param(
+                "x/staged.py",
+                module("staged"),
+                r"staged\.py: dataset 'staged': parameters of that name mean something else",
+                id="named staged",
+            ),
+            pytest.param(
+                "x/loans.py",
                 module("loans", partitions='Daily("booked_on")'),
                 r"loans\.py: dataset 'loans': its partition column 'booked_on' is not in Row, which has as_of, loan_id",
                 id="partition column missing",
@@ -166,7 +215,8 @@ class TestRefusedDeclarations:
             pytest.param(
                 "x/loans.py",
                 module("loans", partitions='Daily("closed_on")'),
-                r"loans\.py: dataset 'loans': its partition column 'closed_on' must be a date.*never null",
+                r"loans\.py: dataset 'loans': its partition column 'closed_on' must be a date, never null; "
+                "found nullable date",
                 id="partition column is nullable",
             ),
             pytest.param(
@@ -174,6 +224,12 @@ class TestRefusedDeclarations:
                 module("loans", "records", inputs='{"records": landing("loans", {})}'),
                 r"loans\.py: dataset 'loans': only datasets in the folder landing/ read files",
                 id="files read outside landing",
+            ),
+            pytest.param(
+                "landing/loans.py",
+                module("loans", "records", partitions=None, inputs='{"records": landing("loans", {})}'),
+                r"loans\.py: dataset 'loans': a feed arrives by day; expected partitions for a landing\(\) input",
+                id="files read without partitions",
             ),
             pytest.param(
                 "x/loans.py",
@@ -205,25 +261,31 @@ class TestRefusedDeclarations:
     def test_two_audits_of_one_name(self, walk: Walk) -> None:
         declared = module("loans", audits="[agrees, agrees]", before=self.AUDIT.format(parameter="window"))
         with pytest.raises(
-            DeclarationError, match=r"loans\.py: dataset 'loans': .*different names; found agrees, agrees"
+            DeclarationError, match=r"loans\.py: dataset 'loans': .*different names; found twice: agrees\."
         ):
             walk({"x/loans.py": declared})
+
+    @pytest.mark.parametrize("name", ["not_null", "in_window", "unique_key", "loan_id_min_length"])
+    def test_audit_of_a_name_that_the_dataset_has_already(self, walk: Walk, name: str) -> None:
+        before = self.AUDIT.format(parameter="window").replace("agrees", name)
+        contract = CONTRACT.replace('key("Loan")', 'key("Loan", min_length=1)')
+        with pytest.raises(
+            DeclarationError, match=rf"loans\.py: dataset 'loans': .*different names; found twice: {name}\."
+        ):
+            walk({"x/loans.py": module("loans", audits=f"[{name}]", before=before, contract=contract)})
 
     @pytest.mark.parametrize(
         ("before", "message"),
         [
             pytest.param(
-                "@audit()\ndef agrees(staged): ...", "audit agrees: expected a docstring", id="audit without docstring"
+                "@audit()\ndef agrees(staged): ...",
+                r"x/loans\.py: audit 'agrees': expected a docstring",
+                id="audit without docstring",
             ),
             pytest.param(
                 "@audit()\ndef agrees(loans):\n    'Agrees.'",
-                "audit agrees: expected its first parameter to be 'staged'",
+                r"x/loans\.py: audit 'agrees': expected its first parameter to be 'staged'",
                 id="audit without staged",
-            ),
-            pytest.param(
-                "earlier = previous(0, 'loans')",
-                r"previous\(0, 'loans'\): expected one partition or more",
-                id="previous(0)",
             ),
         ],
     )
@@ -233,7 +295,7 @@ class TestRefusedDeclarations:
 
     def test_nullable_key_stops_the_walk(self, walk: Walk) -> None:
         contract = 'class Row(Contract):\n    """A row."""\n    as_of: date | None = key("Business date")\n'
-        with pytest.raises(ContractError, match=r"Row\.as_of: a key column cannot be nullable"):
+        with pytest.raises(ContractError, match=r"x/loans\.py: Row\.as_of: a key column cannot be nullable"):
             walk({"x/loans.py": module("loans", contract=contract)})
 
 
@@ -291,6 +353,23 @@ class TestRefusedRegistries:
         ):
             walk({"x/loans.py": module("loans", "loans")})
 
+    @pytest.mark.parametrize("n", [0, -1])
+    def test_less_than_one_earlier_partition(self, walk: Walk, n: int) -> None:
+        declared = module("totals", "earlier", inputs=f'{{"earlier": previous({n}, "loans")}}')
+        with pytest.raises(
+            DeclarationError,
+            match=rf"x/totals\.py: dataset 'totals', parameter 'earlier': previous\({n}, 'loans'\) reads nothing",
+        ):
+            walk({"x/loans.py": module("loans"), "x/totals.py": declared})
+
+    def test_less_than_one_earlier_partition_of_a_shared_frame(self, walk: Walk) -> None:
+        before = "@shared(inputs={'earlier': previous(0, 'loans')})\ndef outcomes(earlier):\n    return earlier\n"
+        declared = module("loans", "outcomes", inputs='{"outcomes": outcomes}', before=before)
+        with pytest.raises(
+            DeclarationError, match=r"dataset 'loans', parameter 'earlier': previous\(0, 'loans'\) reads"
+        ):
+            walk({"x/loans.py": declared})
+
     @pytest.mark.parametrize("mapping", ['previous(1, "loans")', 'history("loans")'], ids=["previous", "history"])
     @pytest.mark.parametrize(("own", "upstream"), [(None, DAILY), (DAILY, None)], ids=["reader", "input"])
     def test_earlier_partitions_where_one_side_has_none(
@@ -314,14 +393,27 @@ class TestWalk:
         registry = walk({"lending/loans.py": module("loans"), "portfolio/totals.py": module("totals", "loans")})
         assert sorted(map(str, registry.datasets.values())) == ["lending/loans", "portfolio/totals"]
 
+    def test_file_in_a_folder_without_init_is_found(self, walk: Walk) -> None:
+        registry = walk({"lending/loans.py": module("loans")}, with_init=False)
+        assert list(map(str, registry.datasets.values())) == ["lending/loans"]
+
+    @pytest.mark.parametrize("path", ["_drafts/totals.py", "x/_old/totals.py", "_old/x/totals.py"])
+    @pytest.mark.parametrize("with_init", [True, False], ids=["with init", "without"])
+    def test_folder_with_underscore_is_skipped(self, walk: Walk, path: str, with_init: bool) -> None:
+        files = {"x/loans.py": module("loans"), path: "raise AssertionError('imported')"}
+        assert list(walk(files, with_init=with_init).datasets) == ["loans"]
+
     def test_module_with_underscore_is_a_helper(self, walk: Walk) -> None:
         registry = walk({"x/loans.py": module("loans"), "x/_helpers.py": "raise AssertionError('imported')"})
         assert list(registry.datasets) == ["loans"]
 
     @pytest.mark.parametrize("source", ["", "LIMIT = 5\n"], ids=["empty", "no dataset"])
     def test_file_without_dataset_is_refused(self, walk: Walk, source: str) -> None:
-        with pytest.raises(DeclarationError, match=r"\.x\.limits: expected a dataset in this file, found none"):
+        with pytest.raises(DeclarationError, match=r"^/.*/x/limits\.py: expected a dataset in this file, found none"):
             walk({"x/loans.py": module("loans"), "x/limits.py": source})
+
+    def test_dataset_of_two_names_in_its_file_is_one(self, walk: Walk) -> None:
+        assert list(walk({"x/loans.py": module("loans") + "\nledger = loans\n"}).datasets) == ["loans"]
 
     def test_imported_dataset_belongs_to_its_own_file(self, walk: Walk) -> None:
         importing = "from .loans import loans\n" + module("totals", "loans")

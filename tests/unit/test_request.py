@@ -85,6 +85,7 @@ class TestWapId:
             pytest.param({"inputs": {**REQUEST.inputs, "loan_rows": 1}}, id="snapshot of an input"),
             pytest.param({"inputs": {"loan_rows": REQUEST.inputs["loan_rows"]}}, id="one input fewer"),
             pytest.param({"files": (replace(FILE, sha256="cd" * 32),)}, id="contents of a file"),
+            pytest.param({"files": (replace(FILE, name="loans/2025-01-02/part-1.jsonl"),)}, id="name of a file"),
             pytest.param({"files": (FILE, FILE)}, id="one file more"),
             pytest.param({"files": ()}, id="no files"),
         ],

@@ -28,6 +28,11 @@ def test_lake_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert Settings.of({"AFFIRM_LAKE": "books/lake"}).lake == tmp_path / "books/lake"
 
 
+def test_lake_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Settings.of({"AFFIRM_LAKE": "~/lake"}).lake == tmp_path / "lake"
+
+
 def test_first_business_date_is_read() -> None:
     assert Settings.of({"AFFIRM_FIRST_BUSINESS_DATE": "2024-02-29"}).first_business_date == date(2024, 2, 29)
 
@@ -53,6 +58,9 @@ def test_unknown_deployment_lists_the_known(value: str) -> None:
         pytest.param("01/02/2025", id="other order"),
         pytest.param("2025-01", id="month"),
         pytest.param("2025-01-02T00:00:00", id="time"),
+        pytest.param("2025-W01-4", id="week"),
+        pytest.param("20250102", id="without hyphens"),
+        pytest.param("2025-01-02\n", id="line break after it"),
     ],
 )
 def test_malformed_first_business_date_shows_the_expected_form(value: str) -> None:
