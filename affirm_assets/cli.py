@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+from dotenv import load_dotenv
 
 from affirm_assets.errors import AffirmError
 from affirm_assets.settings import Settings
@@ -24,6 +25,8 @@ class _Errors(click.Group):
 @click.group(cls=_Errors)
 def main() -> None:
     """Loans and transactions as audited Iceberg tables."""
+    # As the dagster command does: what .env says counts, so that both work on one lake and one instance.
+    load_dotenv(".env", override=True)
 
 
 @main.command()
@@ -64,4 +67,8 @@ def sample_data(loans: int, start: datetime, days: int, seed: int) -> None:
         summary = write_sample_data(settings.landing, loans=loans, start=start.date(), days=days, seed=seed)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{settings.landing}: {summary}")
+    click.echo(
+        f"{summary.loans:,} loans and {summary.transactions:,} transactions over {summary.days} days, beside "
+        f"{sum(each.records for each in summary.oddities):,} duplicate, conflicting or malformed records, in "
+        f"{summary.files:,} files under {settings.landing}"
+    )

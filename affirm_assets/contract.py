@@ -7,7 +7,7 @@ import re
 import sys
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
@@ -108,8 +108,11 @@ def columns(contract: type[Contract]) -> tuple[ColumnSpec, ...]:
     if not (contract.__doc__ or "").strip():
         raise ContractError(f"{where}: a contract says in its docstring what one row is; found none.")
     decorators = contract.__pydantic_decorators__
-    if decorators.field_validators or decorators.model_validators:
-        raise ContractError(f"{where}: a pydantic validator cannot become an audit. Declare an @audit on the dataset.")
+    has_post_init = contract.model_post_init is not BaseModel.model_post_init
+    if has_post_init or any(getattr(decorators, each.name) for each in fields(decorators)):
+        raise ContractError(
+            f"{where}: a pydantic validator or computed field cannot become an audit. Declare an @audit on the dataset."
+        )
     specs = tuple(_column_spec(where, name, info) for name, info in contract.model_fields.items())
     if not any(spec.is_key for spec in specs):
         raise ContractError(f"{where}: expected at least one key() column, found none.")
@@ -222,9 +225,16 @@ def sql_text(value: str) -> str:
 def java_pattern(pattern: str) -> str:
     r"""The pattern for Spark's rlike: in Java `$` matches before a last line break too, and `L1\n` would pass for L1.
 
-    `\z` means in Java what `$` means to pydantic.
+    Each `$` that is an anchor becomes `\z`, which means in Java what `$` means to pydantic.
     """
-    return re.sub(r"(?<!\\)\$(?=$|\||\))", r"\\z", pattern)
+    translated, is_escaped, is_in_class = "", False, False
+    for character in pattern:
+        is_anchor = character == "$" and not is_escaped and not is_in_class
+        translated += r"\z" if is_anchor else character
+        if not is_escaped and character in "[]":
+            is_in_class = character == "["
+        is_escaped = character == "\\" and not is_escaped
+    return translated
 
 
 def _column_spec(contract: str, name: str, info: FieldInfo) -> ColumnSpec:
@@ -238,6 +248,8 @@ def _column_spec(contract: str, name: str, info: FieldInfo) -> ColumnSpec:
         raise ContractError(
             f"{where}: {extra['unknown']} cannot become an audit. Expected {', '.join(Constraints.__annotations__)}."
         )
+    if extra["pii"] not in (None, *get_args(Pii)):
+        raise ContractError(f"{where}: expected pii to be one of {', '.join(get_args(Pii))}; found {extra['pii']!r}.")
     if not (info.description or "").strip():
         raise ContractError(f"{where}: expected a description, found none.")
     base, optional, metadata = _unwrap(info.annotation, list(info.metadata))
@@ -288,6 +300,8 @@ def _column_type(
     where: str, name: str, base: Any, metadata: Iterable[Any]
 ) -> tuple[iceberg.PrimitiveType, spark.DataType, tuple[Rule, ...]]:
     if base is Decimal:
+        if sum(getattr(item, "max_digits", None) is not None for item in metadata) > 1:
+            raise ContractError(f"{where}: its digits are given twice; Money and Rate have theirs already.")
         digits = _constraint(metadata, "max_digits")
         places = _constraint(metadata, "decimal_places")
         if digits is None or places is None or not 0 <= places <= digits <= _SPARK_DECIMAL_DIGITS:
@@ -367,6 +381,9 @@ def _constraint_rules(where: str, name: str, base: Any, metadata: Iterable[Any])
 def _check_fits(where: str, base: Any, item: Any) -> None:
     is_bound = type(item) in _COMPARISONS
     is_of_text = isinstance(item, annotated_types.MinLen | annotated_types.MaxLen) or getattr(item, "pattern", None)
+    is_of_decimal = getattr(item, "max_digits", None) is not None or getattr(item, "decimal_places", None) is not None
+    if is_of_decimal and base is not Decimal:
+        raise ContractError(f"{where}: only a Decimal has max_digits and decimal_places; found {base}.")
     if (is_bound and base not in (int, Decimal, date, datetime)) or (is_of_text and base is not str):
         raise ContractError(f"{where}: the constraint {item} does not fit the type {getattr(base, '__name__', base)}.")
 

@@ -48,6 +48,9 @@ STAGED = "staged"
 NOT_NULL, IN_WINDOW, UNIQUE_KEY = BUILT_IN_AUDITS = ("not_null", "in_window", "unique_key")
 """Audits that every dataset has, beside those of its contract."""
 
+FEEDS = "feeds"
+"""Where Dagster shows the feeds: `feeds/loans`."""
+
 COMPUTE_PROFILES = ("small", "medium", "large")
 """How much a step gets where it is more than a laptop."""
 
@@ -182,7 +185,7 @@ class Dataset:
     def leaves(self) -> Mapping[str, Mapped]:
         """Every input that is read, those of shared frames included, by parameter name."""
         found: dict[str, Mapped] = {}
-        _collect_leaves(str(self), self.inputs, found)
+        _collect_leaves(f"{self.source}: dataset {self.name!r}", self.inputs, found)
         return found
 
     @property
@@ -287,7 +290,7 @@ class Registry:
             # The files and not the packages: a folder that lacks an __init__.py must not vanish without a word.
             for file in sorted(folder.rglob("*.py")):
                 parts = file.relative_to(folder).with_suffix("").parts
-                if not any(part.startswith("_") for part in parts):
+                if file.is_file() and not any(part.startswith(("_", ".")) for part in parts):
                     declared = _declared_in(importlib.import_module(".".join((package.__name__, *parts))))
                     if not declared:
                         raise DeclarationError(
@@ -344,10 +347,12 @@ def _check_declaration(item: Dataset) -> None:
         raise DeclarationError(f"{where}: expected its file to be named {item.name}.py. One file is one table.")
     if item.name in (WINDOW, STAGED):
         raise DeclarationError(f"{where}: parameters of that name mean something else. Choose another name.")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", item.domain):
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", item.domain) or not re.fullmatch(r"[a-z][a-z0-9_]*", item.name):
         raise DeclarationError(
-            f"{where}: expected its folder, the domain, to be lower-case letters, digits and underscores."
+            f"{where}: its name and its folder's, the domain, are lower-case letters, digits and underscores."
         )
+    if item.domain == FEEDS:
+        raise DeclarationError(f"{where}: the folder {FEEDS!r} stands for the feeds themselves. Choose another domain.")
     if not re.fullmatch(r"team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+", item.owner):
         raise DeclarationError(
             f"{where}: expected owner to be an e-mail address or 'team:<name>'; found {item.owner!r}."

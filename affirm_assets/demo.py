@@ -11,7 +11,6 @@ from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
-from dotenv import load_dotenv
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from rich.console import Console
@@ -44,7 +43,6 @@ def run_demo(settings: Settings, *, loans: int, days: int, seed: int) -> int:
     """Returns the exit status: 0 if every run succeeded."""
     started = time.monotonic()
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
-    load_dotenv(".env")
     registry = Registry.walk(affirm_assets.datasets)
     catalog = IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse)).load()
     before = {name: _fingerprint(catalog, item) for name, item in registry.datasets.items()}

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import click
+from dotenv import dotenv_values
 
 INSTANCE = ".dagster"
 HOME = "DAGSTER_HOME"
@@ -21,9 +22,10 @@ def prepare_instance(root: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(root.absolute() / "dagster.yaml")
     env = root / ".env"
-    lines = env.read_text().splitlines() if env.exists() else []
-    if not any(line.startswith(f"{HOME}=") for line in lines):
-        env.write_text("\n".join([*lines, f"{HOME}={home}"]) + "\n")
+    if HOME not in dotenv_values(env):
+        lines = env.read_text().splitlines() if env.exists() else []
+        quoted = str(home).replace("\\", "\\\\").replace("'", "\\'")
+        env.write_text("\n".join([*lines, f"{HOME}='{quoted}'"]) + "\n")
 
 
 def fetch_jars() -> None:

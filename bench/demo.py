@@ -8,17 +8,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from affirm_assets.setup import prepare_instance
 from bench.measuring import peak_memory
 
 
 def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder, "dagster")
-        home.mkdir()
-        environ = {**os.environ, "AFFIRM_LAKE": f"{folder}/lake", "DAGSTER_HOME": str(home)}
+        Path(folder, "dagster.yaml").write_text(Path("dagster.yaml").read_text())
+        prepare_instance(Path(folder))
+        environ = {**os.environ, "AFFIRM_LAKE": f"{folder}/lake"}
         command = [str(Path(sys.executable).with_name("affirm")), "demo"]
         start = time.perf_counter()
-        process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.DEVNULL)
         with peak_memory(process.pid) as peak:
             status = process.wait()
     return {"exit status": status, "seconds": round(time.perf_counter() - start, 1), "peak MiB": round(peak.mib)}

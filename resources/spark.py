@@ -82,12 +82,13 @@ def local_sessions(memory: str = "1536m") -> SparkSessions:
 def java_problem(environ: Mapping[str, str] = os.environ) -> str | None:
     """One line that says what is wrong with this machine's Java and how to mend it; None if it will do."""
     home = environ.get("JAVA_HOME")
-    java = str(Path(home, "bin", "java")) if home else shutil.which("java", path=environ.get("PATH"))
+    java = str(Path(home, "bin", "java")) if home else shutil.which("java", path=environ.get("PATH", os.defpath))
     expected = " or ".join(map(str, JAVA_VERSIONS))
-    if java is None or not Path(java).exists():
-        return f"Java {expected} is needed, none was found. {_INSTALL_JAVA}"
+    if java is None or not os.access(java, os.X_OK):
+        where = f"JAVA_HOME={home} has none" if home else "none was found"
+        return f"Java {expected} is needed, {where}. {_INSTALL_JAVA}"
     printed = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    found = re.search(r'version "(\d+)', printed)
+    found = re.search(r'version "(?:1\.)?(\d+)', printed)
     if found is None or int(found[1]) not in JAVA_VERSIONS:
         return f"Java {expected} is needed, {java} is {found[1] if found else 'unknown'}. {_INSTALL_JAVA}"
     return None

@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 import dagster as dg
 
-from affirm_assets.dataset import Daily, Dataset, History, Landing, Mapped, Monthly, Previous, SameWindow
+from affirm_assets.dataset import FEEDS, Daily, Dataset, History, Landing, Mapped, Monthly, Previous, SameWindow
 from affirm_assets.partitions import Partitions, Window
 
 BOOKS_TIME_ZONE = "America/New_York"
@@ -78,7 +78,7 @@ def asset_key(dataset: Dataset) -> dg.AssetKey:
 
 
 def feed_key(feed: str) -> dg.AssetKey:
-    return dg.AssetKey(["feeds", feed])
+    return dg.AssetKey([FEEDS, feed])
 
 
 def _read(dataset: Dataset, mapped: SameWindow | Previous | History, upstream: Mapping[str, Dataset]) -> Dataset:

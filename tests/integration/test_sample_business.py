@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from affirm_assets.dataset import Registry
 from affirm_assets import datasets as project
+from affirm_assets.dataset import Registry
 from affirm_assets.sample_data import SampleSummary, write_sample_data
 from resources.spark import SparkSessions
 from tests.integration.books import DAILY, Books
@@ -164,10 +164,8 @@ def test_every_audit_is_a_check_with_counts(run: dg.ExecuteInProcessResult) -> N
 def test_direct_identifiers_stay_where_they_belong(books: Books, run: dg.ExecuteInProcessResult) -> None:
     """Searched in every data file as Parquet decodes it, in the tables' metadata, and in every event of the run."""
     holders = set()
-    for name in (
-        "landing.loan_rows landing.transaction_rows loans.loans loans.borrowers loans.rejected_loans transactions.transactions "
-        "transactions.rejected_transactions portfolio.originations_daily portfolio.originations_monthly portfolio.cash_daily"
-    ).split():
+    for dataset in Registry.walk(project).datasets.values():
+        name = dataset.table
         if any("@" in str(value) for row in books.rows(name) for value in row.values()):
             holders.add(name)
     assert holders == {"landing.loan_rows", "loans.borrowers"}

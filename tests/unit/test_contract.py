@@ -332,7 +332,7 @@ class TestRefusedAtImport:
             value_spec(annotation, column("Value", **constraint))
 
     def test_validator_of_a_field(self) -> None:
-        with pytest.raises(ContractError, match="Loan: a pydantic validator cannot become an audit"):
+        with pytest.raises(ContractError, match="Loan: a pydantic validator or computed field cannot become an audit"):
 
             class Loan(Contract):
                 """A loan."""
@@ -345,7 +345,7 @@ class TestRefusedAtImport:
                     return value
 
     def test_validator_of_a_row(self) -> None:
-        with pytest.raises(ContractError, match="Loan: a pydantic validator cannot become an audit"):
+        with pytest.raises(ContractError, match="Loan: a pydantic validator or computed field cannot become an audit"):
 
             class Loan(Contract):
                 """A loan."""
@@ -666,3 +666,17 @@ class TestColumnDifferences:
     )
     def test_difference_names_the_column_and_both_types(self, frame: spark.StructType, differences: list[str]) -> None:
         assert column_differences(contract_with(), frame) == differences
+
+
+@pytest.mark.parametrize(
+    ("pattern", "java"),
+    [
+        pytest.param(r"^\\$", r"^\\\z", id="anchor after an escaped backslash"),
+        pytest.param(r"^\$$", r"^\$\z", id="anchor after an escaped dollar"),
+        pytest.param("[$|]", "[$|]", id="dollar in a class"),
+        pytest.param("[a$)]$", r"[a$)]\z", id="anchor after a class with a dollar"),
+        pytest.param("^a$(?!b)", r"^a\z(?!b)", id="anchor before a group"),
+    ],
+)
+def test_java_pattern_replaces_anchors_only(pattern: str, java: str) -> None:
+    assert java_pattern(pattern) == java

@@ -241,7 +241,10 @@ class TestSharedFrames:
 
     def test_one_parameter_read_in_two_ways_is_refused(self) -> None:
         reading = dataset_with(inputs={"outcomes": outcomes, "loan_rows": history("loan_rows")})
-        with pytest.raises(DeclarationError, match="servicing/balances: the parameter 'loan_rows' is read in two ways"):
+        with pytest.raises(
+            DeclarationError,
+            match=r"servicing/balances\.py: dataset 'balances': the parameter 'loan_rows' is read in two ways",
+        ):
             _ = reading.leaves
 
     def test_mapping_of_no_parameter_is_refused(self) -> None:

@@ -167,13 +167,13 @@ class TestRefusedDeclarations:
             pytest.param(
                 "Lending/loans.py",
                 module("loans"),
-                r"Lending/loans\.py: dataset 'loans': expected its folder, the domain, to be lower-case",
+                r"Lending/loans\.py: dataset 'loans': its name and its folder's, the domain, are lower-case",
                 id="domain with a capital",
             ),
             pytest.param(
                 "consumer-lending/loans.py",
                 module("loans"),
-                r"consumer-lending/loans\.py: dataset 'loans': expected its folder, the domain, to be lower-case",
+                r"consumer-lending/loans\.py: dataset 'loans': its name and its folder's, the domain, are lower-case",
                 id="domain with a hyphen",
             ),
             pytest.param(

@@ -39,7 +39,8 @@ def test_other_lines_of_env_stay(checkout: Path, end: str) -> None:
     others = ["# Mine", "AFFIRM_LAKE=/data/lake", "", "MY_DAGSTER_HOME=/elsewhere"]
     (checkout / ".env").write_text("\n".join(others) + end)
     prepare_instance(checkout)
-    assert (checkout / ".env").read_text().splitlines() == [*others, f"DAGSTER_HOME={checkout / '.dagster'}"]
+    home = checkout / ".dagster"
+    assert (checkout / ".env").read_text().splitlines() == [*others, f"DAGSTER_HOME='{home}'"]
 
 
 def test_home_that_is_there_stays(checkout: Path) -> None:
@@ -61,8 +62,12 @@ def contents(folder: Path) -> dict[Path, tuple[bool, str | None]]:
     return {path: (path.is_symlink(), path.read_text() if path.is_file() else None) for path in folder.rglob("*")}
 
 
-def test_instance_has_the_checkout_s_dagster_yaml(checkout: Path) -> None:
-    prepare_instance(checkout)
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_instance_has_the_checkout_s_dagster_yaml(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    monkeypatch.chdir(checkout)
+    prepare_instance(Path() if relative else checkout)
     assert (checkout / ".dagster" / "dagster.yaml").read_text() == INSTANCE_YAML
 
 

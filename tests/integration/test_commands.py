@@ -1,0 +1,80 @@
+"""The commands as a user types them, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from affirm_assets.setup import prepare_instance
+from tests.integration.books import Books, jsonl, loan
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """A lake and an instance of their own."""
+    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    prepare_instance(tmp_path)
+    return {**os.environ, "AFFIRM_LAKE": str(tmp_path / "lake"), "DAGSTER_HOME": str(tmp_path / ".dagster")}
+
+
+def run(environ: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    """In the folder whose .env names the instance, since what it says goes before the environment."""
+    program, cwd = str(BIN / command[0]), Path(environ["DAGSTER_HOME"]).parent
+    return subprocess.run([program, *command[1:]], cwd=cwd, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_the_demo_shows_what_it_did_and_gives_the_same_rows_again(environ: dict[str, str]) -> None:
+    first = run(environ, "affirm", "demo", "--loans", "150", "--days", "5")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "The first run of this lake" in first.stdout
+    table = [line.split() for line in first.stdout.splitlines() if line.startswith(("loans/", "portfolio/"))]
+    loans = next(row for row in table if row[0] == "loans/loans")
+    assert loans[:3] == ["loans/loans", "150", "5"]
+    assert loans[4] == loans[6]  # audits passed: 17 of 17
+    again = run(environ, "affirm", "demo", "--loans", "150", "--days", "5")
+    assert "The same rows as before this run, in all 10 datasets." in again.stdout
+    with dg.DagsterInstance.from_config(environ["DAGSTER_HOME"]) as instance:
+        assert [each.status for each in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 4
+
+
+def test_dagster_materializes_a_day_and_a_range(environ: dict[str, str], tmp_path: Path) -> None:
+    books = Books(tmp_path / "lake", sessions=None)  # type: ignore[arg-type]
+    for day in (2, 3):
+        row = loan(loan_id=f"L{day}", originated_on=f"2025-01-0{day}", first_due_on="2025-02-02")
+        books.land("loans", date(2025, 1, day), {"part.jsonl": jsonl([row])})
+    command = ("dagster", "asset", "materialize", "-m", "affirm_assets.definitions", "--select")
+    one = run(environ, *command, "landing/loan_rows,loans/loans", "--partition", "2025-01-02")
+    assert one.returncode == 0, one.stderr
+    assert [row["loan_id"] for row in books.rows("loans.loans", "loan_id")] == ["L2"]
+    more = run(environ, *command, "landing/loan_rows,loans/loans", "--partition-range", "2025-01-02...2025-01-03")
+    assert more.returncode == 0, more.stderr
+    assert [row["loan_id"] for row in books.rows("loans.loans", "loan_id")] == ["L2", "L3"]
+
+
+def test_sample_data_says_what_it_wrote(environ: dict[str, str]) -> None:
+    done = run(environ, "affirm", "sample-data", "--loans", "20", "--start", "2025-01-01", "--days", "3", "--seed", "5")
+    assert done.returncode == 0, done.stderr
+    assert "20 loans" in done.stdout
+    assert (Path(environ["AFFIRM_LAKE"]) / "landing/loans/2025-01-03/_SUCCESS").exists()
+
+
+def test_an_unknown_setting_is_one_line_that_lists_the_known_ones(environ: dict[str, str]) -> None:
+    done = run({**environ, "AFFIRM_DEPLOYMENT": "mars"}, "affirm", "demo")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "Error: AFFIRM_DEPLOYMENT='mars': expected one of local. Set AFFIRM_DEPLOYMENT to one of these, or unset it."
+    )
+
+
+def test_nonsense_arguments_are_refused(environ: dict[str, str]) -> None:
+    done = run(environ, "affirm", "sample-data", "--loans", "0", "--start", "2025-01-01", "--days", "3")
+    assert done.returncode == 1
+    assert "loans" in done.stderr
+    assert "Traceback" not in done.stderr
