@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from affirm_assets.intake.feeds import LOAN_FIELDS, TRANSACTION_FIELDS
+from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
 from tests.integration.books import DAILY, Books, loan, transaction
 
@@ -64,7 +65,7 @@ class Placed:
 def text_of(value: Any) -> str | None:
     if value is None or value == "":
         return None
-    return value if isinstance(value, str) else json.dumps(value)
+    return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
 
 
 def refused(good: Mapping[str, Any], reasons: str, masked: str, lost: str, over: Mapping[str, Any]) -> Case:
@@ -146,7 +147,11 @@ BAD_LOANS = (
     broken("array", b'["eve@example.com"]', "expected a JSON object, found array"),
     broken("invalid-utf8", INVALID_UTF8, "invalid UTF-8 at byte 14"),
     broken("nul-byte", b'{"loan_id": "L\0", "borrower_email": "eve@example.com"}', "NUL character"),
-    broken("empty-object", b"{}", "; ".join(f"{name}: missing" for name in LOAN_FIELDS)),
+    bad_loan(
+        "empty-object",
+        "; ".join(f"{name}: missing" for name in LOAN_FIELDS),
+        **dict.fromkeys(LOAN_FIELDS, ABSENT),
+    ),
     *(bad_loan(f"without-{name}", f"{name}: missing", **{name: ABSENT}) for name in LOAN_FIELDS if name != "loan_id"),
     bad_loan("without-id", "loan_id: missing", loan_id=ABSENT),
     bad_loan("null-id", "loan_id: missing", loan_id=None),
@@ -217,13 +222,12 @@ BAD_LOANS = (
     bad_loan("zero-date", NOT_A_DATE, originated_on="0000-00-00"),
     bad_loan("short-date", NOT_A_DATE, originated_on="2025-1-2"),
     bad_loan("date-with-time", NOT_A_DATE, originated_on="2025-01-02T00:00:00"),
+    bad_loan("last-date-that-spark-knows", f"{NOT_A_DATE}; first_due_on: too late", originated_on="5881580-07-11"),
     bad_loan("date-with-line-break", NOT_A_DATE, masked="originated_on", originated_on="2025-01-02\n"),
     bad_loan("after-business-date", "originated_on: too late", originated_on="2025-01-03"),
     bad_loan("year-1", "originated_on: too early; first_due_on: too late", originated_on="0001-01-01"),
     bad_loan("year-9999", "originated_on: too late; first_due_on: too early", originated_on="9999-12-31"),
-    bad_loan(
-        "older-than-ten-years", "originated_on: too early", originated_on="2014-12-25", first_due_on="2015-01-25"
-    ),
+    bad_loan("older-than-ten-years", "originated_on: too early", originated_on="2014-12-25", first_due_on="2015-01-25"),
     bad_loan("due-before-origination", "first_due_on: too early", first_due_on="2025-01-01"),
     bad_loan("due-at-origination", "first_due_on: too early", first_due_on="2025-01-02"),
     bad_loan("due-in-year-1", "first_due_on: too early", first_due_on="0001-01-01"),
@@ -233,7 +237,12 @@ BAD_LOANS = (
     bad_loan("id-of-65-characters", "loan_id: not an id", masked="loan_id", loan_id="L" * 65),
     bad_loan("id-with-nul", "loan_id: NUL character", lost="loan_id", loan_id="L\0"),
     bad_loan("id-with-lone-surrogate", "loan_id: lone surrogate", lost="loan_id", loan_id="L\ud800"),
-    bad_loan("state-with-line-break", "borrower_state: unknown; expected one of 59 known ones", borrower_state="CA\n", masked="borrower_state"),
+    bad_loan(
+        "state-with-line-break",
+        "borrower_state: unknown; expected one of 59 known ones",
+        borrower_state="CA\n",
+        masked="borrower_state",
+    ),
     bad_loan("no-address", "borrower_email: not an e-mail address", borrower_email="eve"),
     bad_loan("two-addresses", "borrower_email: not an e-mail address", borrower_email=f"{EMAIL},{EMAIL}"),
     bad_loan("address-with-line-break", "borrower_email: not an e-mail address", borrower_email=f"{EMAIL}\n"),
@@ -243,9 +252,19 @@ BAD_LOANS = (
     bad_loan("address-as-money", NOT_MONEY, masked="principal", principal=EMAIL),
     bad_loan("address-as-rate", NOT_A_RATE, masked="apr", apr=EMAIL),
     bad_loan("address-as-date", NOT_A_DATE, masked="originated_on", originated_on=EMAIL),
-    bad_loan("address-as-product", "product: unknown; expected one of pay_in_4, installment", masked="product", product=EMAIL),
+    bad_loan(
+        "address-as-product", "product: unknown; expected one of pay_in_4, installment", masked="product", product=EMAIL
+    ),
     bad_loan("name-as-merchant", "merchant_id: not an id", masked="merchant_id", merchant_id="Eve Miller"),
-    bad_loan("several-reasons", f"{TOO_LITTLE}; apr: more than 36; currency: unknown; expected one of USD", principal="0", apr="99", currency="EUR", user_id="U-refused", **FREE),
+    bad_loan(
+        "several-reasons",
+        f"{TOO_LITTLE}; apr: more than 36; currency: unknown; expected one of USD",
+        principal="0",
+        apr="99",
+        currency="EUR",
+        user_id="U-refused",
+        **FREE,
+    ),
     bad_loan("also-sent-well", NOT_MONEY, principal="a lot", masked="principal"),
 )
 
@@ -278,15 +297,6 @@ GOOD_LOANS = (
 )
 
 
-
-def conflict(case: Case, **other: Any) -> Case:
-    """A well-formed record that is refused since another one of its id is in its way."""
-    return case
-
-
-COLUMNS = tuple(loan())
-
-
 def csv_line(record: Mapping[str, Any], columns: Sequence[str]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow([record.get(column) for column in columns])
@@ -306,8 +316,541 @@ AS_DECIMALS: Mapping[str, Any] = {
     "originated_on": DAY,
     "first_due_on": date(2025, 2, 2),
 }
-DECIMALS_SHOWN = {"apr": "14.990000", "originated_on": "2025-01-02", "first_due_on": "2025-02-02"}
 FLOAT_MONEY = "principal: expected decimal, integer cents or text, found double (binary floats cannot hold cents)"
 FLOAT_RATE = "apr: expected decimal, integer or text, found double (binary floats are not exact)"
 
 
+LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
+    (DAY, "records.jsonl"): (
+        *mixed(GOOD_LOANS, BAD_LOANS),
+        # Of equal records the first by file name is booked: that of cents.parquet.
+        duplicate(good_loan("same", principal=1000, merchant_discount=30.0)),
+        bad_loan("other-terms-today", OTHER_TODAY),
+        bad_loan("other-address-today", OTHER_TODAY),
+        bad_loan("two-equal-one-other", OTHER_TODAY),
+        bad_loan("two-equal-one-other", OTHER_TODAY),
+    ),
+    (DAY, "more.jsonl.gz"): (
+        good_loan("packed"),
+        duplicate(good_loan("same")),
+        duplicate(good_loan("same")),
+        bad_loan("packed-three-places", "principal: more than two decimal places", principal="0.001", **FREE),
+    ),
+    (DAY, "table.csv"): (
+        good_loan("csv"),
+        duplicate(good_loan("same", principal="1000.0")),
+        bad_loan("other-terms-today", OTHER_TODAY, principal="1000.01"),
+        bad_loan("other-address-today", OTHER_TODAY, borrower_email=EMAIL),
+        bad_loan("two-equal-one-other", OTHER_TODAY, borrower_state="NY"),
+        broken("csv-too-few", b"L1,U1,eve@example.com", "expected 14 values, found 3"),
+        broken(
+            "csv-thousands-separator",
+            b"L1,U1,M1,eve@example.com,CA,installment,1,000,0,1,1,m,d,d,USD",
+            "expected 14 values, found 15",
+        ),
+        broken("csv-open-quote", b'"L1,eve@example.com', "not CSV: unexpected end of data"),
+        broken("csv-invalid-utf8", b"L\xff,eve@example.com", "invalid UTF-8 at byte 2"),
+        bad_loan("csv-nul", "loan_id: NUL character", lost="loan_id", loan_id="L\0"),
+        bad_loan("csv-missing", "principal: missing", principal=None),
+        bad_loan("csv-three-places", "principal: more than two decimal places", principal="10.005", **FREE),
+        bad_loan("csv-nan", NOT_MONEY, principal="nan"),
+        bad_loan("csv-exponent", NOT_MONEY, principal="1E3"),
+        bad_loan("csv-quoted-thousands", NOT_MONEY, masked="principal", principal="1,000.00"),
+        bad_loan("csv-address-as-merchant", "merchant_id: not an id", masked="merchant_id", merchant_id=EMAIL),
+        good_loan("csv-last"),
+    ),
+    (DAY, "without-currency.csv"): (bad_loan("no-column", "currency: missing", currency=None),),
+    (DAY, "with-address-as-column.csv"): (bad_loan("extra-column", "unexpected field: (unprintable name)"),),
+    (DAY, "repeated-column.csv"): (
+        broken("repeated-column", csv_line(loan(), [*LOAN_FIELDS, "principal"])[:-1], "duplicated field: principal"),
+    ),
+    (DAY, "cents.parquet"): (
+        good_loan("same", {"principal": Decimal("1000.00")}, **MONEY_AS_CENTS),
+        good_loan("cents", money("1234.56"), **MONEY_AS_CENTS | {"principal": 123456}),
+        good_loan("least-cents", money("0.01") | {"merchant_discount": Decimal(0)}, principal=1, merchant_discount=0),
+        good_loan("most-cents", money("100000.00"), **MONEY_AS_CENTS | {"principal": 10_000_000}),
+        shown_as(
+            bad_loan("no-cents", TOO_LITTLE, principal=0, merchant_discount=0),
+            principal="0.00",
+            merchant_discount="0.00",
+        ),
+        shown_as(
+            bad_loan("too-many-cents", TOO_MUCH, **MONEY_AS_CENTS | {"principal": 10_000_001}),
+            principal="100000.01",
+            merchant_discount="30.00",
+        ),
+        shown_as(
+            bad_loan("null-cents", "principal: missing", principal=None, merchant_discount=0), merchant_discount="0.00"
+        ),
+    ),
+    (DAY, "decimals.parquet"): (
+        duplicate(good_loan("same", **AS_DECIMALS)),
+        good_loan("decimals", money("1234.56"), **AS_DECIMALS | {"principal": Decimal("1234.56")}),
+        good_loan("most-decimals", money("100000.00"), **AS_DECIMALS | {"principal": Decimal("100000.00")}),
+        bad_loan(
+            "negative-decimal",
+            f"{TOO_LITTLE}; merchant_discount: more than it can be",
+            **AS_DECIMALS | {"principal": Decimal("-1000.00")},
+        ),
+    ),
+    (DAY, "texts.parquet"): (
+        duplicate(good_loan("same", instalments="12")),
+        good_loan("texts", money("1234.56"), principal="1234.56", instalments="12"),
+        bad_loan(
+            "texts-three-places",
+            "principal: more than two decimal places",
+            principal="10.005",
+            instalments="12",
+            **FREE,
+        ),
+        bad_loan("texts-nan", NOT_MONEY, principal="NaN", instalments="12"),
+        bad_loan("texts-nul", "merchant_id: NUL character", lost="merchant_id", merchant_id="M\0", instalments="12"),
+        bad_loan("texts-line-break", "loan_id: not an id", masked="loan_id", loan_id="L1\n", instalments="12"),
+    ),
+    (DAY, "float-money.parquet"): (
+        bad_loan("float-money", FLOAT_MONEY, lost="principal", principal=1000.5),
+        bad_loan("float-nan", FLOAT_MONEY, lost="principal", principal=float("nan")),
+    ),
+    (DAY, "float-rate.parquet"): (bad_loan("float-rate", FLOAT_RATE, lost="apr", apr=14.99),),
+    (DAY, "three-places.parquet"): (
+        bad_loan("three-places-decimal", "principal: more than two decimal places", principal=Decimal("1000.005")),
+    ),
+    (DAY, "times.parquet"): (
+        bad_loan(
+            "time-for-date",
+            "originated_on: expected date or text, found timestamp",
+            lost="originated_on",
+            originated_on=datetime(2025, 1, 2),
+        ),
+    ),
+    (DAY, "with-address-as-column.parquet"): (
+        bad_loan("extra-parquet-column", "unexpected field: (unprintable name)", **{EMAIL: "x"}),
+    ),
+    (DAY, "empty.jsonl"): (),
+    (DAY, "empty.jsonl.gz"): (),
+    (DAY, "empty.csv"): (),
+    (DAY, "header-only.csv"): (),
+    (DAY, "no-rows.parquet"): (),
+    (NEXT_DAY, "records.jsonl"): (
+        good_loan("new"),
+        duplicate(good_loan("sent-again", principal=1000)),
+        bad_loan("changed", OTHER_EARLIER, principal="1000.01"),
+        bad_loan("other-address", OTHER_EARLIER, borrower_email=EMAIL),
+        duplicate(good_loan("L1")),
+        bad_loan("L1", OTHER_EARLIER, instalments=24),
+        # Nothing was booked of these ids on the day before.
+        good_loan("other-terms-today"),
+        good_loan("three-places", principal="1000.00"),
+        good_loan("booked-late"),
+        *(
+            good_loan(name, {"originated_on": NEXT_DAY}, **ON_NEXT_DAY)
+            for name in ("recent-and-sent-again", "recent-and-changed", "recent-and-other-address")
+        ),
+    ),
+    (MUCH_LATER, "records.jsonl"): (
+        good_loan("much-later"),
+        duplicate(good_loan("old-and-sent-again", **OLD)),
+        bad_loan("old-and-changed", OTHER_EARLIER, apr="15.00", **OLD),
+        bad_loan("old-and-other-address", OTHER_EARLIER, borrower_email=EMAIL, **OLD),
+        duplicate(good_loan("recent-and-sent-again", **ON_NEXT_DAY)),
+        bad_loan("recent-and-changed", OTHER_EARLIER, apr="15.00", **ON_NEXT_DAY),
+        bad_loan("recent-and-other-address", OTHER_EARLIER, borrower_email=EMAIL, **ON_NEXT_DAY),
+    ),
+}
+
+NOT_AN_AMOUNT = "amount: not an amount"
+UNKNOWN_LOAN = "loan_id: no loan of this id is booked"
+UNKNOWN_KIND = (
+    "kind: unknown; expected one of payment, payment_reversal, refund, recovery, credit_refund, merchant_payout"
+)
+PAYOUT: Mapping[str, Any] = {"kind": "merchant_payout", "loan_id": None, "merchant_id": "M1"}
+
+BAD_TRANSACTIONS = (
+    broken("cut-off", b'{"transaction_id": "eve@example.com', "not JSON: unterminated string starting at character 20"),
+    broken("number", b"1", "expected a JSON object, found number"),
+    broken("invalid-utf8", b'{"transaction_id": "\xff"}', "invalid UTF-8 at byte 21"),
+    broken("nul-byte", b'{"transaction_id": "T\0"}', "NUL character"),
+    bad_transaction(
+        "empty-object",
+        "transaction_id: missing; kind: missing; amount: missing; effective_on: missing",
+        **dict.fromkeys(TRANSACTION_FIELDS, ABSENT),
+    ),
+    *(
+        bad_transaction(f"without-{name}", f"{name}: missing", **{name: ABSENT})
+        for name in ("kind", "amount", "effective_on")
+    ),
+    bad_transaction("without-id", "transaction_id: missing", transaction_id=ABSENT),
+    bad_transaction("extra-field", "unexpected field: memo", memo=f"from {EMAIL}"),
+    bad_transaction("extra-field-named-like-an-address", "unexpected field: (unprintable name)", **{EMAIL: 1}),
+    bad_transaction("array-money", "amount: expected money, found array", lost="amount", amount=["90.00"]),
+    bad_transaction("number-loan", "loan_id: expected text, found number", lost="loan_id", loan_id=1),
+    bad_transaction("three-places", "amount: more than two decimal places", amount="90.005"),
+    bad_transaction("three-places-number", "amount: more than two decimal places", amount=90.005),
+    bad_transaction("negative", "amount: less than it can be", amount="-90.00"),
+    bad_transaction("zero", "amount: less than it can be", amount="0"),
+    bad_transaction("absurd", "amount: more than it can be", amount="1000000.01"),
+    bad_transaction("absurd-payout", "amount: more than it can be", amount="1000000000.01", **PAYOUT),
+    bad_transaction("absurd-digits", NOT_AN_AMOUNT, amount="9" * 17),
+    bad_transaction("nan", NOT_AN_AMOUNT, amount=float("nan")),
+    bad_transaction("infinity", NOT_AN_AMOUNT, amount="Infinity"),
+    bad_transaction("exponent", NOT_AN_AMOUNT, amount="9e1"),
+    bad_transaction("exponent-number", NOT_AN_AMOUNT, amount=1e-7),
+    bad_transaction("unknown-kind", UNKNOWN_KIND, kind="chargeback"),
+    bad_transaction("kind-in-capitals", UNKNOWN_KIND, kind="PAYMENT"),
+    bad_transaction("kind-with-line-break", UNKNOWN_KIND, masked="kind", kind="payment\n"),
+    bad_transaction("unknown-loan", UNKNOWN_LOAN, loan_id="L404"),
+    bad_transaction("refused-loan", UNKNOWN_LOAN, loan_id="zero"),
+    bad_transaction("loan-in-conflict", UNKNOWN_LOAN, loan_id="two-equal-one-other"),
+    bad_transaction("before-its-loan", UNKNOWN_LOAN, loan_id="booked-late"),
+    bad_transaction("payment-without-loan", "loan_id: missing", loan_id=None),
+    bad_transaction("refund-without-loan", "loan_id: missing", kind="refund", loan_id=ABSENT, merchant_id="M1"),
+    bad_transaction("payout-with-loan", "loan_id: a merchant_payout has none", **PAYOUT | {"loan_id": "L1"}),
+    bad_transaction("payout-without-merchant", "merchant_id: missing", **PAYOUT | {"merchant_id": None}),
+    bad_transaction("reversal-of-nothing", "reverses: missing", kind="payment_reversal"),
+    bad_transaction("payment-that-reverses", "reverses: only a payment_reversal has it", reverses="T1"),
+    bad_transaction("impossible-date", "effective_on: not a calendar date YYYY-MM-DD", effective_on="2025-13-01"),
+    bad_transaction("after-business-date", "effective_on: too late", effective_on="2025-01-03"),
+    bad_transaction("year-1", "effective_on: too early", effective_on="0001-01-01"),
+    bad_transaction("year-9999", "effective_on: too late", effective_on="9999-12-31"),
+    bad_transaction("id-with-line-break", "transaction_id: not an id", masked="transaction_id", transaction_id="T1\n"),
+    bad_transaction("loan-with-line-break", "loan_id: not an id", masked="loan_id", loan_id="L1\n"),
+    bad_transaction("address-as-id", "transaction_id: not an id", masked="transaction_id", transaction_id=EMAIL),
+    bad_transaction("address-as-loan", "loan_id: not an id", masked="loan_id", loan_id=EMAIL),
+    bad_transaction("address-as-merchant", "merchant_id: not an id", masked="merchant_id", merchant_id=EMAIL),
+    bad_transaction("address-as-kind", UNKNOWN_KIND, masked="kind", kind=EMAIL),
+    bad_transaction("address-as-amount", NOT_AN_AMOUNT, masked="amount", amount=EMAIL),
+    bad_transaction(
+        "address-as-date", "effective_on: not a calendar date YYYY-MM-DD", masked="effective_on", effective_on=EMAIL
+    ),
+    bad_transaction(
+        "address-as-reversed", "reverses: not an id", masked="reverses", kind="payment_reversal", reverses=EMAIL
+    ),
+)
+
+OLD_PAYMENT: Mapping[str, Any] = {"effective_on": "2024-12-20"}
+OLD_PAYMENT_ROW = {"effective_on": date(2024, 12, 20)}
+PAYOUT_ROW = {"product": "none"}
+
+GOOD_TRANSACTIONS = (
+    good_transaction("T1"),
+    good_transaction("least", {"amount": Decimal("0.01")}, amount="0.01"),
+    good_transaction("most", {"amount": Decimal("1000000.00")}, amount="1000000.00"),
+    good_transaction("number", {"amount": Decimal("1234.56")}, amount=1234.56),
+    good_transaction("with-merchant", merchant_id="M1"),
+    good_transaction("reversal", kind="payment_reversal", reverses="T1"),
+    good_transaction("refund", kind="refund", merchant_id="M1"),
+    good_transaction("recovery", kind="recovery"),
+    good_transaction("credit-refund", kind="credit_refund"),
+    good_transaction("payout", PAYOUT_ROW, **PAYOUT),
+    good_transaction(
+        "most-payout", {**PAYOUT_ROW, "amount": Decimal("1000000000.00")}, amount="1000000000.00", **PAYOUT
+    ),
+    good_transaction("sent-again"),
+    good_transaction("changed"),
+    good_transaction("old-and-sent-again", OLD_PAYMENT_ROW, **OLD_PAYMENT),
+    good_transaction("old-and-changed", OLD_PAYMENT_ROW, **OLD_PAYMENT),
+    good_transaction("last"),
+)
+
+TRANSACTIONS: Mapping[tuple[date, str], Sequence[Case]] = {
+    (DAY, "records.jsonl"): (
+        *mixed(GOOD_TRANSACTIONS, BAD_TRANSACTIONS),
+        duplicate(good_transaction("same", amount=90)),
+        duplicate(good_transaction("same")),
+        bad_transaction("other-terms-today", OTHER_TODAY),
+    ),
+    (DAY, "more.jsonl.gz"): (good_transaction("packed"), duplicate(good_transaction("same"))),
+    (DAY, "table.csv"): (
+        good_transaction("csv"),
+        good_transaction("csv-payout", PAYOUT_ROW, **PAYOUT),
+        duplicate(good_transaction("same", amount="90")),
+        bad_transaction("other-terms-today", OTHER_TODAY, kind="refund"),
+        broken("csv-too-many", b"T1,L1,,payment,90.00,2025-01-02,,eve@example.com", "expected 7 values, found 8"),
+        bad_transaction("csv-unknown-loan", UNKNOWN_LOAN, loan_id="L404"),
+        bad_transaction("csv-address-as-loan", "loan_id: not an id", masked="loan_id", loan_id=EMAIL),
+    ),
+    (DAY, "cents.parquet"): (
+        good_transaction("same", amount=9000),
+        good_transaction("cents", {"amount": Decimal("1234.56")}, amount=123456),
+        shown_as(bad_transaction("negative-cents", "amount: less than it can be", amount=-1), amount="-0.01"),
+    ),
+    (DAY, "decimals.parquet"): (
+        duplicate(good_transaction("same", amount=Decimal("90.00"))),
+        good_transaction("decimals", {"amount": Decimal("1234.56")}, amount=Decimal("1234.56")),
+    ),
+    (DAY, "float-money.parquet"): (
+        bad_transaction("float-money", FLOAT_MONEY.replace("principal", "amount"), lost="amount", amount=90.0),
+    ),
+    (DAY, "header-only.csv"): (),
+    (DAY, "empty.jsonl"): (),
+    (NEXT_DAY, "records.jsonl"): (
+        good_transaction("new"),
+        duplicate(good_transaction("sent-again", amount=90)),
+        bad_transaction("changed", OTHER_EARLIER, amount="90.01"),
+        good_transaction("other-terms-today"),
+        good_transaction("before-its-loan", loan_id="booked-late"),
+        good_transaction("recent-and-sent-again"),
+        good_transaction("recent-and-changed"),
+    ),
+    (MUCH_LATER, "records.jsonl"): (
+        good_transaction("much-later"),
+        duplicate(good_transaction("old-and-sent-again", **OLD_PAYMENT)),
+        bad_transaction("old-and-changed", OTHER_EARLIER, amount="90.01", **OLD_PAYMENT),
+        duplicate(good_transaction("recent-and-sent-again")),
+        bad_transaction("recent-and-changed", OTHER_EARLIER, kind="refund"),
+    ),
+}
+
+FEEDS: Mapping[str, Mapping[tuple[date, str], Sequence[Case]]] = {"loans": LOANS, "transactions": TRANSACTIONS}
+FIELDS: Mapping[str, Sequence[str]] = {"loans": tuple(LOAN_FIELDS), "transactions": tuple(TRANSACTION_FIELDS)}
+IDS = {"loans": "loan_id", "transactions": "transaction_id"}
+ROWS = {"loans": "landing.loan_rows", "transactions": "landing.transaction_rows"}
+TABLES = {ACCEPTED: "{0}.{0}", REJECTED: "{0}.rejected_{0}"}
+
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "without-currency.csv": tuple(name for name in LOAN_FIELDS if name != "currency"),
+    "with-address-as-column.csv": (*LOAN_FIELDS, EMAIL),
+    "repeated-column.csv": (*LOAN_FIELDS, "principal"),
+}
+TYPES: Mapping[str, Mapping[str, pa.DataType]] = {
+    "cents.parquet": {"principal": pa.int64(), "merchant_discount": pa.int32(), "amount": pa.int64()},
+    "decimals.parquet": {
+        "principal": pa.decimal128(18, 2),
+        "merchant_discount": pa.decimal128(5, 2),
+        "apr": pa.decimal128(9, 6),
+        "originated_on": pa.date32(),
+        "first_due_on": pa.date32(),
+        "amount": pa.decimal256(40, 2),
+    },
+    "texts.parquet": {"instalments": pa.string()},
+    "float-money.parquet": {"principal": pa.float64(), "amount": pa.float64()},
+    "float-rate.parquet": {"apr": pa.float64()},
+    "three-places.parquet": {"principal": pa.decimal128(18, 3)},
+    "times.parquet": {"originated_on": pa.timestamp("us")},
+    "with-address-as-column.parquet": {EMAIL: pa.string()},
+}
+
+
+def file_content(feed: str, name: str, cases: Sequence[Case]) -> bytes:
+    if name.startswith("empty."):
+        return gzip.compress(b"") if name.endswith(".gz") else b""
+    if name.endswith(".parquet"):
+        return parquet(feed, TYPES.get(name, {}), [dict(each.content) for each in cases])
+    columns = COLUMNS.get(name, FIELDS[feed])
+    lines = [b"" if ".jsonl" in name else csv_line(dict(zip(columns, columns, strict=True)), columns)]
+    for each in cases:
+        if isinstance(each.content, bytes):
+            lines.append(each.content + b"\n")
+        elif ".jsonl" in name:
+            lines.append(json.dumps(each.content).encode() + b"\n")
+        else:
+            lines.append(csv_line(each.content, columns))
+    content = b"".join(lines)
+    return gzip.compress(content) if name.endswith(".gz") else content
+
+
+def parquet(feed: str, types: Mapping[str, pa.DataType], records: list[dict[str, Any]]) -> bytes:
+    names = [*FIELDS[feed], *(name for name in types if name == EMAIL)]
+    usual = {"instalments": pa.int16()}
+    schema = pa.schema([(name, types.get(name, usual.get(name, pa.string()))) for name in names])
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(records, schema), sink)
+    return sink.getvalue()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What two runs made of all of it. `found`: the rows of a feed's table by file and record number."""
+
+    books: Books
+    runs: tuple[dg.ExecuteInProcessResult, ...]
+    files: Mapping[str, bytes]
+    found: Mapping[tuple[str, str], Mapping[tuple[str, int], Mapping[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def outcome(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Two days in one run, and one a month later in another."""
+    books = Books(tmp_path_factory.mktemp("bad_input"), sessions)
+    files: dict[str, bytes] = {}
+    for feed, landed in FEEDS.items():
+        for (day, name), cases in landed.items():
+            content = files[f"{feed}/{day}/{name}"] = file_content(feed, name, cases)
+            books.land(feed, day, {name: content})
+    runs = (books.materialize(DAILY, DAY, NEXT_DAY), books.materialize(DAILY, MUCH_LATER))
+    found = {
+        (feed, fate): {(row["file"], row["record_number"]): row for row in books.rows(table.format(feed))}
+        for feed in FEEDS
+        for fate, table in TABLES.items()
+    }
+    return Outcome(books, runs, files, found)
+
+
+def placed(*fates: str) -> list[Any]:
+    """The cases with one of these fates as parameters, named by place and case."""
+    return [pytest.param(each, id=str(each)) for feed in FEEDS for each in placed_in(feed) if each.case.fate in fates]
+
+
+def placed_in(feed: str) -> list[Placed]:
+    return [
+        Placed(case, feed, day, f"{feed}/{day}/{name}", number)
+        for (day, name), cases in FEEDS[feed].items()
+        for number, case in enumerate(cases, start=2 if name.endswith(".csv") else 1)
+    ]
+
+
+def books_day(feed: str) -> str:
+    return "booked_on" if feed == "loans" else "posted_on"
+
+
+@pytest.mark.parametrize("record", placed(ACCEPTED))
+def test_a_good_record_among_bad_ones_is_booked_to_the_cent(outcome: Outcome, record: Placed) -> None:
+    row = outcome.found[record.feed, ACCEPTED].get((record.file, record.record_number))
+    assert row is not None, "not booked"
+    expected = {**record.case.row, books_day(record.feed): record.day}
+    assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("record", placed(REJECTED))
+def test_a_bad_record_is_refused_with_its_reason_and_masked_fields(outcome: Outcome, record: Placed) -> None:
+    row = outcome.found[record.feed, REJECTED].get((record.file, record.record_number))
+    assert row is not None, "not refused"
+    unread = isinstance(record.case.content, bytes)
+    fields = dict.fromkeys(FIELDS[record.feed]) if unread and len(record.case.row) == 1 else {}
+    expected = {**fields, **record.case.row, books_day(record.feed): record.day}
+    assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("record", placed(DUPLICATE))
+def test_a_record_that_equals_a_booked_one_is_dropped(outcome: Outcome, record: Placed) -> None:
+    place = (record.file, record.record_number)
+    assert place not in outcome.found[record.feed, ACCEPTED]
+    assert place not in outcome.found[record.feed, REJECTED]
+    booked = [row[IDS[record.feed]] for row in outcome.found[record.feed, ACCEPTED].values()]
+    assert booked.count(record.case.name) == 1
+
+
+@pytest.mark.parametrize("fate", TABLES)
+@pytest.mark.parametrize("feed", FEEDS)
+def test_no_other_record_is_booked_or_refused(outcome: Outcome, feed: str, fate: str) -> None:
+    expected = {(each.file, each.record_number) for each in placed_in(feed) if each.case.fate == fate}
+    assert set(outcome.found[feed, fate]) == expected
+
+
+@pytest.mark.parametrize("file", [f"{feed}/{day}/{name}" for feed, landed in FEEDS.items() for day, name in landed])
+def test_received_is_accepted_plus_rejected_plus_duplicates(outcome: Outcome, file: str) -> None:
+    feed = file.partition("/")[0]
+    received = Counter(row["file"] for row in outcome.books.rows(ROWS[feed], "file"))
+    became = Counter(each.case.fate for each in placed_in(feed) if each.file == file)
+    counted = {fate: sum(place[0] == file for place in outcome.found[feed, fate]) for fate in TABLES}
+    assert counted == {fate: became[fate] for fate in TABLES}
+    assert received[file] == sum(counted.values()) + became[DUPLICATE]
+
+
+def test_the_audit_of_each_feed_adds_up_what_was_received(outcome: Outcome) -> None:
+    for run, days in zip(outcome.runs, ((DAY, NEXT_DAY), (MUCH_LATER,)), strict=True):
+        evaluations = [x for x in run.get_asset_check_evaluations() if x.check_name == "every_record_is_accounted_for"]
+        assert len(evaluations) == 4
+        for each in evaluations:
+            feed = each.asset_key.path[0]
+            became = Counter(x.case.fate for x in placed_in(feed) if x.day in days)
+            assert each.passed
+            assert each.metadata["totals"].value == {
+                "received": str(sum(became.values())),
+                **{fate: str(became[fate]) for fate in (ACCEPTED, REJECTED, DUPLICATE)},
+            }
+
+
+@pytest.mark.parametrize(
+    "record",
+    [each for each in placed(REJECTED) if isinstance(each.values[0].case.content, bytes)],
+)
+def test_a_line_that_cannot_be_read_is_kept_in_the_landing_rows_word_for_word(outcome: Outcome, record: Placed) -> None:
+    rows = outcome.books.rows(ROWS[record.feed], "file", "record_number", "raw")
+    kept = {(row["file"], row["record_number"]): row["raw"] for row in rows}
+    line = record.case.content
+    assert isinstance(line, bytes)
+    assert kept[record.file, record.record_number] == line.decode(errors="backslashreplace").replace("\0", "\\x00")
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_every_file_is_pinned_with_size_and_checksum_also_one_without_records(outcome: Outcome, feed: str) -> None:
+    pinned = {}
+    for snapshot in snapshots(outcome.books, ROWS[feed]):
+        for each in json.loads(snapshot["affirm.request"])["files"]:
+            pinned[each["name"]] = (each["size"], each["sha256"])
+    assert pinned == {
+        name: (len(content), hashlib.sha256(content).hexdigest())
+        for name, content in outcome.files.items()
+        if name.startswith(f"{feed}/")
+    }
+
+
+@pytest.mark.parametrize(
+    ("feed", "report", "number", "amount"),
+    [
+        ("loans", "portfolio.originations_daily", "loans", "principal"),
+        ("transactions", "portfolio.cash_daily", "transactions", "amount"),
+    ],
+)
+def test_reports_hold_the_good_records_and_nothing_else(
+    outcome: Outcome, feed: str, report: str, number: str, amount: str
+) -> None:
+    day = books_day(feed)
+    for landed_on in (DAY, NEXT_DAY, MUCH_LATER):
+        good = [
+            each.case.row[amount] for each in placed_in(feed) if each.case.fate == ACCEPTED and each.day == landed_on
+        ]
+        rows = [row for row in outcome.books.rows(report) if row[day] == landed_on]
+        assert sum(row[number] for row in rows) == len(good)
+        assert sum(row[amount] for row in rows) == sum(good)
+
+
+def test_borrowers_come_from_booked_loans_only(outcome: Outcome) -> None:
+    assert outcome.books.rows("loans.borrowers", "user_id", "booked_on", "borrower_email") == [
+        {"user_id": "U1", "booked_on": day, "borrower_email": "jane.doe@example.com"}
+        for day in (DAY, NEXT_DAY, MUCH_LATER)
+    ]
+
+
+def snapshots(books: Books, table: str) -> list[dict[str, str]]:
+    """The summaries of a table's snapshots, published and staged."""
+    found = catalog(books).load_table(table).metadata.snapshots
+    return [dict(snapshot.summary.additional_properties) for snapshot in found if snapshot.summary]
+
+
+def catalog(books: Books) -> Any:
+    settings = books.settings
+    return IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse)).load()
+
+
+ALL_TABLES = [key.replace("/", ".") for key in DAILY.split(",")]
+HOLDERS = {"landing.loan_rows", "landing.transaction_rows", "loans.borrowers"}
+
+
+@pytest.mark.parametrize("table", [name for name in ALL_TABLES if name not in HOLDERS])
+def test_no_address_is_in_a_table(outcome: Outcome, table: str) -> None:
+    assert outcome.books.rows(table)
+    assert not any("example.com" in str(value) for row in outcome.books.rows(table) for value in row.values())
+
+
+@pytest.mark.parametrize("table", ALL_TABLES)
+def test_no_address_is_in_a_snapshot_summary(outcome: Outcome, table: str) -> None:
+    summaries = snapshots(outcome.books, table)
+    assert summaries
+    assert "example.com" not in str(summaries)
+    assert "example.com" not in str(catalog(outcome.books).load_table(table).properties)
+
+
+def test_no_address_is_in_an_event_or_log_of_the_runs(outcome: Outcome) -> None:
+    for run in outcome.runs:
+        assert run.all_events
+        assert not any("example.com" in str(event) for event in run.all_events)
+        logged = outcome.books.instance.all_logs(run.run_id)
+        assert logged
+        assert not any("example.com" in str(entry) for entry in logged)
+
+
+@pytest.mark.parametrize("table", sorted(HOLDERS))
+def test_the_addresses_are_where_they_belong(outcome: Outcome, table: str) -> None:
+    assert "example.com" in str(outcome.books.rows(table))
