@@ -5,6 +5,8 @@ booked yet, rows of one folder that are all equal give one booking, and rows tha
 "Booked" means within the look-back, or, for a row whose own date is older than that, at any time.
 """
 
+from datetime import date, timedelta
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -16,6 +18,27 @@ REJECTED = "rejected"
 def digest(*names: str) -> Column:
     """One text for the values of these columns, equal only if all of them are."""
     return F.sha2(F.to_json(F.struct(*names)), 256)
+
+
+def to_compare(
+    rows: DataFrame,
+    recent: DataFrame,
+    everything: DataFrame,
+    *,
+    name: str,
+    booked_on: str,
+    first: date,
+    look_back_days: int,
+) -> DataFrame:
+    """The booked rows, of a table with the id `name`, to compare the valid rows of a window from `first` on with.
+
+    recent: those of the look-back; everything: all of them, read only for the ids of rows whose own date is older.
+    """
+    ids = rows.select(F.col("id").alias(name)).distinct()
+    is_older = F.col("own_date") < F.date_sub("day", look_back_days)
+    ids_of_older = rows.where(is_older).select(F.col("id").alias(name)).distinct()
+    before = everything.where(F.col(booked_on) < F.lit(first - timedelta(days=look_back_days)))
+    return recent.join(ids, name, "left_semi").unionByName(before.join(ids_of_older, name, "left_semi"))
 
 
 def settle(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:

@@ -30,18 +30,16 @@ def run(environ: dict[str, str], *command: str) -> subprocess.CompletedProcess[s
     return subprocess.run([program, *command[1:]], cwd=cwd, env=environ, capture_output=True, text=True, check=False)
 
 
-def test_the_demo_shows_what_it_did_and_gives_the_same_rows_again(environ: dict[str, str]) -> None:
-    first = run(environ, "affirm", "demo", "--loans", "150", "--days", "5")
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "The first run of this lake" in first.stdout
-    table = [line.split() for line in first.stdout.splitlines() if line.startswith(("loans/", "portfolio/"))]
+def test_the_demo_shows_what_it_did(environ: dict[str, str]) -> None:
+    done = run(environ, "affirm", "demo", "--loans", "150", "--days", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The first run of this lake" in done.stdout
+    table = [line.split() for line in done.stdout.splitlines() if line.startswith(("loans/", "portfolio/"))]
     loans = next(row for row in table if row[0] == "loans/loans")
-    assert loans[:3] == ["loans/loans", "150", "5"]
+    assert loans[:3] == ["loans/loans", "150", "3"]
     assert loans[4] == loans[6]  # audits passed: 17 of 17
-    again = run(environ, "affirm", "demo", "--loans", "150", "--days", "5")
-    assert "The same rows as before this run, in all 10 datasets." in again.stdout
     with dg.DagsterInstance.from_config(environ["DAGSTER_HOME"]) as instance:
-        assert [each.status for each in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 4
+        assert [each.status for each in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 2
 
 
 def test_dagster_materializes_a_day_and_a_range(environ: dict[str, str], tmp_path: Path) -> None:

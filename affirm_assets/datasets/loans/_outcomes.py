@@ -1,6 +1,5 @@
 """What becomes of each record of the loans feed: accepted, an exact duplicate, or rejected and why."""
 
-from datetime import timedelta
 from decimal import Decimal
 
 from pyspark.sql import Column, DataFrame
@@ -8,7 +7,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.dataset import Window, history, previous, shared
 from affirm_assets.intake import values
-from affirm_assets.intake.duplicates import REJECTED, digest, settle
+from affirm_assets.intake.duplicates import REJECTED, digest, settle, to_compare
 from affirm_assets.intake.feeds import (
     CURRENCIES,
     FREQUENCIES,
@@ -104,15 +103,15 @@ def _booked(
 
     The address is looked up in the landing row that a loan was booked from: only landing rows and borrowers hold it.
     """
-    horizon = F.lit(window.first - timedelta(days=LOOK_BACK_DAYS))
-    ids = valid.select(F.col("id").alias("loan_id")).distinct()
-    late_ids = (
-        valid.where(F.col("own_date") < F.date_sub("day", LOOK_BACK_DAYS))
-        .select(F.col("id").alias("loan_id"))
-        .distinct()
+    booked = to_compare(
+        valid,
+        recent_loans,
+        all_loans,
+        name="loan_id",
+        booked_on="booked_on",
+        first=window.first,
+        look_back_days=LOOK_BACK_DAYS,
     )
-    older = all_loans.where(F.col("booked_on") < horizon)
-    booked = recent_loans.join(ids, "loan_id", "left_semi").unionByName(older.join(late_ids, "loan_id", "left_semi"))
     origin = ["booked_on", "file", "record_number"]
     emails = all_rows.select(F.col("business_date").alias("booked_on"), "file", "record_number", "borrower_email")
     # Broadcasting the few that are asked for lets Spark prune the landing rows to the days on which they were booked.

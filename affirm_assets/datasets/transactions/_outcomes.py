@@ -1,6 +1,5 @@
 """What becomes of each record of the transactions feed: accepted, an exact duplicate, or rejected and why."""
 
-from datetime import timedelta
 from decimal import Decimal
 
 from pyspark.sql import DataFrame
@@ -8,7 +7,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.dataset import Window, history, previous, shared
 from affirm_assets.intake import values
-from affirm_assets.intake.duplicates import REJECTED, digest, settle
+from affirm_assets.intake.duplicates import REJECTED, digest, settle, to_compare
 from affirm_assets.intake.feeds import (
     ID_PATTERN,
     KINDS,
@@ -119,13 +118,14 @@ def _with_loan(read: DataFrame, all_loans: DataFrame) -> DataFrame:
 
 def _booked(valid: DataFrame, recent_transactions: DataFrame, all_transactions: DataFrame, window: Window) -> DataFrame:
     """The transactions booked before the window that a valid row must be compared with: id, day, terms, private."""
-    horizon = F.lit(window.first - timedelta(days=LOOK_BACK_DAYS))
-    ids = valid.select(F.col("id").alias("transaction_id")).distinct()
-    is_late = F.col("own_date") < F.date_sub("day", LOOK_BACK_DAYS)
-    late_ids = valid.where(is_late).select(F.col("id").alias("transaction_id")).distinct()
-    older = all_transactions.where(F.col("posted_on") < horizon)
-    booked = recent_transactions.join(ids, "transaction_id", "left_semi").unionByName(
-        older.join(late_ids, "transaction_id", "left_semi")
+    booked = to_compare(
+        valid,
+        recent_transactions,
+        all_transactions,
+        name="transaction_id",
+        booked_on="posted_on",
+        first=window.first,
+        look_back_days=LOOK_BACK_DAYS,
     )
     return booked.select(
         F.col("transaction_id").alias("id"),
