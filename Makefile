@@ -9,13 +9,13 @@ export AFFIRM_LAKE ?= .lake
 help: ## List these verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-demo: $(INSTALLED) ## Write sample files and materialize every dataset over 180 business dates
+demo: ready ## Write sample files and materialize every dataset over 180 business dates
 	@$(BIN)/affirm demo
 
-ui: $(INSTALLED) ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this checkout
+ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this checkout
 	@$(BIN)/dagster dev
 
-test: $(INSTALLED) ## Run the test suite
+test: ready ## Run the test suite
 	@$(BIN)/pytest
 
 lint: $(INSTALLED) ## Check style and who may import whom
@@ -43,4 +43,8 @@ $(INSTALLED): requirements-dev.txt pyproject.toml dagster.yaml
 	@$(BIN)/affirm setup
 	@touch $@
 
-.PHONY: help demo ui test lint typecheck bench lock clean
+# The instance and .env, should they have been removed since the set-up.
+ready: $(INSTALLED)
+	@test -e .env -a -e .dagster/dagster.yaml || $(BIN)/affirm setup
+
+.PHONY: ready help demo ui test lint typecheck bench lock clean

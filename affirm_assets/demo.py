@@ -215,6 +215,6 @@ def _next_commands(window: Window) -> str:
         "  .venv/bin/dagster asset materialize -m affirm_assets.definitions "
         f"--select loans/loans --partition {day}\n"
         "  .venv/bin/dagster asset materialize -m affirm_assets.definitions "
-        f"--select 'loans/loans*' --partition-range {day}...{day + timedelta(days=3)}\n"
+        f"--select loans/loans,portfolio/originations_daily --partition-range {day}...{day + timedelta(days=3)}\n"
         "  make test      the test suite"
     )

@@ -19,7 +19,7 @@ def test_bare_make_lists_every_verb_with_its_description() -> None:
 
 def test_every_verb_is_described() -> None:
     (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
-    assert set(phony.split()) == set(DESCRIBED)
+    assert set(phony.split()) - {"ready"} == set(DESCRIBED)  # what others need, not a verb
 
 
 def listed() -> dict[str, str]:
