@@ -20,6 +20,7 @@ def materialization(dataset: Dataset, result: Result) -> dg.MaterializeResult[An
         metadata={
             "dagster/row_count": result.total_rows,
             "dagster/uri": result.location,
+            **({"dagster/column_lineage": _column_lineage(result)} if any(result.lineage.values()) else {}),
             "snapshot": str(result.snapshot),
             "staged_snapshot": str(result.staged_snapshot),
             "already_published": result.already_published,
@@ -56,6 +57,16 @@ def check_result(dataset: Dataset, outcome: Outcome) -> dg.AssetCheckResult:
             **({"totals": dg.MetadataValue.json(dict(outcome.totals))} if outcome.totals else {}),
             **({"sample": _table(outcome)} if outcome.sample else {}),
         },
+    )
+
+
+def _column_lineage(result: Result) -> dg.TableColumnLineage:
+    return dg.TableColumnLineage(
+        {
+            name: [dg.TableColumnDep(dg.AssetKey(each.table.split(".")), each.column) for each in sorted(columns)]
+            for name, columns in result.lineage.items()
+            if columns
+        }
     )
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -22,11 +22,15 @@ from affirm_assets.steps.audit import (
     value_rules,
 )
 from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lineage import ColumnRef, lineage_of
 from affirm_assets.steps.publish import AUDITS, STAGED_SNAPSHOT, find_published, publish
 from affirm_assets.steps.read import Frames, snapshot_frame
 from affirm_assets.steps.request import Request, Run, pin
 from affirm_assets.steps.stage import NullInRequiredColumn, Staged, conform, stage, window_filter
 from affirm_assets.steps.tables import added_files, ensure_table, java_table, partition_positions
+
+Lineage = Mapping[str, frozenset[ColumnRef]]
+"""The table columns that each column's values come from; empty for a step that was already published."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Result:
     partitions_touched: int
     location: str
     outcomes: tuple[Outcome, ...]
+    lineage: Lineage = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -51,7 +56,12 @@ class AuditsFailed(AffirmError):
     """One blocking audit or more failed: readers see what they saw before."""
 
     def __init__(
-        self, dataset: Dataset, request: Request, outcomes: tuple[Outcome, ...], staged_snapshot: int | None
+        self,
+        dataset: Dataset,
+        request: Request,
+        outcomes: tuple[Outcome, ...],
+        staged_snapshot: int | None,
+        table: str,
     ) -> None:
         self.outcomes = outcomes
         self.staged_snapshot = staged_snapshot
@@ -62,7 +72,7 @@ class AuditsFailed(AffirmError):
             if each.blocking and not each.passed
         )
         kept = (
-            f"The staged rows are kept: SELECT * FROM {dataset.table} VERSION AS OF {staged_snapshot} "
+            f"The staged rows are kept: SELECT * FROM {table} VERSION AS OF {staged_snapshot} "
             f"WHERE {window_filter(dataset, request.window)}"
             if staged_snapshot
             else "Nothing was staged, since such rows cannot be written at all."
@@ -90,35 +100,37 @@ def run_step(
         return _result(dataset, request, published, lake, timer.seconds, already_published=True)
     frames = Frames(dataset, upstream, request, lake)
     try:
-        staged, outcomes = _stage_and_audit(dataset, request, frames, lake, timer)
+        staged, outcomes, lineage = _stage_and_audit(dataset, request, frames, lake, timer)
     finally:
         frames.release()
     if any(each.blocking and not each.passed for each in outcomes):
-        raise AuditsFailed(dataset, request, outcomes, staged.snapshot)
+        raise AuditsFailed(dataset, request, outcomes, staged.snapshot, lake.table_name(dataset.table))
     with timer.part("publish"):
         snapshot_id = publish(dataset, request, staged, outcomes, lake)
     snapshot = lake.catalog.load_table(dataset.table).snapshot_by_id(snapshot_id)
     assert snapshot is not None
-    return _result(dataset, request, snapshot, lake, timer.seconds, already_published=False)
+    result = _result(dataset, request, snapshot, lake, timer.seconds, already_published=False)
+    return replace(result, lineage=lineage)
 
 
 def _stage_and_audit(
     dataset: Dataset, request: Request, frames: Frames, lake: Lake, timer: "_Timer"
-) -> tuple[Staged, tuple[Outcome, ...]]:
+) -> tuple[Staged, tuple[Outcome, ...], Lineage]:
     with timer.part("transform"):
         rows = conform(dataset, frames.call(dataset.function), lake.spark)
+        lineage = lineage_of(rows)
     rules = value_rules(dataset, request.window)
     try:
         with timer.part("stage"):
             staged = stage(dataset, request, rows, rules, lake)
     except NullInRequiredColumn:
-        raise AuditsFailed(dataset, request, (null_outcome(dataset, rows),), None) from None
+        raise AuditsFailed(dataset, request, (null_outcome(dataset, rows),), None, dataset.table) from None
     with timer.part("audit"):
         frame = snapshot_frame(lake, dataset, staged.snapshot).where(window_filter(dataset, request.window))
         outcomes = observed_outcomes(dataset, rules, staged.counts, frame)
         outcomes.append(unique_outcome(dataset, frame, staged.counts["rows"]))
         outcomes += [declared_outcome(dataset, each, frames, frame) for each in dataset.audits]
-    return staged, tuple(outcomes)
+    return staged, tuple(outcomes), lineage
 
 
 def _result(

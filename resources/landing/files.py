@@ -6,6 +6,7 @@ What is inside a file is the business of `records`.
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 import pyarrow as pa
 
 from resources.landing.errors import CorruptLandingFile, LandingFileChanged, LandingNotReady, UnknownLandingFile
-from resources.landing.fields import Fields, record_schema
+from resources.landing.fields import FieldKind, Fields, record_schema
 from resources.landing.records import ENDINGS, batches, ending
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ SUCCESS = "_SUCCESS"
 BLOCK_BYTES = 1 << 20
 TASK_BYTES = 16 << 20  # about a third of a second's parsing: well above what a Spark task costs by itself
 MAX_DAYS_NAMED = 10
+_NAME = re.compile(r"[A-Za-z0-9._=+-]+")
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class LandingZone:
         Raises:
             ValueError: `fields` is empty, or a field has the name of a column that every record has.
         """
+        # By value: a caller that knows no FieldKind may name the kinds as text, and comparisons must not miss them.
+        fields = {name: FieldKind(kind) for name, kind in fields.items()}
         schema = _spark_schema(fields)
         if not files:
             return spark.createDataFrame([], schema)
@@ -130,10 +134,11 @@ class LandingZone:
 
     def _files(self, feed: str, day: date) -> Iterator[Path]:
         for path in _visible(self._folder(feed, day)):
-            if not path.is_file() or not path.name.isprintable():
+            # Names go into tables, snapshots and messages: an address in one would be nowhere masked.
+            if not path.is_file() or not _NAME.fullmatch(path.name):
                 raise UnknownLandingFile(
                     f"landing folder's entry {str(path)!a}",
-                    f"a file with a printable name that ends in {', '.join(ENDINGS)}",
+                    f"a file named with letters, digits and ._=+- that ends in {', '.join(ENDINGS)}",
                     "a folder" if path.is_dir() else "another name",
                     "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
                 )

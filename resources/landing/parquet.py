@@ -79,18 +79,18 @@ def _text(column: pa.Array, kind: FieldKind) -> tuple[pa.Array, dict[int, str]]:
         return exact, {}
     fault = f"expected {_EXPECTED[kind]}, found {_type_name(column.type)}"
     if pa.types.is_floating(column.type) and kind in NUMERIC:
-        fault += " (binary floats cannot hold cents)" if kind is FieldKind.MONEY else " (binary floats are not exact)"
+        fault += " (binary floats cannot hold cents)" if kind == FieldKind.MONEY else " (binary floats are not exact)"
     return pa.nulls(len(column), pa.string()), dict.fromkeys(pc.indices_nonzero(column.is_valid()).to_pylist(), fault)
 
 
 def _exact(column: pa.Array, kind: FieldKind) -> pa.Array | None:
     """The text of a column whose type may hold the kind, else None."""
-    if kind is FieldKind.DATE and pa.types.is_date32(column.type):
+    if kind == FieldKind.DATE and pa.types.is_date32(column.type):
         return column.cast(pa.string())
     if kind in NUMERIC and pa.types.is_decimal(column.type):
-        return _plain(column)
+        return _within_places(_plain(column), kind)
     if kind in NUMERIC and pa.types.is_integer(column.type):
-        cents = kind is FieldKind.MONEY
+        cents = kind == FieldKind.MONEY
         return (pc.multiply(column.cast(pa.decimal128(20, 0)), _CENT) if cents else column).cast(pa.string())
     return None
 
@@ -101,6 +101,13 @@ def _plain(decimals: pa.Array) -> pa.Array:
     if not pc.any(pc.match_substring(text, "E")).as_py():
         return text
     return pa.array([None if value is None else format(value, "f") for value in decimals.to_pylist()], pa.string())
+
+
+def _within_places(text: pa.Array, kind: FieldKind) -> pa.Array:
+    """Without the zeros that a wide column appends: 10.5000 of decimal(18,4) is 10.50, exactly."""
+    places = {FieldKind.MONEY: 2, FieldKind.RATE: 6}.get(kind)
+    excess = rf"(\.\d{{{places}}}\d*?)0+$" if places else r"()\.0+$"
+    return pc.replace_substring_regex(text, excess, r"\1")
 
 
 def _storable(text: pa.Array) -> tuple[pa.Array, dict[int, str]]:

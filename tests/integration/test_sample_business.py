@@ -147,6 +147,10 @@ def test_a_materialization_reports_the_step(books: Books, run: dg.ExecuteInProce
     assert set(metadata["seconds"].value) == {"pin", "transform", "stage", "audit", "publish"}
     assert "all_rows" in metadata["input_snapshots"].value
     assert "loan_id:string" in str(metadata["schema"].value)
+    lineage = metadata["dagster/column_lineage"].value.deps_by_column
+    assert [(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage["apr"]] == [
+        ("landing/loan_rows", "apr")
+    ]
 
 
 def test_every_audit_is_a_check_with_counts(run: dg.ExecuteInProcessResult) -> None:

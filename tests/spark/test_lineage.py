@@ -2,22 +2,24 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from pathlib import Path
 
 import pytest
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
 import affirm_assets.datasets
 from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, Registry
+from affirm_assets.dataset import Daily, Landing, Registry
 from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.lineage import ColumnRef, lineage_of
 from affirm_assets.steps.read import Frames
 from affirm_assets.steps.request import Run, pin
 from affirm_assets.steps.tables import ensure_table
+from resources.iceberg import IcebergCatalog
+from resources.landing import LandingZone
+from resources.spark import SparkSessions
 from tests.conftest import Steps, declare
 
 DAY = date(2025, 1, 1)
@@ -149,12 +151,12 @@ def test_with_clauses_do_not_add_columns(empty: Lake) -> None:
     assert texts(found) == {"id": {"tests.amounts.id"}}
 
 
-def test_lineage_is_of_the_frame_and_not_of_rows(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_a_step_can_ask_for_the_lineage_of_its_result(steps: Steps) -> None:
     """A step that reads what another published, as the runner hands it over: pinned, filtered, by contract."""
     seen: list[dict[str, set[str]]] = []
 
     def amounts() -> DataFrame:
-        return new_lake().spark.createDataFrame([], "id string, day date, amount decimal(18,2)")
+        return SparkSession.active().createDataFrame([], "id string, day date, amount decimal(18,2)")
 
     def doubled(amounts: DataFrame) -> DataFrame:
         result = amounts.withColumn("amount", (F.col("amount") * 2).cast("decimal(18,2)"))
@@ -167,14 +169,17 @@ def test_lineage_is_of_the_frame_and_not_of_rows(steps: Steps, new_lake: Callabl
     assert seen == [{name: {f"tests.amounts.{name}"} for name in ("id", "day", "amount")}]
 
 
-@pytest.fixture
-def books(new_lake: Callable[[], Lake], tmp_path: Path) -> dict[str, dict[str, set[str]]]:
+@pytest.fixture(scope="module")
+def books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, set[str]]]:
     """Lineage of every dataset of the project, on empty tables that have a snapshot, and empty landing folders."""
-    registry, window, lake = Registry.walk(affirm_assets.datasets), Window(DAY, DAY), new_lake()
+    registry, window, folder = Registry.walk(affirm_assets.datasets), Window(DAY, DAY), tmp_path_factory.mktemp("books")
+    catalog = IcebergCatalog(database=str(folder / "catalog.db"), warehouse=str(folder / "warehouse"))
+    landing = folder / "landing"
+    lake = Lake(sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(str(landing)), catalog.name)
     for feed in registry.feeds:
-        folder = tmp_path / "landing" / feed / str(DAY)
-        folder.mkdir(parents=True)
-        (folder / "_SUCCESS").touch()
+        day = landing / feed / str(DAY)
+        day.mkdir(parents=True)
+        (day / "_SUCCESS").touch()
     for dataset in registry.in_order():
         table = ensure_table(lake.catalog, dataset)
         table.append(table.schema().as_arrow().empty_table())
@@ -193,15 +198,11 @@ def test_every_dataset_of_the_project_has_lineage(books: Mapping[str, Mapping[st
     for dataset in registry.in_order():
         found = books[dataset.table]
         assert set(found) == set(dataset.contract.model_fields)
-        upstream = {registry[each].table for each in dataset_names(registry, dataset.name)}
+        upstream = {registry[each.dataset].table for each in dataset.leaves.values() if not isinstance(each, Landing)}
         named = set().union(*found.values())
         assert named <= known
         assert {each.rpartition(".")[0] for each in named} <= upstream
         assert bool(named) != bool(dataset.feeds)
-
-
-def dataset_names(registry: Registry, name: str) -> set[str]:
-    return {mapped.dataset for mapped in registry[name].leaves.values() if hasattr(mapped, "dataset")}
 
 
 @pytest.mark.parametrize("table", ["loans.rejected_loans", "transactions.rejected_transactions"])

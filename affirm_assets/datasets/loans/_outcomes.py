@@ -31,6 +31,7 @@ EMAIL_PATTERN = r"^[^@\s]{1,64}@[^@\s]{1,189}$"  # lengths: RFC 5321, 4.5.3.1
 def loan_readings(loan_rows: DataFrame) -> DataFrame:
     """Landing rows -> booked_on, file, record_number, text (the raw fields), the typed fields, reasons."""
     booked_on = F.col("business_date")
+    principal = F.col("principal").try_cast("decimal(18,2)")
     first_due_from = F.date_add(F.expr("try_cast(originated_on AS date)"), 1)
     first_due_until = F.date_add(F.expr("try_cast(originated_on AS date)"), MOST_DAYS_TO_FIRST_DUE)
     readings = {
@@ -41,7 +42,7 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
         "borrower_state": values.one_of("borrower_state", STATES),
         "product": values.one_of("product", tuple(PRODUCTS)),
         "principal": values.money("principal", _limit("least_principal"), _limit("most_principal")),
-        "merchant_discount": values.money("merchant_discount", F.lit(0), F.col("principal").try_cast("decimal(18,2)")),
+        "merchant_discount": values.money("merchant_discount", F.lit(0), F.when(principal > 0, principal)),
         "apr": values.rate("apr", Decimal(0), MOST_APR),
         "instalments": values.integer("instalments", _limit("least_instalments"), _limit("most_instalments")),
         "frequency": values.one_of("frequency", FREQUENCIES),
@@ -112,8 +113,11 @@ def _booked(
         first=window.first,
         look_back_days=LOOK_BACK_DAYS,
     )
-    origin = ["booked_on", "file", "record_number"]
-    emails = all_rows.select(F.col("business_date").alias("booked_on"), "file", "record_number", "borrower_email")
+    # With the loan's id: where a day's files were landed again in another order, the address is not known any more.
+    origin = ["booked_on", "file", "record_number", "loan_id"]
+    emails = all_rows.select(
+        F.col("business_date").alias("booked_on"), "file", "record_number", "loan_id", "borrower_email"
+    )
     # Broadcasting the few that are asked for lets Spark prune the landing rows to the days on which they were booked.
     asked_for = emails.join(F.broadcast(booked.select(origin)), origin, "left_semi")
     return booked.join(F.broadcast(asked_for), origin, "left").select(
