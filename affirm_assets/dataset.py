@@ -35,6 +35,7 @@ __all__ = [
     "dataset",
     "history",
     "landing",
+    "later",
     "previous",
     "shared",
 ]
@@ -78,6 +79,13 @@ class History:
 
 
 @dataclass(frozen=True)
+class Later:
+    """Every partition after the window."""
+
+    dataset: str
+
+
+@dataclass(frozen=True)
 class Landing:
     """The files that arrived in a feed for the window's days. `fields`: name -> kind of the feed's fields."""
 
@@ -94,7 +102,7 @@ class Shared:
     inputs: Mapping[str, "Input"]
 
 
-Mapped = SameWindow | Previous | History | Landing
+Mapped = SameWindow | Previous | History | Later | Landing
 Input = Mapped | Shared
 
 
@@ -106,6 +114,11 @@ def previous(n: int, dataset: str) -> Previous:
 def history(dataset: str) -> History:
     """Read all of `dataset` up to the window; its scheduling depends on the window's own partitions only."""
     return History(dataset)
+
+
+def later(dataset: str) -> Later:
+    """Read what `dataset` has after the window, for an audit that nothing there contradicts it; schedules nothing."""
+    return Later(dataset)
 
 
 def landing(feed: str, fields: Mapping[str, str]) -> Landing:
@@ -185,7 +198,7 @@ class Dataset:
     def leaves(self) -> Mapping[str, Mapped]:
         """Every input that is read, those of shared frames included, by parameter name."""
         found: dict[str, Mapped] = {}
-        _collect_leaves(f"{self.source}: dataset {self.name!r}", self.inputs, found)
+        _collect_leaves(f"{self.source}: dataset {self.name!r}", self.inputs, found, {})
         return found
 
     @property
@@ -208,6 +221,8 @@ class Dataset:
                 return _partitions_of(upstream).covering(days)
             case Previous(n=n):
                 return _partitions_of(upstream).before(_partitions_of(upstream).covering(days), n)
+            case Later():
+                return Window(days.last + timedelta(days=1), type(days.last).max)
             case History(dataset=name) if name == self.name:
                 return Window(type(days.first).min, days.first - timedelta(days=1))
             case History():
@@ -235,6 +250,8 @@ def dataset(
     transform that can compute only one partition at a time. Raises DeclarationError, naming file and dataset.
     """
 
+    audits = tuple(audits)
+
     def decorate(function: Callable[..., "DataFrame"]) -> Dataset:
         source = Path(inspect.getfile(function))
         declared = Dataset(
@@ -242,12 +259,12 @@ def dataset(
             domain=source.parent.name,
             contract=contract,
             partitions=partitions,
-            inputs=_inputs_of(function, inputs or {}),
+            inputs=_inputs_of(function, inputs or {}, audits),
             function=function,
             owner=owner,
             description=inspect.getdoc(function) or inspect.getdoc(contract) or "",
             source=source,
-            audits=tuple(audits),
+            audits=audits,
             compute=compute,
             freshness=freshness,
             retention=retention,
@@ -318,8 +335,13 @@ def _partitions_of(upstream: Partitions | None) -> Partitions:
     return upstream
 
 
-def _inputs_of(function: Callable[..., Any], mapped: Mapping[str, Input]) -> Mapping[str, Input]:
-    parameters = [name for name in inspect.signature(function).parameters if name != WINDOW]
+def _inputs_of(
+    function: Callable[..., Any], mapped: Mapping[str, Input], audits: Iterable[Audit] = ()
+) -> Mapping[str, Input]:
+    """What the function's parameters mean, and what an audit's mean that only it names."""
+    of_audits = {name for each in audits for name in inspect.signature(each.function).parameters if name in mapped}
+    of_function = [name for name in inspect.signature(function).parameters if name != WINDOW]
+    parameters = [*of_function, *sorted(of_audits - set(of_function))]
     if unused := sorted(set(mapped) - set(parameters)):
         raise DeclarationError(
             f"{inspect.getfile(function)}: {function.__name__} maps {', '.join(unused)}, which is none of its "
@@ -328,10 +350,14 @@ def _inputs_of(function: Callable[..., Any], mapped: Mapping[str, Input]) -> Map
     return {name: mapped.get(name, SameWindow(name)) for name in parameters}
 
 
-def _collect_leaves(where: str, inputs: Mapping[str, Input], found: dict[str, Mapped]) -> None:
+def _collect_leaves(
+    where: str, inputs: Mapping[str, Input], found: dict[str, Mapped], shared_frames: dict[str, Shared]
+) -> None:
     for name, item in inputs.items():
         if isinstance(item, Shared):
-            _collect_leaves(where, item.inputs, found)
+            if shared_frames.setdefault(name, item) is not item:
+                raise DeclarationError(f"{where}: the parameter {name!r} names two different shared frames.")
+            _collect_leaves(where, item.inputs, found, shared_frames)
         elif found.setdefault(name, item) != item:
             raise DeclarationError(f"{where}: the parameter {name!r} is read in two ways: {found[name]} and {item}.")
 
@@ -410,11 +436,11 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
             raise DeclarationError(
                 f"{where}: no dataset is named {mapped.dataset!r}. There are: {', '.join(sorted(datasets))}."
             )
-        if isinstance(mapped, Previous | History) and (
+        if isinstance(mapped, Previous | History | Later) and (
             item.partitions is None or datasets[mapped.dataset].partitions is None
         ):
             raise DeclarationError(
-                f"{where}: previous() and history() are for partitioned datasets that read partitioned ones."
+                f"{where}: previous(), history() and later() are for partitioned datasets that read partitioned ones."
             )
         if isinstance(mapped, SameWindow) and mapped.dataset == item.name:
             raise DeclarationError(

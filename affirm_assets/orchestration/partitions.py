@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 import dagster as dg
 
-from affirm_assets.dataset import FEEDS, Daily, Dataset, History, Landing, Mapped, Monthly, Previous, SameWindow
+from affirm_assets.dataset import FEEDS, Daily, Dataset, History, Landing, Later, Mapped, Monthly, Previous, SameWindow
 from affirm_assets.partitions import Partitions, Window
 
 BOOKS_TIME_ZONE = "America/New_York"
@@ -47,6 +47,8 @@ def dependencies(dataset: Dataset, upstream: Mapping[str, Dataset]) -> list[dg.A
     """One dependency for each asset that is read, over all the partitions that any parameter reads of it."""
     offsets: dict[tuple[str, ...], tuple[int, int]] = {}
     for mapped in dataset.leaves.values():
+        if isinstance(mapped, Later):
+            continue
         key = (
             feed_key(mapped.feed).path
             if isinstance(mapped, Landing)

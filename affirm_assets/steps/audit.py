@@ -90,7 +90,7 @@ def unique_outcome(dataset: Dataset, staged: DataFrame, rows: int) -> Outcome:
     Counts distinct 64-bit hashes of the keys: equal to the rows, it proves uniqueness at the price of shuffling 8 bytes
     a row. Only if it is less (a repeated key, or two keys with one hash) are the keys themselves grouped.
     """
-    spec, keys = _unique_spec(dataset), key_columns(dataset.contract)
+    spec, keys = _unique_spec(dataset), _unique_columns(dataset)
     hashes = staged.select(F.xxhash64(*keys).alias("hash")).distinct().count()
     if hashes == rows:
         return Outcome(spec.name, spec.description, True, rows, 0)
@@ -149,8 +149,15 @@ def _in_window(dataset: Dataset, window: Window | None) -> Iterable[Rule]:
     yield Rule(IN_WINDOW, f"{column} is a partition of the window that was computed", f"NOT ({inside})")
 
 
+def _unique_columns(dataset: Dataset) -> tuple[str, ...]:
+    """The key, within a partition: a range must pass where its days pass one by one."""
+    keys = key_columns(dataset.contract)
+    column = dataset.partitions.column if dataset.partitions else None
+    return keys if column is None or column in keys else (*keys, column)
+
+
 def _unique_spec(dataset: Dataset) -> AuditSpec:
-    return AuditSpec(UNIQUE_KEY, f"one row for each {', '.join(key_columns(dataset.contract))}")
+    return AuditSpec(UNIQUE_KEY, f"one row for each {', '.join(_unique_columns(dataset))}")
 
 
 def _key_sample(dataset: Dataset, rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyiceberg.table.snapshots import Operation, Snapshot
+from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 
-from affirm_assets.dataset import Dataset, History, Previous
+from affirm_assets.dataset import Dataset, History, Later, Previous
 from affirm_assets.errors import PublishConflict
 from affirm_assets.partitions import Window
 from affirm_assets.steps.audit import Outcome, outcomes_to_json
 from affirm_assets.steps.lake import Lake
-from affirm_assets.steps.request import Request
+from affirm_assets.steps.request import WHOLE_TABLE, Request
 from affirm_assets.steps.stage import SUMMARY, Staged, summary
 from affirm_assets.steps.tables import java_table, main_history
 
@@ -30,10 +30,27 @@ def find_published(dataset: Dataset, request: Request, lake: Lake) -> Snapshot |
             continue
         if recorded.get(PUBLISHED_WAP_ID) == request.wap_id:
             return snapshot
-        window = recorded.get(WINDOW)
-        if concerned is None or window is None or Window.parse(window).overlaps(concerned):
+        if _concerns(recorded, concerned):
             return None
     return None
+
+
+def _concerns(recorded: Summary, window: Window | None) -> bool:
+    """Whether a publication changed something of the window; one that does not say what it changed may have."""
+    changed = recorded.get(WINDOW)
+    return window is None or changed in (None, WHOLE_TABLE) or Window.parse(str(changed)).overlaps(window)
+
+
+def _check_not_overtaken(dataset: Dataset, request: Request, lake: Lake) -> None:
+    """Iceberg notices files that came or went, but not an empty result that was published over an empty one."""
+    concerned = _read_or_replaced(dataset, request.window)
+    for snapshot in main_history(lake.catalog.load_table(dataset.table)):
+        if snapshot.snapshot_id == request.base:
+            return
+        recorded = snapshot.summary
+        if recorded and recorded.operation != Operation.REPLACE and _concerns(recorded, concerned):
+            cause = f"snapshot {snapshot.snapshot_id} of run {recorded.get(f'{SUMMARY}run-id')}"
+            raise PublishConflict(dataset.table, request.window_text, request.base, cause)
 
 
 def publish(dataset: Dataset, request: Request, staged: Staged, outcomes: Iterable[Outcome], lake: Lake) -> int:
@@ -43,6 +60,9 @@ def publish(dataset: Dataset, request: Request, staged: Staged, outcomes: Iterab
     lets other windows of the table be published at the same time. Raises PublishConflict if, since the request was
     pinned, somebody changed the window or the earlier partitions of this table that the step read.
     """
+    if published := find_published(dataset, request, lake):
+        return published.snapshot_id
+    _check_not_overtaken(dataset, request, lake)
     table = java_table(lake, dataset.table)
     spark: Any = lake.spark
     expressions = spark._jvm.org.apache.iceberg.expressions.Expressions
@@ -88,13 +108,13 @@ def _read_or_replaced(dataset: Dataset, window: Window | None) -> Window | None:
     """The window and the partitions of the dataset itself that were read to compute it."""
     if window is None or dataset.partitions is None:
         return None
-    first = window.first
+    first, last = window.first, window.last
     for mapped in dataset.leaves.values():
-        if isinstance(mapped, Previous | History) and mapped.dataset == dataset.name:
+        if isinstance(mapped, Previous | History | Later) and mapped.dataset == dataset.name:
             read = dataset.read_days(mapped, dataset.partitions, window)
             assert read is not None
-            first = min(first, read.first)
-    return Window(first, window.last)
+            first, last = min(first, read.first), max(last, read.last)
+    return Window(first, last)
 
 
 def _java_filter(expressions: Any, dataset: Dataset, window: Window | None) -> Any:

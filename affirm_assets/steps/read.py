@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.contract import columns, spark_schema
 from affirm_assets.dataset import STAGED, WINDOW, Dataset, Input, Landing, Mapped, Shared
+from affirm_assets.errors import SchemaChangeRefused
 from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.request import Request
@@ -77,6 +78,9 @@ def snapshot_frame(lake: Lake, dataset: Dataset, snapshot: int) -> DataFrame:
     reader = lake.spark.read.option("versionAsOf", str(snapshot)).option("file-open-cost", str(_FILE_OPEN_COST))
     frame = reader.table(lake.table_name(dataset.table))
     present = set(frame.columns)
+    missing = [c.name for c in columns(dataset.contract) if c.required and c.name not in present]
+    if missing:
+        raise SchemaChangeRefused(dataset.table, [f"column {name} is not in snapshot {snapshot}" for name in missing])
     return frame.select(
         [
             F.col(c.name) if c.name in present else F.lit(None).cast(c.spark_type).alias(c.name)

@@ -97,6 +97,7 @@ def pin(
     # older inputs can never replace the result of one with newer inputs.
     base = main_snapshot(lake, dataset.table)
     inputs: dict[str, int | None] = {}
+    pinned: dict[str, int | None] = {}  # by table: two parameters of one table read one snapshot of it
     files: list[PinnedFile] = []
     for parameter, mapped in dataset.leaves.items():
         if isinstance(mapped, Landing):
@@ -107,7 +108,10 @@ def pin(
                 for each in lake.landing.pin(mapped.feed, days.first, days.last)
             ]
         elif mapped.dataset != dataset.name:
-            inputs[parameter] = main_snapshot(lake, upstream[mapped.dataset].table)
+            table = upstream[mapped.dataset].table
+            if table not in pinned:
+                pinned[table] = main_snapshot(lake, table)
+            inputs[parameter] = pinned[table]
     return Request(str(dataset), window, run, code_version, base, inputs, tuple(files))
 
 

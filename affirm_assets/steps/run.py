@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from pyiceberg.table.snapshots import Snapshot
+from pyspark.sql import DataFrame
 
 from affirm_assets.dataset import Dataset
 from affirm_assets.errors import AffirmError
@@ -118,7 +119,7 @@ def _stage_and_audit(
 ) -> tuple[Staged, tuple[Outcome, ...], Lineage]:
     with timer.part("transform"):
         rows = conform(dataset, frames.call(dataset.function), lake.spark)
-        lineage = lineage_of(rows)
+        lineage = _lineage(rows)
     rules = value_rules(dataset, request.window)
     try:
         with timer.part("stage"):
@@ -131,6 +132,14 @@ def _stage_and_audit(
         outcomes.append(unique_outcome(dataset, frame, staged.counts["rows"]))
         outcomes += [declared_outcome(dataset, each, frames, frame) for each in dataset.audits]
     return staged, tuple(outcomes), lineage
+
+
+def _lineage(rows: DataFrame) -> Lineage:
+    """Lineage is a report: a plan that it cannot read must not keep rows from being published."""
+    try:
+        return lineage_of(rows)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return {}
 
 
 def _result(

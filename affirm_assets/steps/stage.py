@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation
@@ -19,6 +20,8 @@ from affirm_assets.steps.tables import added_files, java_table
 
 SUMMARY = "affirm."
 """Prefix of this platform's keys in a snapshot's summary."""
+
+ATTEMPT = f"{SUMMARY}attempt"
 
 _NULL_IN_REQUIRED_COLUMN = "NOT_NULL_ASSERT_VIOLATION"
 
@@ -58,7 +61,8 @@ def stage(dataset: Dataset, request: Request, rows: DataFrame, rules: Iterable[R
     writer = observed.writeTo(lake.table_name(dataset.table)).option("check-nullability", "false")
     for name, value in _layout(request.window).items():
         writer = writer.option(name, value)
-    for name, value in summary(request).items():
+    attempt = uuid4().hex  # of two tries of the same work that run side by side, each finds its own write
+    for name, value in {**summary(request), ATTEMPT: attempt}.items():
         writer = writer.option(f"snapshot-property.{name}", value)
     try:
         writer.overwrite(F.expr(window_filter(dataset, request.window)))
@@ -68,7 +72,7 @@ def stage(dataset: Dataset, request: Request, rows: DataFrame, rules: Iterable[R
         raise
     finally:
         lake.spark.conf.unset("spark.wap.id")
-    return _find_staged(dataset, request, observation.get, lake)
+    return _find_staged(dataset, attempt, observation.get, lake)
 
 
 def window_filter(dataset: Dataset, window: Window | None) -> str:
@@ -94,11 +98,11 @@ def _layout(window: Window | None) -> Mapping[str, str]:
     return {"distribution-mode": "hash"}
 
 
-def _find_staged(dataset: Dataset, request: Request, counts: Mapping[str, int], lake: Lake) -> Staged:
+def _find_staged(dataset: Dataset, attempt: str, counts: Mapping[str, int], lake: Lake) -> Staged:
     snapshots = lake.catalog.load_table(dataset.table).metadata.snapshots
-    staged = [each.snapshot_id for each in snapshots if each.summary and each.summary.get("wap.id") == request.wap_id]
+    staged = [each.snapshot_id for each in snapshots if each.summary and each.summary.get(ATTEMPT) == attempt]
     if not staged:
-        raise StageLost(f"{dataset.table}: expected a staged snapshot with wap.id {request.wap_id}, found none.")
+        raise StageLost(f"{dataset.table}: expected a staged snapshot with {ATTEMPT}={attempt}, found none.")
     files = tuple(added_files(lake, java_table(lake, dataset.table), staged[-1]))
     written = sum(file.recordCount() for file in files)
     if written != counts["rows"]:

@@ -62,11 +62,12 @@ def main_snapshot(lake: Lake, table: str) -> int | None:
 
 def main_history(table: Table) -> Iterator[Snapshot]:
     """The snapshots of `main`, newest first."""
+    by_id = {each.snapshot_id: each for each in table.metadata.snapshots}
     snapshot = table.current_snapshot()
     while snapshot is not None:
         yield snapshot
         parent = snapshot.parent_snapshot_id
-        snapshot = None if parent is None else table.snapshot_by_id(parent)
+        snapshot = None if parent is None else by_id.get(parent)
 
 
 def java_table(lake: Lake, table: str) -> Any:

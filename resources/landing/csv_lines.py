@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from resources.landing.errors import CorruptLandingFile
 from resources.landing.fields import Fields, Row, header_problems, joined, record_batch, record_schema, text_problem
 from resources.landing.lines import encoding_problem, is_blank, raw, read_lines
 
@@ -19,6 +20,7 @@ class _Header:
     width: int  # 0 when nobody can say how many values a record has
     positions: dict[str, int]  # of the declared fields; none when the header cannot say which value is which
     problems: list[str]  # of every record
+    is_missing: bool = False  # the line names no field: it is a record itself
 
 
 def csv_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBatch]:
@@ -28,7 +30,16 @@ def csv_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.Reco
     for lines in read_lines(stream, name):
         skip = 0
         if header is None:
-            header, skip = _header(lines.texts[0], fields), 1
+            if "\r" in lines.texts[0]:
+                raise CorruptLandingFile(
+                    f"landing file {name}",
+                    "lines that end in LF or CR LF",
+                    "a CR inside of the first line",
+                    "Convert its line ends: as it is, the file is one line, and its records would be lost.",
+                )
+            header = _header(lines.texts[0], fields)
+            # A first line that names no field is a record, whose header is missing: it is kept, like those after it.
+            skip = 0 if header.is_missing else 1
         # A line may be blank and yet have one value, so a file of one column is always read with care.
         simple = lines.clean and not header.problems and header.width > 1
         numbers: list[int] = []
@@ -67,6 +78,8 @@ def _header(line: str, fields: Fields) -> _Header:
         return _Header(0, {}, [f"header: {fault}"])
     problems, readable = header_problems(cells, fields)
     positions = {name: position for position, name in enumerate(cells) if readable and name in fields}
+    if readable and not positions:
+        return _Header(0, {}, ["header: none of its names is a field of the feed"], is_missing=True)
     return _Header(len(cells), positions, problems)
 
 

@@ -260,7 +260,7 @@ def test_a_repeated_key_is_a_failed_audit_with_a_sample(steps: Steps) -> None:
     with pytest.raises(AuditsFailed, match="unique_key: 2 of 4 failed") as caught:
         steps.run(amounts_of(("a", D1, "1.00"), ("a", D1, "2.00"), ("a", D1, "3.00"), ("b", D1, "1.00")), one(D1))
     outcome = next(each for each in caught.value.outcomes if each.name == "unique_key")
-    assert outcome.sample == ({"id": "a", "rows": "3"},)
+    assert outcome.sample == ({"id": "a", "day": "2025-01-01", "rows": "3"},)
 
 
 def test_keys_whose_hashes_meet_are_told_apart(lake: Lake) -> None:
@@ -521,3 +521,31 @@ def test_field_ids_survive_the_round_trip_between_engines(steps: Steps, new_lake
     ]
     assert schema.identifier_field_ids == [1]
     assert LongType() not in [f.field_type for f in schema.fields]
+
+
+def test_an_empty_result_that_was_overtaken_by_an_empty_one_is_refused(steps: Steps) -> None:
+    """No file was added or removed in between, so Iceberg alone would let it pass."""
+
+    def amounts() -> DataFrame:
+        mine = frame(("mine", D1, "1.00"))
+        steps.run(amounts_of(), one(D1), run="theirs")
+        return mine
+
+    with pytest.raises(PublishConflict, match="of run theirs"):
+        steps.run(declare(amounts, Amount, Daily("day")), one(D1), run="mine")
+    assert steps.rows(amounts_of()) == []
+
+
+def test_a_key_may_come_again_in_another_partition_of_a_range(steps: Steps) -> None:
+    assert steps.run(amounts_of(("a", D1, "1.00"), ("a", D2, "2.00")), Window(D1, D2)).rows == {D1: 1, D2: 1}
+
+
+def test_a_required_column_that_a_snapshot_lacks_is_refused(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+    class AmountWithCurrency(Amount):
+        """An amount of a day in a currency."""
+
+        currency: str = column("Currency")
+
+    first = steps.run(amounts_of(("a", D1, "1.00")), one(D1))
+    with pytest.raises(SchemaChangeRefused, match="column currency is not in snapshot"):
+        snapshot_frame(new_lake(), noted(AmountWithCurrency), first.snapshot)

@@ -443,7 +443,6 @@ class TestCsv:
                 NOTHING,
                 id="unexpected name and too few values",
             ),
-            pytest.param("loan_id\0", "L1", "unexpected field: (unprintable name)", NOTHING, id="NUL in a name"),
         ],
     )
     def test_header_problem(self, header: str | bytes, line: str, problem: str, values: tuple[str | None, ...]) -> None:
@@ -776,3 +775,16 @@ def test_unknown_ending(name: str) -> None:
 def test_unusable_declaration(name: str, fields: dict[str, FieldKind], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(name, b"", fields)
+
+
+def test_a_csv_file_without_a_header_keeps_its_first_record() -> None:
+    found = list(records(io.BytesIO(b"L1,Eve\nL2,Bob\n"), "a.csv", {"loan_id": FieldKind.TEXT, "name": FieldKind.TEXT}))
+    assert [(each.number, each.raw) for each in found] == [(1, "L1,Eve"), (2, "L2,Bob")]
+    assert {each.problem for each in found} == {"header: none of its names is a field of the feed"}
+
+
+def test_a_csv_file_whose_lines_end_in_cr_is_refused_whole() -> None:
+    with pytest.raises(CorruptLandingFile, match="a CR inside of the first line"):
+        list(
+            records(io.BytesIO(b"loan_id,name\rL1,Eve\r"), "a.csv", {"loan_id": FieldKind.TEXT, "name": FieldKind.TEXT})
+        )

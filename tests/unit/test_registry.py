@@ -377,7 +377,8 @@ class TestRefusedRegistries:
     ) -> None:
         totals = module("totals", "loans", partitions=own, inputs=f'{{"loans": {mapping}}}')
         with pytest.raises(
-            DeclarationError, match=r"'totals', parameter 'loans': previous\(\) and history\(\) are for partit"
+            DeclarationError,
+            match=r"'totals', parameter 'loans': previous\(\), history\(\) and later\(\) are for partit",
         ):
             walk({"x/loans.py": module("loans", partitions=upstream), "x/totals.py": totals})
 

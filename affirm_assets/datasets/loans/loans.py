@@ -4,9 +4,10 @@ from datetime import date, timedelta
 from typing import Literal
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from affirm_assets.contract import Contract, Money, Rate, column, key
-from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.dataset import Daily, audit, dataset, later
 from affirm_assets.datasets.loans._outcomes import TERMS, loan_outcomes
 from affirm_assets.intake.accounting import accounts
 from affirm_assets.intake.duplicates import ACCEPTED
@@ -40,11 +41,22 @@ def every_record_is_accounted_for(staged: DataFrame, loan_rows: DataFrame, loan_
     return accounts(loan_rows, loan_outcomes, staged, ACCEPTED)
 
 
+@audit()
+def none_is_booked_later(staged: DataFrame, later_loans: DataFrame) -> DataFrame:
+    """No loan is booked again on a later day, which did not know of it: run days in order, or as a range."""
+    booked_later = later_loans.select("loan_id", F.lit(True).alias("is_later")).distinct()
+    return (
+        staged.select("loan_id")
+        .join(booked_later, "loan_id", "left")
+        .select("loan_id", F.isnull("is_later").alias("ok"))
+    )
+
+
 @dataset(
     Loan,
     partitions=Daily("booked_on"),
-    inputs={"loan_outcomes": loan_outcomes},
-    audits=[every_record_is_accounted_for],
+    inputs={"loan_outcomes": loan_outcomes, "later_loans": later("loans")},
+    audits=[every_record_is_accounted_for, none_is_booked_later],
     owner="team:lending",
     freshness=timedelta(hours=36),
 )

@@ -78,7 +78,7 @@ def transaction_outcomes(
     window: Window,
 ) -> DataFrame:
     """One row for each landing row: its text as `text`, its typed values and product, `outcome` and `reasons`."""
-    read = _with_loan(transaction_readings, all_loans)
+    read = _with_loan(transaction_readings, all_loans, window)
     valid = read.where("reasons IS NULL").select(
         "*",
         F.col("transaction_id").alias("id"),
@@ -94,12 +94,15 @@ def transaction_outcomes(
     return settled.select(kept).unionByName(refused.select(kept))
 
 
-def _with_loan(read: DataFrame, all_loans: DataFrame) -> DataFrame:
+def _with_loan(read: DataFrame, all_loans: DataFrame, window: Window) -> DataFrame:
     """Add the loan's product; a row whose loan was not booked on or before its day is refused."""
     asked_for = read.select("loan_id").where("loan_id IS NOT NULL").distinct()
+    # A day's few loans are sent to where all loans are read; those of a long range may be more than memory holds.
+    if window.first == window.last:
+        asked_for = F.broadcast(asked_for)
     # An id booked twice beyond the look-back counts from its first day.
     known = (
-        all_loans.join(F.broadcast(asked_for), "loan_id", "left_semi")
+        all_loans.join(asked_for, "loan_id", "left_semi")
         .groupBy("loan_id")
         .agg(F.min("booked_on").alias("loan_booked_on"), F.min_by("product", "booked_on").alias("product"))
     )

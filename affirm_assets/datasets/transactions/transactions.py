@@ -4,9 +4,10 @@ from datetime import date, timedelta
 from typing import Literal
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.dataset import Daily, audit, dataset, later
 from affirm_assets.datasets.transactions._outcomes import TERMS, transaction_outcomes
 from affirm_assets.intake.accounting import accounts
 from affirm_assets.intake.duplicates import ACCEPTED
@@ -39,11 +40,22 @@ def every_record_is_accounted_for(
     return accounts(transaction_rows, transaction_outcomes, staged, ACCEPTED)
 
 
+@audit()
+def none_is_booked_later(staged: DataFrame, later_transactions: DataFrame) -> DataFrame:
+    """No transaction is booked again on a later day, which did not know of it: run days in order, or as a range."""
+    booked_later = later_transactions.select("transaction_id", F.lit(True).alias("is_later")).distinct()
+    return (
+        staged.select("transaction_id")
+        .join(booked_later, "transaction_id", "left")
+        .select("transaction_id", F.isnull("is_later").alias("ok"))
+    )
+
+
 @dataset(
     Transaction,
     partitions=Daily("posted_on"),
-    inputs={"transaction_outcomes": transaction_outcomes},
-    audits=[every_record_is_accounted_for],
+    inputs={"transaction_outcomes": transaction_outcomes, "later_transactions": later("transactions")},
+    audits=[every_record_is_accounted_for, none_is_booked_later],
     owner="team:payments",
     freshness=timedelta(hours=36),
 )
