@@ -132,6 +132,11 @@ def required_columns(contract: type[Contract]) -> tuple[str, ...]:
     return tuple(spec.name for spec in columns(contract) if spec.required)
 
 
+def personal_columns(contract: type[Contract]) -> frozenset[str]:
+    """The columns that are masked wherever a sample is shown."""
+    return frozenset(spec.name for spec in columns(contract) if spec.pii)
+
+
 def iceberg_schema(contract: type[Contract]) -> Schema:
     """Field ids count from 1 in declared order, for a new table; later columns get the next free id."""
     specs = columns(contract)

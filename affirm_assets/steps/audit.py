@@ -1,7 +1,7 @@
 """Audits of staged rows. Value audits are counted while the rows are written; the others read the staged snapshot."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import NumericType
 
-from affirm_assets.contract import Rule, columns, key_columns, required_columns
+from affirm_assets.contract import Rule, columns, key_columns, personal_columns, required_columns
 from affirm_assets.dataset import IN_WINDOW, NOT_NULL, UNIQUE_KEY, Audit, Dataset
 from affirm_assets.partitions import Monthly, Window
 from affirm_assets.steps.read import Frames, between
@@ -97,11 +97,11 @@ def unique_outcome(dataset: Dataset, staged: DataFrame, rows: int) -> Outcome:
     repeated = staged.groupBy(*keys).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1")
     failed = repeated.agg(F.coalesce(F.sum(F.col("rows") - 1), F.lit(0)).alias("failed")).first()
     assert failed is not None
-    sample = _sample(dataset, repeated.orderBy(*keys)) if failed["failed"] else ()
+    sample = _sample(personal_columns(dataset.contract), repeated.orderBy(*keys)) if failed["failed"] else ()
     return Outcome(spec.name, spec.description, failed["failed"] == 0, rows, int(failed["failed"]), sample=sample)
 
 
-def declared_outcome(dataset: Dataset, each: Audit, frames: Frames, staged: DataFrame) -> Outcome:
+def declared_outcome(each: Audit, frames: Frames, staged: DataFrame) -> Outcome:
     """Run one declared audit: count what it compared and what is not ok (null counts as not ok), add up its numbers."""
     compared = frames.call(each.function, staged=staged)
     not_ok = ~F.coalesce(F.col("ok"), F.lit(False))
@@ -121,7 +121,7 @@ def declared_outcome(dataset: Dataset, each: Audit, frames: Frames, staged: Data
         failed=failed,
         blocking=each.blocking,
         totals={name: _text(found[f"total {name}"] or 0) or "0" for name in numbers},
-        sample=_sample(dataset, compared.where(not_ok).drop("ok")) if failed else (),
+        sample=_sample(frames.personal_columns, compared.where(not_ok).drop("ok")) if failed else (),
     )
 
 
@@ -162,11 +162,10 @@ def _unique_spec(dataset: Dataset) -> AuditSpec:
 
 def _key_sample(dataset: Dataset, rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:
     keys = key_columns(dataset.contract)
-    return _sample(dataset, rows.select(*keys).orderBy(*keys))
+    return _sample(personal_columns(dataset.contract), rows.select(*keys).orderBy(*keys))
 
 
-def _sample(dataset: Dataset, rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:
-    masked = {spec.name for spec in columns(dataset.contract) if spec.pii}
+def _sample(masked: Collection[str], rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:
     return tuple(
         {name: MASK if name in masked else _text(value) for name, value in row.asDict().items()}
         for row in rows.limit(SAMPLE_ROWS).collect()

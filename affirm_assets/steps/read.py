@@ -8,7 +8,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import columns, spark_schema
+from affirm_assets.contract import columns, personal_columns, spark_schema
 from affirm_assets.dataset import STAGED, WINDOW, Dataset, Input, Landing, Mapped, Shared
 from affirm_assets.errors import SchemaChangeRefused
 from affirm_assets.partitions import Window
@@ -28,6 +28,11 @@ class Frames:
         self._read: dict[str, DataFrame] = {
             name: _read(dataset, mapped, name, upstream, request, lake) for name, mapped in dataset.leaves.items()
         }
+        read = [
+            upstream[m.dataset] for m in dataset.leaves.values() if not isinstance(m, Landing) and m.dataset in upstream
+        ]
+        # An audit may show columns of what it read beside those of what was staged.
+        self.personal_columns = frozenset().union(*(personal_columns(each.contract) for each in (dataset, *read)))
         self._shared: dict[str, DataFrame] = {}
         self._inputs = dataset.inputs
 

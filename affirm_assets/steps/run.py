@@ -130,7 +130,7 @@ def _stage_and_audit(
         frame = snapshot_frame(lake, dataset, staged.snapshot).where(window_filter(dataset, request.window))
         outcomes = observed_outcomes(dataset, rules, staged.counts, frame)
         outcomes.append(unique_outcome(dataset, frame, staged.counts["rows"]))
-        outcomes += [declared_outcome(dataset, each, frames, frame) for each in dataset.audits]
+        outcomes += [declared_outcome(each, frames, frame) for each in dataset.audits]
     return staged, tuple(outcomes), lineage
 
 

@@ -133,13 +133,20 @@ class LandingZone:
         return None
 
     def _files(self, feed: str, day: date) -> Iterator[Path]:
-        for path in _visible(self._folder(feed, day)):
-            # Names go into tables, snapshots and messages: an address in one would be nowhere masked.
-            if not path.is_file() or not _NAME.fullmatch(path.name):
+        for number, path in enumerate(_visible(self._folder(feed, day)), start=1):
+            # Names go into tables, snapshots and messages, where an address in one would be nowhere masked: not shown.
+            if not _NAME.fullmatch(path.name):
+                raise UnknownLandingFile(
+                    f"entry of landing folder {str(path.parent)!a}",
+                    "names of letters, digits and ._=+- only",
+                    f"another of {len(path.name)} characters, the {number}. in order",
+                    "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
+                )
+            if not path.is_file():
                 raise UnknownLandingFile(
                     f"landing folder's entry {str(path)!a}",
-                    f"a file named with letters, digits and ._=+- that ends in {', '.join(ENDINGS)}",
-                    "a folder" if path.is_dir() else "another name",
+                    f"a file that ends in {', '.join(ENDINGS)}",
+                    "a folder",
                     "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
                 )
             ending(str(path))

@@ -549,3 +549,24 @@ def test_a_required_column_that_a_snapshot_lacks_is_refused(steps: Steps, new_la
     first = steps.run(amounts_of(("a", D1, "1.00")), one(D1))
     with pytest.raises(SchemaChangeRefused, match="column currency is not in snapshot"):
         snapshot_frame(new_lake(), noted(AmountWithCurrency), first.snapshot)
+
+
+def test_a_sample_masks_what_an_audit_shows_of_its_inputs(steps: Steps) -> None:
+    def people() -> DataFrame:
+        return SparkSession.active().createDataFrame([("a", D1, "jane@example.com")], spark_schema(Person))
+
+    @audit()
+    def shows_too_much(staged: DataFrame, people: DataFrame) -> DataFrame:
+        """Always fails."""
+        return people.select("email", F.lit(False).alias("ok"))
+
+    def amounts(people: DataFrame) -> DataFrame:
+        return people.select("id", "day", F.lit(Decimal("1.00")).cast("decimal(18,2)").alias("amount"))
+
+    source = declare(people, Person, Daily("day"))
+    steps.run(source, one(D1))
+    with pytest.raises(AuditsFailed) as caught:
+        steps.run(
+            declare(amounts, Amount, Daily("day"), audits=(shows_too_much,)), one(D1), upstream=(source,), run="b"
+        )
+    assert caught.value.outcomes[-1].sample == ({"email": "***"},)

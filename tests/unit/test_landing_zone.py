@@ -137,7 +137,15 @@ class TestPin:
         with pytest.raises(ValueError, match="2025-01-02 to 2025-01-01 of feed 'loans' holds no day"):
             zone.pin("loans", DAY, date(2025, 1, 1))
 
-    @pytest.mark.parametrize("name", ["a.json", "a.csv.gz", "README", "a.csv.tmp", "a\n.csv", "a\udcff.csv"], ids=ascii)
+    @pytest.mark.parametrize("name", ["a\n.csv", "a\udcff.csv", "eve@example.com.csv", "a b.csv"], ids=ascii)
+    def test_a_name_that_may_hold_anything_is_refused_and_not_shown(self, zone: LandingZone, name: str) -> None:
+        land(zone, "2025-01-02", CONTENT | {name: b""})
+        with pytest.raises(UnknownLandingFile, match=r"names of letters, digits and \._=\+- only") as caught:
+            zone.pin("loans", DAY, DAY)
+        assert ascii(name)[1:-1] not in str(caught.value)
+        assert "loans/2025-01-02" in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["a.json", "a.csv.gz", "README", "a.csv.tmp"], ids=ascii)
     def test_a_file_that_is_not_known(self, zone: LandingZone, name: str) -> None:
         land(zone, "2025-01-02", CONTENT | {name: b""})
         with pytest.raises(UnknownLandingFile, match=r"ends in \.jsonl, \.jsonl\.gz, \.csv, \.parquet") as caught:
