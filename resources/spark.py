@@ -55,7 +55,7 @@ def _skip_checksum_files(session: Any) -> None:
     local.setVerifyChecksum(False)
 
 
-def local_sessions(memory: str = "1536m") -> SparkSessions:
+def local_sessions(memory: str = "1g") -> SparkSessions:
     """Spark inside this process's machine. `memory` is the JVM's heap."""
     cores = os.cpu_count() or 1
     # Spark's Python workers are this interpreter, with its packages, and not the first python3 on the path.
