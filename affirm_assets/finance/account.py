@@ -1,0 +1,320 @@
+"""A loan's account: what each movement does to it, and what each day does. The rules of the books, once.
+
+All amounts are dollars with two places but `accrued`, which has eight. An account is moved on with `begin(day)`, then
+`apply(movement)` for each of the day's movements in the order of `in_order`, then `close()`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Literal
+
+from affirm_assets.finance.accrual import CENT, ZERO, daily_interest, to_cents
+from affirm_assets.finance.delinquency import CHARGE_OFF_DAYS, oldest_unmet
+from affirm_assets.finance.terms import Terms
+
+Kind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
+Status = Literal["open", "repaid", "charged_off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A transaction on a loan. `posted_on`: the day on which the books apply it; `effective_on`: when it happened."""
+
+    transaction_id: str
+    kind: Kind
+    amount: Decimal
+    posted_on: date
+    effective_on: date
+    reverses: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What a movement did: where its money went (negative: came from), and what else the posting moved.
+
+    `interest + principal + credit + recovery + unapplied` is the money: the amount, negative for what goes out.
+    `met` is what of it counts toward instalments. Beside the money, `interest_given_back` lowers the interest that is
+    owed, and `discount_returned` goes back to the merchant. `exception` says why the books cannot apply the movement;
+    its money is then `unapplied`.
+    """
+
+    interest: Decimal = ZERO
+    principal: Decimal = ZERO
+    credit: Decimal = ZERO
+    recovery: Decimal = ZERO
+    unapplied: Decimal = ZERO
+    met: Decimal = ZERO
+    interest_given_back: Decimal = ZERO
+    discount_returned: Decimal = ZERO
+    exception: str | None = None
+
+    @property
+    def money(self) -> Decimal:
+        return self.interest + self.principal + self.credit + self.recovery + self.unapplied
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeOff:
+    """What a day charged off: principal against the allowance, interest against income."""
+
+    principal: Decimal = ZERO
+    interest: Decimal = ZERO
+
+
+NO_CHARGE_OFF = ChargeOff()
+
+
+def in_order(movements: Iterable[Movement]) -> list[Movement]:
+    """The order within a day: payments and the like before reversals, by effective date, then by id."""
+    return sorted(movements, key=lambda m: (m.kind == "payment_reversal", m.effective_on, m.transaction_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """A movement that was applied, on the day on which it counts when the account is told anew in order of time."""
+
+    day: date
+    movement: Movement
+    application: Application
+
+    @property
+    def order(self) -> tuple[date, bool, date, str]:
+        m = self.movement
+        return self.day, m.kind == "payment_reversal", m.effective_on, m.transaction_id
+
+
+@dataclass(slots=True)
+class Account:
+    """What a loan owes at the end of `day`, and what has become of it so far.
+
+    `principal` and `interest` are owed by the borrower, `credit` to the borrower. `accrued` is all interest since the
+    origination; `paid` what payments have met of instalments; `refunded` and `discount_returned` what the merchant gave
+    back and got back; `settled_on` the day on which nothing was owed either way, null while something is.
+
+    `facts` is what happened so far, known only if the account was opened here and not taken over from the day before.
+    A late movement or a reversal needs it.
+    """
+
+    terms: Terms
+    day: date
+    principal: Decimal
+    interest: Decimal = ZERO
+    credit: Decimal = ZERO
+    accrued: Decimal = ZERO
+    paid: Decimal = ZERO
+    refunded: Decimal = ZERO
+    discount_returned: Decimal = ZERO
+    charged_off_on: date | None = None
+    charged_off_principal: Decimal = ZERO
+    charged_off_interest: Decimal = ZERO
+    recovered: Decimal = ZERO
+    settled_on: date | None = None
+    facts: list[_Fact] | None = field(default=None, repr=False)
+
+    @staticmethod
+    def opened(terms: Terms) -> "Account":
+        """The account at the end of the day of origination, with nothing accrued and no movement yet."""
+        return Account(terms, terms.originated_on, terms.principal, facts=[])
+
+    @property
+    def is_owed(self) -> bool:
+        return self.principal > 0 or self.interest > 0
+
+    @property
+    def status(self) -> Status:
+        if self.charged_off_on is not None:
+            return "charged_off"
+        return "open" if self.is_owed else "repaid"
+
+    @property
+    def oldest_due_on(self) -> date | None:
+        """When the oldest unmet instalment falls or fell due; null if nothing is owed."""
+        return self.terms.due_on(oldest_unmet(self.terms, self.paid)) if self.is_owed else None
+
+    @property
+    def charge_off_due_on(self) -> date | None:
+        """The day on which the account is charged off if nothing happens before; null if nothing is owed or it was."""
+        due_on = self.oldest_due_on if self.charged_off_on is None else None
+        return None if due_on is None else due_on + timedelta(days=CHARGE_OFF_DAYS)
+
+    def begin(self, day: date) -> Decimal:
+        """Go on to a day: accrue, on the principal that it began with. Returns the interest that this posts."""
+        before = to_cents(self.accrued)
+        self.accrued += daily_interest(self.principal, self.terms.apr) * (day - self.day).days
+        self.day = day
+        interest = to_cents(self.accrued) - before
+        self.interest += interest
+        return interest
+
+    def apply(self, movement: Movement) -> Application:
+        """Apply a movement on the account's day. Raises ValueError if it needs facts and there are none."""
+        application = self._late(movement) if self._is_late(movement) else self._on_time(movement)
+        self._post(movement, application)
+        return application
+
+    def close(self) -> ChargeOff:
+        """End the day: charge off what is 120 days past due, and what a reversal restored of a charged-off loan."""
+        charge_off = NO_CHARGE_OFF
+        due_on = self.charge_off_due_on
+        if self.is_owed and (due_on is None or due_on <= self.day):
+            charge_off = ChargeOff(self.principal, self.interest)
+            self.charged_off_on = self.charged_off_on or self.day
+            self.charged_off_principal += self.principal
+            self.charged_off_interest += self.interest
+            self.principal = self.interest = ZERO
+        if self.charged_off_on is None:
+            self.settled_on = None if self.is_owed or self.credit else self.settled_on or self.day
+        return charge_off
+
+    def needs_facts(self, movement: Movement) -> bool:
+        """Whether what happened before decides what the movement does. Its posting day is the account's or later."""
+        return movement.kind == "payment_reversal" or self._effective_day(movement) < movement.posted_on
+
+    def _effective_day(self, movement: Movement) -> date:
+        """A payment or refund counts, in order of time, on the day on which it happened; the others when they came."""
+        if movement.kind in ("payment", "refund"):
+            return max(movement.effective_on, self.terms.originated_on)
+        return movement.posted_on
+
+    def _is_late(self, movement: Movement) -> bool:
+        return self.charged_off_on is None and self._effective_day(movement) < self.day
+
+    def _on_time(self, movement: Movement) -> Application:
+        amount = movement.amount
+        if movement.kind == "payment_reversal":
+            return self._reversal(movement)
+        if movement.kind == "credit_refund":
+            if amount <= self.credit:
+                return Application(credit=-amount)
+            return Application(unapplied=-amount, exception="more than the credit balance")
+        if movement.kind == "recovery" and self.charged_off_on is None:
+            return Application(unapplied=amount, exception="a recovery on a loan that is not charged off")
+        discount = self._discount_returned(amount) if movement.kind == "refund" else ZERO
+        if self.charged_off_on is not None:
+            return Application(recovery=amount, discount_returned=discount)
+        if movement.kind == "refund":
+            principal = min(amount, self.principal)
+            interest = min(amount - principal, self.interest)
+        else:
+            interest = min(amount, self.interest)
+            principal = min(amount - interest, self.principal)
+        met = interest + principal if movement.kind == "payment" else ZERO
+        return Application(interest, principal, amount - interest - principal, met=met, discount_returned=discount)
+
+    def _discount_returned(self, amount: Decimal) -> Decimal:
+        """The merchant's discount in proportion to what is refunded of the price: half up, of all refunds so far."""
+        terms = self.terms
+        price_refunded = min(self.refunded + amount, terms.principal)
+        due = (terms.merchant_discount * price_refunded / terms.principal).quantize(CENT, ROUND_HALF_UP)
+        return due - self.discount_returned
+
+    def _reversal(self, movement: Movement) -> Application:
+        """Undo what the payment did. Of a credit that was paid out since, what is missing is principal again."""
+        refused = Application(unapplied=-movement.amount)
+        original, is_reversed = self._find(movement)
+        if original is None:
+            return replace(refused, exception="reverses no payment or recovery of this loan")
+        if is_reversed:
+            return replace(refused, exception="reverses what was reversed before")
+        if original.movement.amount != movement.amount:
+            return replace(refused, exception="its amount is not the payment's")
+        undone = original.application
+        return self._within_bounds(
+            Application(
+                -undone.interest,
+                -undone.principal,
+                -undone.credit,
+                -undone.recovery,
+                -undone.unapplied,
+                -undone.met,
+                -undone.interest_given_back,
+            )
+        )
+
+    def _find(self, movement: Movement) -> tuple[_Fact | None, bool]:
+        """The payment that a reversal undoes, and whether another one has."""
+        original, is_reversed = None, False
+        for fact in self._known_facts(movement):
+            if fact.movement.transaction_id == movement.reverses and fact.movement.kind in ("payment", "recovery"):
+                original = fact
+            is_reversed |= fact.movement.reverses == movement.reverses and fact.application.exception is None
+        return original, is_reversed
+
+    def _late(self, movement: Movement) -> Application:
+        """Apply a payment or refund that happened on an earlier day, which the books have closed.
+
+        The account is told in order of time, without it and with it; the difference is posted today. So the interest
+        that accrued since on the principal that it would have paid is given back, and the account ends where it would
+        have if the movement had come in time.
+        """
+        known = self._known_facts(movement)
+        late = _Fact(self._effective_day(movement), movement, Application())
+        without, with_it = self._retold(known), self._retold([*known, late])
+        accrued = without.accrued - with_it.accrued
+        given_back = to_cents(self.accrued) - to_cents(self.accrued - accrued)
+        # The interest that is owed falls by what is given back and by what the movement pays of it.
+        paid = without.interest - with_it.interest - (to_cents(without.accrued) - to_cents(with_it.accrued))
+        application = Application(
+            interest=paid,
+            principal=without.principal - with_it.principal,
+            credit=with_it.credit - without.credit,
+            interest_given_back=given_back,
+            discount_returned=self._discount_returned(movement.amount) if movement.kind == "refund" else ZERO,
+        )
+        self.accrued -= accrued - given_back  # the cents of it follow with the posting
+        application = self._within_bounds(application)
+        return (
+            application
+            if movement.kind == "refund"
+            else replace(application, met=application.interest + application.principal)
+        )
+
+    def _retold(self, facts: Iterable[_Fact]) -> "Account":
+        """The account at the day's opening, had each movement come on its day."""
+        told = Account.opened(self.terms)
+        for fact in sorted(facts, key=lambda each: each.order):
+            if fact.application.exception:
+                continue
+            told.begin(fact.day)
+            # What was paid out was, whatever the credit would have been.
+            is_paid_out = fact.movement.kind == "credit_refund"
+            application = fact.application if is_paid_out else told._on_time(fact.movement)
+            if fact.movement.kind == "payment_reversal":
+                # What the payment's lateness gave back was charged again when it was undone.
+                application = replace(application, interest_given_back=fact.application.interest_given_back)
+            told._post(fact.movement, application)
+        told.begin(self.day)
+        return told
+
+    def _within_bounds(self, application: Application) -> Application:
+        """Let no balance fall below zero: what interest cannot take goes to principal, and then to the credit."""
+        interest, principal, credit = application.interest, application.principal, application.credit
+        short = min(self.interest - interest - application.interest_given_back, ZERO)
+        interest, principal = interest + short, principal - short
+        short = min(self.principal - principal, ZERO)
+        principal, credit = principal + short, credit - short
+        short = min(self.credit + credit, ZERO)
+        return replace(application, interest=interest, principal=principal + short, credit=credit - short)
+
+    def _post(self, movement: Movement, application: Application) -> None:
+        self.interest -= application.interest + application.interest_given_back
+        self.principal -= application.principal
+        self.credit += application.credit
+        self.recovered += application.recovery
+        self.accrued -= application.interest_given_back
+        self.paid += application.met
+        if movement.kind == "refund":
+            self.refunded += movement.amount
+            self.discount_returned += application.discount_returned
+        if self.facts is not None:
+            self.facts.append(_Fact(self._effective_day(movement), movement, application))
+
+    def _known_facts(self, movement: Movement) -> list[_Fact]:
+        if self.facts is None:
+            raise ValueError(
+                f"transaction {movement.transaction_id}: expected the account's earlier movements, which a "
+                f"{movement.kind} effective on {movement.effective_on} needs on {self.day}; found none."
+            )
+        return self.facts

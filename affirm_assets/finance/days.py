@@ -1,0 +1,215 @@
+"""An account over a range of days: for each, how it opened, what moved, and how it closed."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from affirm_assets.finance.account import Account, Application, Movement, in_order
+from affirm_assets.finance.accrual import ZERO
+from affirm_assets.finance.delinquency import bucket, days_past_due
+
+DAYS_KEPT_SETTLED = 180
+"""How long a loan on which nothing is owed any more keeps a row each day; a charged-off loan keeps it always."""
+
+
+class Day(NamedTuple):
+    """One day of one loan. Dollars; `accrued` with eight places, all else with two.
+
+    principal = opening + lent - paid + reversed - refunded - charged off
+    interest = opening + accrued - given back - paid + reversed - refunded - charged off
+    credit = opening + overpaid - reversed + refunded - paid out
+
+    What stands below `settled_on` is of the loan's whole history up to the day.
+    """
+
+    as_of: date
+    opening_principal: Decimal
+    opening_interest: Decimal
+    opening_credit: Decimal
+    principal_lent: Decimal
+    principal_paid: Decimal
+    principal_reversed: Decimal
+    principal_refunded: Decimal
+    principal_charged_off: Decimal
+    interest_accrued: Decimal
+    interest_given_back: Decimal
+    interest_paid: Decimal
+    interest_reversed: Decimal
+    interest_refunded: Decimal
+    interest_charged_off: Decimal
+    credit_overpaid: Decimal
+    credit_reversed: Decimal
+    credit_refunded: Decimal
+    credit_paid_out: Decimal
+    recovery: Decimal
+    unapplied: Decimal
+    principal: Decimal
+    interest: Decimal
+    credit: Decimal
+    oldest_due_on: date | None
+    days_past_due: int
+    bucket: str
+    status: str
+    settled_on: date | None
+    accrued: Decimal
+    paid: Decimal
+    refunded: Decimal
+    discount_returned: Decimal
+    charged_off_on: date | None
+    charged_off_principal: Decimal
+    charged_off_interest: Decimal
+    recovered: Decimal
+
+
+def days(account: Account, last: date, movements: Iterable[Movement], booked_on: date | None = None) -> Iterator[Day]:
+    """A row for each day after the account's, up to `last`; of an account just opened from `booked_on`, its first.
+
+    A settled loan has none after DAYS_KEPT_SETTLED days, but for a day on which something moves. The account goes on.
+    """
+    by_day = _by_day(movements, booked_on)
+    for day in _event_days(account, last, by_day):
+        if day != booked_on:
+            yield from _quiet(account, day - timedelta(days=1))
+        yield _eventful(account, day, by_day[day], is_first=day == booked_on)
+    yield from _quiet(account, last)
+
+
+def applications(
+    account: Account, last: date, movements: Iterable[Movement], booked_on: date | None = None
+) -> Iterator[tuple[Movement, Application]]:
+    """What came of each movement, as in `days`, without a row for each day. The account goes on to its last event."""
+    by_day = _by_day(movements, booked_on)
+    for day in _event_days(account, last, by_day):
+        account.begin(day)
+        for movement in in_order(by_day[day]):
+            yield movement, account.apply(movement)
+        account.close()
+
+
+def _by_day(movements: Iterable[Movement], booked_on: date | None) -> defaultdict[date, list[Movement]]:
+    by_day: defaultdict[date, list[Movement]] = defaultdict(list)
+    if booked_on:
+        by_day[booked_on] = []
+    for movement in movements:
+        by_day[movement.posted_on].append(movement)
+    return by_day
+
+
+def _event_days(account: Account, last: date, by_day: Mapping[date, object]) -> Iterator[date]:
+    """The days that move something but interest, in order. Looks at the account anew after each: a payment that came in
+    time puts off the charge-off."""
+    known = deque(sorted(by_day))
+    while True:
+        upcoming = [known[0]] if known else []
+        if (due_on := account.charge_off_due_on) and due_on > account.day:
+            upcoming.append(due_on)
+        if not upcoming or (day := min(upcoming)) > last:
+            return
+        if known and known[0] == day:
+            known.popleft()
+        yield day
+
+
+def _quiet(account: Account, last: date) -> Iterator[Day]:
+    """Days on which nothing moves but interest."""
+    settled_on, charged_off = account.settled_on, account.charged_off_on is not None
+    if settled_on and not charged_off:
+        last = min(last, settled_on + timedelta(days=DAYS_KEPT_SETTLED))
+    due_on, status = account.oldest_due_on, account.status
+    principal, credit = account.principal, account.credit
+    while account.day < last:
+        opening_interest = account.interest
+        accrued = account.begin(account.day + timedelta(days=1))
+        late = days_past_due(due_on, account.day) if due_on else 0
+        yield Day(
+            account.day,
+            principal,
+            opening_interest,
+            credit,
+            *_NOTHING_LENT_OR_PAID,
+            accrued,
+            *_NOTHING_ELSE_MOVED,
+            principal,
+            account.interest,
+            credit,
+            due_on,
+            late,
+            "charged_off" if charged_off else bucket(late),
+            status,
+            settled_on,
+            account.accrued,
+            account.paid,
+            account.refunded,
+            account.discount_returned,
+            account.charged_off_on,
+            account.charged_off_principal,
+            account.charged_off_interest,
+            account.recovered,
+        )
+
+
+_NOTHING_LENT_OR_PAID = (ZERO,) * 5
+_NOTHING_ELSE_MOVED = (ZERO,) * 11
+
+
+def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
+    opening = (ZERO, ZERO, ZERO) if is_first else (account.principal, account.interest, account.credit)
+    lent = account.principal if is_first else ZERO
+    accrued = account.begin(day)
+    total: defaultdict[str, dict[str, Decimal]] = defaultdict(lambda: dict.fromkeys(_PARTS, ZERO))
+    for movement in in_order(movements):
+        application = account.apply(movement)
+        for part in _PARTS:
+            total[movement.kind][part] += getattr(application, part)
+    charge_off = account.close()
+    payments, reversals, refunds = total["payment"], total["payment_reversal"], total["refund"]
+    due_on = account.oldest_due_on
+    late = days_past_due(due_on, day) if due_on else 0
+    return Day(
+        as_of=day,
+        opening_principal=opening[0],
+        opening_interest=opening[1],
+        opening_credit=opening[2],
+        principal_lent=lent,
+        principal_paid=payments["principal"],
+        principal_reversed=-reversals["principal"],
+        principal_refunded=refunds["principal"],
+        principal_charged_off=charge_off.principal,
+        interest_accrued=accrued,
+        interest_given_back=_sum(total, "interest_given_back"),
+        interest_paid=payments["interest"],
+        interest_reversed=-reversals["interest"],
+        interest_refunded=refunds["interest"],
+        interest_charged_off=charge_off.interest,
+        credit_overpaid=payments["credit"],
+        credit_reversed=-reversals["credit"],
+        credit_refunded=refunds["credit"],
+        credit_paid_out=-total["credit_refund"]["credit"],
+        recovery=_sum(total, "recovery"),
+        unapplied=_sum(total, "unapplied"),
+        principal=account.principal,
+        interest=account.interest,
+        credit=account.credit,
+        oldest_due_on=due_on,
+        days_past_due=late,
+        bucket="charged_off" if account.status == "charged_off" else bucket(late),
+        status=account.status,
+        settled_on=account.settled_on,
+        accrued=account.accrued,
+        paid=account.paid,
+        refunded=account.refunded,
+        discount_returned=account.discount_returned,
+        charged_off_on=account.charged_off_on,
+        charged_off_principal=account.charged_off_principal,
+        charged_off_interest=account.charged_off_interest,
+        recovered=account.recovered,
+    )
+
+
+_PARTS = ("interest", "principal", "credit", "recovery", "unapplied", "interest_given_back")
+
+
+def _sum(total: Mapping[str, Mapping[str, Decimal]], part: str) -> Decimal:
+    return sum((each[part] for each in total.values()), ZERO)
