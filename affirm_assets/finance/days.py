@@ -15,19 +15,22 @@ DAYS_KEPT_SETTLED = 180
 
 
 class Day(NamedTuple):
-    """One day of one loan. Dollars; `accrued` with eight places, all else with two.
+    """One day of one loan. Dollars; `accrued` and `opening_accrued` with eight places, all else with two.
 
     principal = opening + lent - paid + reversed - refunded - charged off
     interest = opening + accrued - given back - paid + reversed - refunded - charged off
     credit = opening + overpaid - reversed + refunded - paid out
 
-    What stands below `settled_on` is of the loan's whole history up to the day.
+    What opens is what the row of the day before closed with, zero if there was none. What stands below `settled_on` is
+    of the loan's whole history up to the day.
     """
 
     as_of: date
     opening_principal: Decimal
     opening_interest: Decimal
     opening_credit: Decimal
+    opening_accrued: Decimal
+    opening_paid: Decimal
     principal_lent: Decimal
     principal_paid: Decimal
     principal_reversed: Decimal
@@ -114,13 +117,11 @@ def _event_days(account: Account, last: date, by_day: Mapping[date, object]) -> 
 
 def _quiet(account: Account, last: date) -> Iterator[Day]:
     """Days on which nothing moves but interest."""
-    settled_on, charged_off = account.settled_on, account.charged_off_on is not None
-    if settled_on and not charged_off:
-        last = min(last, settled_on + timedelta(days=DAYS_KEPT_SETTLED))
+    last, charged_off = _last_kept(account, last), account.charged_off_on is not None
     due_on, status = account.oldest_due_on, account.status
     principal, credit = account.principal, account.credit
     while account.day < last:
-        opening_interest = account.interest
+        opening_interest, opening_accrued = account.interest, account.accrued
         accrued = account.begin(account.day + timedelta(days=1))
         late = days_past_due(due_on, account.day) if due_on else 0
         yield Day(
@@ -128,6 +129,8 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
             principal,
             opening_interest,
             credit,
+            opening_accrued,
+            account.paid,
             *_NOTHING_LENT_OR_PAID,
             accrued,
             *_NOTHING_ELSE_MOVED,
@@ -138,7 +141,7 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
             late,
             "charged_off" if charged_off else bucket(late),
             status,
-            settled_on,
+            account.settled_on,
             account.accrued,
             account.paid,
             account.refunded,
@@ -150,12 +153,22 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
         )
 
 
+def _last_kept(account: Account, last: date) -> date:
+    """The last day, up to this one, for which the account has a row if nothing moves."""
+    if account.settled_on is None or account.charged_off_on is not None:
+        return last
+    return min(last, account.settled_on + timedelta(days=DAYS_KEPT_SETTLED))
+
+
 _NOTHING_LENT_OR_PAID = (ZERO,) * 5
 _NOTHING_ELSE_MOVED = (ZERO,) * 11
 
 
 def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
-    opening = (ZERO, ZERO, ZERO) if is_first else (account.principal, account.interest, account.credit)
+    yesterday = day - timedelta(days=1)
+    has_row_before = not is_first and _last_kept(account, yesterday) == yesterday
+    opening = (account.principal, account.interest, account.credit, account.accrued, account.paid)
+    opening = opening if has_row_before else (ZERO,) * 5
     lent = account.principal if is_first else ZERO
     accrued = account.begin(day)
     total: defaultdict[str, dict[str, Decimal]] = defaultdict(lambda: dict.fromkeys(_PARTS, ZERO))
@@ -172,6 +185,8 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
         opening_principal=opening[0],
         opening_interest=opening[1],
         opening_credit=opening[2],
+        opening_accrued=opening[3],
+        opening_paid=opening[4],
         principal_lent=lent,
         principal_paid=payments["principal"],
         principal_reversed=-reversals["principal"],

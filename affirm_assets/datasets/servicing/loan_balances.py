@@ -1,14 +1,19 @@
 """What each loan owes at the end of each day, and how it came to that."""
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 
+from affirm_assets.books import carry
 from affirm_assets.contract import Contract, Money, Rate, column, key
-from affirm_assets.dataset import Daily, Window, audit, dataset, history, later, previous
+from affirm_assets.dataset import Daily, Window, audit, dataset, later
+from affirm_assets.datasets.servicing import _accounts
+from affirm_assets.finance.days import DAYS_KEPT_SETTLED, Day, days
 
 Accrued = Annotated[Decimal, Field(max_digits=18, decimal_places=8)]
 """Interest before it is rounded to the cent."""
@@ -32,6 +37,8 @@ class LoanBalance(Contract):
     opening_principal: Money = column("Principal at the end of the day before", ge=0)
     opening_interest: Money = column("Interest owed at the end of the day before", ge=0)
     opening_credit: Money = column("Credit balance at the end of the day before", ge=0)
+    opening_accrued: Accrued = column("Interest accrued at the end of the day before, before rounding", ge=0)
+    opening_paid: Money = column("What payments had met of instalments at the end of the day before")
     principal_lent: Money = column("Principal lent, on the day of booking", ge=0)
     principal_paid: Money = column("Principal that payments repaid", ge=0)
     principal_reversed: Money = column("Principal owed again since a payment was reversed", ge=0)
@@ -69,3 +76,123 @@ class LoanBalance(Contract):
     charged_off_principal: Money = column("Principal charged off since origination", ge=0)
     charged_off_interest: Money = column("Interest charged off since origination", ge=0)
     recovered: Money = column("Recoveries since the charge-off")
+
+
+_OWED = ("principal", "interest", "credit")
+_CARRIED = {f"opening_{name}": name for name in (*_OWED, "accrued", "paid")}
+
+
+@audit()
+def movements_add_up(staged: DataFrame) -> DataFrame:
+    """Opening + movements = closing, of principal, interest and credit of every loan and day."""
+    principal = F.expr(
+        "opening_principal + principal_lent - principal_paid + principal_reversed - principal_refunded "
+        "- principal_charged_off"
+    )
+    interest = F.expr(
+        "opening_interest + interest_accrued - interest_given_back - interest_paid + interest_reversed "
+        "- interest_refunded - interest_charged_off"
+    )
+    credit = F.expr("opening_credit + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out")
+    return staged.select(
+        "loan_id",
+        "as_of",
+        *(total.cast("decimal(18,2)").alias(f"expected_{name}") for name, total in _named(principal, interest, credit)),
+        *_OWED,
+        ((principal == F.col("principal")) & (interest == F.col("interest")) & (credit == F.col("credit"))).alias("ok"),
+    )
+
+
+def _named(*totals: Column) -> Iterator[tuple[str, Column]]:
+    return zip(_OWED, totals, strict=True)
+
+
+@audit()
+def opens_as_closed(staged: DataFrame, opening_balances: DataFrame, window: Window) -> DataFrame:
+    """Each loan opens a day with what it closed the day before with; none is gone on which something was owed."""
+    before = _as_carried(opening_balances)
+    return carry.opens_as_closed(_as_carried(staged), before, window, day="as_of", keys=["loan_id"], carried=_CARRIED)
+
+
+@audit()
+def next_day_opens_as_closed(staged: DataFrame, later_balances: DataFrame, window: Window) -> DataFrame:
+    """The day after, where it is published already, opens with what the window's last day closes with now."""
+    staged, after = _as_carried(staged), _as_carried(later_balances)
+    return carry.next_opens_as_closed(staged, after, window, day="as_of", keys=["loan_id"], carried=_CARRIED)
+
+
+def _as_carried(balances: DataFrame) -> DataFrame:
+    """With nothing carried on from the last day of a settled loan, after which it has no row."""
+    is_last = F.expr(f"charged_off_on IS NULL AND as_of >= date_add(settled_on, {DAYS_KEPT_SETTLED})")
+    kept = {name: F.when(is_last, 0).otherwise(F.col(name)).alias(name) for name in ("accrued", "paid")}
+    return balances.select("loan_id", "as_of", *_CARRIED, *(kept.get(name, F.col(name)) for name in _CARRIED.values()))
+
+
+@audit()
+def every_loan_is_lent_once(staged: DataFrame, loans: DataFrame) -> DataFrame:
+    """The principal lent on each day is that of the loans booked on it, loan by loan."""
+    lent = staged.where("principal_lent <> 0").select("loan_id", F.col("as_of").alias("booked_on"), "principal_lent")
+    return (
+        loans.select("loan_id", "booked_on", "principal")
+        .join(lent, ["loan_id", "booked_on"], "full")
+        .select(
+            "loan_id",
+            "booked_on",
+            "principal",
+            "principal_lent",
+            F.col("principal").eqNullSafe(F.col("principal_lent")).alias("ok"),
+        )
+    )
+
+
+@audit()
+def every_transaction_is_applied(staged: DataFrame, transactions: DataFrame, suspense: DataFrame) -> DataFrame:
+    """The money of each day's transactions is what the loans' movements add up to, loan by loan."""
+    sign = F.when(F.col("kind").isin("payment_reversal", "credit_refund"), -1).otherwise(1)
+    moved = (
+        _accounts.movements(transactions, suspense)
+        .groupBy("loan_id", F.col("posted_on").alias("as_of"))
+        .agg(F.sum(sign * F.col("amount")).alias("moved"))
+    )
+    applied = staged.select(
+        "loan_id",
+        "as_of",
+        F.expr(
+            "principal_paid - principal_reversed + principal_refunded + interest_paid - interest_reversed "
+            "+ interest_refunded + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out "
+            "+ recovery + unapplied"
+        ).alias("applied"),
+    ).where("applied <> 0")
+    joined = applied.join(moved, ["loan_id", "as_of"], "full").na.fill(0, ["moved", "applied"])
+    return joined.select("loan_id", "as_of", "moved", "applied", (F.col("moved") == F.col("applied")).alias("ok"))
+
+
+@dataset(
+    LoanBalance,
+    partitions=Daily("as_of"),
+    inputs={**_accounts.HISTORY, "later_balances": later("loan_balances")},
+    audits=[
+        movements_add_up,
+        opens_as_closed,
+        next_day_opens_as_closed,
+        every_loan_is_lent_once,
+        every_transaction_is_applied,
+    ],
+    owner="team:servicing",
+    compute="medium",
+    freshness=timedelta(hours=36),
+)
+def loan_balances(
+    loans: DataFrame,
+    transactions: DataFrame,
+    suspense: DataFrame,
+    opening_balances: DataFrame,
+    all_loans: DataFrame,
+    all_transactions: DataFrame,
+    window: Window,
+) -> DataFrame:
+    """Each loan's balance, delinquency and movements by day: the rules of affirm_assets.finance over every account."""
+    moved = _accounts.movements(transactions, suspense)
+    accounts = _accounts.accounts(moved, loans, opening_balances, all_loans, all_transactions, window)
+    of_loan = (*_accounts.LOAN, *_accounts.TERMS)
+    return _accounts.run(accounts, window, days, contract=LoanBalance, of_loan=of_loan, of_row=Day._fields)

@@ -1,11 +1,17 @@
 """What each transaction on a loan did."""
 
+from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from affirm_assets.contract import Contract, Money, column, key
+from affirm_assets.dataset import Daily, SameWindow, Window, audit, dataset
+from affirm_assets.datasets.servicing import _accounts
+from affirm_assets.finance.account import Account, Movement
+from affirm_assets.finance.days import applications
 
 
 class PaymentApplication(Contract):
@@ -31,3 +37,94 @@ class PaymentApplication(Contract):
     interest_given_back: Money = column("Interest given back since it came late")
     discount_returned: Money = column("Merchant discount returned with a refund", ge=0)
     exception: str | None = column("Why it could not be applied")
+
+
+_MOVEMENT = ("transaction_id", "posted_on", "kind", "amount", "effective_on", "reverses")
+_APPLICATION = (
+    "interest",
+    "principal",
+    "credit",
+    "recovery",
+    "unapplied",
+    "interest_given_back",
+    "discount_returned",
+    "exception",
+)
+
+
+@audit()
+def every_transaction_has_one(staged: DataFrame, transactions: DataFrame, suspense: DataFrame) -> DataFrame:
+    """Each transaction on a loan, posted or taken up from suspense, is applied once, and for its whole amount."""
+    moved = _accounts.movements(transactions, suspense).select("transaction_id", "posted_on", "kind", "amount")
+    money = F.expr("interest + principal + credit + recovery + unapplied")
+    applied = staged.select("transaction_id", "posted_on", money.alias("applied"))
+    sign = F.when(F.col("kind").isin("payment_reversal", "credit_refund"), -1).otherwise(1)
+    return moved.join(applied, ["transaction_id", "posted_on"], "full").select(
+        "transaction_id",
+        "posted_on",
+        "amount",
+        "applied",
+        (sign * F.col("amount")).eqNullSafe(F.col("applied")).alias("ok"),
+    )
+
+
+@audit()
+def applications_are_the_balances_movements(staged: DataFrame, loan_balances: DataFrame) -> DataFrame:
+    """Added up by loan and day, the applications are the movements of the balances."""
+    movements = {
+        "interest": "interest_paid - interest_reversed + interest_refunded",
+        "principal": "principal_paid - principal_reversed + principal_refunded",
+        "credit": "credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
+        "recovery": "recovery",
+        "unapplied": "unapplied",
+        "interest_given_back": "interest_given_back",
+    }
+    of_balances = loan_balances.select(
+        "loan_id", F.col("as_of").alias("posted_on"), *(F.expr(text).alias(name) for name, text in movements.items())
+    )
+    negated = staged.select("loan_id", "posted_on", *((-F.col(name)).alias(name) for name in movements))
+    moves = F.expr(" OR ".join(f"{name} <> 0" for name in movements))
+    left = of_balances.where(moves).unionByName(negated).groupBy("loan_id", "posted_on")
+    summed = left.agg(*(F.sum(name).alias(name) for name in movements))
+    return summed.withColumn("ok", ~moves)
+
+
+@dataset(
+    PaymentApplication,
+    partitions=Daily("posted_on"),
+    inputs={**_accounts.HISTORY, "loan_balances": SameWindow("loan_balances")},
+    audits=[every_transaction_has_one, applications_are_the_balances_movements],
+    owner="team:servicing",
+    freshness=timedelta(hours=36),
+)
+def payment_applications(
+    loans: DataFrame,
+    transactions: DataFrame,
+    suspense: DataFrame,
+    opening_balances: DataFrame,
+    all_loans: DataFrame,
+    all_transactions: DataFrame,
+    window: Window,
+) -> DataFrame:
+    """What each transaction did, by the same rules from the same openings as the balances, which the audit compares."""
+    moved = _accounts.movements(transactions, suspense)
+    accounts = _accounts.accounts(moved, loans, opening_balances, all_loans, all_transactions, window)
+    applied = _accounts.run(
+        accounts.where("moved IS NOT NULL"),
+        window,
+        _rows,
+        contract=PaymentApplication,
+        of_loan=("loan_id", "product"),
+        of_row=(*_MOVEMENT, *_APPLICATION),
+    )
+    return applied.join(
+        moved.select("transaction_id", "posted_on", "is_from_suspense"), ["transaction_id", "posted_on"]
+    )
+
+
+def _rows(account: Account, last: date, moved: list[Movement], booked_on: date | None) -> Iterator[tuple[Any, ...]]:
+    for movement, application in applications(account, last, moved, booked_on):
+        yield (
+            *(getattr(movement, name) for name in _MOVEMENT),
+            *(getattr(application, name) for name in _APPLICATION),
+        )

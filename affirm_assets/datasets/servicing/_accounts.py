@@ -1,0 +1,209 @@
+"""The accounts that a window moves, one row for each loan, and the rules of affirm_assets.finance run over them.
+
+An account is taken over from the balances of the day before the window, or opened where its loan is booked in it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from affirm_assets.contract import Contract, spark_schema
+from affirm_assets.dataset import Input, Window, history, previous
+from affirm_assets.finance.account import Account, Movement
+from affirm_assets.finance.days import DAYS_KEPT_SETTLED, applications
+from affirm_assets.finance.terms import Terms
+
+HISTORY: Mapping[str, Input] = {
+    "opening_balances": previous(1, "loan_balances"),
+    "all_loans": history("loans"),
+    "all_transactions": history("transactions"),
+}
+"""What an account is made of beside the window's own loans, transactions and suspense."""
+
+LOAN = ("loan_id", "product", "booked_on")
+TERMS = (
+    "originated_on",
+    "first_due_on",
+    "frequency",
+    "instalments",
+    "apr",
+    "amount_lent",
+    "merchant_discount",
+    "instalment",
+)
+_STATE = (
+    "as_of",
+    "principal",
+    "interest",
+    "credit",
+    "accrued",
+    "paid",
+    "refunded",
+    "discount_returned",
+    "charged_off_on",
+    "charged_off_principal",
+    "charged_off_interest",
+    "recovered",
+    "settled_on",
+)
+_MOVEMENT = ("transaction_id", "kind", "amount", "posted_on", "effective_on", "reverses")
+
+# Ids as literals let Iceberg and Parquet skip what they hold none of; of more than these, a join is cheaper.
+_MOST_LITERALS = 2_000
+
+_ROWS_IN_BATCH = 20_000
+
+Names = Sequence[str]
+Row = tuple[Any, ...]
+RowsOf = Callable[[Account, date, list[Movement], date | None], Iterable[Row]]
+"""The rows of an account up to a day: (account, last day, movements, booked_on if the account was just opened)."""
+
+
+def movements(transactions: DataFrame, suspense: DataFrame) -> DataFrame:
+    """The window's movements on loans: what came for a booked loan, and what waited for one that is booked now."""
+    direct = transactions.where("product <> 'none'").withColumn("is_from_suspense", F.lit(False))
+    taken_up = suspense.where("taken_up_on IS NOT NULL").withColumn("posted_on", F.col("taken_up_on"))
+    kept = ["loan_id", *_MOVEMENT, "is_from_suspense"]
+    return direct.select(kept).unionByName(taken_up.withColumn("is_from_suspense", F.lit(True)).select(kept))
+
+
+def accounts(
+    moved: DataFrame,
+    loans: DataFrame,
+    opening_balances: DataFrame,
+    all_loans: DataFrame,
+    all_transactions: DataFrame,
+    window: Window,
+) -> DataFrame:
+    """One row for each loan with a row in the window: its terms, its state on the day before, `moved` and `earlier`.
+
+    The state is null for a loan that is booked in the window, and for a settled one whose daily rows had ended.
+    `earlier`, what moved before the window, is null where nothing in the window depends on it.
+    """
+    carried = opening_balances.where(
+        f"charged_off_on IS NOT NULL OR settled_on IS NULL OR as_of < date_add(settled_on, {DAYS_KEPT_SETTLED})"
+    ).select(*LOAN, *TERMS, *_STATE)
+    known = carried.unionByName(_with_terms(loans), allowMissingColumns=True)
+    by_loan = moved.groupBy("loan_id").agg(
+        _collected(_MOVEMENT).alias("moved"), F.bool_or(F.expr(_DEPENDS_ON_EARLIER)).alias("needs_earlier")
+    )
+    known = known.join(by_loan, "loan_id", "left")
+    ended = by_loan.join(known.select("loan_id"), "loan_id", "left_anti")
+    asked_for = (
+        known.where("as_of IS NOT NULL AND needs_earlier").select("loan_id").unionByName(ended.select("loan_id"))
+    )
+    ids = [row.loan_id for row in asked_for.limit(_MOST_LITERALS + 1).collect()]
+
+    def before(everything: DataFrame, day: str) -> DataFrame:
+        past = everything.where(F.col(day) < F.lit(window.first))
+        if len(ids) > _MOST_LITERALS:
+            return past.join(asked_for, "loan_id", "left_semi")
+        return past.where(F.col("loan_id").isin(ids))
+
+    earlier = before(all_transactions, "posted_on").groupBy("loan_id").agg(_collected(_MOVEMENT).alias("earlier"))
+    resumed = ended.join(_with_terms(before(all_loans, "booked_on")), "loan_id")
+    return known.unionByName(resumed, allowMissingColumns=True).join(earlier, "loan_id", "left")
+
+
+def run(
+    accounts: DataFrame, window: Window, rows_of: RowsOf, *, contract: type[Contract], of_loan: Names, of_row: Names
+) -> DataFrame:
+    """The rows that `rows_of` makes of each account, the loan's columns `of_loan` before them, typed as the contract.
+
+    Runs in Arrow batches, side by side in as many tasks as a shuffle has.
+    """
+    tasks = int(accounts.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+    typed = spark_schema(contract)
+    schema = T.StructType([typed[name] for name in (*of_loan, *of_row)])
+    work = partial(_run, window=window, rows_of=rows_of, of_loan=of_loan, schema=to_arrow_schema(schema))
+    return accounts.repartition(tasks, "loan_id").mapInArrow(work, schema)
+
+
+_DEPENDS_ON_EARLIER = "kind = 'payment_reversal' OR (kind IN ('payment', 'refund') AND effective_on < posted_on)"
+
+
+def _collected(names: Iterable[str]) -> Any:
+    return F.collect_list(F.struct(*names))
+
+
+def _with_terms(loans: DataFrame) -> DataFrame:
+    """Loans as balances name their terms; the level instalment is not known yet."""
+    named = loans.withColumn("amount_lent", F.col("principal"))
+    return named.select(*LOAN, *(name for name in TERMS if name != "instalment"))
+
+
+def _run(
+    batches: Iterator[pa.RecordBatch], *, window: Window, rows_of: RowsOf, of_loan: Names, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    rows: list[Row] = []
+    for batch in batches:
+        names = batch.schema.names
+        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            rows += _rows_of_loan(dict(zip(names, values, strict=True)), window, rows_of, of_loan)
+            if len(rows) >= _ROWS_IN_BATCH:
+                yield _batch(rows, schema)
+                rows = []
+    yield _batch(rows, schema)
+
+
+def _rows_of_loan(loan: Mapping[str, Any], window: Window, rows_of: RowsOf, of_loan: Names) -> Iterator[Row]:
+    terms = _terms(loan)
+    moved = [Movement(**each) for each in loan["moved"] or ()]
+    account, booked_on = _account(loan, terms, window)
+    known = {**loan, "instalment": terms.instalment}
+    prefix = tuple(known[name] for name in of_loan)
+    for row in rows_of(account, window.last, moved, booked_on):
+        yield (*prefix, *row)
+
+
+_FIELD = {"amount_lent": "principal"}
+
+
+def _terms(loan: Mapping[str, Any]) -> Terms:
+    agreed = {_FIELD.get(name, name): loan[name] for name in TERMS if name != "instalment"}
+    known = loan["instalment"]
+    return Terms.agreed(**agreed) if known is None else Terms(**agreed, instalment=known)
+
+
+def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> tuple[Account, date | None]:
+    """The account before the window, and the day of its booking if that is in it."""
+    booked_on: date = loan["booked_on"]
+    if booked_on >= window.first:
+        return Account.opened(terms), booked_on
+    yesterday = window.first - timedelta(days=1)
+    if loan["as_of"] is None:
+        return _told(loan, terms, yesterday), None
+    account = Account(terms, yesterday, **{name: loan[name] for name in _STATE if name != "as_of"})
+    if loan["earlier"] is not None:
+        account.facts = _told(loan, terms, yesterday).facts
+    return account, None
+
+
+def _told(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
+    """The account as all that moved it up to a day has left it."""
+    account = Account.opened(terms)
+    booked_on = loan["booked_on"]
+    earlier = [Movement(**{**each, "posted_on": max(each["posted_on"], booked_on)}) for each in loan["earlier"] or ()]
+    for _ in applications(account, last, earlier, booked_on):
+        pass
+    account.begin(last)
+    if account.is_owed and loan["as_of"] is None:
+        raise ValueError(
+            f"loan {loan['loan_id']}: expected a balance on {last}, since {account.principal} of principal and "
+            f"{account.interest} of interest are owed; found none. Run the balances from {booked_on}."
+        )
+    return account
+
+
+def _batch(rows: list[Row], schema: pa.Schema) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )

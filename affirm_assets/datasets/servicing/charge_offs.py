@@ -1,0 +1,67 @@
+"""What was given up, and what came back of it."""
+
+from datetime import date, timedelta
+from typing import Literal
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from affirm_assets.books.carry import opens_as_closed
+from affirm_assets.contract import Contract, Money, column, key
+from affirm_assets.dataset import Daily, Window, audit, dataset, previous
+
+
+class ChargedOffLoan(Contract):
+    """A loan that is charged off, at the end of a business date: all amounts are of its whole history up to then."""
+
+    loan_id: str = key("Loan")
+    as_of: date = key("Business date")
+    product: Literal["pay_in_4", "installment"] = column("Product")
+    originated_on: date = column("Day of the purchase")
+    charged_off_on: date = column("Day on which an instalment was 120 days past due")
+    principal: Money = column("Principal charged off against the allowance", ge=0)
+    interest_reversed: Money = column("Accrued interest reversed against income", ge=0)
+    recoveries: Money = column("Received since, to the credit of the allowance")
+    net_loss: Money = column("Principal less recoveries")
+
+
+_MOVEMENTS = {
+    "principal": "principal_charged_off",
+    "interest_reversed": "interest_charged_off",
+    "recoveries": "recovery",
+}
+
+
+@audit()
+def totals_grow_by_the_movements(
+    staged: DataFrame, charged_off_before: DataFrame, loan_balances: DataFrame, window: Window
+) -> DataFrame:
+    """Loan by loan, each total is that of the day before and what the balances' movements added to it."""
+    moved = loan_balances.select("loan_id", "as_of", *_MOVEMENTS.values())
+    openings = [(F.col(total) - F.col(name)).alias(f"opening_{total}") for total, name in _MOVEMENTS.items()]
+    opened = staged.join(moved, ["loan_id", "as_of"], "left").select("loan_id", "as_of", *_MOVEMENTS, *openings)
+    carried = {f"opening_{total}": total for total in _MOVEMENTS}
+    return opens_as_closed(opened, charged_off_before, window, day="as_of", keys=["loan_id"], carried=carried)
+
+
+@dataset(
+    ChargedOffLoan,
+    partitions=Daily("as_of"),
+    inputs={"charged_off_before": previous(1, "charge_offs")},
+    audits=[totals_grow_by_the_movements],
+    owner="team:credit-risk",
+    freshness=timedelta(hours=36),
+)
+def charge_offs(loan_balances: DataFrame) -> DataFrame:
+    """Loans that are charged off, by day: principal, interest reversed, recoveries to date."""
+    return loan_balances.where("status = 'charged_off'").select(
+        "loan_id",
+        "as_of",
+        "product",
+        "originated_on",
+        "charged_off_on",
+        F.col("charged_off_principal").alias("principal"),
+        F.col("charged_off_interest").alias("interest_reversed"),
+        F.col("recovered").alias("recoveries"),
+        (F.col("charged_off_principal") - F.col("recovered")).cast("decimal(18,2)").alias("net_loss"),
+    )
