@@ -1,0 +1,301 @@
+"""The accounts of random loans through Spark: the same rows as the rules alone give, in one range or day by day."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from affirm_assets.contract import Contract, spark_schema
+from affirm_assets.datasets.loans.loans import Loan
+from affirm_assets.datasets.servicing.loan_balances import (
+    LoanBalance,
+    every_loan_is_lent_once,
+    every_transaction_is_applied,
+    loan_balances,
+    movements_add_up,
+    next_day_opens_as_closed,
+    opens_as_closed,
+)
+from affirm_assets.datasets.servicing.payment_applications import (
+    PaymentApplication,
+    applications_are_the_balances_movements,
+    every_transaction_has_one,
+    payment_applications,
+)
+from affirm_assets.datasets.transactions.suspense import Suspense
+from affirm_assets.datasets.transactions.transactions import Transaction
+from affirm_assets.finance.account import Account, Movement
+from affirm_assets.finance.days import applications, days
+from affirm_assets.finance.terms import Terms
+from affirm_assets.partitions import Window
+from resources.spark import SparkSessions
+
+FIRST, LAST = date(2025, 1, 1), date(2025, 10, 31)
+LOANS = 60
+
+Row = dict[str, Any]
+History = tuple[Terms, date, list[Movement]]
+
+
+@pytest.fixture(scope="module")
+def spark(sessions: SparkSessions) -> SparkSession:
+    return sessions.session({})
+
+
+def random_history(number: int) -> History:
+    """A loan, the day on which it is booked and what moves it: some borrowers stop paying, some rows come late."""
+    rng = Random(number)
+    originated_on = FIRST + timedelta(days=rng.randrange(60))
+    terms = Terms.agreed(
+        principal=Decimal(rng.randrange(50_00, 3000_00)) / 100,
+        apr=Decimal(rng.choice(["0", "9.99", "35.99"])),
+        instalments=rng.choice([3, 4, 6]),
+        frequency=rng.choice(["biweekly", "monthly"]),
+        originated_on=originated_on,
+        first_due_on=originated_on + timedelta(days=rng.randrange(14, 40)),
+        merchant_discount=Decimal("12.34"),
+    )
+    booked_on = originated_on + timedelta(days=rng.choice([0, 0, 0, 4]))
+    movements: list[Movement] = []
+    for position in range(rng.choice([0, 2, 6, 9])):
+        effective_on = originated_on + timedelta(days=rng.randrange(1, 200))
+        posted_on = max(booked_on, effective_on + timedelta(days=rng.choice([0, 0, 0, 1, 30])))
+        kind = rng.choice(["payment"] * 6 + ["refund", "recovery", "credit_refund"])
+        amount = rng.choice([terms.instalment, terms.principal, Decimal("10.01")])
+        movements.append(Movement(f"T{number}-{position}", kind, amount, posted_on, effective_on))  # type: ignore[arg-type]
+    for paid in [each for each in movements if each.kind == "payment"]:
+        if rng.random() < 0.2:
+            back_on = paid.posted_on + timedelta(days=rng.choice([0, 3]))
+            movements.append(
+                replace(
+                    paid,
+                    transaction_id=f"{paid.transaction_id}R",
+                    kind="payment_reversal",
+                    posted_on=back_on,
+                    effective_on=back_on,
+                    reverses=paid.transaction_id,
+                )
+            )
+    return terms, booked_on, [each for each in movements if each.posted_on <= LAST]
+
+
+HISTORIES = {f"L{number:03}": random_history(number) for number in range(LOANS)}
+
+
+def frame(spark: SparkSession, contract: type[Contract], rows: Iterable[Row]) -> DataFrame:
+    schema = spark_schema(contract)
+    return spark.createDataFrame([tuple(row.get(name) for name in schema.names) for row in rows], schema)
+
+
+def loan_row(loan_id: str) -> Row:
+    terms, booked_on, _ = HISTORIES[loan_id]
+    agreed = {name: getattr(terms, name) for name in Terms.__slots__}
+    names = {"user_id": "U", "merchant_id": "M", "borrower_state": "CA", "currency": "USD", "file": "f"}
+    return {**agreed, **names, "loan_id": loan_id, "booked_on": booked_on, "product": "installment", "record_number": 1}
+
+
+def transaction_row(loan_id: str, movement: Movement) -> Row:
+    fields = {name: getattr(movement, name) for name in Movement.__slots__}
+    return {**fields, "loan_id": loan_id, "product": "installment", "file": "f", "record_number": 1}
+
+
+def inputs(spark: SparkSession, window: Window, opening: DataFrame | None = None) -> dict[str, DataFrame]:
+    loans = [loan_row(loan_id) for loan_id in HISTORIES]
+    moved = [transaction_row(loan_id, each) for loan_id, (_, _, all_of) in HISTORIES.items() for each in all_of]
+
+    def inside(day: date) -> bool:
+        return window.first <= day <= window.last
+
+    return {
+        "loans": frame(spark, Loan, [row for row in loans if inside(row["booked_on"])]),
+        "transactions": frame(spark, Transaction, [row for row in moved if inside(row["posted_on"])]),
+        "suspense": frame(spark, Suspense, []),
+        "opening_balances": frame(spark, LoanBalance, []) if opening is None else opening,
+        "all_loans": frame(spark, Loan, [row for row in loans if row["booked_on"] <= window.last]),
+        "all_transactions": frame(spark, Transaction, [row for row in moved if row["posted_on"] <= window.last]),
+    }
+
+
+def rows(balances: DataFrame) -> list[Row]:
+    return sorted((row.asDict() for row in balances.collect()), key=lambda row: (row["loan_id"], row["as_of"]))
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[Row]:
+    """By the rules alone."""
+    found = []
+    for loan_id, (terms, booked_on, movements) in HISTORIES.items():
+        of_loan = {**loan_row(loan_id), "amount_lent": terms.principal}
+        fixed = {name: of_loan[name] for name in spark_schema(LoanBalance).names if name in of_loan}
+        for day in days(Account.opened(terms), LAST, movements, booked_on):
+            found.append({**fixed, **day._asdict()})
+    return found
+
+
+WHOLE = Window(FIRST, LAST)
+
+
+@pytest.fixture(scope="module")
+def balances(spark: SparkSession) -> DataFrame:
+    return loan_balances(**inputs(spark, WHOLE), window=WHOLE).cache()
+
+
+def test_a_range_gives_what_the_rules_give(balances: DataFrame, expected: list[Row]) -> None:
+    found = rows(balances)
+    assert len(found) == len(expected) > 8_000
+    for row, wanted in zip(found, expected, strict=True):
+        assert row == wanted
+
+
+def test_the_histories_have_every_kind_of_day(expected: list[Row]) -> None:
+    moved = ("principal_reversed", "principal_refunded", "principal_charged_off", "interest_given_back")
+    for name in (*moved, "credit_overpaid", "credit_paid_out", "recovery", "unapplied"):
+        assert any(row[name] for row in expected), name
+    assert any(row["interest_paid"] < 0 for row in expected)
+
+
+def test_windows_one_after_another_give_the_same_rows(
+    spark: SparkSession, balances: DataFrame, expected: list[Row]
+) -> None:
+    """Single days and longer windows: each takes over what the one before it left."""
+    opening, found = None, []
+    ends = [date(2025, 1, 20), date(2025, 1, 21), date(2025, 1, 22), date(2025, 3, 1), date(2025, 7, 1), LAST]
+    first = FIRST
+    for last in ends:
+        window = Window(first, last)
+        computed = rows(loan_balances(**inputs(spark, window, opening), window=window))
+        found += computed
+        opening = frame(spark, LoanBalance, [row for row in computed if row["as_of"] == last])
+        first = last + timedelta(days=1)
+    assert sorted(found, key=lambda row: (row["loan_id"], row["as_of"])) == expected
+
+
+def applied(loan_ids: Sequence[str]) -> list[tuple[Any, ...]]:
+    found = []
+    for loan_id in loan_ids:
+        terms, booked_on, movements = HISTORIES[loan_id]
+        for movement, application in applications(Account.opened(terms), LAST, movements, booked_on):
+            found.append((movement.transaction_id, movement.posted_on, application.interest, application.principal))
+    return sorted(found)
+
+
+def test_applications_of_a_later_window_know_what_happened_before_it(spark: SparkSession, balances: DataFrame) -> None:
+    cut = date(2025, 4, 1)
+    opening = balances.where(f"as_of = DATE'{cut}'")
+    window = Window(cut + timedelta(days=1), LAST)
+    found = payment_applications(**inputs(spark, window, opening), window=window)
+    assert sorted((row.transaction_id, row.posted_on, row.interest, row.principal) for row in found.collect()) == [
+        each for each in applied(list(HISTORIES)) if each[1] > cut
+    ]
+
+
+@pytest.fixture(scope="module")
+def staged_applications(spark: SparkSession) -> DataFrame:
+    return payment_applications(**inputs(spark, WHOLE), window=WHOLE).cache()
+
+
+def not_ok(audited: DataFrame) -> int:
+    return audited.where("NOT coalesce(ok, false)").count()
+
+
+def test_audits_of_the_balances_pass(spark: SparkSession, balances: DataFrame) -> None:
+    given = inputs(spark, WHOLE)
+    nothing = frame(spark, LoanBalance, [])
+    assert not_ok(movements_add_up.function(balances)) == 0
+    assert not_ok(opens_as_closed.function(balances, nothing, WHOLE)) == 0
+    assert not_ok(every_loan_is_lent_once.function(balances, given["loans"])) == 0
+    assert not_ok(every_transaction_is_applied.function(balances, given["transactions"], given["suspense"])) == 0
+    assert next_day_opens_as_closed.function(balances, nothing, WHOLE).count() == 0
+
+
+def planted(balances: DataFrame, **changes: str) -> DataFrame:
+    """One row changed: the last of a loan's that was paid in the middle of the range."""
+    chosen = balances.where("principal_paid > 0 AND as_of BETWEEN '2025-02-10' AND '2025-09-01'").orderBy("loan_id")
+    row = chosen.first()
+    assert row is not None
+    is_chosen = f"loan_id = '{row.loan_id}' AND as_of = DATE'{row.as_of}'"
+    return balances.selectExpr(
+        *(
+            f"CAST(IF({is_chosen}, {changes[name]}, {name}) AS decimal(18,2)) AS {name}" if name in changes else name
+            for name in balances.columns
+        )
+    )
+
+
+@pytest.mark.parametrize("name", ["principal", "interest", "credit", "interest_accrued", "principal_paid"])
+def test_a_cent_too_much_does_not_add_up(balances: DataFrame, name: str) -> None:
+    assert not_ok(movements_add_up.function(planted(balances, **{name: f"{name} + 0.01"}))) == 1
+
+
+@pytest.mark.parametrize("name", ["principal", "interest", "credit", "opening_principal", "paid"])
+def test_a_day_that_opens_with_another_cent_is_found(spark: SparkSession, balances: DataFrame, name: str) -> None:
+    wrong = planted(balances, **{name: f"{name} + 0.01"})
+    assert not_ok(opens_as_closed.function(wrong, frame(spark, LoanBalance, []), WHOLE)) >= 1
+
+
+def test_a_loan_whose_rows_end_too_early_is_found(spark: SparkSession, balances: DataFrame) -> None:
+    owing = balances.where("status = 'open' AND as_of = DATE'2025-06-01'").first()
+    assert owing is not None
+    cut = balances.where(f"NOT (loan_id = '{owing.loan_id}' AND as_of > DATE'2025-06-01')")
+    assert not_ok(opens_as_closed.function(cut, frame(spark, LoanBalance, []), WHOLE)) == 1
+
+
+def test_a_loan_that_is_not_lent_is_found(spark: SparkSession, balances: DataFrame) -> None:
+    given = inputs(spark, WHOLE)
+    assert not_ok(every_loan_is_lent_once.function(balances.where("loan_id <> 'L007'"), given["loans"])) == 1
+
+
+def test_a_transaction_applied_with_a_cent_less_is_found(spark: SparkSession, balances: DataFrame) -> None:
+    given = inputs(spark, WHOLE)
+    wrong = planted(balances, principal_paid="principal_paid - 0.01")
+    assert not_ok(every_transaction_is_applied.function(wrong, given["transactions"], given["suspense"])) == 1
+
+
+def test_a_day_that_closes_otherwise_than_the_next_opened_is_found(spark: SparkSession, balances: DataFrame) -> None:
+    window = Window(date(2025, 5, 1), date(2025, 5, 3))
+    staged = balances.where("as_of BETWEEN '2025-05-01' AND '2025-05-03'")
+    after = balances.where("as_of > '2025-05-03'")
+    assert not_ok(next_day_opens_as_closed.function(staged, after, window)) == 0
+    wrong = staged.withColumn("accrued", staged.accrued + Decimal("0.00000001"))
+    failed = next_day_opens_as_closed.function(wrong, after, window).where("NOT ok")
+    assert {row.run_instead for row in failed.collect()} == {"2025-05-01...2025-10-31"}
+
+
+def test_audits_of_the_applications_pass(
+    spark: SparkSession, balances: DataFrame, staged_applications: DataFrame
+) -> None:
+    given = inputs(spark, WHOLE)
+    checked = every_transaction_has_one.function(staged_applications, given["transactions"], given["suspense"])
+    assert not_ok(checked) == 0
+    assert checked.count() == len(applied(list(HISTORIES)))
+    assert not_ok(applications_are_the_balances_movements.function(staged_applications, balances)) == 0
+
+
+@pytest.mark.parametrize("name", ["interest", "principal", "credit", "recovery", "unapplied", "interest_given_back"])
+def test_an_application_of_another_cent_is_found(
+    spark: SparkSession, balances: DataFrame, staged_applications: DataFrame, name: str
+) -> None:
+    first = staged_applications.orderBy("transaction_id").first()
+    assert first is not None
+    wrong = staged_applications.selectExpr(
+        *(
+            f"CAST(IF(transaction_id = '{first.transaction_id}', {name} + 0.01, {name}) AS decimal(18,2)) AS {name}"
+            if each == name
+            else each
+            for each in PaymentApplication.model_fields
+        )
+    )
+    assert not_ok(applications_are_the_balances_movements.function(wrong, balances)) == 1
+
+
+def test_a_transaction_without_application_is_found(spark: SparkSession, staged_applications: DataFrame) -> None:
+    given = inputs(spark, WHOLE)
+    first = staged_applications.orderBy("transaction_id").first()
+    assert first is not None
+    missing = staged_applications.where(f"transaction_id <> '{first.transaction_id}'")
+    assert not_ok(every_transaction_has_one.function(missing, given["transactions"], given["suspense"])) == 1
