@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import EqualTo
 from rich.console import Console
 from rich.table import Table
 
@@ -61,6 +63,9 @@ def run_demo(settings: Settings, *, loans: int, days: int, seed: int) -> int:
     after = {name: _fingerprint(catalog, item) for name, item in registry.datasets.items()}
     console.print(_comparison(before, after))
     console.print(f"{time.monotonic() - started:.0f} seconds in all.\n")
+    console.print(f"The books on {window.last}:")
+    console.print(_trial_balance(catalog, registry["trial_balance"], window.last))
+    console.print()
     console.print(_next_commands(window))
     return 0
 
@@ -178,6 +183,21 @@ def _table(datasets: Sequence[Dataset], found: Mapping[str, _Materialized]) -> T
             f"{row.audits_passed} of {row.audits}",
             f"{row.seconds:.1f}",
         )
+    return table
+
+
+def _trial_balance(catalog: Catalog, dataset: Dataset, day: date) -> Table:
+    """The accounts of the ledger at the end of a day; credits are negative, so the closings add up to zero."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("account")
+    for title in ("opening", "debits", "credits", "closing"):
+        table.add_column(title, justify="right")
+    amounts = [each.header for each in table.columns[1:]]
+    rows = catalog.load_table(dataset.table).scan(EqualTo("as_of", day.isoformat())).to_arrow().to_pylist()
+    for row in sorted(rows, key=lambda row: str(row["account"])):
+        table.add_row(row["account"], *(f"{row[str(name)]:,}" for name in amounts))
+    totals = [sum((row[str(name)] for row in rows), Decimal(0)) for name in amounts]
+    table.add_row("total", *(f"{total:,}" for total in totals))
     return table
 
 

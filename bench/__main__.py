@@ -1,16 +1,17 @@
-"""Run every benchmark, or those that are named: python -m bench [load] [step] [growth] [demo]."""
+"""Run every benchmark, or those that are named: python -m bench [load] [step] [growth] [books] [demo]."""
 
 import json
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench import demo, growth, load, step
+from bench import books, demo, growth, load, step
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "load": load.measure,
     "step": step.measure,
     "growth": growth.measure,
+    "books": books.measure,
     "demo": demo.measure,
 }
 
