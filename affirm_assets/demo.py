@@ -14,7 +14,6 @@ import dagster as dg
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.expressions import EqualTo
 from rich.console import Console
 from rich.table import Table
 
@@ -193,7 +192,7 @@ def _trial_balance(catalog: Catalog, dataset: Dataset, day: date) -> Table:
     for title in ("opening", "debits", "credits", "closing"):
         table.add_column(title, justify="right")
     amounts = [each.header for each in table.columns[1:]]
-    rows = catalog.load_table(dataset.table).scan(EqualTo("as_of", day.isoformat())).to_arrow().to_pylist()
+    rows = catalog.load_table(dataset.table).scan(f"as_of = '{day}'").to_arrow().to_pylist()
     for row in sorted(rows, key=lambda row: str(row["account"])):
         table.add_row(row["account"], *(f"{row[str(name)]:,}" for name in amounts))
     totals = [sum((row[str(name)] for row in rows), Decimal(0)) for name in amounts]

@@ -85,7 +85,7 @@ def accounts(
     """One row for each loan with a row in the window: its terms, its state on the day before, `moved` and `earlier`.
 
     The state is null for a loan that is booked in the window, and for a settled one whose daily rows had ended.
-    `earlier`, what moved before the window, is null where nothing in the window depends on it.
+    `earlier`, what moved before the window, is read only where `needs_earlier` says that something depends on it.
     """
     carried = opening_balances.where(
         f"charged_off_on IS NOT NULL OR settled_on IS NULL OR as_of < date_add(settled_on, {DAYS_KEPT_SETTLED})"
@@ -181,7 +181,7 @@ def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> tuple[Acc
     if loan["as_of"] is None:
         return _told(loan, terms, yesterday), None
     account = Account(terms, yesterday, **{name: loan[name] for name in _STATE if name != "as_of"})
-    if loan["earlier"] is not None:
+    if loan["needs_earlier"]:
         account.facts = _told(loan, terms, yesterday).facts
     return account, None
 

@@ -22,7 +22,7 @@ from affirm_assets.intake.feeds import (
 TERMS = tuple(TRANSACTION_FIELDS)
 
 NO_PRODUCT = "none"
-"""The product of a transaction that belongs to no loan."""
+"""The product of a payout, which belongs to no loan, and of a transaction that came before its loan."""
 
 
 @shared()
@@ -95,7 +95,7 @@ def transaction_outcomes(
 
 
 def _with_loan(read: DataFrame, all_loans: DataFrame, window: Window) -> DataFrame:
-    """Add the loan's product; a row whose loan was not booked on or before its day is refused."""
+    """Add the loan's product; a row whose loan is not booked on or before its day has none, and waits in suspense."""
     asked_for = read.select("loan_id").where("loan_id IS NOT NULL").distinct()
     # A day's few loans are sent to where all loans are read; those of a long range may be more than memory holds.
     if window.first == window.last:
@@ -106,16 +106,9 @@ def _with_loan(read: DataFrame, all_loans: DataFrame, window: Window) -> DataFra
         .groupBy("loan_id")
         .agg(F.min("booked_on").alias("loan_booked_on"), F.min_by("product", "booked_on").alias("product"))
     )
-    joined = read.join(known, "loan_id", "left")
     is_booked = F.col("loan_booked_on") <= F.col("posted_on")
-    unknown = F.when(
-        F.col("loan_id").isNotNull() & ~F.coalesce(is_booked, F.lit(False)),
-        F.lit("loan_id: no loan of this id is booked"),
-    )
-    return joined.select(
-        *(name for name in read.columns if name != "reasons"),
-        F.coalesce(F.when(is_booked, F.col("product")), F.lit(NO_PRODUCT)).alias("product"),
-        F.coalesce(F.col("reasons"), unknown).alias("reasons"),
+    return read.join(known, "loan_id", "left").select(
+        *read.columns, F.coalesce(F.when(is_booked, F.col("product")), F.lit(NO_PRODUCT)).alias("product")
     )
 
 

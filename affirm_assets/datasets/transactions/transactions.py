@@ -15,13 +15,15 @@ from affirm_assets.intake.feeds import ID_PATTERN
 
 
 class Transaction(Contract):
-    """A cash movement as it was posted: typed, once, on a loan that is booked."""
+    """A cash movement as it was posted: typed, once. One whose loan was not booked by that day waits in suspense."""
 
     transaction_id: str = key("Transaction", pattern=ID_PATTERN)
     posted_on: date = column("Business date on which the books count it")
     loan_id: str | None = column("Loan; none for a payout", pattern=ID_PATTERN)
     merchant_id: str | None = column("Merchant", pattern=ID_PATTERN)
-    product: Literal["pay_in_4", "installment", "none"] = column("Product of the loan; none for a payout")
+    product: Literal["pay_in_4", "installment", "none"] = column(
+        "Product of the loan; none for a payout, and where the loan was not booked by that day"
+    )
     kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund", "merchant_payout"] = column(
         "Kind"
     )
