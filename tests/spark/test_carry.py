@@ -1,0 +1,219 @@
+"""What a day opens with against what the day before closed with: planted errors, and a step that is refused."""
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from affirm_assets.books.carry import next_opens_as_closed, opens_as_closed
+from affirm_assets.contract import Contract, Money, column, key, spark_schema
+from affirm_assets.dataset import Daily, Dataset, audit, later, previous
+from affirm_assets.partitions import Window
+from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.run import AuditsFailed
+from tests.conftest import Steps, declare
+
+D0, D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 7))
+D9 = date(2025, 1, 10)
+WINDOW = Window(D1, D3)
+RULE: dict[str, Any] = {
+    "day": "as_of",
+    "keys": ["loan_id"],
+    "carried": {"opening": "principal", "opening_interest": "interest"},
+}
+
+
+class Balance(Contract):
+    """A loan's balance on a day."""
+
+    loan_id: str = key("Loan")
+    as_of: date = key("Business date")
+    opening: Money = column("Principal when the day began")
+    opening_interest: Money = column("Interest when the day began")
+    principal: Money = column("Principal when the day ended")
+    interest: Money = column("Interest when the day ended")
+
+
+Balances = dict[tuple[str, date], tuple[str, str, str, str]]
+
+# L1 is there on all days, L2 begins on the second and ends on it, L3 ended with zeros on the day before the window.
+BEFORE: Balances = {("L1", D0): ("0", "0", "10.00", "0.10"), ("L3", D0): ("5", "0", "0", "0")}
+STAGED: Balances = {
+    ("L1", D1): ("10.00", "0.10", "9.00", "0.20"),
+    ("L1", D2): ("9.00", "0.20", "8.00", "-0.30"),
+    ("L2", D2): ("0", "0", "0.00", "0"),
+    ("L1", D3): ("8.00", "-0.30", "7.00", "0.40"),
+}
+AFTER: Balances = {("L1", D4): ("7.00", "0.40", "6.00", "0"), ("L1", D9): ("1.00", "0", "0.50", "0")}
+
+
+def frame(spark: SparkSession, balances: Balances) -> DataFrame:
+    rows = [(*keys, *map(Decimal, money)) for keys, money in balances.items()]
+    return spark.createDataFrame(rows, spark_schema(Balance))
+
+
+def differences(compared: DataFrame) -> list[tuple[str, date]]:
+    return sorted((row["loan_id"], row["as_of"]) for row in compared.where(~F.col("ok")).collect())
+
+
+@pytest.fixture
+def carried(lake: Lake) -> Callable[..., DataFrame]:
+    def compare(staged: Balances = STAGED, before: Balances = BEFORE, window: Window = WINDOW) -> DataFrame:
+        return opens_as_closed(frame(lake.spark, staged), frame(lake.spark, before), window, **RULE)
+
+    return compare
+
+
+@pytest.fixture
+def goes_on(lake: Lake) -> Callable[..., DataFrame]:
+    def compare(staged: Balances = STAGED, after: Balances = AFTER, window: Window = WINDOW) -> DataFrame:
+        return next_opens_as_closed(frame(lake.spark, staged), frame(lake.spark, after), window, **RULE)
+
+    return compare
+
+
+def test_each_day_is_shown_with_what_closed_before(carried: Callable[..., DataFrame]) -> None:
+    compared = carried()
+    assert compared.columns == [
+        *("loan_id", "as_of", "opening", "opening_interest", "principal_before", "interest_before", "ok")
+    ]
+    found = {(row["loan_id"], row["as_of"]): tuple(row)[2:] for row in compared.collect()}
+    nothing = (*[Decimal(0)] * 4, True)
+    assert found == {
+        ("L1", D1): (*[Decimal("10.00"), Decimal("0.10")] * 2, True),
+        ("L1", D2): (*[Decimal("9.00"), Decimal("0.20")] * 2, True),
+        ("L1", D3): (*[Decimal("8.00"), Decimal("-0.30")] * 2, True),
+        ("L2", D2): nothing,
+        ("L2", D3): nothing,
+        ("L3", D1): nothing,
+    }
+
+
+PLANTED = [
+    pytest.param({("L1", D1): ("10.01", "0.10", "9.00", "0.20")}, [("L1", D1)], id="first day opens with a cent more"),
+    pytest.param({("L1", D2): ("9.00", "0.21", "8.00", "-0.30")}, [("L1", D2)], id="later day, second balance"),
+    pytest.param({("L1", D2): ("9.00", "0.20", "8.01", "-0.30")}, [("L1", D3)], id="closing that the next lacks"),
+    pytest.param({("L2", D2): ("0", "0", "0.01", "0")}, [("L2", D3)], id="row that ends with something left"),
+    pytest.param({("L2", D2): ("0.01", "0", "0", "0")}, [("L2", D2)], id="row that begins with something"),
+    pytest.param({("L1", D1): None}, [("L1", D1), ("L1", D2)], id="first day missing"),
+    pytest.param({("L1", D2): None}, [("L1", D2), ("L1", D3)], id="day missing in between"),
+    pytest.param({("L1", D3): None}, [("L1", D3)], id="all of the last day missing"),
+    pytest.param(dict.fromkeys(STAGED), [("L1", D1)], id="everything missing"),
+    pytest.param({("L1", D3): ("8.00", "-0.30", "99.00", "99.00")}, [], id="what the last day closes with is free"),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), PLANTED)
+def test_an_opening_that_is_not_the_closing_before_is_found(
+    carried: Callable[..., DataFrame], change: dict[Any, Any], expected: list[Any]
+) -> None:
+    staged = {keys: money for keys, money in {**STAGED, **change}.items() if money}
+    assert differences(carried(staged)) == expected
+
+
+def test_a_window_of_one_day_is_compared_with_the_day_before_only(carried: Callable[..., DataFrame]) -> None:
+    day = {keys: money for keys, money in STAGED.items() if keys[1] == D2}
+    before = {keys: money for keys, money in STAGED.items() if keys[1] == D1}
+    assert differences(carried(day, before, Window(D2, D2))) == []
+    # What is left from an earlier day is not what closed before.
+    assert differences(carried(day, BEFORE, Window(D2, D2))) == [("L1", D2)]
+
+
+def test_balances_that_swap_are_not_taken_for_equal(carried: Callable[..., DataFrame]) -> None:
+    assert differences(carried({**STAGED, ("L1", D1): ("0.10", "10.00", "9.00", "0.20")})) == [("L1", D1)]
+
+
+def test_balances_may_be_kept_by_several_keys_and_be_numbers(lake: Lake) -> None:
+    schema = "k string, l string, d date, o int, c int"
+    before = lake.spark.createDataFrame([("a", "x", D0, 0, 2), ("a", "y", D0, 0, 3)], schema)
+    staged = lake.spark.createDataFrame([("a", "x", D1, 2, 0), ("a", "y", D1, 2, 0)], schema)
+    compared = opens_as_closed(staged, before, Window(D1, D1), day="d", keys=["k", "l"], carried={"o": "c"})
+    assert [tuple(row) for row in compared.orderBy("l").collect()] == [
+        ("a", "x", D1, 2, 2, True),
+        ("a", "y", D1, 2, 3, False),
+    ]
+
+
+def test_the_next_published_day_goes_on_from_the_window(goes_on: Callable[..., DataFrame]) -> None:
+    (row,) = goes_on().collect()
+    assert row.asDict() == {
+        "loan_id": "L1",
+        "as_of": D4,
+        "opening": Decimal("7.00"),
+        "opening_interest": Decimal("0.40"),
+        "principal_before": Decimal("7.00"),
+        "interest_before": Decimal("0.40"),
+        "ok": True,
+        "run_instead": "2025-01-02...2025-01-10",
+    }
+
+
+@pytest.mark.parametrize(
+    ("staged", "after", "expected"),
+    [
+        pytest.param({("L1", D3): ("8.00", "-0.30", "7.01", "0.40")}, {}, [("L1", D4)], id="closes otherwise now"),
+        pytest.param({("L1", D3): None}, {}, [("L1", D4)], id="is gone now"),
+        pytest.param({("L2", D3): ("0", "0", "0.01", "0")}, {}, [("L2", D4)], id="was not there then"),
+        pytest.param({("L2", D3): ("0", "0", "0", "0")}, {}, [], id="was not there then, and has nothing"),
+        pytest.param({}, {("L1", D4): None}, [("L1", D4)], id="next day without rows, a later one with"),
+        pytest.param({("L1", D3): ("8.00", "-0.30", "7.01", "0.40")}, dict.fromkeys(AFTER), [], id="nothing after"),
+        pytest.param({("L1", D2): ("9.99", "9.99", "9.99", "9.99")}, {}, [], id="other days of the window"),
+    ],
+)
+def test_a_closing_with_which_the_next_published_day_did_not_open_is_found(
+    goes_on: Callable[..., DataFrame], staged: dict[Any, Any], after: dict[Any, Any], expected: list[Any]
+) -> None:
+    compared = goes_on(
+        {keys: money for keys, money in {**STAGED, **staged}.items() if money},
+        {keys: money for keys, money in {**AFTER, **after}.items() if money},
+    )
+    assert differences(compared) == expected
+
+
+# In a step: a balance that grows by what a day's list says.
+
+
+def balances_of(moved: dict[date, str]) -> Dataset:
+    """One loan's principal: each day has a row, and adds what is moved on it."""
+
+    def balances(before: DataFrame, window: Window) -> DataFrame:
+        principal = sum((row["principal"] for row in before.collect()), Decimal(0))
+        rows: Balances = {}
+        for day in Daily("as_of").starts(window):
+            opening, principal = principal, principal + Decimal(moved.get(day, "0"))
+            rows["L1", day] = (str(opening), "0", str(principal), "0")
+        return frame(SparkSession.active(), rows)
+
+    @audit()
+    def continues(staged: DataFrame, before: DataFrame, window: Window) -> DataFrame:
+        """Opens as it closed."""
+        return opens_as_closed(staged, before, window, **RULE)
+
+    @audit()
+    def next_continues(staged: DataFrame, after: DataFrame, window: Window) -> DataFrame:
+        """The next day opens as it closes."""
+        return next_opens_as_closed(staged, after, window, **RULE)
+
+    declared = declare(balances, Balance, Daily("as_of"), audits=(continues, next_continues))
+    inputs = {"before": previous(1, "balances"), "after": later("balances")}
+    return Dataset(**{**vars(declared), "inputs": inputs})
+
+
+def test_a_day_in_the_middle_that_would_close_otherwise_is_refused_with_the_range_to_run(steps: Steps) -> None:
+    steps.run(balances_of({D1: "5", D2: "5"}), Window(D1, D4))
+    corrected = balances_of({D1: "5", D2: "6"})
+    says = r"next_continues: 1 of 1 failed .*'run_instead': '2025-01-03\.\.\.2025-01-05'"
+    with pytest.raises(AuditsFailed, match=says):
+        steps.run(corrected, Window(D2, D2), run="correction")
+    assert [row[4] for row in steps.rows(corrected, order="as_of")] == [Decimal(n) for n in (5, 10, 10, 10)]
+    steps.run(corrected, Window(D2, D4), run="range")
+    assert [row[4] for row in steps.rows(corrected, order="as_of")] == [Decimal(n) for n in (5, 11, 11, 11)]
+
+
+def test_a_day_in_the_middle_that_closes_as_before_is_published(steps: Steps) -> None:
+    steps.run(balances_of({D1: "5", D2: "5"}), Window(D1, D4))
+    assert steps.run(balances_of({D1: "5", D2: "5"}), Window(D2, D3), run="again").rows == {D2: 1, D3: 1}
