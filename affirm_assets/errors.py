@@ -1,6 +1,7 @@
 """One class for each way to fail. A message names the thing, what was expected, what was found, what to do."""
 
 from collections.abc import Iterable
+from datetime import date
 
 
 class AffirmError(Exception):
@@ -61,6 +62,16 @@ class WrongSession(AffirmError):
 
 class WindowRefused(AffirmError):
     """A window that this dataset cannot compute."""
+
+
+class GapRefused(WindowRefused):
+    """A window that would begin from a partition that was never published, although earlier ones were."""
+
+    def __init__(self, dataset: str, window: str, before: date, last_published: date, run_instead: str) -> None:
+        super().__init__(
+            f"{dataset}: {window} begins with what {before} left; expected {before} to be published, found that the "
+            f"last one published before {window} is {last_published}. Run {run_instead} instead."
+        )
 
 
 class PublishConflict(AffirmError):

@@ -22,6 +22,7 @@ from affirm_assets.steps.audit import (
     unique_outcome,
     value_rules,
 )
+from affirm_assets.steps.gaps import check_no_gap
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.lineage import ColumnRef, lineage_of
 from affirm_assets.steps.publish import AUDITS, STAGED_SNAPSHOT, find_published, publish
@@ -99,6 +100,7 @@ def run_step(
         request = pin(dataset, upstream, window, run, code_version, lake)
     if published := find_published(dataset, request, lake):
         return _result(dataset, request, published, lake, timer.seconds, already_published=True)
+    check_no_gap(dataset, window, lake)
     frames = Frames(dataset, upstream, request, lake)
     try:
         staged, outcomes, lineage = _stage_and_audit(dataset, request, frames, lake, timer)

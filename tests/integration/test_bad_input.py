@@ -665,7 +665,7 @@ def parquet(feed: str, types: Mapping[str, pa.DataType], records: list[dict[str,
 
 @dataclass(frozen=True)
 class Outcome:
-    """What two runs made of all of it. `found`: the rows of a feed's table by file and record number."""
+    """What the two runs with records made of it. `found`: the rows of a feed's table by file and record number."""
 
     books: Books
     runs: tuple[dg.ExecuteInProcessResult, ...]
@@ -675,14 +675,21 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def outcome(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Two days in one run with their reports, and a month later one day by itself."""
+    """Two days in one run with their reports, a month in which nothing comes, and one day by itself."""
     books = Books(tmp_path_factory.mktemp("bad_input"), sessions)
     files: dict[str, bytes] = {}
     for feed, landed in FEEDS.items():
         for (day, name), cases in landed.items():
             content = files[f"{feed}/{day}/{name}"] = file_content(feed, name, cases)
             books.land(feed, day, {name: content})
-    runs = (books.materialize(DAILY, DAY, NEXT_DAY), books.materialize(INTAKE, MUCH_LATER))
+    first = books.materialize(DAILY, DAY, NEXT_DAY)
+    # A day on which nothing came is a complete folder without files, and no day may be left out.
+    quiet = [NEXT_DAY + timedelta(days=number) for number in range(1, (MUCH_LATER - NEXT_DAY).days)]
+    for feed in FEEDS:
+        for day in quiet:
+            books.land(feed, day, {})
+    books.materialize(INTAKE, quiet[0], quiet[-1])
+    runs = (first, books.materialize(INTAKE, MUCH_LATER))
     found = {
         (feed, fate): {(row["file"], row["record_number"]): row for row in books.rows(table.format(feed))}
         for feed in FEEDS

@@ -1,0 +1,109 @@
+"""Days of a dataset that reads its own previous day, run with a day left out."""
+
+from datetime import date
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from affirm_assets.contract import Contract, column, key, spark_schema
+from affirm_assets.dataset import Daily, Dataset, history, previous
+from affirm_assets.errors import GapRefused
+from affirm_assets.partitions import Monthly, Partitions, Window
+from tests.conftest import Steps, declare
+
+D1, D2, D3, D4, D5, D6 = (date(2025, 1, day) for day in range(1, 7))
+
+
+class Count(Contract):
+    """How often something was counted."""
+
+    day: date = key("Business date")
+    number: int = column("How many")
+
+
+def counts_of(*days: date, before: int = 1, partitions: Partitions = Daily("day")) -> Dataset:  # noqa: B008  (frozen)
+    """Reads itself, and gives a row for each of these days that is in the window."""
+
+    def counts(earlier: DataFrame, window: Window) -> DataFrame:
+        rows = [(day, 1) for day in days if window.first <= day <= window.last]
+        return SparkSession.active().createDataFrame(rows, spark_schema(Count))
+
+    return declare(counts, Count, partitions, inputs={"earlier": previous(before, "counts")})
+
+
+def test_a_day_whose_day_before_was_never_published_is_refused(steps: Steps) -> None:
+    counts = counts_of(D1, D2, D5)
+    steps.run(counts, Window(D1, D2))
+    with pytest.raises(GapRefused) as caught:
+        steps.run(counts, Window(D5, D6), run="later")
+    assert str(caught.value) == (
+        "tests/counts: 2025-01-05...2025-01-06 begins with what 2025-01-04 left; expected 2025-01-04 to be published, "
+        "found that the last one published before 2025-01-05...2025-01-06 is 2025-01-02. Run 2025-01-03...2025-01-06 "
+        "instead."
+    )
+    assert [row[0] for row in steps.rows(counts, order="day")] == [D1, D2]
+    assert steps.run(counts, Window(D3, D6), run="range").rows == {D3: 0, D4: 0, D5: 1, D6: 0}
+
+
+@pytest.mark.parametrize("before", [1, 35], ids=["day before", "look-back"])
+def test_however_far_it_reads_back(steps: Steps, before: int) -> None:
+    steps.run(counts_of(D1, before=before), Window(D1, D1))
+    with pytest.raises(GapRefused):
+        steps.run(counts_of(D3, before=before), Window(D3, D3), run="later")
+
+
+def test_a_day_published_without_rows_is_no_gap(steps: Steps) -> None:
+    steps.run(counts_of(D1), Window(D1, D1))
+    steps.run(counts_of(), Window(D2, D3), run="empty")
+    assert steps.run(counts_of(D4), Window(D4, D4), run="next").rows == {D4: 1}
+
+
+def test_the_first_day_may_be_any_and_an_earlier_one_may_follow(steps: Steps) -> None:
+    counts = counts_of(D1, D2, D4)
+    steps.run(counts, Window(D4, D4))
+    steps.run(counts, Window(D1, D1), run="earlier")
+    with pytest.raises(GapRefused, match=r"is 2025-01-01\. Run 2025-01-02\.\.\.2025-01-04 instead"):
+        steps.run(counts, Window(D4, D4), run="again")
+    steps.run(counts, Window(D2, D4), run="range")
+
+
+def test_a_window_that_reaches_over_published_days_needs_the_day_before_its_first(steps: Steps) -> None:
+    counts = counts_of(D1, D3, D4)
+    steps.run(counts, Window(D3, D3))
+    steps.run(counts, Window(D1, D4), run="range")
+    assert steps.run(counts, Window(D2, D5), run="over it").rows == {D2: 0, D3: 1, D4: 1, D5: 0}
+
+
+def test_what_failed_was_not_published(steps: Steps) -> None:
+    def counts(earlier: DataFrame) -> DataFrame:
+        raise ValueError
+
+    steps.run(counts_of(D1), Window(D1, D1))
+    with pytest.raises(ValueError):  # noqa: PT011
+        steps.run(declare(counts, Count, Daily("day"), inputs={"earlier": previous(1, "counts")}), Window(D2, D2))
+    with pytest.raises(GapRefused):
+        steps.run(counts_of(D3), Window(D3, D3), run="later")
+
+
+def test_a_month_that_was_left_out_is_a_gap(steps: Steps) -> None:
+    january, march, april = date(2025, 1, 1), date(2025, 3, 1), date(2025, 4, 1)
+    counts = counts_of(january, partitions=Monthly("day"))
+    steps.run(counts, Window(january, january))
+    with pytest.raises(GapRefused, match=r"is 2025-01-01\. Run 2025-02-01\.\.\.2025-04-01 instead"):
+        steps.run(counts, Window(march, april), run="later")
+
+
+def test_a_dataset_that_does_not_read_its_previous_days_may_leave_days_out(steps: Steps) -> None:
+    def counts(everything: DataFrame) -> DataFrame:
+        return everything
+
+    dataset = declare(counts, Count, Daily("day"), inputs={"everything": history("counts")})
+    steps.run(dataset, Window(D1, D1))
+    assert steps.run(dataset, Window(D4, D4), run="later").rows == {D4: 0}
+
+
+def test_a_retry_of_what_was_published_is_not_refused(steps: Steps) -> None:
+    steps.run(counts_of(D4), Window(D4, D4), run="first", root="root")
+    steps.run(counts_of(D1), Window(D1, D1), run="earlier")
+    again = steps.run(counts_of(D4), Window(D4, D4), run="retry", root="root")
+    assert again.already_published
