@@ -34,13 +34,13 @@ class SampleSummary:
     oddities: tuple[OddityCount, ...]
 
     def planted(self, feed: Feed, outcome: Outcome) -> int:
-        """Records that the intake drops as duplicates, or rejects."""
+        """Records that the intake drops as duplicates, rejects, or keeps in suspense."""
         return sum(count.records for count in self.oddities if (count.feed, count.outcome) == (feed, outcome))
 
     def records(self, feed: Feed) -> int:
         """All records in the feed's files, good or not."""
         good = self.loans if feed == "loans" else self.transactions
-        return good + self.planted(feed, "duplicate") + self.planted(feed, "rejected")
+        return good + sum(count.records for count in self.oddities if count.feed == feed)
 
 
 class Payables:

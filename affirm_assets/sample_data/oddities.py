@@ -1,6 +1,6 @@
-"""What goes wrong on the way to the landing zone: records sent twice, sent with two contents, or broken.
+"""What goes wrong on the way to the landing zone: records sent twice, sent with two contents, broken, or of no loan.
 
-A broken or conflicting record is always one more record, with an id of its own that tells what is wrong with it: the
+A broken, conflicting or stray record is always one more, with an id of its own that tells what is wrong with it: the
 records that the rest of a loan's history needs stay as they are.
 """
 
@@ -14,7 +14,8 @@ from affirm_assets.intake.feeds import LOOK_BACK_DAYS
 from affirm_assets.sample_data.draws import between
 from affirm_assets.sample_data.files import Feed, LoanRecord, TransactionRecord
 
-Outcome = Literal["duplicate", "rejected"]
+Outcome = Literal["duplicate", "rejected", "suspense"]
+"""What becomes of a record: one in suspense is booked, but waits for a loan that never comes."""
 
 # Of so many loans, one carries each of the kinds: about one record in a thousand in either feed.
 _EVERY: dict[Feed, int] = {"loans": 1000, "transactions": 250}
@@ -105,7 +106,6 @@ _BROKEN = (
     _broken_transaction("negative_amount", lambda payment: replace(payment, amount="-25.00").line()),
     _broken_transaction("zero_amount", lambda payment: replace(payment, amount="0.00").line()),
     _broken_transaction("unknown_kind", lambda payment: replace(payment, kind="chargeback").line()),
-    _broken_transaction("unknown_loan", lambda payment: replace(payment, loan_id=f"X{payment.loan_id}").line()),
     _broken_transaction(
         "impossible_date", lambda payment: replace(payment, effective_on=_no_such_day(payment.effective_on)).line()
     ),
@@ -114,6 +114,13 @@ _BROKEN = (
     _broken_transaction("not_a_number", lambda payment: replace(payment, amount="NaN").line()),
     _broken_transaction("invalid_utf8", lambda payment: payment.line().replace(b",L", b",\xff", 1)),
 )
+
+
+def _stray_payment(host: Host, _: Random) -> Planted:
+    return [(host.landed, replace(host.extra_payment("unknown_loan"), loan_id=f"X{host.loan.loan_id}").line())]
+
+
+_STRAY = Oddity("transactions", "unknown_loan", "suspense", _stray_payment)
 
 
 def _no_such_day(day: str) -> str:
@@ -172,7 +179,7 @@ def _repeated(feed: Feed) -> tuple[Oddity, ...]:
 
 
 # The repeated ones first: they need what is left of the window.
-ODDITIES = (*_repeated("loans"), *_repeated("transactions"), *_BROKEN)
+ODDITIES = (*_repeated("loans"), *_repeated("transactions"), *_BROKEN, _STRAY)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ class Books:
 
 LOANS = "landing/loan_rows,loans/loans,loans/borrowers,loans/rejected_loans,portfolio/originations_daily"
 TRANSACTIONS = (
-    "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions,portfolio/cash_daily"
+    "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions,transactions/suspense,"
+    "portfolio/cash_daily"
 )
 DAILY = f"{LOANS},{TRANSACTIONS}"
 

@@ -464,7 +464,6 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
 }
 
 NOT_AN_AMOUNT = "amount: not an amount"
-UNKNOWN_LOAN = "loan_id: no loan of this id is booked"
 UNKNOWN_KIND = (
     "kind: unknown; expected one of payment, payment_reversal, refund, recovery, credit_refund, merchant_payout"
 )
@@ -503,10 +502,6 @@ BAD_TRANSACTIONS = (
     bad_transaction("unknown-kind", UNKNOWN_KIND, kind="chargeback"),
     bad_transaction("kind-in-capitals", UNKNOWN_KIND, kind="PAYMENT"),
     bad_transaction("kind-with-line-break", UNKNOWN_KIND, masked="kind", kind="payment\n"),
-    bad_transaction("unknown-loan", UNKNOWN_LOAN, loan_id="L404"),
-    bad_transaction("refused-loan", UNKNOWN_LOAN, loan_id="zero"),
-    bad_transaction("loan-in-conflict", UNKNOWN_LOAN, loan_id="two-equal-one-other"),
-    bad_transaction("before-its-loan", UNKNOWN_LOAN, loan_id="booked-late"),
     bad_transaction("payment-without-loan", "loan_id: missing", loan_id=None),
     bad_transaction("refund-without-loan", "loan_id: missing", kind="refund", loan_id=ABSENT, merchant_id="M1"),
     bad_transaction("payout-with-loan", "loan_id: a merchant_payout has none", **PAYOUT | {"loan_id": "L1"}),
@@ -535,6 +530,7 @@ BAD_TRANSACTIONS = (
 OLD_PAYMENT: Mapping[str, Any] = {"effective_on": "2024-12-20"}
 OLD_PAYMENT_ROW = {"effective_on": date(2024, 12, 20)}
 PAYOUT_ROW = {"product": "none"}
+WAITING_ROW = {"product": "none"}
 
 GOOD_TRANSACTIONS = (
     good_transaction("T1"),
@@ -547,6 +543,10 @@ GOOD_TRANSACTIONS = (
     good_transaction("recovery", kind="recovery"),
     good_transaction("credit-refund", kind="credit_refund"),
     good_transaction("payout", PAYOUT_ROW, **PAYOUT),
+    good_transaction("unknown-loan", WAITING_ROW, loan_id="L404"),
+    good_transaction("refused-loan", WAITING_ROW, loan_id="zero"),
+    good_transaction("loan-in-conflict", WAITING_ROW, loan_id="two-equal-one-other"),
+    good_transaction("before-its-loan", WAITING_ROW, loan_id="booked-late"),
     good_transaction(
         "most-payout", {**PAYOUT_ROW, "amount": Decimal("1000000000.00")}, amount="1000000000.00", **PAYOUT
     ),
@@ -571,7 +571,7 @@ TRANSACTIONS: Mapping[tuple[date, str], Sequence[Case]] = {
         duplicate(good_transaction("same", amount="90")),
         bad_transaction("other-terms-today", OTHER_TODAY, kind="refund"),
         broken("csv-too-many", b"T1,L1,,payment,90.00,2025-01-02,,eve@example.com", "expected 7 values, found 8"),
-        bad_transaction("csv-unknown-loan", UNKNOWN_LOAN, loan_id="L404"),
+        good_transaction("csv-unknown-loan", WAITING_ROW, loan_id="L404"),
         bad_transaction("csv-address-as-loan", "loan_id: not an id", masked="loan_id", loan_id=EMAIL),
     ),
     (DAY, "cents.parquet"): (
@@ -593,7 +593,8 @@ TRANSACTIONS: Mapping[tuple[date, str], Sequence[Case]] = {
         duplicate(good_transaction("sent-again", amount=90)),
         bad_transaction("changed", OTHER_EARLIER, amount="90.01"),
         good_transaction("other-terms-today"),
-        good_transaction("before-its-loan", loan_id="booked-late"),
+        good_transaction("with-its-loan", loan_id="booked-late"),
+        duplicate(good_transaction("before-its-loan", loan_id="booked-late")),
         good_transaction("recent-and-sent-again"),
         good_transaction("recent-and-changed"),
     ),

@@ -91,6 +91,7 @@ class TestAssets:
             "loans/rejected_loans",
             "transactions/transactions",
             "transactions/rejected_transactions",
+            "transactions/suspense",
             "portfolio/originations_daily",
             "portfolio/cash_daily",
             "portfolio/originations_monthly",

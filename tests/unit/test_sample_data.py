@@ -57,6 +57,8 @@ class Intake:
     conflicts: list[int] = field(default_factory=list)
     conflicts_in_a_folder: int = 0
     broken: list[bytes] = field(default_factory=list)
+    # Good ones of a loan that is in no file.
+    stray: list[bytes] = field(default_factory=list)
 
     def take_folder(self, rows: dict[str, list[Row]]) -> None:
         for key, same in rows.items():
@@ -142,9 +144,7 @@ def is_good_transaction(fields: dict[str, str], landed: date, loans: dict[str, R
     if named != expected.get(fields["kind"]) or not all(ID.fullmatch(fields[name]) for name in named):
         return False
     loan = loans.get(fields["loan_id"])
-    if not fields["loan_id"]:
-        return True
-    return loan is not None and loan.landed <= landed and loan.day("originated_on") <= effective
+    return loan is None or loan.day("originated_on") <= effective
 
 
 def refuse(token: str) -> NoReturn:
@@ -183,10 +183,12 @@ def read_transactions(landing: Path, loans: dict[str, Row]) -> Intake:
             except ValueError:
                 intake.broken.append(line)
                 continue
-            if is_good_transaction(fields, landed, loans):
-                rows[fields["transaction_id"]].append(Row(landed, fields, line))
-            else:
+            if not is_good_transaction(fields, landed, loans):
                 intake.broken.append(line)
+            elif fields["loan_id"] and fields["loan_id"] not in loans:
+                intake.stray.append(line)
+            else:
+                rows[fields["transaction_id"]].append(Row(landed, fields, line))
         intake.take_folder(rows)
     return intake
 
@@ -290,7 +292,7 @@ class TestOutcomes:
         assert all(0 < lag <= LOOK_BACK_DAYS for lag in intake.conflicts)
         found["conflict_later_day"] = len(intake.conflicts)
         found["conflict_same_day"] = intake.conflicts_in_a_folder
-        for line in intake.broken:
+        for line in (*intake.broken, *intake.stray):
             told = re.search(rb"L[0-9]{9}-([a-z0-9_]+)", line)
             assert told, line
             found[told[1].decode()] += 1
@@ -307,7 +309,9 @@ class TestOutcomes:
         rejected = len(intake.broken) + len(intake.conflicts) + intake.conflicts_in_a_folder
         assert sample.summary.planted(feed, "duplicate") == len(intake.duplicates)
         assert sample.summary.planted(feed, "rejected") == rejected
-        assert sample.summary.records(feed) == received == len(intake.booked) + len(intake.duplicates) + rejected
+        assert sample.summary.planted(feed, "suspense") == len(intake.stray)
+        read = len(intake.booked) + len(intake.duplicates) + rejected + len(intake.stray)
+        assert sample.summary.records(feed) == received == read
 
     def test_a_thousand_loans_have_one_of_each(self, tmp_path: Path) -> None:
         summary = write_sample_data(tmp_path, loans=1000, start=START, days=60, seed=3)

@@ -15,7 +15,9 @@ class CashDaily(Contract):
     """The transactions posted on a day of one kind and product."""
 
     posted_on: date = key("Business date")
-    product: Literal["pay_in_4", "installment", "none"] = key("Product of the loans; none for payouts")
+    product: Literal["pay_in_4", "installment", "none"] = key(
+        "Product of the loans; none for payouts, and where the loan was not booked by that day"
+    )
     kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund", "merchant_payout"] = key("Kind")
     transactions: int = column("Transactions posted", ge=1)
     amount: Money = column("Sum of their amounts", gt=0)
