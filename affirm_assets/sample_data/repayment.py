@@ -209,14 +209,14 @@ def _intents(habit: Habit, due: list[int], instalments: int, cents: int, rng: Ra
 
 
 def _landed(facts: list[Fact], loan: Loan, closed: bool, rng: Random) -> list[Fact]:
-    """Each fact with the day on which it lands: on its own day, or late, and never before its loan."""
+    """Each fact with the day on which it lands: on its own day, or late; even so it may come before its loan."""
     # The books give interest back for a late payment, to a cent that is not foreseeable here: a loan that its borrower
     # means to repay to zero would keep that cent.
     may_be_late = not (closed and loan.apr)
     landed: list[Fact] = []
-    latest = loan.landed
+    latest = loan.originated
     for fact in facts:
-        day = max(fact.effective + (_delay(rng) if may_be_late else 0), loan.landed)
+        day = fact.effective + (_delay(rng) if may_be_late else 0)
         # What undoes or returns an earlier payment cannot come before it.
         if fact.kind in ("payment_reversal", "credit_refund"):
             day = max(day, latest)

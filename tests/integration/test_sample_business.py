@@ -141,7 +141,7 @@ def test_suspense_is_what_the_files_say(
         if row["closing"]:
             found[row["as_of"]][row["transaction_id"]] = row["closing"]
     assert found == waiting
-    assert {(row["transaction_id"], row["taken_up_on"]) for row in rows if row["taken_up_on"]} == taken_up
+    assert {(row["transaction_id"], row["taken_up_on"]) for row in rows if row["taken_up_on"]} == taken_up != set()
     assert len(waiting[LAST]) == summary.planted("transactions", "suspense") > 0
 
 

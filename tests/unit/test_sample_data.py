@@ -363,6 +363,18 @@ class TestTransactions:
         kinds = {row.fields["kind"] for row in sample.transactions.booked.values()}
         assert kinds == {*LOAN_KINDS, "merchant_payout"}
 
+    def test_what_happens_before_a_loan_lands_is_not_held_back(self, sample: Sample) -> None:
+        """A loan of which something happens before it lands is very late, and bears no interest."""
+        early = []
+        for loan_id, rows in sample.transactions_of_loans().items():
+            loan = sample.loans.booked[loan_id]
+            before = [row for _, row in rows if row.day("effective_on") < loan.landed]
+            early += before
+            assert not before or loan.amount("apr") == 0
+        punctual = [row for row in early if row.landed == row.day("effective_on")]
+        assert len(punctual) > 3
+        assert len(punctual) > 0.8 * len(early)
+
     def test_a_reversal_undoes_a_payment_that_has_landed(self, sample: Sample) -> None:
         booked = sample.transactions.booked
         reversals = [row for row in booked.values() if row.fields["kind"] == "payment_reversal"]
