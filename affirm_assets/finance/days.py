@@ -72,7 +72,7 @@ def days(account: Account, last: date, movements: Iterable[Movement], booked_on:
     A settled loan has none after DAYS_KEPT_SETTLED days, but for a day on which something moves. The account goes on.
     """
     by_day = _by_day(movements, booked_on)
-    for day in _event_days(account, last, by_day):
+    for day in _event_days(account, last, by_day, booked_on):
         if day != booked_on:
             yield from _quiet(account, day - timedelta(days=1))
         yield _eventful(account, day, by_day[day], is_first=day == booked_on)
@@ -84,7 +84,7 @@ def applications(
 ) -> Iterator[tuple[Movement, Application]]:
     """What came of each movement, as in `days`, without a row for each day. The account goes on to its last event."""
     by_day = _by_day(movements, booked_on)
-    for day in _event_days(account, last, by_day):
+    for day in _event_days(account, last, by_day, booked_on):
         account.begin(day)
         for movement in in_order(by_day[day]):
             yield movement, account.apply(movement)
@@ -100,13 +100,14 @@ def _by_day(movements: Iterable[Movement], booked_on: date | None) -> defaultdic
     return by_day
 
 
-def _event_days(account: Account, last: date, by_day: Mapping[date, object]) -> Iterator[date]:
+def _event_days(account: Account, last: date, by_day: Mapping[date, object], booked_on: date | None) -> Iterator[date]:
     """The days that move something but interest, in order. Looks at the account anew after each: a payment that came in
-    time puts off the charge-off."""
+    time puts off the charge-off. Nothing is charged off before it is booked."""
     known = deque(sorted(by_day))
     while True:
         upcoming = [known[0]] if known else []
-        if (due_on := account.charge_off_due_on) and due_on > account.day:
+        is_booked = booked_on is None or account.day >= booked_on
+        if is_booked and (due_on := account.charge_off_due_on) and due_on > account.day:
             upcoming.append(due_on)
         if not upcoming or (day := min(upcoming)) > last:
             return
