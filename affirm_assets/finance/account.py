@@ -91,7 +91,8 @@ class Account:
 
     `principal` and `interest` are owed by the borrower, `credit` to the borrower. `accrued` is all interest since the
     origination; `paid` what payments have met of instalments; `refunded` and `discount_returned` what the merchant gave
-    back and got back; `settled_on` the day on which nothing was owed either way, null while something is.
+    back and got back; `settled_on` the day since which nothing is owed either way, null while something is and once
+    charged off.
 
     `facts` is what happened so far, known only if the account was opened here and not taken over from the day before.
     A late movement or a reversal needs it.
@@ -164,8 +165,8 @@ class Account:
             self.charged_off_principal += self.principal
             self.charged_off_interest += self.interest
             self.principal = self.interest = ZERO
-        if self.charged_off_on is None:
-            self.settled_on = None if self.is_owed or self.credit else self.settled_on or self.day
+        is_settled = self.charged_off_on is None and not (self.is_owed or self.credit)
+        self.settled_on = (self.settled_on or self.day) if is_settled else None
         return charge_off
 
     def needs_facts(self, movement: Movement) -> bool:
