@@ -266,11 +266,11 @@ class Account:
         )
         self.accrued -= accrued - given_back  # the cents of it follow with the posting
         application = self._within_bounds(application)
-        return (
-            application
-            if movement.kind == "refund"
-            else replace(application, met=application.interest + application.principal)
-        )
+        if movement.kind == "refund":
+            return application
+        # Where all was paid by others since, it takes interest back from them, but none of what they met: they keep it
+        # until they are reversed.
+        return replace(application, met=max(application.interest + application.principal, ZERO))
 
     def _retold(self, facts: Iterable[_Fact]) -> "Account":
         """The account at the day's opening, had each movement come on its day."""
