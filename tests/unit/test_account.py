@@ -1,0 +1,667 @@
+"""Worked examples of the books, to the cent: what docs/money.md says, computed by hand.
+
+Most are of `agreed()`: 1,000.00 lent on 1 January at 18.25 %, which is 0.0005 a day, in four monthly instalments of
+259.58.
+"""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from affirm_assets.finance.account import Account, Application, Movement
+from affirm_assets.finance.accrual import daily_interest, to_cents
+from affirm_assets.finance.days import Day, applications, days
+from affirm_assets.finance.delinquency import bucket, days_past_due, oldest_unmet
+from affirm_assets.finance.terms import Terms
+from tests.unit.books import agreed, dollars, moved
+
+A_DAY_OF_100 = Fraction("0.05")
+
+
+def interest(*spells: tuple[str, int]) -> Decimal:
+    """What the books have posted after spells of (principal, days) at 18.25 %: the sum, half up to the cent."""
+    return dollars(100 * sum(Fraction(principal) * days / 100 * A_DAY_OF_100 for principal, days in spells))
+
+
+def on(day: str) -> date:
+    return date.fromisoformat(day)
+
+
+class Told:
+    """A loan's rows by day, and what came of each movement by its id."""
+
+    def __init__(self, terms: Terms, *movements: Movement, until: str, booked_on: str = "") -> None:
+        booked = on(booked_on) if booked_on else terms.originated_on
+        self.rows = {row.as_of: row for row in days(Account.opened(terms), on(until), movements, booked)}
+        told = applications(Account.opened(terms), on(until), movements, booked)
+        self.applied = {movement.transaction_id: application for movement, application in told}
+
+    def __getitem__(self, day: str) -> Day:
+        return self.rows[on(day)]
+
+
+def owed(row: Day) -> tuple[str, str, str, int]:
+    return str(row.principal), str(row.interest), str(row.credit), row.days_past_due
+
+
+def parts(application: Application) -> tuple[str, str, str]:
+    return str(application.interest), str(application.principal), str(application.credit)
+
+
+P1 = moved("p1", "payment", "259.58", "2025-02-01")
+PAYOFF = moved("p1", "payment", "1010.00", "2025-01-21")
+
+
+def test_every_instalment_on_its_due_date() -> None:
+    # 0.50 a day for 31 days; 0.37796 for 28; 0.25346 for 31; 0.1276 for 30.
+    first = interest(("1000", 31))
+    second = interest(("1000", 31), ("755.92", 28)) - first
+    third = interest(("1000", 31), ("755.92", 28), ("506.92", 31)) - first - second
+    fourth = interest(("1000", 31), ("755.92", 28), ("506.92", 31), ("255.20", 30)) - first - second - third
+    assert [str(each) for each in (first, second, third, fourth)] == ["15.50", "10.58", "7.86", "3.83"]
+
+    told = Told(
+        agreed(),
+        P1,
+        moved("p2", "payment", "259.58", "2025-03-01"),
+        moved("p3", "payment", "259.58", "2025-04-01"),
+        moved("p4", "payment", "259.03", "2025-05-01"),
+        until="2025-05-02",
+    )
+
+    assert [parts(told.applied[name]) for name in ("p1", "p2", "p3", "p4")] == [
+        ("15.50", "244.08", "0.00"),
+        ("10.58", "249.00", "0.00"),
+        ("7.86", "251.72", "0.00"),
+        ("3.83", "255.20", "0.00"),
+    ]
+    assert owed(told["2025-01-31"]) == ("1000.00", "15.00", "0.00", 0)
+    assert owed(told["2025-02-01"]) == ("755.92", "0.00", "0.00", 0)
+    assert owed(told["2025-05-01"]) == ("0.00", "0.00", "0.00", 0)
+    assert told["2025-05-02"].status == "repaid"
+    assert told["2025-05-02"].settled_on == on("2025-05-01")
+    assert max(row.days_past_due for row in told.rows.values()) == 0
+
+
+def test_an_early_payoff_pays_the_interest_up_to_its_day() -> None:
+    told = Told(agreed(), PAYOFF, until="2025-01-22")
+
+    assert parts(told.applied["p1"]) == ("10.00", "1000.00", "0.00")  # 20 days
+    assert owed(told["2025-01-22"]) == ("0.00", "0.00", "0.00", 0)
+    assert told["2025-01-22"].interest_accrued == 0
+
+
+def test_a_late_payment_cures() -> None:
+    told = Told(
+        agreed(),
+        moved("p1", "payment", "259.58", "2025-02-11"),
+        moved("p2", "payment", "259.58", "2025-03-01"),
+        until="2025-03-01",
+    )
+
+    assert owed(told["2025-02-01"]) == ("1000.00", "15.50", "0.00", 0)
+    assert owed(told["2025-02-10"]) == ("1000.00", "20.00", "0.00", 9)
+    assert parts(told.applied["p1"]) == ("20.50", "239.08", "0.00")
+    assert owed(told["2025-02-11"]) == ("760.92", "0.00", "0.00", 0)
+    # 18 days of 0.38046 are 6.84828; with 20.50, 27.34828.
+    assert parts(told.applied["p2"]) == ("6.85", "252.73", "0.00")
+    assert interest(("1000", 41), ("760.92", 18)) == Decimal("27.35")
+    assert owed(told["2025-03-01"]) == ("508.19", "0.00", "0.00", 0)
+
+
+def test_a_part_of_an_instalment_does_not_meet_it() -> None:
+    told = Told(
+        agreed(),
+        moved("p1", "payment", "100.00", "2025-02-01"),
+        moved("p2", "payment", "159.58", "2025-02-11"),
+        until="2025-02-11",
+    )
+
+    assert parts(told.applied["p1"]) == ("15.50", "84.50", "0.00")
+    assert owed(told["2025-02-10"]) == ("915.50", "4.12", "0.00", 9)  # 9 days of 0.45775, with 15.50: 19.61975
+    assert interest(("1000", 31), ("915.50", 10)) == Decimal("20.08")
+    assert parts(told.applied["p2"]) == ("4.58", "155.00", "0.00")
+    assert owed(told["2025-02-11"]) == ("760.50", "0.00", "0.00", 0)
+
+
+def test_past_due_runs_from_the_oldest_of_two_instalments() -> None:
+    told = Told(agreed(), moved("p1", "payment", "259.58", "2025-03-11"), until="2025-03-11")
+
+    assert told["2025-03-10"].days_past_due == 37  # since 1 February
+    assert told["2025-03-11"].days_past_due == 10  # since 1 March
+    assert told["2025-03-11"].oldest_due_on == on("2025-03-01")
+
+
+def test_what_is_paid_ahead_meets_instalments_to_come() -> None:
+    told = Told(agreed(), moved("p1", "payment", "519.16", "2025-02-01"), until="2025-04-02")
+
+    assert told["2025-02-01"].oldest_due_on == on("2025-04-01")
+    assert told["2025-04-02"].days_past_due == 1
+
+
+def test_the_last_instalment_is_met_only_at_a_zero_balance() -> None:
+    told = Told(
+        agreed(),
+        moved("p1", "payment", "259.58", "2025-02-11"),  # ten days late: 5.00 - 2.15 more interest than agreed
+        *(moved(f"p{month}", "payment", "259.58", f"2025-0{month}-01") for month in (3, 4, 5)),
+        until="2025-05-02",
+    )
+
+    row = told["2025-05-02"]
+    assert row.paid == 4 * Decimal("259.58")
+    assert row.oldest_due_on == on("2025-05-01")
+    assert row.days_past_due == 1
+    assert row.principal > 0
+
+
+def test_a_reversed_payoff_is_owed_again() -> None:
+    told = Told(agreed(), PAYOFF, moved("r1", "payment_reversal", "1010.00", "2025-01-24", of="p1"), until="2025-02-03")
+
+    assert told["2025-01-23"].status == "repaid"
+    assert parts(told.applied["r1"]) == ("-10.00", "-1000.00", "0.00")
+    assert owed(told["2025-01-24"]) == ("1000.00", "10.00", "0.00", 0)
+    assert told["2025-01-24"].settled_on is None
+    assert owed(told["2025-01-25"]) == ("1000.00", "10.50", "0.00", 0)
+    assert told["2025-02-03"].days_past_due == 2
+
+
+def test_a_late_row_gives_interest_back() -> None:
+    late = moved("p1", "payment", "259.58", "2025-02-11", at="2025-02-01")
+    told = Told(agreed(), late, until="2025-02-11")
+
+    # In time: 15.50 on 1 February, then ten days of 0.37796, 19.2796 in all; 20.50 was posted by 11 February.
+    assert interest(("1000", 31), ("755.92", 10)) == Decimal("19.28")
+    assert owed(told["2025-02-10"]) == ("1000.00", "20.00", "0.00", 9)
+    assert parts(told.applied["p1"]) == ("15.50", "244.08", "0.00")
+    assert told.applied["p1"].interest_given_back == Decimal("1.22")
+    assert owed(told["2025-02-11"]) == ("755.92", "3.78", "0.00", 0)
+    assert told["2025-02-11"].interest_accrued == Decimal("0.50")
+    assert told["2025-02-11"].accrued == Decimal("19.2796")
+
+
+def test_a_late_row_with_another_payment_in_between() -> None:
+    told = Told(
+        agreed(),
+        moved("p2", "payment", "300.00", "2025-02-20"),
+        moved("p1", "payment", "259.58", "2025-03-02", at="2025-02-01"),
+        until="2025-03-02",
+    )
+
+    # As it came: 50 days, then ten of 0.3625. In time: 15.50; 19 days of 0.37796, 7.18; ten days of 0.23155, 2.32.
+    assert parts(told.applied["p2"]) == ("25.00", "275.00", "0.00")
+    assert interest(("1000", 50), ("725", 10)) == Decimal("28.63")
+    assert interest(("1000", 31), ("755.92", 19)) == Decimal("22.68")
+    assert interest(("1000", 31), ("755.92", 19), ("463.10", 10)) == Decimal("25.00")
+    assert parts(told.applied["p1"]) == ("-2.32", "261.90", "0.00")
+    assert told.applied["p1"].interest_given_back == Decimal("3.63")
+    assert owed(told["2025-03-02"]) == ("463.10", "2.32", "0.00", 0)
+    assert told["2025-03-02"].paid == Decimal("559.58")
+
+
+def test_a_late_row_of_a_day_before_the_origination_counts_from_the_origination() -> None:
+    told = Told(agreed(), moved("p1", "payment", "100.00", "2025-01-11", at="2024-12-20"), until="2025-01-11")
+
+    assert parts(told.applied["p1"]) == ("0.00", "100.00", "0.00")
+    assert owed(told["2025-01-11"]) == ("900.00", "4.50", "0.00", 0)
+    assert told.applied["p1"].interest_given_back == Decimal("0.50")
+
+
+def test_a_late_row_on_a_loan_that_was_paid_off_since_is_a_credit() -> None:
+    told = Told(
+        agreed(),
+        moved("p2", "payment", "1020.00", "2025-02-10"),
+        moved("p1", "payment", "100.00", "2025-02-12", at="2025-01-11"),
+        until="2025-02-12",
+    )
+
+    # In time: 5.00 by 11 January; the 905.00 left then accrue for 30 days, 13.575: 1.42 less than 20.00.
+    assert interest(("1000", 10), ("905", 30)) == Decimal("18.58")
+    assert parts(told.applied["p1"]) == ("-1.42", "0.00", "101.42")
+    assert told.applied["p1"].interest_given_back == Decimal("1.42")
+    assert owed(told["2025-02-12"]) == ("0.00", "0.00", "101.42", 0)
+
+
+def test_such_a_late_row_takes_nothing_of_what_others_have_met() -> None:
+    told = Told(
+        agreed(),
+        moved("p2", "payment", "1020.00", "2025-02-10"),
+        moved("p1", "payment", "100.00", "2025-02-11", at="2025-01-11"),
+        moved("r2", "payment_reversal", "1020.00", "2025-02-12", of="p2"),
+        moved("p3", "payment", "259.58", "2025-02-13"),
+        until="2025-02-13",
+    )
+
+    assert told["2025-02-12"].paid == 0
+    assert told["2025-02-12"].days_past_due == 11
+    assert told["2025-02-13"].paid == Decimal("259.58")
+    assert told["2025-02-13"].days_past_due == 0
+
+
+def test_the_reversal_of_a_late_row_charges_again_what_it_gave_back() -> None:
+    told = Told(
+        agreed(),
+        moved("p1", "payment", "259.58", "2025-02-11", at="2025-02-01"),
+        moved("r1", "payment_reversal", "259.58", "2025-02-20", of="p1"),
+        until="2025-02-20",
+    )
+
+    # 19.2796, and nine more days of 0.37796, are 22.68124; of that, 15.50 was paid.
+    assert owed(told["2025-02-19"]) == ("755.92", "6.80", "0.00", 0)
+    assert parts(told.applied["r1"]) == ("-15.50", "-244.08", "0.00")
+    assert told.applied["r1"].interest_given_back == Decimal("-1.22")
+    assert owed(told["2025-02-20"]) == ("1000.00", "23.90", "0.00", 19)
+    assert told["2025-02-20"].accrued == Decimal("23.90124")
+
+
+def test_a_refund_beyond_the_principal() -> None:
+    told = Told(agreed(), moved("f1", "refund", "1100.00", "2025-01-11"), until="2025-01-11")
+
+    assert parts(told.applied["f1"]) == ("5.00", "1000.00", "95.00")
+    assert told.applied["f1"].discount_returned == Decimal("50.00")
+    assert owed(told["2025-01-11"]) == ("0.00", "0.00", "95.00", 0)
+
+
+def test_a_refund_takes_instalments_off_the_end() -> None:
+    told = Told(
+        agreed(),
+        moved("f1", "refund", "300.00", "2025-01-11"),
+        P1,
+        moved("p2", "payment", "259.58", "2025-03-01"),
+        moved("p3", "payment", "202.62", "2025-04-01"),
+        until="2025-04-01",
+    )
+
+    assert parts(told.applied["f1"]) == ("0.00", "300.00", "0.00")
+    assert told.applied["f1"].discount_returned == Decimal("15.00")
+    assert owed(told["2025-01-11"]) == ("700.00", "5.00", "0.00", 0)
+    # Ten days of 0.50 and 21 of 0.35; 28 of 0.226385; 31 of 0.099765.
+    assert interest(("1000", 10), ("700", 21)) == Decimal("12.35")
+    assert parts(told.applied["p1"]) == ("12.35", "247.23", "0.00")
+    assert parts(told.applied["p2"]) == ("6.34", "253.24", "0.00")
+    assert parts(told.applied["p3"]) == ("3.09", "199.53", "0.00")
+    assert told["2025-04-01"].status == "repaid"
+
+
+def test_a_refund_cures_nothing() -> None:
+    told = Told(agreed(), moved("f1", "refund", "900.00", "2025-02-11"), until="2025-02-12")
+
+    assert owed(told["2025-02-11"]) == ("100.00", "20.50", "0.00", 10)
+    assert owed(told["2025-02-12"]) == ("100.00", "20.55", "0.00", 11)
+
+
+def test_discounts_returned_round_to_no_more_than_the_discount() -> None:
+    terms = agreed(principal="10.00", merchant_discount="1.00", apr="0")
+    refunds = [moved(f"f{number}", "refund", "3.33", f"2025-01-0{number}") for number in (2, 3, 4)]
+    told = Told(terms, *refunds, moved("f5", "refund", "5.00", "2025-01-05"), until="2025-01-05")
+
+    # In proportion to all that was refunded of the price: 0.333, 0.666, 0.999, and the price is refunded.
+    returned = [str(told.applied[name].discount_returned) for name in ("f2", "f3", "f4", "f5")]
+    assert returned == ["0.33", "0.34", "0.33", "0.00"]
+    assert told["2025-01-05"].discount_returned == terms.merchant_discount
+    assert told["2025-01-05"].credit == Decimal("4.99")
+
+
+def test_an_overpayment_is_a_credit_that_is_paid_out() -> None:
+    told = Told(
+        agreed(),
+        moved("p1", "payment", "1100.00", "2025-01-21"),
+        moved("c1", "credit_refund", "90.01", "2025-01-24"),
+        moved("c2", "credit_refund", "90.00", "2025-01-25"),
+        until="2025-01-25",
+    )
+
+    assert parts(told.applied["p1"]) == ("10.00", "1000.00", "90.00")
+    assert told["2025-01-21"].status == "repaid"
+    assert told["2025-01-21"].settled_on is None  # owed to the borrower still
+    assert told.applied["c1"] == Application(unapplied=Decimal("-90.01"), exception="more than the credit balance")
+    assert parts(told.applied["c2"]) == ("0.00", "0.00", "-90.00")
+    assert owed(told["2025-01-25"]) == ("0.00", "0.00", "0.00", 0)
+    assert told["2025-01-25"].settled_on == on("2025-01-25")
+
+
+def test_a_reversal_of_what_was_paid_out_since_is_principal() -> None:
+    told = Told(
+        agreed(),
+        moved("p1", "payment", "1100.00", "2025-01-21"),
+        moved("c1", "credit_refund", "90.00", "2025-01-25"),
+        moved("r1", "payment_reversal", "1100.00", "2025-01-31", of="p1"),
+        until="2025-02-02",
+    )
+
+    assert parts(told.applied["r1"]) == ("-10.00", "-1090.00", "0.00")
+    assert owed(told["2025-01-31"]) == ("1090.00", "10.00", "0.00", 0)
+    assert owed(told["2025-02-02"]) == ("1090.00", "11.09", "0.00", 1)
+
+
+def test_charge_off_at_120_days_and_what_comes_after() -> None:
+    told = Told(
+        agreed(),
+        moved("v1", "recovery", "300.00", "2025-07-01"),
+        moved("p1", "payment", "50.00", "2025-07-02", at="2025-02-01"),
+        moved("f1", "refund", "100.00", "2025-07-03"),
+        until="2025-07-03",
+    )
+
+    assert owed(told["2025-05-31"]) == ("1000.00", "75.00", "0.00", 119)
+    assert told["2025-05-31"].bucket == "90-119"
+    charged_off = told["2025-06-01"]
+    assert (charged_off.principal_charged_off, charged_off.interest_charged_off) == (
+        Decimal("1000.00"),
+        Decimal("75.50"),
+    )
+    assert charged_off.bucket == charged_off.status == "charged_off"
+    assert owed(charged_off) == ("0.00", "0.00", "0.00", 0)
+    assert told["2025-07-01"].interest_accrued == 0
+    assert [told.applied[name].recovery for name in ("v1", "p1", "f1")] == [300, 50, 100]
+    assert told.applied["f1"].discount_returned == Decimal("5.00")
+    assert told["2025-07-03"].recovered == 450
+    assert owed(told["2025-07-03"]) == ("0.00", "0.00", "0.00", 0)
+
+
+def test_charge_off_and_recovery_of_fineract() -> None:
+    # Apache Fineract: 1,000.00 outstanding is charged off; after a payment of 250.00, 750.00 is.
+    told = Told(agreed(apr="0"), moved("p1", "payment", "250.00", "2025-07-01"), until="2025-07-01")
+
+    assert told["2025-06-01"].principal_charged_off == 1000
+    assert told["2025-07-01"].charged_off_principal - told["2025-07-01"].recovered == 750
+
+
+def test_a_payment_on_the_120th_day_comes_in_time() -> None:
+    told = Told(agreed(), moved("p1", "payment", "259.58", "2025-06-01"), until="2025-06-29")
+
+    assert told["2025-06-01"].status == "open"
+    assert told["2025-06-01"].days_past_due == 92  # since 1 March
+    assert told["2025-06-29"].status == "charged_off"
+
+
+def test_a_part_of_an_instalment_does_not_put_off_the_charge_off() -> None:
+    told = Told(agreed(), moved("p1", "payment", "259.57", "2025-05-31"), until="2025-06-01")
+
+    assert told["2025-06-01"].status == "charged_off"
+
+
+def test_the_reversal_of_a_payment_on_a_charged_off_loan_is_charged_off() -> None:
+    told = Told(agreed(), P1, moved("r1", "payment_reversal", "259.58", "2025-07-10", of="p1"), until="2025-07-10")
+
+    # 1 March and 120 days: 29 June, 148 days of 0.37796 after 1 February: 71.43808 with the 15.50 that was paid.
+    assert interest(("1000", 31), ("755.92", 148)) == Decimal("71.44")
+    first, second = told["2025-06-29"], told["2025-07-10"]
+    assert (first.principal_charged_off, first.interest_charged_off) == (Decimal("755.92"), Decimal("55.94"))
+    assert (second.principal_reversed, second.interest_reversed) == (Decimal("244.08"), Decimal("15.50"))
+    assert (second.principal_charged_off, second.interest_charged_off) == (Decimal("244.08"), Decimal("15.50"))
+    assert (second.charged_off_principal, second.charged_off_interest) == (1000, Decimal("71.44"))
+    assert second.charged_off_on == on("2025-06-29")
+    assert owed(second) == ("0.00", "0.00", "0.00", 0)
+
+
+@pytest.mark.parametrize("kind", ["recovery", "payment"])
+def test_the_reversal_of_a_recovery(kind: str) -> None:
+    told = Told(
+        agreed(),
+        moved("v1", kind, "300.00", "2025-07-01"),  # type: ignore[arg-type]
+        moved("r1", "payment_reversal", "300.00", "2025-07-05", of="v1"),
+        until="2025-07-05",
+    )
+
+    assert told["2025-07-01"].recovered == 300
+    assert told.applied["r1"] == Application(recovery=Decimal("-300.00"))
+    assert told["2025-07-05"].recovered == 0
+
+
+def test_a_payoff_reversed_when_its_instalment_is_120_days_past_due_is_charged_off() -> None:
+    told = Told(agreed(), PAYOFF, moved("r1", "payment_reversal", "1010.00", "2025-07-01", of="p1"), until="2025-07-01")
+
+    row = told["2025-07-01"]
+    assert (row.principal_charged_off, row.interest_charged_off) == (Decimal("1000.00"), Decimal("10.00"))
+    assert (row.status, row.settled_on, row.charged_off_on) == ("charged_off", None, on("2025-07-01"))
+
+
+@pytest.mark.parametrize(
+    ("movements", "exception"),
+    [
+        pytest.param(
+            [
+                moved("x", "payment_reversal", "259.58", "2025-02-03", of="p1"),
+                moved("a", "payment_reversal", "259.58", "2025-02-02", of="p1"),
+            ],
+            "reverses what was reversed before",
+            id="twice",
+        ),
+        pytest.param(
+            [
+                moved("x", "payment_reversal", "259.58", "2025-02-03", of="p1"),
+                moved("a", "payment_reversal", "259.58", "2025-02-03", of="p1"),
+            ],
+            "reverses what was reversed before",
+            id="twice on a day",
+        ),
+        pytest.param(
+            [moved("x", "payment_reversal", "259.57", "2025-02-03", of="p1")],
+            "its amount is not the payment's",
+            id="another amount",
+        ),
+        pytest.param(
+            [moved("x", "payment_reversal", "259.58", "2025-02-03", of="p2")],
+            "reverses no payment or recovery of this loan",
+            id="of nothing",
+        ),
+        pytest.param(
+            [
+                moved("x", "payment_reversal", "10.00", "2025-02-03", of="f1"),
+                moved("f1", "refund", "10.00", "2025-02-02"),
+            ],
+            "reverses no payment or recovery of this loan",
+            id="of a refund",
+        ),
+        pytest.param(
+            [moved("x", "recovery", "10.00", "2025-02-03")],
+            "a recovery on a loan that is not charged off",
+            id="a recovery on an open loan",
+        ),
+        pytest.param(
+            [moved("x", "credit_refund", "0.01", "2025-02-03")],
+            "more than the credit balance",
+            id="a credit refund without a credit",
+        ),
+    ],
+)
+def test_what_cannot_be_applied_moves_nothing_but_money(movements: list[Movement], exception: str) -> None:
+    told = Told(agreed(), P1, *movements, until="2025-02-03")
+    without = Told(agreed(), P1, *movements[1:], until="2025-02-03")
+
+    refused = told.applied["x"]
+    sign = 1 if movements[0].kind == "recovery" else -1
+    assert refused == Application(unapplied=sign * movements[0].amount, exception=exception)
+    row = told["2025-02-03"]
+    assert row == without["2025-02-03"]._replace(unapplied=refused.unapplied)
+
+
+def test_a_reversal_of_another_amount_does_not_stand_in_the_way_of_the_right_one() -> None:
+    told = Told(
+        agreed(),
+        P1,
+        moved("r1", "payment_reversal", "259.57", "2025-02-03", of="p1"),
+        moved("r2", "payment_reversal", "259.58", "2025-02-04", of="p1"),
+        until="2025-02-04",
+    )
+
+    assert told.applied["r2"].exception is None
+    assert told["2025-02-04"].principal == 1000
+
+
+def test_a_reversal_on_the_day_of_its_payment_comes_after_it() -> None:
+    told = Told(agreed(), moved("a", "payment_reversal", "259.58", "2025-02-01", of="p1"), P1, until="2025-02-01")
+
+    assert list(told.applied) == ["p1", "a"]
+    assert owed(told["2025-02-01"]) == ("1000.00", "15.50", "0.00", 0)
+    assert told["2025-02-01"].paid == 0
+
+
+def test_a_day_goes_by_effective_date_then_by_id() -> None:
+    told = Told(
+        agreed(),
+        moved("b", "payment", "1.00", "2025-01-11"),
+        moved("c", "payment", "1.00", "2025-01-11", at="2025-01-10"),
+        moved("a", "refund", "1.00", "2025-01-11"),
+        until="2025-01-11",
+    )
+
+    assert list(told.applied) == ["c", "a", "b"]
+
+
+def test_a_loan_booked_late_posts_what_accrued_since_its_origination() -> None:
+    told = Told(agreed(), until="2025-01-16", booked_on="2025-01-15")
+
+    assert min(told.rows) == on("2025-01-15")
+    first = told["2025-01-15"]
+    assert (first.opening_principal, first.opening_interest, first.opening_credit) == (0, 0, 0)
+    assert (first.principal_lent, first.interest_accrued) == (1000, 7)
+    assert owed(told["2025-01-16"]) == ("1000.00", "7.50", "0.00", 0)
+
+
+def test_a_payment_that_waited_for_its_loan_counts_from_its_day() -> None:
+    waited = moved("p1", "payment", "100.00", "2025-01-15", at="2025-01-10")
+    told = Told(agreed(), waited, until="2025-01-15", booked_on="2025-01-15")
+
+    # Nine days, 4.50; then five of 0.45225: 6.76125 of the 7.00 posted.
+    assert parts(told.applied["p1"]) == ("4.50", "95.50", "0.00")
+    assert told.applied["p1"].interest_given_back == Decimal("0.24")
+    assert owed(told["2025-01-15"]) == ("904.50", "2.26", "0.00", 0)
+
+
+def test_a_loan_booked_when_it_is_120_days_past_due_is_charged_off_that_day() -> None:
+    told = Told(agreed(), until="2025-06-16", booked_on="2025-06-15")
+
+    assert min(told.rows) == on("2025-06-15")
+    first = told["2025-06-15"]
+    assert (first.principal_lent, first.principal_charged_off) == (1000, 1000)
+    assert first.interest_accrued == first.interest_charged_off == Decimal("82.50")  # 165 days
+    assert told["2025-06-16"].charged_off_on == on("2025-06-15")
+
+
+def test_what_was_paid_before_so_late_a_booking_saves_it() -> None:
+    waited = moved("p1", "payment", "259.58", "2025-06-15", at="2025-02-01")
+    told = Told(agreed(), waited, until="2025-06-29", booked_on="2025-06-15")
+
+    assert told["2025-06-15"].principal == Decimal("755.92")
+    assert told["2025-06-15"].days_past_due == 106
+    assert told["2025-06-29"].principal_charged_off == Decimal("755.92")
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"),
+    [
+        (0, "current"),
+        (1, "1-29"),
+        (29, "1-29"),
+        (30, "30-59"),
+        (59, "30-59"),
+        (60, "60-89"),
+        (89, "60-89"),
+        (90, "90-119"),
+        (119, "90-119"),
+        (120, "charged_off"),
+    ],
+)
+def test_buckets(late: int, expected: str) -> None:
+    as_of = on("2025-02-01") + timedelta(days=late)
+    row = Told(agreed(), until=as_of.isoformat()).rows[as_of]
+
+    assert row.bucket == expected
+    assert row.days_past_due == (late if late < 120 else 0)
+    assert days_past_due(on("2025-02-01"), as_of) == late
+    if late < 120:
+        assert bucket(late) == expected
+
+
+def test_the_oldest_unmet_instalment() -> None:
+    met = [
+        oldest_unmet(agreed(), Decimal(paid)) for paid in ("0.00", "259.57", "259.58", "519.15", "1038.31", "5000.00")
+    ]
+    assert met == [1, 1, 2, 2, 4, 4]
+
+
+def test_a_settled_loan_has_rows_for_180_days_and_one_for_what_moves_later() -> None:
+    told = Told(
+        agreed(),
+        PAYOFF,
+        moved("v1", "recovery", "5.00", "2025-09-01"),
+        moved("p2", "payment", "7.00", "2025-10-01"),
+        moved("c1", "credit_refund", "7.00", "2025-10-03"),
+        until="2026-12-31",
+    )
+
+    last = on("2025-01-21") + timedelta(days=180)
+    assert last == on("2025-07-20")
+    assert [day for day in told.rows if day > last][:4] == [
+        on(f"2025-{day}") for day in ("09-01", "10-01", "10-02", "10-03")
+    ]
+    assert last in told.rows
+    assert told["2025-09-01"].unapplied == 5
+    assert told["2025-09-01"].settled_on == on("2025-01-21")
+    assert told["2025-10-02"].credit == 7
+    assert told["2025-10-03"].settled_on == on("2025-10-03")
+    assert max(told.rows) == on("2025-10-03") + timedelta(days=180)
+
+
+def test_a_charged_off_loan_has_a_row_always() -> None:
+    told = Told(agreed(), until="2027-12-31")
+
+    assert len(told.rows) == (on("2027-12-31") - on("2025-01-01")).days + 1
+
+
+def test_at_0_percent_nothing_accrues() -> None:
+    terms = agreed(principal="100.00", apr="0", frequency="biweekly", first_due_on="2025-01-15", merchant_discount="0")
+    told = Told(
+        terms, *(moved(f"p{n}", "payment", "25.00", day) for n, day in enumerate(_FORTNIGHTS)), until="2025-02-26"
+    )
+
+    assert [owed(told[day])[0] for day in _FORTNIGHTS] == ["75.00", "50.00", "25.00", "0.00"]
+    assert {(row.interest, row.interest_accrued, row.days_past_due) for row in told.rows.values()} == {(0, 0, 0)}
+
+
+_FORTNIGHTS = ("2025-01-15", "2025-01-29", "2025-02-12", "2025-02-26")
+
+
+def test_every_fortnight_of_a_biweekly_loan_accrues_14_days() -> None:
+    # 14 days at 18.25 % are 0.7 %: the annuity of 4 is (1 - 1.007^-4) / 0.007 = 3.930..., 1,000.00 / it = 254.391...
+    annuity = sum(1 / Fraction("1.007") ** number for number in range(1, 5))
+    terms = agreed(frequency="biweekly", first_due_on="2025-01-15")
+    assert 0 < Fraction(terms.instalment) - 1000 / annuity < Fraction("0.01")
+    told = Told(terms, moved("p1", "payment", terms.instalment, "2025-01-15"), until="2025-01-29")
+
+    assert parts(told.applied["p1"]) == ("7.00", str(terms.instalment - 7), "0.00")
+    assert told["2025-01-29"].interest == dollars(Fraction(1000 - terms.instalment + 7) * Fraction("0.7"))
+
+
+@pytest.mark.parametrize(
+    "movement",
+    [
+        pytest.param(moved("x", "payment_reversal", "1.00", "2025-01-11", of="p1"), id="a reversal"),
+        pytest.param(moved("x", "payment", "1.00", "2025-01-11", at="2025-01-10"), id="a late payment"),
+        pytest.param(moved("x", "refund", "1.00", "2025-01-11", at="2025-01-10"), id="a late refund"),
+    ],
+)
+def test_what_depends_on_the_past_is_refused_without_it(movement: Movement) -> None:
+    account = Account(agreed(), on("2025-01-11"), Decimal("1000.00"))
+    assert account.needs_facts(movement)
+    with pytest.raises(ValueError, match="transaction x: expected the account's earlier movements"):
+        account.apply(movement)
+
+
+@pytest.mark.parametrize("kind", ["credit_refund", "recovery"])
+def test_credit_refunds_and_recoveries_count_on_the_day_they_came(kind: str) -> None:
+    movement = moved("x", kind, "1.00", "2025-01-11", at="2025-01-10")  # type: ignore[arg-type]
+    assert not Account.opened(agreed()).needs_facts(movement)
+
+
+def test_interest_is_carried_at_eight_places_and_posted_half_up() -> None:
+    # CFPB form H-25(B): the first month of $162,000 at 3.875 % is 523.125, half a cent; published as 523.13.
+    assert to_cents(Decimal("162000") * Decimal("3.875") / 1200) == Decimal("523.13")
+    # A day of it in these books is 17.198630136986...
+    assert daily_interest(Decimal("162000"), Decimal("3.875")) == Decimal("17.19863014")
+    # 0.000000005 exactly: half up.
+    assert daily_interest(Decimal("0.01"), Decimal("0.01825")) == Decimal("0.00000001")
+    assert daily_interest(Decimal("0.01"), Decimal("0.01")) == 0
