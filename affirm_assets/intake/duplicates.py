@@ -41,6 +41,23 @@ def to_compare(
     return recent.join(ids, name, "left_semi").unionByName(before.join(ids_of_older, name, "left_semi"))
 
 
+def outcomes(readings: DataFrame, valid: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
+    """One row for each reading, with its `outcome`; `reasons` also says what it is in conflict with.
+
+    readings: with `reasons`, null where a row is valid. valid: those that are, with what `settle` needs beside.
+    """
+    kept = [*readings.columns, "outcome"]
+    settled = settle(valid, booked, look_back_days).withColumn("reasons", F.col("conflict"))
+    refused = readings.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
+    return settled.select(kept).unionByName(refused.select(kept))
+
+
+def not_booked_later(staged: DataFrame, later: DataFrame, name: str) -> DataFrame:
+    """One row for each staged one, for an audit: `ok` if its id `name` is not booked on a later day, in `later`."""
+    booked_later = later.select(name, F.lit(True).alias("is_later")).distinct()
+    return staged.select(name).join(booked_later, name, "left").select(name, F.isnull("is_later").alias("ok"))
+
+
 def settle(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
     """Add `outcome` and `conflict` (a reason, or null) to the valid rows of a window of one day or many.
 

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from pyspark.sql import SparkSession
 
-from affirm_assets.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, settle
+from affirm_assets.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, not_booked_later, outcomes, settle
 from resources.spark import SparkSessions
 
 LOOK_BACK = 5
@@ -123,3 +123,38 @@ def test_what_is_not_known_of_a_booking_is_not_compared(sessions: SparkSessions)
     unknown = Booking("id", START - timedelta(days=1), "terms", None)
     assert by_spark(spark, [row], [known]) == {row: REJECTED}
     assert by_spark(spark, [row], [unknown]) == {row: DUPLICATE}
+
+
+def test_each_reading_has_one_outcome_and_only_a_refused_one_has_reasons(sessions: SparkSessions) -> None:
+    spark = sessions.session({})
+    readings = spark.createDataFrame(
+        [("good", None), ("known", None), ("other", None), ("bad", "id: missing")], "id string, reasons string"
+    )
+    rows = [
+        ("good", START, "file", 1, START, "terms", None),
+        ("known", START, "file", 2, START, "terms", None),
+        ("other", START, "file", 3, START, "terms", None),
+    ]
+    schema = "id string, day date, file string, record_number bigint, own_date date, terms string, private string"
+    valid = readings.where("reasons IS NULL").join(spark.createDataFrame(rows, schema), "id")
+    yesterday = START - timedelta(days=1)
+    booked = spark.createDataFrame(
+        [("known", yesterday, "terms", None), ("other", yesterday, "other terms", None)],
+        "id string, day date, terms string, private string",
+    )
+    found = outcomes(readings, valid, booked, LOOK_BACK)
+    assert found.columns == ["id", "reasons", "outcome"]
+    assert {tuple(row) for row in found.collect()} == {
+        ("good", None, ACCEPTED),
+        ("known", None, DUPLICATE),
+        ("other", "conflicts with a row of this id booked on an earlier day", REJECTED),
+        ("bad", "id: missing", REJECTED),
+    }
+
+
+def test_a_staged_id_that_is_booked_later_is_not_ok(sessions: SparkSessions) -> None:
+    spark = sessions.session({})
+    staged = spark.createDataFrame([("L1",), ("L2",)], "loan_id string")
+    later = spark.createDataFrame([("L2", 3), ("L2", 4), ("L3", 3)], "loan_id string, day int")
+    found = not_booked_later(staged, later, "loan_id")
+    assert sorted(tuple(row) for row in found.collect()) == [("L1", True), ("L2", False)]

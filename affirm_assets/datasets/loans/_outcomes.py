@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.dataset import Window, history, previous, shared
 from affirm_assets.intake import values
-from affirm_assets.intake.duplicates import REJECTED, digest, settle, to_compare
+from affirm_assets.intake.duplicates import digest, outcomes, to_compare
 from affirm_assets.intake.feeds import (
     CURRENCIES,
     FREQUENCIES,
@@ -83,10 +83,7 @@ def loan_outcomes(
         digest("borrower_email").alias("private"),
     )
     booked = _booked(valid, recent_loans, all_loans, all_rows, window)
-    settled = settle(valid, booked, LOOK_BACK_DAYS).withColumn("reasons", F.col("conflict"))
-    kept = [*loan_readings.columns, "outcome"]
-    refused = loan_readings.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
-    return settled.select(kept).unionByName(refused.select(kept))
+    return outcomes(loan_readings, valid, booked, LOOK_BACK_DAYS)
 
 
 def _limit(name: str) -> Column:

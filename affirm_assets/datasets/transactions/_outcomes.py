@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.dataset import Window, history, previous, shared
 from affirm_assets.intake import values
-from affirm_assets.intake.duplicates import REJECTED, digest, settle, to_compare
+from affirm_assets.intake.duplicates import digest, outcomes, to_compare
 from affirm_assets.intake.feeds import (
     ID_PATTERN,
     KINDS,
@@ -88,10 +88,7 @@ def transaction_outcomes(
         F.lit(None).cast("string").alias("private"),
     )
     booked = _booked(valid, recent_transactions, all_transactions, window)
-    settled = settle(valid, booked, LOOK_BACK_DAYS).withColumn("reasons", F.col("conflict"))
-    kept = [*read.columns, "outcome"]
-    refused = read.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
-    return settled.select(kept).unionByName(refused.select(kept))
+    return outcomes(read, valid, booked, LOOK_BACK_DAYS)
 
 
 def _with_loan(read: DataFrame, all_loans: DataFrame, window: Window) -> DataFrame:

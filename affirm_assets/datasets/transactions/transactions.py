@@ -4,13 +4,12 @@ from datetime import date, timedelta
 from typing import Literal
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from affirm_assets.contract import Contract, Money, column, key
 from affirm_assets.dataset import Daily, audit, dataset, later
 from affirm_assets.datasets.transactions._outcomes import TERMS, transaction_outcomes
 from affirm_assets.intake.accounting import accounts
-from affirm_assets.intake.duplicates import ACCEPTED
+from affirm_assets.intake.duplicates import ACCEPTED, not_booked_later
 from affirm_assets.intake.feeds import ID_PATTERN
 
 
@@ -45,12 +44,7 @@ def every_record_is_accounted_for(
 @audit()
 def none_is_booked_later(staged: DataFrame, later_transactions: DataFrame) -> DataFrame:
     """No transaction is booked again on a later day, which did not know of it: run days in order, or as a range."""
-    booked_later = later_transactions.select("transaction_id", F.lit(True).alias("is_later")).distinct()
-    return (
-        staged.select("transaction_id")
-        .join(booked_later, "transaction_id", "left")
-        .select("transaction_id", F.isnull("is_later").alias("ok"))
-    )
+    return not_booked_later(staged, later_transactions, "transaction_id")
 
 
 @dataset(
