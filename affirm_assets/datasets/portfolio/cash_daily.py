@@ -25,11 +25,10 @@ class CashDaily(Contract):
 
 @audit()
 def totals_equal_the_transactions(staged: DataFrame, transactions: DataFrame) -> DataFrame:
-    """Transactions and amount of each day equal those of the transactions, to the cent."""
-    posted = transactions.groupBy("posted_on").agg(
-        F.count(F.lit(1)).alias("transactions"), F.sum("amount").alias("amount")
-    )
-    return same_totals(staged, posted, by="posted_on", totals=["transactions", "amount"])
+    """Transactions and amount of each day, product and kind equal those of the transactions, to the cent."""
+    by = ["posted_on", "product", "kind"]
+    posted = transactions.groupBy(*by).agg(F.count(F.lit(1)).alias("transactions"), F.sum("amount").alias("amount"))
+    return same_totals(staged, posted, by=by, totals=["transactions", "amount"])
 
 
 @dataset(

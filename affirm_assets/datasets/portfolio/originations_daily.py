@@ -10,7 +10,9 @@ from pyspark.sql import functions as F
 
 from affirm_assets.contract import Contract, Money, Rate, column, key
 from affirm_assets.dataset import Daily, audit, dataset
-from affirm_assets.datasets.portfolio._totals import same_totals
+from affirm_assets.datasets.portfolio._totals import same_totals, same_weighted_apr
+
+_KEY = ("booked_on", "product", "borrower_state")
 
 
 class OriginationsDaily(Contract):
@@ -29,15 +31,29 @@ class OriginationsDaily(Contract):
 
 @audit()
 def totals_equal_the_loans(staged: DataFrame, loans: DataFrame) -> DataFrame:
-    """Loans and principal of each day equal those of the loans, to the cent."""
-    booked = loans.groupBy("booked_on").agg(F.count(F.lit(1)).alias("loans"), F.sum("principal").alias("principal"))
-    return same_totals(staged, booked, by="booked_on", totals=["loans", "principal"])
+    """Loans, principal and principal times APR of each day, product and state equal those of the loans, exactly."""
+    return same_totals(staged, _booked(loans), by=_KEY, totals=["loans", "principal", "principal_times_apr"])
+
+
+@audit()
+def apr_is_that_of_the_loans(staged: DataFrame, loans: DataFrame) -> DataFrame:
+    """The APR of each day, product and state is its loans' APR weighted by principal, to the last place."""
+    return same_weighted_apr(staged, _booked(loans), by=_KEY)
+
+
+def _booked(loans: DataFrame) -> DataFrame:
+    """What the audits expect: made from the loans, and by nothing that the transform uses."""
+    return loans.groupBy(*_KEY).agg(
+        F.count(F.lit(1)).alias("loans"),
+        F.sum("principal").alias("principal"),
+        F.sum(F.col("principal") * F.col("apr")).alias("principal_times_apr"),
+    )
 
 
 @dataset(
     OriginationsDaily,
     partitions=Daily("booked_on"),
-    audits=[totals_equal_the_loans],
+    audits=[totals_equal_the_loans, apr_is_that_of_the_loans],
     owner="team:finance",
     freshness=timedelta(hours=36),
 )

@@ -8,7 +8,9 @@ from pyspark.sql import functions as F
 
 from affirm_assets.contract import Contract, Money, Rate, column, key
 from affirm_assets.dataset import Monthly, audit, dataset
-from affirm_assets.datasets.portfolio._totals import same_totals
+from affirm_assets.datasets.portfolio._totals import same_totals, same_weighted_apr
+
+_KEY = ("month", "product", "borrower_state")
 
 
 class OriginationsMonthly(Contract):
@@ -24,28 +26,37 @@ class OriginationsMonthly(Contract):
 
 @audit()
 def totals_equal_the_days(staged: DataFrame, originations_daily: DataFrame) -> DataFrame:
-    """Loans and principal of each month equal those of its days, to the cent."""
-    days = _by_month(originations_daily).groupBy("month")
-    return same_totals(
-        staged,
-        days.agg(F.sum("loans").alias("loans"), F.sum("principal").alias("principal")),
-        by="month",
-        totals=["loans", "principal"],
+    """Loans and principal of each month, product and state equal those of its days, to the cent."""
+    return same_totals(staged, _days(originations_daily), by=_KEY, totals=["loans", "principal"])
+
+
+@audit()
+def apr_is_that_of_the_days(staged: DataFrame, originations_daily: DataFrame) -> DataFrame:
+    """The APR of each month, product and state is its days' APR weighted by principal, to the last place."""
+    return same_weighted_apr(staged, _days(originations_daily), by=_KEY)
+
+
+def _days(originations_daily: DataFrame) -> DataFrame:
+    """What the audits expect: made from the days, and by nothing that the transform uses."""
+    month = F.make_date(F.year("booked_on"), F.month("booked_on"), F.lit(1))
+    return originations_daily.groupBy(month.alias("month"), "product", "borrower_state").agg(
+        F.sum("loans").alias("loans"),
+        F.sum("principal").alias("principal"),
+        F.sum("principal_times_apr").alias("principal_times_apr"),
     )
 
 
 @dataset(
     OriginationsMonthly,
     partitions=Monthly("month"),
-    audits=[totals_equal_the_days],
+    audits=[totals_equal_the_days, apr_is_that_of_the_days],
     owner="team:finance",
     freshness=timedelta(days=32),
 )
 def originations_monthly(originations_daily: DataFrame) -> DataFrame:
     """Loans, principal and principal-weighted APR by month, product and state."""
     return (
-        _by_month(originations_daily)
-        .groupBy("month", "product", "borrower_state")
+        originations_daily.groupBy(F.trunc("booked_on", "month").alias("month"), "product", "borrower_state")
         .agg(
             F.sum("loans").alias("loans"),
             F.sum("principal").alias("principal"),
@@ -54,7 +65,3 @@ def originations_monthly(originations_daily: DataFrame) -> DataFrame:
         .withColumn("apr", F.round("apr", 6).cast("decimal(9,6)"))
         .withColumn("principal", F.col("principal").cast("decimal(18,2)"))
     )
-
-
-def _by_month(days: DataFrame) -> DataFrame:
-    return days.withColumn("month", F.trunc("booked_on", "month"))
