@@ -11,6 +11,7 @@ from dagster import ResourceParam
 import affirm_assets
 from affirm_assets.contract import Contract, columns
 from affirm_assets.dataset import Dataset, Registry
+from affirm_assets.errors import PublishConflict, StageLost
 from affirm_assets.orchestration.code_version import code_version
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
@@ -21,6 +22,12 @@ from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import AuditsFailed, run_step
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
+
+_RETRIES = 2
+"""Of a step that another writer overtook, or whose staged write was lost. A third time is somebody's to look at: two
+backfills of the same days, or a dataset that reads its own other days, would go on overtaking each other."""
+
+_SECONDS_BEFORE_RETRY = 1  # the other writer has committed already
 
 
 def assets(registry: Registry, partition_sets: PartitionSets) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -99,6 +106,8 @@ def _asset(dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: Pa
             yield from (check_result(dataset, outcome) for outcome in failure.outcomes)
             # Bad data does not get better by waiting.
             raise dg.Failure(str(failure), allow_retries=False) from failure
+        except (PublishConflict, StageLost) as error:
+            raise dg.RetryRequested(_RETRIES, _SECONDS_BEFORE_RETRY) from error
         for key, metadata in partition_metadata(result):
             context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
         yield from (check_result(dataset, outcome) for outcome in result.outcomes)

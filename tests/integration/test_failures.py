@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -22,6 +23,11 @@ from affirm_assets import datasets as project
 from affirm_assets.contract import Contract, Money, column, key, spark_schema
 from affirm_assets.dataset import Daily, Dataset, Registry, audit
 from affirm_assets.definitions import build_defs
+from affirm_assets.errors import AffirmError, StageLost, WindowRefused
+from affirm_assets.partitions import Window
+from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.request import Run
+from affirm_assets.steps.run import run_step
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingFile, LandingZone
 from resources.spark import SparkSessions
@@ -551,3 +557,59 @@ def test_an_audit_that_does_not_block_warns_and_publishes(small_books: Books, re
     assert (found.metadata["checked"].value, found.metadata["failed"].value) == (2, 1)
     assert sample(record) == [{"id": "a", "amount": "1.50"}]
     assert [row["amount"] for row in small_books.rows("tests.totals")] == [Decimal("3.50")]
+
+
+# Steps that say "run the step again": Dagster does, twice at most.
+
+
+def publish_theirs(books: Books) -> None:
+    """What another run would do: publish DAY of `amounts`."""
+    settings, run = books.settings, f"theirs{published(books, 'tests.amounts')}"
+    catalog = IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse))
+    lake = Lake(books.sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(str(settings.landing)))
+    run_step(amounts_of(("theirs", "9.00")), {}, Window(DAY, DAY), Run(run, run), "v1", lake)
+
+
+def disturbed(disturb: Callable[[], None], times: int) -> Dataset:
+    """The good amounts; something happens while they are computed, the first `times` times."""
+    tries = itertools.count()
+
+    def amounts() -> DataFrame:
+        rows = GOOD_AMOUNTS.function()
+        if next(tries) < times:
+            disturb()
+        return rows
+
+    return replace(GOOD_AMOUNTS, function=amounts)
+
+
+def test_a_step_that_was_overtaken_is_run_again_on_the_present_state(small_books: Books) -> None:
+    overtaken = disturbed(lambda: publish_theirs(small_books), times=1)
+    result = execute(small_books, KEYS, DAY, registry=registry_of(overtaken))
+    assert result.success
+    assert steps_with(result, "STEP_UP_FOR_RETRY") == ["tests__amounts"]
+    assert [row["id"] for row in small_books.rows("tests.amounts")] == ["a", "b"]
+    checks = [each.check_name for each in result.get_asset_check_evaluations() if each.asset_key.path[-1] == "amounts"]
+    assert len(checks) == len(set(checks))
+    assert steps_with(result, "ASSET_MATERIALIZATION") == ["tests__amounts", "tests__totals"]
+
+
+def test_a_step_that_is_overtaken_again_and_again_fails_and_says_by_whom(small_books: Books) -> None:
+    overtaken = disturbed(lambda: publish_theirs(small_books), times=3)
+    result = execute(small_books, KEYS, DAY, registry=registry_of(overtaken))
+    assert not result.success
+    assert steps_with(result, "STEP_UP_FOR_RETRY") == ["tests__amounts"] * 2
+    assert "tests.amounts: nothing was published for 2025-01-01" in messages(result)
+    assert "of run theirs" in messages(result)
+    assert [row["id"] for row in small_books.rows("tests.amounts")] == ["theirs"]
+
+
+@pytest.mark.parametrize(
+    ("error", "retried"), [(StageLost("Lost."), True), (WindowRefused("No."), False)], ids=["lost", "refused"]
+)
+def test_only_what_another_try_may_mend_is_tried_again(small_books: Books, error: AffirmError, retried: bool) -> None:
+    def fail() -> None:
+        raise error
+
+    result = execute(small_books, "tests/amounts", DAY, registry=registry_of(disturbed(fail, times=1)))
+    assert (result.success, bool(steps_with(result, "STEP_UP_FOR_RETRY"))) == (retried, retried)
