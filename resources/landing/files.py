@@ -8,6 +8,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -79,7 +80,7 @@ class LandingZone:
         A complete folder may hold no files: nothing was received that day.
 
         Raises:
-            LandingNotReady: A day has no complete folder.
+            LandingNotReady: A day has no complete folder, or one that changed while it was read.
             UnknownLandingFile: A folder holds a file whose ending says nothing, or a folder.
             ValueError: The range is empty.
         """
@@ -96,7 +97,7 @@ class LandingZone:
                 "; ".join(lacks[:MAX_DAYS_NAMED] + more),
                 f"Wait for the sender or ask for the days; a day without records is an empty folder with {SUCCESS}.",
             )
-        return tuple(self._pinned(feed, day, path) for day in days for path in self._files(feed, day))
+        return tuple(file for day in days for file in self._pinned_folder(feed, day))
 
     def read(self, spark: "SparkSession", files: Sequence[LandingFile], fields: Fields) -> "DataFrame":
         """Every record of the pinned files, good or bad, as text.
@@ -151,6 +152,22 @@ class LandingZone:
                 )
             ending(str(path))
             yield path
+
+    def _pinned_folder(self, feed: str, day: date) -> list[LandingFile]:
+        # A sender that lands a day again may take away _SUCCESS, and change files, after the folder was found complete.
+        folder = self._folder(feed, day)
+        before = _listing(folder)
+        pinned = None
+        with suppress(FileNotFoundError):
+            pinned = [self._pinned(feed, day, path) for path in list(self._files(feed, day))]
+        if pinned is None or SUCCESS not in before or _listing(folder) != before:
+            raise LandingNotReady(
+                f"landing folder {str(folder)!a}",
+                f"{SUCCESS} and the files to stay as they are once {SUCCESS} is there",
+                "that they changed while they were read",
+                "Wait until the sender is done, then run the step again.",
+            )
+        return pinned
 
     def _pinned(self, feed: str, day: date, path: Path) -> LandingFile:
         digest, size = hashlib.sha256(), 0
@@ -268,6 +285,16 @@ def _spark_schema(fields: Fields) -> "StructType":
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith(("_", ".")))
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+    """Bytes and time of the last change (ns) of what counts in a folder, by name; less of it if something goes away."""
+    found = {}
+    with suppress(FileNotFoundError):
+        for path in (*_visible(folder), folder / SUCCESS):
+            status = path.stat()
+            found[path.name] = status.st_size, status.st_mtime_ns
+    return found
 
 
 def _folder_date(path: Path) -> date:

@@ -4,8 +4,12 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import pickle
 import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -162,6 +166,55 @@ class TestPin:
         land(zone, "2025-01-02", CONTENT)
         for file in zone.pin("loans", DAY, DAY):
             assert LandingFile.from_json(json.loads(json.dumps(file.to_json()))) == file
+
+
+@dataclass(frozen=True)
+class DisturbedZone(LandingZone):
+    """Something happens in the folder as soon as its first file is hashed."""
+
+    disturb: Callable[[Path], object] = Path.exists
+
+    def _pinned(self, feed: str, day: date, path: Path) -> LandingFile:
+        pinned = super()._pinned(feed, day, path)
+        if path.name == "a.jsonl":
+            self.disturb(path.parent)
+        return pinned
+
+
+def rewrite(path: Path) -> None:
+    """The same bytes, a second later than before."""
+    changed = path.stat().st_mtime_ns + 1_000_000_000
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(changed, changed))
+
+
+class TestPinWhileTheFolderChanges:
+    @pytest.mark.parametrize(
+        "disturb",
+        [
+            pytest.param(lambda folder: (folder / "_SUCCESS").unlink(), id="_SUCCESS goes"),
+            pytest.param(lambda folder: rewrite(folder / "_SUCCESS"), id="_SUCCESS is written again"),
+            pytest.param(lambda folder: (folder / "z.csv").touch(), id="a file comes"),
+            pytest.param(lambda folder: (folder / "a.jsonl").unlink(), id="a file goes that was hashed"),
+            pytest.param(lambda folder: (folder / "d.parquet").unlink(), id="a file goes that is hashed next"),
+            pytest.param(lambda folder: (folder / "a.jsonl").write_bytes(b""), id="a file has another size"),
+            pytest.param(lambda folder: rewrite(folder / "a.jsonl"), id="a file is written again"),
+            pytest.param(shutil.rmtree, id="all of it goes"),
+        ],
+    )
+    def test_it_is_not_complete(self, zone: LandingZone, disturb: Callable[[Path], object]) -> None:
+        folder = land(zone, "2025-01-02", CONTENT)
+        with pytest.raises(LandingNotReady) as caught:
+            DisturbedZone(zone.root, disturb).pin("loans", DAY, DAY)
+        assert str(caught.value) == (
+            f"landing folder '{folder}': expected _SUCCESS and the files to stay as they are once _SUCCESS is there; "
+            "found that they changed while they were read. Wait until the sender is done, then run the step again."
+        )
+
+    def test_what_is_ignored_may_change(self, zone: LandingZone) -> None:
+        land(zone, "2025-01-02", CONTENT)
+        disturbed = DisturbedZone(zone.root, lambda folder: (folder / "_log").touch())
+        assert disturbed.pin("loans", DAY, DAY) == zone.pin("loans", DAY, DAY)
 
 
 class TestReadPinned:
