@@ -205,10 +205,6 @@ class Dataset:
     def feeds(self) -> tuple[Landing, ...]:
         return tuple(mapped for mapped in self.leaves.values() if isinstance(mapped, Landing))
 
-    @property
-    def is_self_dependent(self) -> bool:
-        return any(not isinstance(mapped, Landing) and mapped.dataset == self.name for mapped in self.leaves.values())
-
     def read_days(self, mapped: Mapped, upstream: Partitions | None, window: Window | None) -> Window | None:
         """The partitions of the input to read, as an inclusive range of its partition dates; None: all of them."""
         if window is None or self.partitions is None or (upstream is None and not isinstance(mapped, Landing)):

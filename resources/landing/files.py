@@ -7,13 +7,13 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -43,15 +43,6 @@ class LandingFile:
     size: int  # bytes, as they lie in the zone (compressed)
     sha256: str  # of the same bytes, in hex
 
-    def to_json(self) -> dict[str, str | int]:
-        """The file as a plain JSON object."""
-        return asdict(self) | {"business_date": self.business_date.isoformat()}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The file that `to_json` gave."""
-        return cls(**{**value, "business_date": date.fromisoformat(value["business_date"])})
-
 
 @dataclass(frozen=True)
 class LandingZone:
@@ -61,18 +52,6 @@ class LandingZone:
     """
 
     root: str
-
-    def dates(self, feed: str) -> list[date]:
-        """The business dates of a feed whose folders are complete, in order; none if the feed has no folder.
-
-        Raises:
-            UnknownLandingFile: Something else than folders named by a date lies in the feed's folder.
-        """
-        folder = Path(self.root, feed)
-        if not folder.is_dir():
-            return []
-        days = [_folder_date(path) for path in _visible(folder)]
-        return [day for day in days if self._lack(feed, day) is None]
 
     def pin(self, feed: str, first: date, last: date) -> tuple[LandingFile, ...]:
         """The files of every day from `first` to `last`, both included, by day and name, with their checksums.
@@ -295,21 +274,6 @@ def _listing(folder: Path) -> dict[str, tuple[int, int]]:
             status = path.stat()
             found[path.name] = status.st_size, status.st_mtime_ns
     return found
-
-
-def _folder_date(path: Path) -> date:
-    try:
-        day = date.fromisoformat(path.name)
-    except ValueError:
-        day = None
-    if day is None or day.isoformat() != path.name or not path.is_dir():  # other ISO forms, such as 20250102
-        raise UnknownLandingFile(
-            f"landing feed's entry {str(path)!a}",
-            "a folder named by a business date, YYYY-MM-DD",
-            "another name" if path.is_dir() else "a file",
-            "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
-        )
-    return day
 
 
 def _changed(file: LandingFile, found: str) -> LandingFileChanged:

@@ -263,19 +263,6 @@ def outcomes(loan_rows: Any, earlier: Any, window: Window) -> Any:
 
 
 class TestDependencies:
-    @pytest.mark.parametrize(
-        ("mapped", "expected"),
-        [
-            pytest.param(previous(1, "balances"), True, id="its own previous"),
-            pytest.param(history("balances"), True, id="its own history"),
-            pytest.param(outcomes, True, id="its own, through a shared frame"),
-            pytest.param(previous(1, "loans"), False, id="another's previous"),
-            pytest.param(landing("balances", {}), False, id="a feed of its name"),
-        ],
-    )
-    def test_self_dependent_if_it_reads_itself(self, mapped: Any, expected: bool) -> None:
-        assert dataset_with(inputs={"read": mapped}).is_self_dependent is expected
-
     def test_feeds_are_its_landing_inputs(self) -> None:
         records = landing("loans", {"loan_id": "text"})
         assert dataset_with(inputs={"records": records, "rates": SameWindow("rates")}).feeds == (records,)

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import io
-import json
 import os
 import pickle
 import re
@@ -62,35 +61,6 @@ CONTENT = {
 @pytest.fixture
 def zone(tmp_path: Path) -> LandingZone:
     return LandingZone(str(tmp_path))
-
-
-class TestDates:
-    def test_complete_folders_in_order(self, zone: LandingZone) -> None:
-        for day in ("2025-01-03", "2024-12-31", "2025-01-02"):
-            land(zone, day, {})
-        land(zone, "2025-01-01", CONTENT, success=False)
-        assert zone.dates("loans") == [date(2024, 12, 31), date(2025, 1, 2), date(2025, 1, 3)]
-
-    def test_no_folder_of_the_feed(self, zone: LandingZone) -> None:
-        assert zone.dates("loans") == []
-
-    def test_names_that_are_ignored(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-02", {})
-        land(zone, "_tmp", {})
-        Path(zone.root, "loans", ".DS_Store").touch()
-        assert zone.dates("loans") == [DAY]
-
-    @pytest.mark.parametrize("name", ["20250102", "2025-1-2", "2025-02-30", "2025-W01-4", "today"])
-    def test_a_folder_whose_name_is_no_date(self, zone: LandingZone, name: str) -> None:
-        land(zone, name, {})
-        with pytest.raises(UnknownLandingFile, match=rf"loans/{name}'.*YYYY-MM-DD; found another name"):
-            zone.dates("loans")
-
-    def test_a_file_among_the_days(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-01", {})
-        Path(zone.root, "loans", "2025-01-02").touch()
-        with pytest.raises(UnknownLandingFile, match=r"loans/2025-01-02'.* found a file"):
-            zone.dates("loans")
 
 
 class TestPin:
@@ -161,11 +131,6 @@ class TestPin:
         (land(zone, "2025-01-02", CONTENT) / "more.csv").mkdir()
         with pytest.raises(UnknownLandingFile, match=r"more\.csv'.* found a folder"):
             zone.pin("loans", DAY, DAY)
-
-    def test_json(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-02", CONTENT)
-        for file in zone.pin("loans", DAY, DAY):
-            assert LandingFile.from_json(json.loads(json.dumps(file.to_json()))) == file
 
 
 @dataclass(frozen=True)
