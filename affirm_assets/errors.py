@@ -67,10 +67,10 @@ class WindowRefused(AffirmError):
 class GapRefused(WindowRefused):
     """A window that would begin from a partition that was never published, although earlier ones were."""
 
-    def __init__(self, dataset: str, window: str, before: date, last_published: date, run_instead: str) -> None:
+    def __init__(self, dataset: str, window: str, before: date, found: str, run_instead: str) -> None:
         super().__init__(
-            f"{dataset}: {window} begins with what {before} left; expected {before} to be published, found that the "
-            f"last one published before {window} is {last_published}. Run {run_instead} instead."
+            f"{dataset}: {window} begins with what {before} left; expected {before} to be published, found that "
+            f"{found}. Run {run_instead} instead."
         )
 
 

@@ -1,8 +1,10 @@
 """Books that carry something from day to day: a window may not begin after a day that was never published."""
 
-from pyiceberg.table import Table
+from collections.abc import Mapping
 
-from affirm_assets.dataset import Dataset, Previous
+from pyiceberg.exceptions import NoSuchTableError
+
+from affirm_assets.dataset import Dataset, Previous, SameWindow
 from affirm_assets.errors import GapRefused
 from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
@@ -11,29 +13,49 @@ from affirm_assets.steps.request import WHOLE_TABLE
 from affirm_assets.steps.tables import main_history
 
 
-def check_no_gap(dataset: Dataset, window: Window | None, lake: Lake) -> None:
-    """Raises GapRefused for a dataset that reads its own previous partitions, if the one before the window is missing.
+def check_no_gap(dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, lake: Lake) -> None:
+    """Raises GapRefused for a dataset that carries on its own previous partition, if that one is missing.
 
-    A partition that was published without rows is not missing. Where nothing at all was published before the window,
-    the books begin with it. What was published is read in the snapshots of `main`, so that expiring those of the days
-    before a window makes it ask for more days than it must.
+    Where nothing of its own was published before the window, the books begin with it: then nothing of what it reads may
+    have been published before it either, since the books would lack that. A partition published without rows is not
+    missing. What was published is read in the snapshots of `main`, so that expiring those of the days before a window
+    makes it ask for more days than it must.
     """
-    if window is None or dataset.partitions is None or not _reads_its_previous(dataset):
+    if window is None or dataset.partitions is None or not _carries_on(dataset):
         return
     before = dataset.partitions.before(window, 1).last
-    earlier = [each for each in _published(lake.catalog.load_table(dataset.table)) if each.first <= before]
-    if not earlier or any(before <= each.last for each in earlier):
+    earlier = [each for each in _published(dataset.table, lake) if each.first <= before]
+    if any(before <= each.last for each in earlier):
         return
-    last = max(each.last for each in earlier)
-    _, first_missing, *_ = dataset.partitions.starts(Window(last, before))
-    raise GapRefused(str(dataset), str(window), before, last, str(Window(first_missing, window.last)))
+    if earlier:
+        last = max(each.last for each in earlier)
+        _, first_missing, *_ = dataset.partitions.starts(Window(last, before))
+        found = f"the last one published before {window} is {last}"
+        raise GapRefused(str(dataset), str(window), before, found, str(Window(first_missing, window.last)))
+    for each in _read_for_the_window(dataset, upstream):
+        first = min((published.first for published in _published(each.table, lake)), default=window.first)
+        if first < window.first:
+            found = f"nothing was published before {window}, while {each}, which it reads, begins with {first}"
+            raise GapRefused(str(dataset), str(window), before, found, str(Window(first, window.last)))
 
 
-def _reads_its_previous(dataset: Dataset) -> bool:
-    return any(isinstance(each, Previous) and each.dataset == dataset.name for each in dataset.leaves.values())
+def _carries_on(dataset: Dataset) -> bool:
+    """Whether it reads the partition just before: one that looks back over many compares, and carries nothing."""
+    return any(
+        isinstance(each, Previous) and each.n == 1 and each.dataset == dataset.name for each in dataset.leaves.values()
+    )
 
 
-def _published(table: Table) -> list[Window]:
+def _read_for_the_window(dataset: Dataset, upstream: Mapping[str, Dataset]) -> list[Dataset]:
+    read = [upstream[each.dataset] for each in dataset.leaves.values() if isinstance(each, SameWindow)]
+    return [each for each in read if type(each.partitions) is type(dataset.partitions)]
+
+
+def _published(table: str, lake: Lake) -> list[Window]:
     """The windows of this platform's commits; compactions and what others write have none."""
-    recorded = (each.summary.get(WINDOW) for each in main_history(table) if each.summary)
+    try:
+        history = main_history(lake.catalog.load_table(table))
+    except NoSuchTableError:
+        return []
+    recorded = (each.summary.get(WINDOW) for each in history if each.summary)
     return [Window.parse(str(text)) for text in recorded if text not in (None, WHOLE_TABLE)]

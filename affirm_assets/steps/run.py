@@ -100,7 +100,7 @@ def run_step(
         request = pin(dataset, upstream, window, run, code_version, lake)
     if published := find_published(dataset, request, lake):
         return _result(dataset, request, published, lake, timer.seconds, already_published=True)
-    check_no_gap(dataset, window, lake)
+    check_no_gap(dataset, upstream, window, lake)
     frames = Frames(dataset, upstream, request, lake)
     try:
         staged, outcomes, lineage = _stage_and_audit(dataset, request, frames, lake, timer)

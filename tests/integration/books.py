@@ -98,6 +98,11 @@ TRANSACTIONS = (
     "portfolio/cash_daily"
 )
 DAILY = f"{LOANS},{TRANSACTIONS}"
+BOOKS = (
+    "loans/loan_schedules,servicing/loan_balances,servicing/payment_applications,servicing/charge_offs,"
+    "ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily"
+)
+"""What is computed from those."""
 
 
 def loan(**over: Any) -> dict[str, Any]:

@@ -45,11 +45,25 @@ def test_a_day_whose_day_before_was_never_published_is_refused(steps: Steps) -> 
     assert steps.run(counts, Window(D3, D6), run="range").rows == {D3: 0, D4: 0, D5: 1, D6: 0}
 
 
-@pytest.mark.parametrize("before", [1, 35], ids=["day before", "look-back"])
-def test_however_far_it_reads_back(steps: Steps, before: int) -> None:
-    steps.run(counts_of(D1, before=before), Window(D1, D1))
-    with pytest.raises(GapRefused):
-        steps.run(counts_of(D3, before=before), Window(D3, D3), run="later")
+def test_a_dataset_that_only_looks_back_may_leave_days_out(steps: Steps) -> None:
+    steps.run(counts_of(D1, before=35), Window(D1, D1))
+    assert steps.run(counts_of(D3, before=35), Window(D3, D3), run="later").rows == {D3: 1}
+
+
+def test_the_first_window_must_reach_back_to_the_beginning_of_what_it_reads(steps: Steps) -> None:
+    def source(window: Window) -> DataFrame:
+        return SparkSession.active().createDataFrame([(window.first, 1)], spark_schema(Count))
+
+    def counts(source: DataFrame, earlier: DataFrame) -> DataFrame:
+        return source
+
+    read = declare(source, Count, Daily("day"))
+    carried = declare(counts, Count, Daily("day"), inputs={"earlier": previous(1, "counts")})
+    steps.run(read, Window(D2, D2))
+    steps.run(read, Window(D3, D3), run="next")
+    with pytest.raises(GapRefused, match=r"which it reads, begins with 2025-01-02\. Run 2025-01-02\.\.\."):
+        steps.run(carried, Window(D3, D3), upstream=(read,))
+    assert steps.run(carried, Window(D2, D3), upstream=(read,), run="range").total_rows == 2
 
 
 def test_a_day_published_without_rows_is_no_gap(steps: Steps) -> None:
