@@ -16,8 +16,8 @@ CENT = Decimal("0.01")
 # their row. These three, and no other loan, are at 6 %.
 NOT_THE_ANNUITY = {1548: Decimal("243.35"), 1968: Decimal("830.93"), 9687: Decimal("733.34")}
 
-# `balance + paid_principal - loan_amount` of the loans where it is not zero, by the number of their row. These seven, and
-# no other loan, are charged off: their balance is published as zero, and what is missing is what was charged off.
+# `balance + paid_principal - loan_amount` of the loans where it is not zero, by the number of their row. These seven,
+# and no other loan, are charged off: their balance is published as zero, and what is missing is what was charged off.
 CHARGED_OFF = {
     388: Decimal("-7175.85"),
     672: Decimal("-14938.72"),
