@@ -4,7 +4,8 @@ All amounts are dollars with two places but `accrued`, which has eight. An accou
 `apply(movement)` for each of the day's movements in the order of `in_order`, then `close()`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -36,8 +37,8 @@ class Application:
 
     `interest + principal + credit + recovery + unapplied` is the money: the amount, negative for what goes out.
     `met` is what of it counts toward instalments. Beside the money, `interest_given_back` lowers the interest that is
-    owed, and `discount_returned` goes back to the merchant. `exception` says why the books cannot apply the movement;
-    its money is then `unapplied`.
+    owed, and `discount_returned` goes back to the merchant. `accrual_given_back` is the former before it is rounded.
+    `exception` says why the books cannot apply the movement; its money is then `unapplied`.
     """
 
     interest: Decimal = ZERO
@@ -47,6 +48,7 @@ class Application:
     unapplied: Decimal = ZERO
     met: Decimal = ZERO
     interest_given_back: Decimal = ZERO
+    accrual_given_back: Decimal = ZERO
     discount_returned: Decimal = ZERO
     exception: str | None = None
 
@@ -77,12 +79,25 @@ class _Fact:
 
     day: date
     movement: Movement
-    application: Application
+    application: Application = Application()
+    is_as_posted: bool = False
 
     @property
     def order(self) -> tuple[date, bool, date, str]:
         m = self.movement
         return self.day, m.kind == "payment_reversal", m.effective_on, m.transaction_id
+
+    def seen_from(self, reversed_ids: AbstractSet[str | None]) -> "_Fact":
+        """The fact as it is to be told anew.
+
+        What was paid out was, whatever the credit would have been. A late payment that was reversed is told as it was
+        posted, on the day it came: its reversal undoes that too.
+        """
+        m = self.movement
+        is_late_and_reversed = self.day < m.posted_on and m.transaction_id in reversed_ids
+        if m.kind == "credit_refund" or is_late_and_reversed:
+            return replace(self, day=m.posted_on, is_as_posted=True)
+        return self
 
 
 @dataclass(slots=True)
@@ -151,7 +166,7 @@ class Account:
 
     def apply(self, movement: Movement) -> Application:
         """Apply a movement on the account's day. Raises ValueError if it needs facts and there are none."""
-        application = self._late(movement) if self._is_late(movement) else self._on_time(movement)
+        application = self._told_anew(movement) if self._is_late(movement) else self._on_time(movement)
         self._post(movement, application)
         return application
 
@@ -212,7 +227,6 @@ class Account:
         return due - self.discount_returned
 
     def _reversal(self, movement: Movement) -> Application:
-        """Undo what the payment did. Of a credit that was paid out since, what is missing is principal again."""
         refused = Application(unapplied=-movement.amount)
         original, is_reversed = self._find(movement)
         if original is None:
@@ -221,18 +235,9 @@ class Account:
             return replace(refused, exception="reverses what was reversed before")
         if original.movement.amount != movement.amount:
             return replace(refused, exception="its amount is not the payment's")
-        undone = original.application
-        return self._within_bounds(
-            Application(
-                -undone.interest,
-                -undone.principal,
-                -undone.credit,
-                -undone.recovery,
-                -undone.unapplied,
-                -undone.met,
-                -undone.interest_given_back,
-            )
-        )
+        if self.charged_off_on is not None or original.application.exception:
+            return self._undone(original.application)
+        return self._told_anew(movement)
 
     def _find(self, movement: Movement) -> tuple[_Fact | None, bool]:
         """The payment that a reversal undoes, and whether another one has."""
@@ -243,68 +248,90 @@ class Account:
             is_reversed |= fact.movement.reverses == movement.reverses and fact.application.exception is None
         return original, is_reversed
 
-    def _late(self, movement: Movement) -> Application:
-        """Apply a payment or refund that happened on an earlier day, which the books have closed.
+    def _undone(self, done: Application) -> Application:
+        """What undoes a payment. Of a credit that was paid out since, what is missing is principal again."""
+        return self._within_bounds(
+            Application(
+                -done.interest,
+                -done.principal,
+                -done.credit,
+                -done.recovery,
+                -done.unapplied,
+                -done.met,
+                -done.interest_given_back,
+                -done.accrual_given_back,
+            )
+        )
 
-        The account is told in order of time, without it and with it; the difference is posted today. So the interest
-        that accrued since on the principal that it would have paid is given back, and the account ends where it would
-        have if the movement had come in time.
+    def _told_anew(self, movement: Movement) -> Application:
+        """Apply what changes days that the books have closed: a late payment or refund, or a reversal.
+
+        The account is told in order of time, with the movement; what it then differs by from what it is, is posted
+        today. So the interest that accrued since on the principal that a late one would have paid is given back, and
+        the account ends where it would have if the movement had come in time. A reversal undoes what its payment has
+        done by that telling, which is what was posted for it and what late movements have corrected of that since.
         """
-        known = self._known_facts(movement)
-        late = _Fact(self._effective_day(movement), movement, Application())
-        without, with_it = self._retold(known), self._retold([*known, late])
-        accrued = without.accrued - with_it.accrued
-        given_back = to_cents(self.accrued) - to_cents(self.accrued - accrued)
-        # The interest that is owed falls by what is given back and by what the movement pays of it.
-        paid = without.interest - with_it.interest - (to_cents(without.accrued) - to_cents(with_it.accrued))
-        application = Application(
-            interest=paid,
-            principal=without.principal - with_it.principal,
-            credit=with_it.credit - without.credit,
+        told = self._retold([*self._known_facts(movement), _Fact(self._effective_day(movement), movement)])
+        given_back = to_cents(self.accrued) - to_cents(told.accrued)
+        return Application(
+            interest=self.interest - told.interest - given_back,
+            principal=self.principal - told.principal,
+            credit=told.credit - self.credit,
+            met=told.paid - self.paid,
             interest_given_back=given_back,
+            accrual_given_back=self.accrued - told.accrued,
             discount_returned=self._discount_returned(movement.amount) if movement.kind == "refund" else ZERO,
         )
-        self.accrued -= accrued - given_back  # the cents of it follow with the posting
-        application = self._within_bounds(application)
-        if movement.kind == "refund":
-            return application
-        # Where all was paid by others since, it takes interest back from them, but none of what they met: they keep it
-        # until they are reversed.
-        return replace(application, met=max(application.interest + application.principal, ZERO))
 
-    def _retold(self, facts: Iterable[_Fact]) -> "Account":
-        """The account at the day's opening, had each movement come on its day."""
+    def _retold(self, facts: Sequence[_Fact]) -> "Account":
+        """The account, had each movement come on its day: what it is, if none of the facts is new."""
+        undone = {fact.movement.reverses for fact in facts if fact.application.exception is None}
         told = Account.opened(self.terms)
-        for fact in sorted(facts, key=lambda each: each.order):
-            if fact.application.exception:
-                continue
-            told.begin(fact.day)
-            # What was paid out was, whatever the credit would have been.
-            is_paid_out = fact.movement.kind == "credit_refund"
-            application = fact.application if is_paid_out else told._on_time(fact.movement)
-            if fact.movement.kind == "payment_reversal":
-                # What the payment's lateness gave back was charged again when it was undone.
-                application = replace(application, interest_given_back=fact.application.interest_given_back)
-            told._post(fact.movement, application)
+        for fact in sorted((each.seen_from(undone) for each in facts), key=lambda each: each.order):
+            if fact.application.exception is None:
+                told.begin(fact.day)
+                told._post(fact.movement, told._again(fact))
         told.begin(self.day)
         return told
+
+    def _again(self, fact: _Fact) -> Application:
+        """What a movement does when it is told anew."""
+        if fact.is_as_posted:
+            return self._within_bounds(fact.application)
+        if fact.movement.kind == "payment_reversal":
+            original, _ = self._find(fact.movement)
+            # One without an original undoes what was not applied either.
+            return self._undone(original.application) if original else fact.application
+        return self._on_time(fact.movement)
 
     def _within_bounds(self, application: Application) -> Application:
         """Let no balance fall below zero: what interest cannot take goes to principal, and then to the credit."""
         interest, principal, credit = application.interest, application.principal, application.credit
-        short = min(self.interest - interest - application.interest_given_back, ZERO)
+        given_back = min(application.interest_given_back, to_cents(self.accrued))
+        short = min(self.interest - interest - given_back, ZERO)
         interest, principal = interest + short, principal - short
         short = min(self.principal - principal, ZERO)
         principal, credit = principal + short, credit - short
         short = min(self.credit + credit, ZERO)
-        return replace(application, interest=interest, principal=principal + short, credit=credit - short)
+        # Cents before fractions of them: what is posted is the accrual, rounded.
+        accrual = application.accrual_given_back
+        if to_cents(self.accrued - accrual) != to_cents(self.accrued) - given_back:
+            accrual = given_back
+        return replace(
+            application,
+            interest=interest,
+            principal=principal + short,
+            credit=credit - short,
+            interest_given_back=given_back,
+            accrual_given_back=accrual,
+        )
 
     def _post(self, movement: Movement, application: Application) -> None:
         self.interest -= application.interest + application.interest_given_back
         self.principal -= application.principal
         self.credit += application.credit
         self.recovered += application.recovery
-        self.accrued -= application.interest_given_back
+        self.accrued -= application.accrual_given_back
         self.paid += application.met
         if movement.kind == "refund":
             self.refunded += movement.amount

@@ -223,7 +223,7 @@ def test_a_late_row_on_a_loan_that_was_paid_off_since_is_a_credit() -> None:
     assert owed(told["2025-02-12"]) == ("0.00", "0.00", "101.42", 0)
 
 
-def test_such_a_late_row_takes_nothing_of_what_others_have_met() -> None:
+def test_a_reversal_undoes_what_its_payment_did_by_what_has_come_late_since() -> None:
     told = Told(
         agreed(),
         moved("p2", "payment", "1020.00", "2025-02-10"),
@@ -233,10 +233,32 @@ def test_such_a_late_row_takes_nothing_of_what_others_have_met() -> None:
         until="2025-02-13",
     )
 
-    assert told["2025-02-12"].paid == 0
-    assert told["2025-02-12"].days_past_due == 11
-    assert told["2025-02-13"].paid == Decimal("259.58")
-    assert told["2025-02-13"].days_past_due == 0
+    # Had p1 come in time, p2 would have paid the 13.58 and 905.00 that were left, and 101.42 too much.
+    assert parts(told.applied["p2"]) == ("20.00", "1000.00", "0.00")
+    assert parts(told.applied["p1"]) == ("-1.42", "0.00", "101.42")
+    assert parts(told.applied["r2"]) == ("-13.58", "-905.00", "-101.42")
+    assert owed(told["2025-02-12"]) == ("905.00", "13.58", "0.00", 11)
+    assert told["2025-02-12"].paid == 100
+    assert parts(told.applied["p3"]) == ("14.03", "245.55", "0.00")  # 18.575 and 0.4525 are 19.0275; 5.00 is paid
+    assert owed(told["2025-02-13"]) == ("659.45", "0.00", "0.00", 0)
+
+
+def test_a_reversed_late_row_leaves_the_rows_since_as_they_were() -> None:
+    told = Told(
+        agreed(),
+        moved("p2", "payment", "1020.00", "2025-02-10"),
+        moved("p1", "payment", "100.00", "2025-02-11", at="2025-01-11"),
+        moved("r1", "payment_reversal", "100.00", "2025-02-12", of="p1"),
+        moved("p3", "payment", "50.00", "2025-03-20", at="2025-03-12"),
+        until="2025-03-20",
+    )
+
+    assert parts(told.applied["r1"]) == ("1.42", "0.00", "-101.42")
+    assert told.applied["r1"].interest_given_back == Decimal("-1.42")
+    assert owed(told["2025-02-12"]) == ("0.00", "0.00", "0.00", 0)
+    # Nothing was owed on 12 March, so there is no interest to give back since.
+    assert parts(told.applied["p3"]) == ("0.00", "0.00", "50.00")
+    assert told["2025-03-20"].accrued == 20
 
 
 def test_the_reversal_of_a_late_row_charges_again_what_it_gave_back() -> None:
@@ -252,7 +274,7 @@ def test_the_reversal_of_a_late_row_charges_again_what_it_gave_back() -> None:
     assert parts(told.applied["r1"]) == ("-15.50", "-244.08", "0.00")
     assert told.applied["r1"].interest_given_back == Decimal("-1.22")
     assert owed(told["2025-02-20"]) == ("1000.00", "23.90", "0.00", 19)
-    assert told["2025-02-20"].accrued == Decimal("23.90124")
+    assert told["2025-02-20"].accrued == Decimal("23.90164")  # 41 days of 0.50 and nine of 0.37796
 
 
 def test_a_refund_beyond_the_principal() -> None:
