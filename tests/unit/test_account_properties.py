@@ -1,0 +1,404 @@
+"""What holds of the books for any loan and any history."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from affirm_assets.finance.account import Account, Application, Kind, Movement, in_order
+from affirm_assets.finance.accrual import CENT, ZERO, to_cents
+from affirm_assets.finance.days import DAYS_KEPT_SETTLED, Day, applications, days
+from affirm_assets.finance.schedule import schedule
+from affirm_assets.finance.terms import Terms
+from tests.unit.books import PlainBooks, cents
+
+STATE = tuple(each.name for each in fields(Account) if each.name not in ("terms", "day", "facts"))
+OUT = ("payment_reversal", "credit_refund")
+A_DAY = timedelta(days=1)
+
+# The same examples each time: a change that breaks a property is not found by the luck of one run.
+thorough = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+@dataclass(frozen=True)
+class Loan:
+    """A loan, when the books learned of it, what moved it, and the last day to look at."""
+
+    terms: Terms
+    booked_on: date
+    movements: tuple[Movement, ...]
+    last: date
+
+    def days(self, movements: Iterable[Movement] | None = None) -> list[Day]:
+        told = self.movements if movements is None else movements
+        return list(days(Account.opened(self.terms), self.last, told, self.booked_on))
+
+    def told(self, until: date) -> Account:
+        """The account with its facts, as the movements up to a day have left it."""
+        account = Account.opened(self.terms)
+        earlier = [each for each in self.movements if each.posted_on <= until]
+        for _ in applications(account, until, earlier, self.booked_on):
+            pass
+        account.begin(until)
+        return account
+
+
+@st.composite
+def all_terms(draw: st.DrawFn) -> Terms:
+    principal = draw(st.one_of(st.integers(1, 2_000), st.integers(2_000, 2_000_000)))
+    originated_on = draw(st.one_of(st.dates(date(2023, 1, 1), date(2024, 12, 31)), st.just(date(2024, 1, 31))))
+    return Terms.agreed(
+        principal=Decimal(principal).scaleb(-2),
+        apr=draw(st.one_of(st.just(ZERO), st.integers(1, 3_600).map(lambda rate: Decimal(rate).scaleb(-2)))),
+        instalments=draw(st.integers(1, 8)),
+        frequency=draw(st.sampled_from(["monthly", "biweekly"])),
+        originated_on=originated_on,
+        first_due_on=originated_on + timedelta(days=draw(st.integers(1, 45))),
+        merchant_discount=Decimal(draw(st.integers(0, principal // 5))).scaleb(-2),
+    )
+
+
+@st.composite
+def loans(draw: st.DrawFn, kinds: Sequence[str] = ()) -> Loan:
+    """Payments in time, late, in part and in excess, and all else that befalls a loan, several a day among it."""
+    terms = draw(all_terms())
+    booked_on = terms.originated_on + timedelta(days=draw(st.sampled_from([0, 0, 0, 1, 3, 20, 200])))
+    day, movements = booked_on, list[Movement]()
+    for number in range(draw(st.integers(0, 9))):
+        day += timedelta(days=draw(st.one_of(st.integers(0, 3), st.integers(0, 35), st.sampled_from([0, 14, 31, 130]))))
+        kind = draw(st.sampled_from(kinds or _KINDS))
+        movements.append(
+            _movement(draw, terms, f"t{draw(st.integers(0, 9))}-{number}", kind, day, movements, booked_on)
+        )
+    last = day + timedelta(days=draw(st.sampled_from([0, 5, 40, 130, 200])))
+    return Loan(terms, booked_on, tuple(draw(st.permutations(movements))), last)
+
+
+_KINDS = ("payment",) * 5 + ("payment_reversal",) * 3 + ("refund", "refund", "credit_refund", "recovery")
+
+
+def _movement(
+    draw: st.DrawFn, terms: Terms, name: str, kind: Any, day: date, earlier: list[Movement], booked_on: date
+) -> Movement:
+    days_late = draw(st.sampled_from([0, 0, 0, 1, 5, 30, 60]))
+    effective_on = day - timedelta(days=days_late)
+    if kind == "payment_reversal":
+        reversible = [each for each in earlier if each.kind != "payment_reversal"]
+        if not reversible:
+            return Movement(name, kind, CENT, day, effective_on, "unknown")
+        original = draw(st.sampled_from(reversible))
+        amount = original.amount + draw(st.sampled_from([ZERO] * 9 + [CENT]))
+        return Movement(name, kind, amount, day, effective_on, original.transaction_id)
+    if kind == "credit_refund" and draw(st.integers(0, 3)):
+        account = Loan(terms, booked_on, tuple(earlier), day).told(day)
+        return Movement(name, kind, account.credit or CENT, day, effective_on)
+    return Movement(name, kind, draw(_amounts(terms)), day, effective_on)
+
+
+def _amounts(terms: Terms) -> st.SearchStrategy[Decimal]:
+    level, all_of_it = terms.instalment, terms.principal
+    likely = [level, level, level, 2 * level, level / 2, all_of_it / 2, all_of_it, all_of_it * 2, CENT]
+    return st.one_of(
+        st.sampled_from([max(to_cents(amount), CENT) for amount in likely]),
+        st.integers(1, cents(all_of_it) + 100).map(lambda amount: Decimal(amount).scaleb(-2)),
+    )
+
+
+def _signed(movement: Movement) -> Decimal:
+    return -movement.amount if movement.kind in OUT else movement.amount
+
+
+def _state(account: Account) -> dict[str, Any]:
+    return {name: getattr(account, name) for name in STATE}
+
+
+@given(loans())
+@thorough
+def test_each_day_opens_as_the_day_before_closed_and_adds_up(loan: Loan) -> None:
+    before = None
+    for day in loan.days():
+        if before is None:
+            assert (day.as_of, day.principal_lent) == (loan.booked_on, loan.terms.principal)
+        elif day.as_of == before.as_of + A_DAY:
+            closed = (before.principal, before.interest, before.credit)
+            assert (day.opening_principal, day.opening_interest, day.opening_credit) == closed
+            assert day.principal_lent == 0
+        else:
+            assert before.settled_on is not None
+            assert before.as_of >= before.settled_on + timedelta(days=DAYS_KEPT_SETTLED)
+        assert day.principal == (
+            day.opening_principal
+            + day.principal_lent
+            - day.principal_paid
+            + day.principal_reversed
+            - day.principal_refunded
+            - day.principal_charged_off
+        )
+        assert day.interest == (
+            day.opening_interest
+            + day.interest_accrued
+            - day.interest_given_back
+            - day.interest_paid
+            + day.interest_reversed
+            - day.interest_refunded
+            - day.interest_charged_off
+        )
+        assert day.credit == (
+            day.opening_credit + day.credit_overpaid - day.credit_reversed + day.credit_refunded - day.credit_paid_out
+        )
+        before = day
+
+
+@given(loans())
+@thorough
+def test_no_cent_appears_or_vanishes(loan: Loan) -> None:
+    posted = defaultdict[date, Decimal](Decimal)
+    for movement in loan.movements:
+        posted[movement.posted_on] += _signed(movement)
+    for day in loan.days():
+        assert posted.pop(day.as_of, ZERO) == (
+            day.principal_paid
+            - day.principal_reversed
+            + day.principal_refunded
+            + day.interest_paid
+            - day.interest_reversed
+            + day.interest_refunded
+            + day.credit_overpaid
+            - day.credit_reversed
+            + day.credit_refunded
+            - day.credit_paid_out
+            + day.recovery
+            + day.unapplied
+        )
+    assert not posted, "a day on which money moved has no row"
+
+
+@given(loans())
+@thorough
+def test_posted_interest_is_the_rounded_accrual(loan: Loan) -> None:
+    posted = ZERO
+    for day in loan.days():
+        posted += day.interest_accrued - day.interest_given_back
+        assert posted == to_cents(day.accrued)
+
+
+@given(loans())
+@thorough
+def test_nothing_is_negative(loan: Loan) -> None:
+    for day in loan.days():
+        for name in _NEVER_NEGATIVE:
+            assert getattr(day, name) >= 0, name
+
+
+_NEVER_NEGATIVE = (
+    "principal",
+    "interest",
+    "credit",
+    "accrued",
+    "paid",
+    "refunded",
+    "discount_returned",
+    "recovered",
+    "charged_off_principal",
+    "charged_off_interest",
+    "principal_paid",
+    "principal_reversed",
+    "principal_refunded",
+    "principal_charged_off",
+    "interest_accrued",
+    "interest_charged_off",
+    "credit_overpaid",
+    "credit_reversed",
+    "credit_refunded",
+    "credit_paid_out",
+    "days_past_due",
+)
+
+
+@given(loans())
+@thorough
+def test_what_is_120_days_past_due_is_charged_off_that_day(loan: Loan) -> None:
+    for day in loan.days():
+        assert day.days_past_due < 120
+        if day.status == "charged_off":
+            assert (day.principal, day.interest, day.oldest_due_on, day.settled_on) == (0, 0, None, None)
+            assert day.charged_off_on is not None
+            assert day.charged_off_on <= day.as_of
+        else:
+            assert (day.oldest_due_on is None) == (day.principal == day.interest == 0)
+            assert (day.settled_on is None) == (day.principal + day.interest + day.credit > 0)
+
+
+@given(loans())
+@thorough
+def test_day_by_day_is_the_same_as_in_one_go(loan: Loan) -> None:
+    one_by_one: list[Day] = []
+    day = loan.booked_on
+    while day <= loan.last:
+        today = [each for each in loan.movements if each.posted_on == day]
+        booked_on = loan.booked_on if day == loan.booked_on else None
+        one_by_one += days(_opening(loan, day, one_by_one, today), day, today, booked_on)
+        day += A_DAY
+    assert one_by_one == loan.days()
+
+
+def _opening(loan: Loan, day: date, before: Sequence[Day], today: Sequence[Movement]) -> Account:
+    """The account on the morning of a day, as a step knows it: yesterday's row, and facts where one is asked for."""
+    if day == loan.booked_on:
+        return Account.opened(loan.terms)
+    yesterday = day - A_DAY
+    if before[-1].as_of < yesterday:
+        return loan.told(yesterday)
+    account = Account(loan.terms, yesterday, **{name: getattr(before[-1], name) for name in STATE})
+    if any(account.needs_facts(each) for each in today):
+        account.facts = loan.told(yesterday).facts
+    return account
+
+
+@given(loans())
+@thorough
+def test_applications_are_the_movements_of_the_days(loan: Loan) -> None:
+    applied = defaultdict[date, list[tuple[Movement, Application]]](list)
+    account = Account.opened(loan.terms)
+    for movement, application in applications(account, loan.last, loan.movements, loan.booked_on):
+        assert application.money == _signed(movement)
+        assert (application.unapplied == 0) or application.money == application.unapplied
+        applied[movement.posted_on].append((movement, application))
+
+    for day in loan.days():
+        today = applied[day.as_of]
+
+        def total(part: str, *kinds: Kind, today: Any = today) -> Decimal:
+            return sum((getattr(a, part) for m, a in today if not kinds or m.kind in kinds), ZERO)
+
+        assert [m for m, _ in today] == in_order(m for m in loan.movements if m.posted_on == day.as_of)
+        assert day.principal_paid == total("principal", "payment")
+        assert day.principal_reversed == -total("principal", "payment_reversal")
+        assert day.principal_refunded == total("principal", "refund")
+        assert day.interest_paid == total("interest", "payment")
+        assert day.interest_reversed == -total("interest", "payment_reversal")
+        assert day.interest_refunded == total("interest", "refund")
+        assert day.interest_given_back == total("interest_given_back")
+        assert day.credit_overpaid == total("credit", "payment")
+        assert day.credit_reversed == -total("credit", "payment_reversal")
+        assert day.credit_refunded == total("credit", "refund")
+        assert day.credit_paid_out == -total("credit", "credit_refund")
+        assert (day.recovery, day.unapplied) == (total("recovery"), total("unapplied"))
+    assert _state(account) == {name: getattr(loan.days()[-1], name) for name in STATE} | {
+        # The account goes on to its last event only.
+        name: getattr(account, name)
+        for name in ("interest", "accrued")
+    }
+
+
+@given(loans(), st.randoms(use_true_random=False))
+@thorough
+def test_the_order_of_the_input_does_not_matter(loan: Loan, random: Any) -> None:
+    shuffled = list(loan.movements)
+    random.shuffle(shuffled)
+    assert loan.days(shuffled) == loan.days()
+
+
+@given(loans(("payment", "payment", "refund")))
+@thorough
+def test_what_came_late_ends_as_if_it_had_come_in_time(loan: Loan) -> None:
+    late, in_time = loan.days()[-1], _in_time(loan).days()[-1]
+    assume(late.charged_off_on is None and in_time.charged_off_on is None)
+
+    books = PlainBooks.of(loan.terms, loan.movements, loan.last)
+    for end in (late, in_time):
+        assert cents(end.principal) == books.principal
+        assert cents(end.interest) == books.interest
+        assert cents(end.credit) == books.credit
+        assert cents(end.paid) == books.paid
+        assert end.accrued.scaleb(8) == books.accrued
+        assert end.oldest_due_on == in_time.oldest_due_on
+        assert end.discount_returned == in_time.discount_returned
+
+
+@given(loans(("payment", "payment", "payment", "refund", "payment_reversal")))
+@thorough
+def test_what_came_late_does_so_too_where_others_are_reversed(loan: Loan) -> None:
+    came_late = {each.transaction_id for each in loan.movements if each.posted_on != _counts_on(loan.terms, each)}
+    loan = replace(loan, movements=tuple(each for each in loan.movements if each.reverses not in came_late))
+    late, in_time = loan.days()[-1], _in_time(loan).days()[-1]
+    assume(late.charged_off_on is None and in_time.charged_off_on is None)
+
+    for name in ("principal", "interest", "credit", "paid", "accrued", "discount_returned", "oldest_due_on"):
+        assert getattr(late, name) == getattr(in_time, name), name
+
+
+def _in_time(loan: Loan) -> Loan:
+    """The same loan, had the books learned of it and of its payments and refunds on their days."""
+    movements = (replace(each, posted_on=_counts_on(loan.terms, each)) for each in loan.movements)
+    return replace(loan, booked_on=loan.terms.originated_on, movements=tuple(movements))
+
+
+def _counts_on(terms: Terms, movement: Movement) -> date:
+    if movement.kind in ("payment", "refund"):
+        return max(movement.effective_on, terms.originated_on)
+    return movement.posted_on
+
+
+@given(all_terms())
+@thorough
+def test_who_pays_the_schedule_follows_it_to_the_cent(terms: Terms) -> None:
+    agreed = list(schedule(terms))
+    payments = [Movement(f"p{each.number}", "payment", each.payment, each.due_on, each.due_on) for each in agreed]
+    loan = Loan(terms, terms.originated_on, tuple(payments), agreed[-1].due_on)
+    rows = loan.days()
+
+    by_day = {day.as_of: day for day in rows}
+    for each in agreed:
+        day = by_day[each.due_on]
+        assert (day.interest_paid, day.principal_paid, day.principal) == (each.interest, each.principal, each.balance)
+    assert all(day.days_past_due == 0 for day in rows)
+    assert all(each.payment == terms.instalment for each in agreed[:-1])
+    assert rows[-1].status == "repaid"
+    assert [each.number for each in agreed] == list(range(1, len(agreed) + 1))
+    assert sum(each.principal for each in agreed) == terms.principal
+
+
+@given(loans(), st.data())
+@thorough
+def test_a_reversal_on_the_same_day_leaves_no_trace(loan: Loan, data: st.DataObject) -> None:
+    account = loan.told(loan.last)
+    account.close()
+    day = loan.last + A_DAY
+    account.begin(day)
+    before = _state(account)
+    effective_on = day - timedelta(days=data.draw(st.sampled_from([0, 0, 3, 40]), "days late"))
+    payment = Movement("new", "payment", data.draw(_amounts(loan.terms), "amount"), day, effective_on)
+    account.apply(payment)
+    undone = account.apply(Movement("undo", "payment_reversal", payment.amount, day, day, "new"))
+
+    assert undone.exception is None
+    assert _state(account) == before
+
+
+@given(loans(), st.data())
+@thorough
+def test_a_later_reversal_restores_the_debt_and_its_delinquency(loan: Loan, data: st.DataObject) -> None:
+    account = loan.told(loan.last)
+    account.close()
+    account.begin(loan.last + A_DAY)
+    before, oldest_due_on = _state(account), account.oldest_due_on
+    payment = Movement("new", "payment", data.draw(_amounts(loan.terms), "amount"), account.day, account.day)
+    account.apply(payment)
+    account.close()
+    assume(account.charged_off_on == before["charged_off_on"])
+    later = account.day + timedelta(days=data.draw(st.integers(1, 60), "days until the reversal"))
+    accrued = account.begin(later)
+    account.apply(Movement("undo", "payment_reversal", payment.amount, later, later, "new"))
+
+    after = _state(account)
+    assert after.pop("interest") == before.pop("interest") + accrued
+    for name in ("accrued", "settled_on"):
+        after.pop(name), before.pop(name)
+    assert after == before
+    assert account.oldest_due_on == oldest_due_on
