@@ -1,0 +1,239 @@
+"""The tables of docs/money.md are what the books do: each row is computed from its day and movement, and compared."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from affirm_assets.finance.account import Account, Application, Kind, Movement
+from affirm_assets.finance.days import Day, applications, days
+from affirm_assets.finance.delinquency import bucket
+from affirm_assets.finance.instalment import Frequency
+from affirm_assets.finance.terms import Terms
+
+TEXT = (Path(__file__).parents[2] / "docs" / "money.md").read_text()
+
+COLUMNS = (
+    "day",
+    "movement",
+    "accrued",
+    "given back",
+    "to interest",
+    "to principal",
+    "to credit",
+    "owed principal",
+    "owed interest",
+    "credit",
+    "days past due",
+    "posting",
+)
+LOAN = re.compile(
+    r"(?P<principal>\S+) at (?P<apr>\S+) %, (?P<instalments>\d+) (?P<frequency>\w+) instalments "
+    r"of (?P<instalment>\S+), lent on (?P<originated_on>\S+), first due on (?P<first_due_on>\S+), "
+    r"merchant discount (?P<discount>[\d,]+\.\d\d)(, booked on (?P<booked_on>\S+))?\."
+)
+MOVEMENT = re.compile(
+    r"(?P<id>\w+): (?P<kind>\w+) (?P<amount>[\d.,]+?)( of (?P<of>\w+))?(, effective (?P<effective_on>\S+?))?"
+    r"(?P<suspense>, from suspense|, no such loan yet)?"
+)
+
+Cells = tuple[str, ...]
+Entries = Counter[str]
+"""Cents by account; debits are above zero."""
+
+
+@dataclass
+class Example:
+    """A section of the document: a loan, and a table of what moved it."""
+
+    title: str
+    terms: Terms
+    booked_on: date
+    rows: list[Cells]
+    ledger: Entries = field(default_factory=Counter)
+
+    def computed(self) -> Iterator[Cells]:
+        """The table's rows, from the first two cells of each."""
+        last = max(_day(row) for row in self.rows)
+        moved = [movement for row in self.rows if (movement := _movement(row))]
+        by_day = {row.as_of: row for row in days(Account.opened(self.terms), last, moved, self.booked_on)}
+        told = applications(Account.opened(self.terms), last, moved, self.booked_on)
+        applied = {movement.transaction_id: application for movement, application in told}
+        seen = date.min
+        for day, rows in groupby(self.rows, _day):
+            accrued = sum((each.interest_accrued for on, each in by_day.items() if seen < on <= day), Decimal(0))
+            self._book({"interest_receivable": accrued, "interest_income": -accrued})
+            seen, today = day, list(rows)
+            for number, row in enumerate(today):
+                ends = number == len(today) - 1
+                yield self._row(row, "" if number else _money(accrued), by_day.get(day), applied, ends=ends)
+
+    def _row(self, row: Cells, accrued: str, day: Day | None, applied: dict[str, Application], *, ends: bool) -> Cells:
+        what = Application()
+        postings: list[dict[str, Decimal]] = []
+        movement, text = _movement(row), row[1]
+        if movement:
+            what = applied[movement.transaction_id]
+            postings = _postings(movement.kind, what, "suspense" if text.endswith("from suspense") else "cash")
+        elif text.endswith("no such loan yet"):
+            amount = _amount(text)
+            postings = [{"cash": amount, "suspense": -amount}]
+        elif text == "booked":
+            lent, discount = self.terms.principal, self.terms.merchant_discount
+            postings = [
+                {
+                    "principal_receivable": lent,
+                    "merchant_payable": discount - lent,
+                    "merchant_discount_income": -discount,
+                }
+            ]
+        elif text == "charge-off" and day:
+            what = Application(day.interest_charged_off, day.principal_charged_off)
+            postings = [
+                {"allowance": what.principal, "principal_receivable": -what.principal},
+                {"interest_income": what.interest, "interest_receivable": -what.interest},
+            ]
+        for entries in postings:
+            self._book(entries)
+        closes = ("", "", "", "")
+        if day and ends:
+            assert self.ledger["principal_receivable"] == day.principal * 100
+            assert self.ledger["interest_receivable"] == day.interest * 100
+            assert self.ledger["credit_balances"] == -day.credit * 100
+            closes = (f"{day.principal:,}", f"{day.interest:,}", f"{day.credit:,}", str(day.days_past_due))
+        return (
+            *row[:2],
+            accrued,
+            *map(_money, (what.interest_given_back, what.interest, what.principal, what.credit)),
+            *closes,
+            " · ".join(text for each in postings if (text := _text(each))),
+        )
+
+    def _book(self, entries: dict[str, Decimal]) -> None:
+        assert sum(entries.values()) == 0
+        for account, amount in entries.items():
+            self.ledger[account] += int(amount * 100)
+
+
+def _postings(kind: Kind, what: Application, source: str) -> list[dict[str, Decimal]]:
+    return [
+        {
+            "merchant_payable" if kind == "refund" else source: what.money,
+            "interest_receivable": -what.interest,
+            "principal_receivable": -what.principal,
+            "credit_balances": -what.credit,
+            "allowance": -what.recovery,
+            "unapplied": -what.unapplied,
+        },
+        {"interest_income": what.interest_given_back, "interest_receivable": -what.interest_given_back},
+        {"merchant_discount_income": what.discount_returned, "merchant_payable": -what.discount_returned},
+    ]
+
+
+def _text(entries: dict[str, Decimal]) -> str:
+    debits = [f"Dr {account} {amount:,}" for account, amount in entries.items() if amount > 0]
+    return ", ".join([*debits, *(f"Cr {account} {-amount:,}" for account, amount in entries.items() if amount < 0)])
+
+
+def _money(amount: Decimal) -> str:
+    return f"{amount:,}" if amount else ""
+
+
+def _day(row: Cells) -> date:
+    return date.fromisoformat(row[0])
+
+
+def _amount(text: str) -> Decimal:
+    match = MOVEMENT.fullmatch(text)
+    assert match, f"{text!r} is no movement"
+    return _decimal(match["amount"])
+
+
+def _decimal(text: str) -> Decimal:
+    return Decimal(text.replace(",", ""))
+
+
+def _movement(row: Cells) -> Movement | None:
+    """What moved the loan; None for a row of the loan itself, or of money that waits for it."""
+    if row[1] in ("", "booked", "charge-off"):
+        return None
+    match = MOVEMENT.fullmatch(row[1])
+    assert match, f"{row[1]!r} is no movement"
+    if match["suspense"] == ", no such loan yet":
+        return None
+    effective_on = date.fromisoformat(match["effective_on"] or row[0])
+    return Movement(
+        match["id"], cast(Kind, match["kind"]), _decimal(match["amount"]), _day(row), effective_on, match["of"]
+    )
+
+
+def _tables(text: str) -> Iterator[tuple[Cells, list[Cells]]]:
+    """The heading and the rows of each table."""
+    for block in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+        heading, _, *rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in block.splitlines()]
+        yield heading, rows
+
+
+def examples() -> Iterator[Example]:
+    intro, *sections = re.split(r"^### ", TEXT, flags=re.MULTILINE)
+    for section in sections:
+        loan = LOAN.search(section.replace("\n", " ")) or LOAN.search(intro.replace("\n", " "))
+        assert loan
+        for heading, rows in _tables(section):
+            assert heading == COLUMNS
+            terms = Terms.agreed(
+                principal=_decimal(loan["principal"]),
+                apr=Decimal(loan["apr"]),
+                instalments=int(loan["instalments"]),
+                frequency=cast(Frequency, loan["frequency"]),
+                originated_on=date.fromisoformat(loan["originated_on"]),
+                first_due_on=date.fromisoformat(loan["first_due_on"]),
+                merchant_discount=_decimal(loan["discount"]),
+            )
+            assert terms.instalment == _decimal(loan["instalment"])
+            booked_on = date.fromisoformat(loan["booked_on"] or loan["originated_on"])
+            yield Example(section.splitlines()[0], terms, booked_on, rows)
+
+
+def table(*heading: str) -> list[Cells]:
+    [rows] = [rows for each, rows in _tables(TEXT) if each == heading]
+    return rows
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.title)
+def test_examples(example: Example) -> None:
+    assert list(example.computed()) == example.rows
+
+
+def test_all_examples_are_read() -> None:
+    tables = [heading for heading, _ in _tables(TEXT) if heading[0] == "day"]
+    assert len(list(examples())) == len(tables) >= 20
+
+
+def test_due_dates() -> None:
+    rows = table("frequency", "first due", "second", "third", "fourth")
+    for frequency, first, *others in rows:
+        terms = Terms.agreed(
+            principal=Decimal("100.00"),
+            apr=Decimal(0),
+            instalments=4,
+            frequency=cast(Frequency, frequency),
+            originated_on=date.fromisoformat(first) - timedelta(days=1),
+            first_due_on=date.fromisoformat(first),
+        )
+        assert [terms.due_on(number).isoformat() for number in (2, 3, 4)] == others
+
+
+def test_buckets() -> None:
+    rows = table("days past due", "bucket")
+    firsts = [int(re.match(r"\d+", late)[0]) for late, _ in rows]  # type: ignore[index]
+    assert [name for _, name in rows] == [*(bucket(first) for first in firsts[:-1]), "charged_off"]
+    for (_, name), (first, following) in zip(rows, pairwise(firsts), strict=False):
+        assert {bucket(late) for late in range(first, following)} == {name}
