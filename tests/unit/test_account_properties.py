@@ -333,6 +333,17 @@ def test_what_came_late_does_so_too_where_others_are_reversed(loan: Loan) -> Non
         assert getattr(late, name) == getattr(in_time, name), name
 
 
+@given(loans())
+@thorough
+def test_an_account_is_what_its_movements_make_of_it_in_order_of_time(loan: Loan) -> None:
+    account = loan.told(loan.last)
+    assume(account.charged_off_on is None)
+    told = account._retold(account.facts or [])
+
+    for name in ("principal", "interest", "credit", "paid", "accrued"):
+        assert getattr(account, name) == getattr(told, name), name
+
+
 def _in_time(loan: Loan) -> Loan:
     """The same loan, had the books learned of it and of its payments and refunds on their days."""
     movements = (replace(each, posted_on=_counts_on(loan.terms, each)) for each in loan.movements)
