@@ -46,6 +46,11 @@ WINDOW = "window"
 STAGED = "staged"
 """The first parameter of an audit: the staged rows of the window."""
 
+LAST_PUBLISHED = "last_published"
+"""An audit that names a parameter so gets the last date after the window for which the dataset is published, or None.
+
+Rows cannot say it: a day may have been published without any."""
+
 NOT_NULL, IN_WINDOW, UNIQUE_KEY = BUILT_IN_AUDITS = ("not_null", "in_window", "unique_key")
 """Audits that every dataset has, beside those of its contract."""
 
@@ -367,7 +372,7 @@ def _check_declaration(item: Dataset) -> None:
     where = f"{item.source}: dataset {item.name!r}"
     if item.source.stem != item.name:
         raise DeclarationError(f"{where}: expected its file to be named {item.name}.py. One file is one table.")
-    if item.name in (WINDOW, STAGED):
+    if item.name in (WINDOW, STAGED, LAST_PUBLISHED):
         raise DeclarationError(f"{where}: parameters of that name mean something else. Choose another name.")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", item.domain) or not re.fullmatch(r"[a-z][a-z0-9_]*", item.name):
         raise DeclarationError(
@@ -409,13 +414,13 @@ def _check_declaration(item: Dataset) -> None:
     ]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DeclarationError(f"{where}: expected audits with different names; found twice: {', '.join(repeated)}.")
-    available = {*item.inputs, *item.leaves, WINDOW, STAGED}
+    given, available = (STAGED, WINDOW, LAST_PUBLISHED), {*item.inputs, *item.leaves}
     for each in item.audits:
-        unknown = [name for name in inspect.signature(each.function).parameters if name not in available]
+        unknown = [name for name in inspect.signature(each.function).parameters if name not in {*available, *given}]
         if unknown:
             raise DeclarationError(
                 f"{where}: its audit {each.name!r} asks for {', '.join(unknown)}; expected inputs of the dataset: "
-                f"{', '.join(sorted(available))}."
+                f"{', '.join(sorted(available))}; or {', '.join(given)}."
             )
 
 

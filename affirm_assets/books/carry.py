@@ -9,7 +9,7 @@ column held the day before as `<closing column>_before`, and `ok`.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import reduce
 from operator import and_
 
@@ -36,7 +36,14 @@ def opens_as_closed(
 
 
 def next_opens_as_closed(
-    staged: DataFrame, after: DataFrame, window: Window, *, day: str, keys: Sequence[str], carried: Mapping[str, str]
+    staged: DataFrame,
+    after: DataFrame,
+    window: Window,
+    last_published: date | None,
+    *,
+    day: str,
+    keys: Sequence[str],
+    carried: Mapping[str, str],
 ) -> DataFrame:
     """The published day after the window opens as the window's last day closes now; no rows if none is published.
 
@@ -52,9 +59,9 @@ def next_opens_as_closed(
         keys,
         carried,
     )
-    published = after.agg(F.max(day).alias("last_published")).where("last_published IS NOT NULL")
-    run_instead = F.concat(F.lit(f"{window.first}..."), F.col("last_published").cast("string"))
-    return compared.crossJoin(F.broadcast(published)).withColumn("run_instead", run_instead).drop("last_published")
+    if last_published is None:
+        return compared.where("false").withColumn("run_instead", F.lit(""))
+    return compared.withColumn("run_instead", F.lit(str(Window(window.first, last_published))))
 
 
 def _compared(

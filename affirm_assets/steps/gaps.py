@@ -8,9 +8,7 @@ from affirm_assets.dataset import Dataset, Previous, SameWindow
 from affirm_assets.errors import GapRefused
 from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
-from affirm_assets.steps.publish import WINDOW
-from affirm_assets.steps.request import WHOLE_TABLE
-from affirm_assets.steps.tables import main_history
+from affirm_assets.steps.tables import published_windows
 
 
 def check_no_gap(dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, lake: Lake) -> None:
@@ -52,10 +50,7 @@ def _read_for_the_window(dataset: Dataset, upstream: Mapping[str, Dataset]) -> l
 
 
 def _published(table: str, lake: Lake) -> list[Window]:
-    """The windows of this platform's commits; compactions and what others write have none."""
     try:
-        history = main_history(lake.catalog.load_table(table))
+        return published_windows(lake.catalog.load_table(table))
     except NoSuchTableError:
         return []
-    recorded = (each.summary.get(WINDOW) for each in history if each.summary)
-    return [Window.parse(str(text)) for text in recorded if text not in (None, WHOLE_TABLE)]

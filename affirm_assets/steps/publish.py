@@ -11,14 +11,13 @@ from affirm_assets.errors import PublishConflict
 from affirm_assets.partitions import Window
 from affirm_assets.steps.audit import Outcome, outcomes_to_json
 from affirm_assets.steps.lake import Lake
-from affirm_assets.steps.request import WHOLE_TABLE, Request
-from affirm_assets.steps.stage import SUMMARY, Staged, summary
-from affirm_assets.steps.tables import java_table, main_history
+from affirm_assets.steps.request import Request
+from affirm_assets.steps.stage import Staged, summary
+from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, WINDOW, java_table, main_history
 
 PUBLISHED_WAP_ID = "published-wap-id"  # Iceberg's own name for it
 AUDITS = f"{SUMMARY}audits"
 STAGED_SNAPSHOT = f"{SUMMARY}staged-snapshot"
-WINDOW = f"{SUMMARY}window"
 
 
 def find_published(dataset: Dataset, request: Request, lake: Lake) -> Snapshot | None:

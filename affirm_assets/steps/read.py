@@ -1,6 +1,7 @@
 """Read a step's inputs at their pinned snapshots, filtered so that Iceberg prunes files."""
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from inspect import signature
 from typing import Any
 
@@ -9,11 +10,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.contract import columns, personal_columns, spark_schema
-from affirm_assets.dataset import STAGED, WINDOW, Dataset, Input, Landing, Mapped, Shared
+from affirm_assets.dataset import LAST_PUBLISHED, STAGED, WINDOW, Dataset, Input, Landing, Mapped, Shared
 from affirm_assets.errors import SchemaChangeRefused
 from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.request import Request
+from affirm_assets.steps.tables import published_windows
 
 _FILE_OPEN_COST = 512 * 1024
 """Bytes that opening a file counts for when Iceberg packs files into tasks. Its default of 4 MiB gives each task of a
@@ -24,7 +26,7 @@ class Frames:
     """A step's input frames by parameter name. A shared frame is made when first named, and kept until `release`."""
 
     def __init__(self, dataset: Dataset, upstream: Mapping[str, Dataset], request: Request, lake: Lake) -> None:
-        self._window = request.window
+        self._window, self._table, self._lake = request.window, dataset.table, lake
         self._read: dict[str, DataFrame] = {
             name: _read(dataset, mapped, name, upstream, request, lake) for name, mapped in dataset.leaves.items()
         }
@@ -52,6 +54,8 @@ class Frames:
         for name in signature(function).parameters:
             if name == WINDOW:
                 arguments[name] = self._window
+            elif name == LAST_PUBLISHED:
+                arguments[name] = self._last_published()
             elif name == STAGED and staged is not None:
                 arguments[name] = staged
             else:
@@ -62,6 +66,13 @@ class Frames:
         for frame in self._shared.values():
             frame.unpersist()
         self._shared.clear()
+
+    def _last_published(self) -> date | None:
+        """The last date after the window for which the dataset is published."""
+        if self._window is None:
+            return None
+        ends = [each.last for each in published_windows(self._lake.catalog.load_table(self._table))]
+        return max((last for last in ends if last > self._window.last), default=None)
 
     def _frame(self, name: str, declared: Input | None) -> DataFrame:
         if not isinstance(declared, Shared):

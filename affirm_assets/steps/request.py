@@ -11,10 +11,7 @@ from affirm_assets.dataset import Dataset, Landing
 from affirm_assets.errors import WindowRefused
 from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
-from affirm_assets.steps.tables import main_snapshot
-
-WHOLE_TABLE = "all"
-"""The window of a dataset that is not partitioned, as text."""
+from affirm_assets.steps.tables import WHOLE_TABLE, main_snapshot
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,7 @@ from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.read import between
 from affirm_assets.steps.request import Request
-from affirm_assets.steps.tables import added_files, java_table
-
-SUMMARY = "affirm."
-"""Prefix of this platform's keys in a snapshot's summary."""
+from affirm_assets.steps.tables import SUMMARY, WINDOW, added_files, java_table
 
 ATTEMPT = f"{SUMMARY}attempt"
 
@@ -83,7 +80,7 @@ def summary(request: Request) -> dict[str, str]:
     """What a snapshot says of how it came about."""
     return {
         f"{SUMMARY}dataset": request.dataset,
-        f"{SUMMARY}window": request.window_text,
+        WINDOW: request.window_text,
         f"{SUMMARY}run-id": request.run.run_id,
         f"{SUMMARY}root-run-id": request.run.root_run_id,
         f"{SUMMARY}code-version": request.code_version,

@@ -14,7 +14,15 @@ from pyiceberg.transforms import IdentityTransform
 from affirm_assets.contract import iceberg_schema, schema_change
 from affirm_assets.dataset import Dataset
 from affirm_assets.errors import SchemaChangeRefused, TableNotStageable
+from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
+
+SUMMARY = "affirm."
+"""Prefix of this platform's keys in a snapshot's summary."""
+
+WINDOW = f"{SUMMARY}window"
+WHOLE_TABLE = "all"
+"""The window of a dataset that is not partitioned, as text."""
 
 WAP_ENABLED = "write.wap.enabled"
 
@@ -68,6 +76,12 @@ def main_history(table: Table) -> Iterator[Snapshot]:
         yield snapshot
         parent = snapshot.parent_snapshot_id
         snapshot = None if parent is None else by_id.get(parent)
+
+
+def published_windows(table: Table) -> list[Window]:
+    """The windows of this platform's commits on `main`, newest first; compactions and what others write have none."""
+    recorded = (each.summary.get(WINDOW) for each in main_history(table) if each.summary)
+    return [Window.parse(str(text)) for text in recorded if text not in (None, WHOLE_TABLE)]
 
 
 def java_table(lake: Lake, table: str) -> Any:

@@ -71,7 +71,8 @@ def carried(lake: Lake) -> Callable[..., DataFrame]:
 @pytest.fixture
 def goes_on(lake: Lake) -> Callable[..., DataFrame]:
     def compare(staged: Balances = STAGED, after: Balances = AFTER, window: Window = WINDOW) -> DataFrame:
-        return next_opens_as_closed(frame(lake.spark, staged), frame(lake.spark, after), window, **RULE)
+        last_published = max((day for _, day in after), default=None)
+        return next_opens_as_closed(frame(lake.spark, staged), frame(lake.spark, after), window, last_published, **RULE)
 
     return compare
 
@@ -185,7 +186,8 @@ def balances_of(moved: dict[date, str]) -> Dataset:
         rows: Balances = {}
         for day in Daily("as_of").starts(window):
             opening, principal = principal, principal + Decimal(moved.get(day, "0"))
-            rows["L1", day] = (str(opening), "0", str(principal), "0")
+            if opening or principal:
+                rows["L1", day] = (str(opening), "0", str(principal), "0")
         return frame(SparkSession.active(), rows)
 
     @audit()
@@ -194,9 +196,9 @@ def balances_of(moved: dict[date, str]) -> Dataset:
         return opens_as_closed(staged, before, window, **RULE)
 
     @audit()
-    def next_continues(staged: DataFrame, after: DataFrame, window: Window) -> DataFrame:
+    def next_continues(staged: DataFrame, after: DataFrame, window: Window, last_published: date | None) -> DataFrame:
         """The next day opens as it closes."""
-        return next_opens_as_closed(staged, after, window, **RULE)
+        return next_opens_as_closed(staged, after, window, last_published, **RULE)
 
     declared = declare(balances, Balance, Daily("as_of"), audits=(continues, next_continues))
     inputs = {"before": previous(1, "balances"), "after": later("balances")}
@@ -212,6 +214,13 @@ def test_a_day_in_the_middle_that_would_close_otherwise_is_refused_with_the_rang
     assert [row[4] for row in steps.rows(corrected, order="as_of")] == [Decimal(n) for n in (5, 10, 10, 10)]
     steps.run(corrected, Window(D2, D4), run="range")
     assert [row[4] for row in steps.rows(corrected, order="as_of")] == [Decimal(n) for n in (5, 11, 11, 11)]
+
+
+def test_a_day_whose_next_ones_were_published_without_rows_is_refused_too(steps: Steps) -> None:
+    steps.run(balances_of({}), Window(D1, D4))
+    with pytest.raises(AuditsFailed, match=r"'run_instead': '2025-01-02\.\.\.2025-01-05'"):
+        steps.run(balances_of({D1: "5"}), Window(D1, D1), run="correction")
+    assert steps.rows(balances_of({}), order="as_of") == []
 
 
 def test_a_day_in_the_middle_that_closes_as_before_is_published(steps: Steps) -> None:

@@ -210,7 +210,7 @@ def test_audits_of_the_balances_pass(spark: SparkSession, balances: DataFrame) -
     assert not_ok(opens_as_closed.function(balances, nothing, WHOLE)) == 0
     assert not_ok(every_loan_is_lent_once.function(balances, given["loans"])) == 0
     assert not_ok(every_transaction_is_applied.function(balances, given["transactions"], given["suspense"])) == 0
-    assert next_day_opens_as_closed.function(balances, nothing, WHOLE).count() == 0
+    assert next_day_opens_as_closed.function(balances, nothing, WHOLE, None).count() == 0
 
 
 def planted(balances: DataFrame, **changes: str) -> DataFrame:
@@ -260,9 +260,9 @@ def test_a_day_that_closes_otherwise_than_the_next_opened_is_found(spark: SparkS
     window = Window(date(2025, 5, 1), date(2025, 5, 3))
     staged = balances.where("as_of BETWEEN '2025-05-01' AND '2025-05-03'")
     after = balances.where("as_of > '2025-05-03'")
-    assert not_ok(next_day_opens_as_closed.function(staged, after, window)) == 0
+    assert not_ok(next_day_opens_as_closed.function(staged, after, window, LAST)) == 0
     wrong = staged.withColumn("accrued", staged.accrued + Decimal("0.00000001"))
-    failed = next_day_opens_as_closed.function(wrong, after, window).where("NOT ok")
+    failed = next_day_opens_as_closed.function(wrong, after, window, LAST).where("NOT ok")
     assert {row.run_instead for row in failed.collect()} == {"2025-05-01...2025-10-31"}
 
 

@@ -115,10 +115,14 @@ def opens_as_closed(staged: DataFrame, opening_balances: DataFrame, window: Wind
 
 
 @audit()
-def next_day_opens_as_closed(staged: DataFrame, later_balances: DataFrame, window: Window) -> DataFrame:
+def next_day_opens_as_closed(
+    staged: DataFrame, later_balances: DataFrame, window: Window, last_published: date | None
+) -> DataFrame:
     """The day after, where it is published already, opens with what the window's last day closes with now."""
     staged, after = _as_carried(staged), _as_carried(later_balances)
-    return carry.next_opens_as_closed(staged, after, window, day="as_of", keys=["loan_id"], carried=_CARRIED)
+    return carry.next_opens_as_closed(
+        staged, after, window, last_published, day="as_of", keys=["loan_id"], carried=_CARRIED
+    )
 
 
 def _as_carried(balances: DataFrame) -> DataFrame:

@@ -79,10 +79,12 @@ def opens_as_closed(staged: DataFrame, waiting: DataFrame, window: Window) -> Da
 
 
 @audit()
-def next_day_opens_as_closed(staged: DataFrame, later_suspense: DataFrame, window: Window) -> DataFrame:
+def next_day_opens_as_closed(
+    staged: DataFrame, later_suspense: DataFrame, window: Window, last_published: date | None
+) -> DataFrame:
     """The day after, where it is published already, opens with what the window's last day closes with now."""
     return carry.next_opens_as_closed(
-        staged, later_suspense, window, day="as_of", keys=["transaction_id"], carried=_CARRIED
+        staged, later_suspense, window, last_published, day="as_of", keys=["transaction_id"], carried=_CARRIED
     )
 
 
