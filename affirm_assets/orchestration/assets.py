@@ -9,6 +9,7 @@ import dagster as dg
 from dagster import ResourceParam
 
 import affirm_assets
+import resources
 from affirm_assets.contract import Contract, columns
 from affirm_assets.dataset import Dataset, Registry
 from affirm_assets.errors import PublishConflict, StageLost
@@ -20,6 +21,7 @@ from affirm_assets.steps.audit import audit_specs
 from affirm_assets.steps.lake import Lake, LandingZone
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import AuditsFailed, run_step
+from resources import landing
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
 
@@ -117,11 +119,15 @@ def _asset(dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: Pa
 
 
 def _code_version(dataset: Dataset) -> str:
-    """Over this project's package and, for a dataset of another one, that too."""
+    """Over this project's packages and, for a dataset of another one, that too."""
     module = dataset.function.__module__
-    top = dataset.source.parents[module.count(".")]
-    own = Path(affirm_assets.__file__).parents[1]
-    return code_version(module, {module.partition(".")[0]: top, affirm_assets.__name__: own})
+    packages = {
+        module.partition(".")[0]: dataset.source.parents[module.count(".")],
+        affirm_assets.__name__: Path(affirm_assets.__file__).parents[1],
+        resources.__name__: Path(resources.__file__).parents[1],
+    }
+    # What a landing dataset holds is the parser's work, though it imports none.
+    return code_version(packages, module, *([landing.__name__] if dataset.feeds else []))
 
 
 def _backfill_policy(dataset: Dataset) -> dg.BackfillPolicy | None:

@@ -1,4 +1,4 @@
-"""A dataset's code version: a digest of its file and of every project module that it imports, directly or not."""
+"""A code version: a digest of modules and of every project module that they import, directly or not."""
 
 import ast
 import hashlib
@@ -9,15 +9,15 @@ from pathlib import Path
 Module = tuple[str, ...]
 
 
-def code_version(module: str, packages: Mapping[str, Path]) -> str:
-    """Twelve hex digits for the module of that dotted name.
+def code_version(packages: Mapping[str, Path], *modules: str) -> str:
+    """Twelve hex digits for the modules of these dotted names.
 
     `packages`: name of a top-level package of the project -> the folder that holds it. Modules of other packages, third
     parties', do not count.
     """
     roots = tuple(sorted(packages.items()))
     found: set[Module] = set()
-    waiting = [tuple(module.split("."))]
+    waiting = [tuple(module.split(".")) for module in modules]
     while waiting:
         for name in _with_parents(waiting.pop()):
             if name not in found and _file_of(name, roots):

@@ -32,7 +32,7 @@ def version_of(tmp_path: Path) -> VersionOf:
         for path, source in {**PROJECT, **changes}.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(source)
-        return code_version("books.loans", {"books": root})
+        return code_version({"books": root}, "books.loans")
 
     return version_of
 
@@ -145,6 +145,19 @@ def test_a_third_party_s_package_does_not_count(version_of: VersionOf, statement
     assert version_of({**importing, **changed}) == version_of(importing)
 
 
+def test_is_over_all_modules_that_are_named(tmp_path: Path) -> None:
+    for path, source in PROJECT.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(source)
+
+    def version() -> str:
+        return code_version({"books": tmp_path}, "books.loans", "books.unrelated")
+
+    before = version()
+    (tmp_path / "books/unrelated.py").write_text("LIMIT = 2\n")
+    assert version() != before
+
+
 def test_follows_into_a_package_of_the_project_in_another_folder(tmp_path: Path) -> None:
     def version(folder: str, days: str) -> str:
         books, tools = (tmp_path / folder / name for name in ("a/books", "b/tools"))
@@ -155,6 +168,6 @@ def test_follows_into_a_package_of_the_project_in_another_folder(tmp_path: Path)
             package.mkdir(parents=True)
             (package / "__init__.py").touch()
             (package / file).write_text(source)
-        return code_version("books.loans", {"books": books.parent, "tools": tools.parent})
+        return code_version({"books": books.parent, "tools": tools.parent}, "books.loans")
 
     assert version("one", "DAYS = 360") == version("same", "DAYS = 360") != version("other", "DAYS = 365")

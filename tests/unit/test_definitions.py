@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -118,8 +119,22 @@ class TestAssets:
 
     @each_dataset
     def test_code_version_is_that_of_the_source(self, graph: Graph, dataset: Dataset) -> None:
-        expected = code_version(dataset.function.__module__, {"affirm_assets": PROJECT})
+        parser = ["resources.landing"] if dataset.domain == "landing" else []
+        packages = {"affirm_assets": PROJECT, "resources": PROJECT}
+        expected = code_version(packages, dataset.function.__module__, *parser)
         assert graph.get(key_of(dataset)).code_version == expected
+
+    def test_code_version_of_landing_rows_changes_with_the_parser(self, graph: Graph, tmp_path: Path) -> None:
+        shutil.copytree(PROJECT / "resources", tmp_path / "resources")
+        dataset = REGISTRY["loan_rows"]
+
+        def version() -> str:
+            packages = {"affirm_assets": PROJECT, "resources": tmp_path}
+            return code_version(packages, dataset.function.__module__, "resources.landing")
+
+        assert version() == graph.get(key_of(dataset)).code_version
+        (tmp_path / "resources/landing/csv_lines.py").write_text("# mended\n")
+        assert version() != graph.get(key_of(dataset)).code_version
 
     @each_dataset
     def test_tags_hold_the_declared_ones_and_the_compute_profile(self, graph: Graph, dataset: Dataset) -> None:
@@ -353,7 +368,7 @@ class TestRegistryFromElsewhere:
         self, version: Callable[[str, str], str | None], tmp_path: Path
     ) -> None:
         packages = {"ledger": tmp_path / "one", "affirm_assets": PROJECT}
-        assert version("one", "DAYS = 360\n") == code_version("ledger.books.bookings", packages)
+        assert version("one", "DAYS = 360\n") == code_version(packages, "ledger.books.bookings")
 
 
 class TestCodeLocation:
