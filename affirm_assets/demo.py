@@ -1,6 +1,7 @@
 """`affirm demo`: the whole platform on sample data, in real Dagster runs, and a table of what came of it."""
 
 import hashlib
+import re
 import subprocess
 import sys
 import time
@@ -100,23 +101,21 @@ def _materialize(
         "-m",
         "affirm_assets.definitions",
     ]
-    known = {run.run_id for run in instance.get_runs()}
+    run_id = None
     with log.open("w") as output:
         process = subprocess.Popen(
             [*command, "--select", select, "--partition-range", keys], stdout=output, stderr=subprocess.STDOUT
         )
-        shown = 0
+        progress = _Progress(instance)
         while True:
             ended = process.poll() is not None
-            run = next((run for run in instance.get_runs(limit=3) if run.run_id not in known), None)
-            if run:
-                lines = list(_progress(instance, run.run_id))
-                for line in lines[shown:]:
-                    console.print(line)
-                shown = len(lines)
+            run_id = run_id or _run_of(log.read_text(errors="replace"), process.pid)
+            for line in progress.news(run_id) if run_id else ():
+                console.print(line)
             if ended:
                 break
             time.sleep(_POLL_SECONDS)
+    run = instance.get_run_by_id(run_id) if run_id else None
     if process.returncode == 0 and run and run.status == dg.DagsterRunStatus.SUCCESS:
         return run
     console.print(f"The run failed. What it printed is in {log}, and `make ui` shows its events.")
@@ -132,14 +131,34 @@ def _failures(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
         yield f"{entry.step_key}: {cause.message if cause else failure.user_failure_data}"
 
 
-def _progress(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
-    started: dict[str, float] = {}
-    for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS}):
-        step = entry.step_key or ""
-        if entry.get_dagster_event().is_step_start:
-            started[step] = entry.timestamp
-        else:
-            yield f"  {step.replace('__', '/'):36} {entry.timestamp - started[step]:6.1f} s"
+def _run_of(log: str, pid: int) -> str | None:
+    """The id of the run that this process executes, by its own log: any newer run may be somebody else's.
+
+    The command takes neither an id nor a tag for its run.
+    """
+    found = re.search(rf" - ([0-9a-f-]{{36}}) - {pid} - RUN_START - ", log)
+    return found[1] if found else None
+
+
+class _Progress:
+    """A line for each step of a run that has ended."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+        self._cursor: str | None = None
+        self._started: dict[str, float] = {}
+
+    def news(self, run_id: str) -> Iterator[str]:
+        """The lines since the last call."""
+        types = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS}
+        page = self._instance.get_records_for_run(run_id, self._cursor, types)
+        self._cursor = page.cursor
+        for entry in (record.event_log_entry for record in page.records):
+            step = entry.step_key or ""
+            if entry.get_dagster_event().is_step_start:
+                self._started[step] = entry.timestamp
+            else:
+                yield f"  {step.replace('__', '/'):36} {entry.timestamp - self._started[step]:6.1f} s"
 
 
 def _read_events(instance: dg.DagsterInstance, run_id: str, dataset: Dataset) -> _Materialized:
