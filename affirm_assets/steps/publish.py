@@ -96,11 +96,17 @@ def publish(dataset: Dataset, request: Request, staged: Staged, outcomes: Iterab
         if published := find_published(dataset, request, lake):
             return published.snapshot_id
         raise PublishConflict(dataset.table, request.window_text, request.base, cause.getMessage()) from error
-    published = find_published(dataset, request, lake)
-    assert published is not None, (
-        f"{dataset.table}: the commit succeeded, but its snapshot is not in the table's history"
-    )
-    return published.snapshot_id
+    return _committed(dataset, request, staged, lake)
+
+
+def _committed(dataset: Dataset, request: Request, staged: Staged, lake: Lake) -> int:
+    """The snapshot of the commit just made, which another one may have overtaken already."""
+    ours = request.wap_id, str(staged.snapshot)
+    for snapshot in lake.catalog.load_table(dataset.table).metadata.snapshots:
+        recorded = snapshot.summary
+        if recorded and (recorded.get(PUBLISHED_WAP_ID), recorded.get(STAGED_SNAPSHOT)) == ours:
+            return snapshot.snapshot_id
+    raise AssertionError(f"{dataset.table}: the commit succeeded, but its snapshot is not in the table")
 
 
 def _read_or_replaced(dataset: Dataset, window: Window | None) -> Window | None:

@@ -1,13 +1,17 @@
 """The life of a step on real tables: what readers see, and when."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from pyiceberg.catalog import Catalog
 from pyiceberg.schema import Schema
+from pyiceberg.table import Table
 from pyiceberg.transforms import BucketTransform
 from pyiceberg.types import LongType
 from pyspark.sql import DataFrame, SparkSession
@@ -24,11 +28,15 @@ from affirm_assets.errors import (
     WrongSession,
 )
 from affirm_assets.partitions import Window
+from affirm_assets.settings import Settings
 from affirm_assets.steps.audit import unique_outcome
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.read import Frames, snapshot_frame
 from affirm_assets.steps.request import Request, Run, pin
-from affirm_assets.steps.run import AuditsFailed
+from affirm_assets.steps.run import AuditsFailed, run_step
+from resources.iceberg import IcebergCatalog
+from resources.landing import LandingZone
+from resources.spark import SparkSessions
 from tests.conftest import Steps, declare
 
 D1, D2, D3, D4 = (date(2025, 1, day) for day in (1, 2, 3, 4))
@@ -199,6 +207,42 @@ def test_a_lost_update_is_refused(steps: Steps) -> None:
     with pytest.raises(PublishConflict, match=r"tests\.amounts: nothing was published for 2025-01-01") as caught:
         steps.run(racing(steps, D1, D1), one(D1), run="mine")
     assert "Run the step again" in str(caught.value)
+    assert [row[0] for row in steps.rows(amounts_of())] == ["theirs"]
+
+
+@dataclass
+class OvertakenCatalog:
+    """A catalog in which another run publishes as soon as anybody looks for what the run `mine` has published."""
+
+    catalog: Catalog
+    overtake: Callable[[], object]
+    is_overtaken: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.catalog, name)
+
+    def load_table(self, name: str) -> Table:
+        current = self.catalog.load_table(name).current_snapshot()
+        if current and current.summary["affirm.run-id"] == "mine" and not self.is_overtaken:
+            self.is_overtaken = True
+            self.overtake()
+        return self.catalog.load_table(name)
+
+
+def test_a_publication_that_is_overtaken_at_once_is_one_all_the_same(
+    steps: Steps, new_lake: Callable[[], Lake]
+) -> None:
+    lake = new_lake()
+    catalog: Any = OvertakenCatalog(
+        lake.catalog, lambda: steps.run(amounts_of(("theirs", D1, "2.00")), one(D1), run="theirs")
+    )
+    mine = run_step(
+        amounts_of(("mine", D1, "1.00")), {}, one(D1), Run("mine", "mine"), "v1", replace(lake, catalog=catalog)
+    )
+    assert catalog.is_overtaken
+    published = lake.catalog.load_table("tests.amounts").snapshot_by_id(mine.snapshot)
+    assert published.summary["affirm.run-id"] == "mine"
+    assert mine.rows == {D1: 1}
     assert [row[0] for row in steps.rows(amounts_of())] == ["theirs"]
 
 
@@ -496,6 +540,20 @@ def test_other_engines_read_the_same_rows(steps: Steps, new_lake: Callable[[], L
     arrow = table.scan().to_arrow().sort_by("id")
     assert [tuple(row.values()) for row in arrow.to_pylist()] == expected
     assert duckdb.sql("SELECT * FROM arrow ORDER BY id").fetchall() == expected
+
+
+@pytest.mark.parametrize("name", ["a blank", "ü'é", "a:b&c=d;e", "[a]{b}*"])
+def test_a_lake_may_lie_in_a_folder_of_any_name_but_those_refused(
+    sessions: SparkSessions, tmp_path: Path, name: str
+) -> None:
+    settings = Settings.of({"AFFIRM_LAKE": str(tmp_path / name)})
+    catalog = IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse))
+    steps = Steps(lambda: Lake(sessions.session(catalog.spark_conf()), catalog.load(), LandingZone("")))
+    amounts = amounts_of(("a", D1, "1.10"))
+    steps.run(amounts, one(D1))
+    assert steps.rows(amounts) == [("a", D1, Decimal("1.10"))]
+    assert catalog.load().load_table("tests.amounts").scan().to_arrow().num_rows == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_snapshot_says_how_it_came_about(steps: Steps, new_lake: Callable[[], Lake]) -> None:
