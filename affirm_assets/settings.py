@@ -1,5 +1,6 @@
 """What the environment may set. Read in one place, so that a wrong value is an error before anything starts."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -9,6 +10,10 @@ from affirm_assets.errors import SettingError
 from affirm_assets.partitions import iso_date
 
 DEPLOYMENTS = ("local",)
+
+_NO_PLAIN_LOCATION = re.compile(r"[#?%\x00-\x1f\x7f]")
+"""Tables name their files by location, file://<path>: PyIceberg and SQLAlchemy read these characters as parts of a URI,
+Hadoop reads them as they are, and so no way to write them is understood by all."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,12 @@ class Settings:
             first_business_date = iso_date(first)
         except ValueError:
             raise SettingError("AFFIRM_FIRST_BUSINESS_DATE", first, "a date YYYY-MM-DD") from None
-        return Settings(
-            deployment, Path(environ.get("AFFIRM_LAKE") or ".lake").expanduser().absolute(), first_business_date
-        )
+        lake = Path(environ.get("AFFIRM_LAKE") or ".lake").expanduser().absolute()
+        if _NO_PLAIN_LOCATION.search(str(lake)):
+            raise SettingError(
+                "AFFIRM_LAKE", str(lake), "a folder whose whole path has no #, ?, % or control character"
+            )
+        return Settings(deployment, lake, first_business_date)
 
     @property
     def catalog_database(self) -> Path:

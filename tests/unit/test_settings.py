@@ -33,6 +33,21 @@ def test_lake_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert Settings.of({"AFFIRM_LAKE": "~/lake"}).lake == tmp_path / "lake"
 
 
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a\nb"])
+def test_lake_whose_path_the_engines_read_in_different_ways_is_refused(tmp_path: Path, name: str) -> None:
+    lake = str(tmp_path / name / "lake")
+    with pytest.raises(SettingError) as refused:
+        Settings.of({"AFFIRM_LAKE": lake})
+    assert f"AFFIRM_LAKE={lake!r}: expected a folder whose whole path has no #, ?, %" in str(refused.value)
+
+
+def test_lake_in_a_working_folder_of_such_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a#b").mkdir()
+    monkeypatch.chdir(tmp_path / "a#b")
+    with pytest.raises(SettingError, match="AFFIRM_LAKE="):
+        Settings.of({})
+
+
 def test_first_business_date_is_read() -> None:
     assert Settings.of({"AFFIRM_FIRST_BUSINESS_DATE": "2024-02-29"}).first_business_date == date(2024, 2, 29)
 
