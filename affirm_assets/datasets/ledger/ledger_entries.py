@@ -1,0 +1,278 @@
+"""The ledger: what moved in the books, as postings of which each balances."""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from functools import reduce
+from typing import Literal
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from affirm_assets.contract import Contract, Money, column, key
+from affirm_assets.dataset import Daily, audit, dataset
+from affirm_assets.datasets.ledger._totals import CASH, Account, added_up
+
+
+class LedgerEntry(Contract):
+    """A debit or credit of one account. The entries of a posting belong together, and balance."""
+
+    posting_id: str = key("Posting: its kind, and the transaction, the loan or the loan and day that it is of")
+    entry: int = key("Its place in the posting, counted from 1", ge=1)
+    posted_on: date = column("Business date on which the books count it")
+    kind: Literal[
+        "origination",
+        "accrual",
+        "payment",
+        "payment_reversal",
+        "refund",
+        "recovery",
+        "credit_refund",
+        "charge_off",
+        "merchant_payout",
+        "suspense",
+    ] = column("What the posting is of; suspense: cash that came before its loan was booked")
+    account: Account = column("Account")
+    debit: Money = column("Amount if it is a debit, or 0", ge=0)
+    credit: Money = column("Amount if it is a credit, or 0", ge=0)
+    loan_id: str | None = column("Loan; none for a payout")
+    transaction_id: str | None = column("Transaction; none for what only the balances say")
+    product: Literal["pay_in_4", "installment", "none"] = column(
+        "Product of the loan; none for a payout, and for cash that came before its loan was booked"
+    )
+
+
+@audit()
+def every_posting_balances(staged: DataFrame) -> DataFrame:
+    """The debits of each posting equal its credits, to the cent, and each entry is one of the two."""
+    of_posting = staged.groupBy("posting_id", "posted_on").agg(
+        F.sum("debit").alias("debits"),
+        F.sum("credit").alias("credits"),
+        F.count_if(F.expr("(debit > 0) = (credit > 0)")).alias("entries_on_both_sides_or_none"),
+    )
+    return of_posting.withColumn("ok", F.expr("debits = credits AND entries_on_both_sides_or_none = 0"))
+
+
+_LENT = "IF(principal_lent > 0, merchant_discount, 0)"
+_OF_BALANCES = {
+    "origination": {
+        "principal_receivable": "sum(principal_lent)",
+        "merchant_payable": f"sum({_LENT}) - sum(principal_lent)",
+        "merchant_discount_income": f"-sum({_LENT})",
+    },
+    "accrual": {"interest_receivable": "sum(interest_accrued)", "interest_income": "-sum(interest_accrued)"},
+    "charge_off": {
+        "allowance": "sum(principal_charged_off)",
+        "principal_receivable": "-sum(principal_charged_off)",
+        "interest_income": "sum(interest_charged_off)",
+        "interest_receivable": "-sum(interest_charged_off)",
+    },
+}
+_MONEY = "IF(kind IN ('payment_reversal', 'credit_refund'), -amount, amount)"
+_OF_APPLICATIONS = {
+    "cash": f"sum(IF(is_from_suspense OR kind = 'refund', 0, {_MONEY}))",
+    "suspense": f"sum(IF(is_from_suspense, {_MONEY}, 0))",
+    "merchant_payable": "sum(IF(kind = 'refund' AND NOT is_from_suspense, amount, 0)) - sum(discount_returned)",
+    "merchant_discount_income": "sum(discount_returned)",
+    "interest_receivable": "-sum(interest) - sum(interest_given_back)",
+    "interest_income": "sum(interest_given_back)",
+    "principal_receivable": "-sum(principal)",
+    "credit_balances": "-sum(credit)",
+    "allowance": "-sum(recovery)",
+    "unapplied": "-sum(unapplied)",
+}
+_OF_TRANSACTIONS = {
+    "cash": f"sum({CASH})",
+    "merchant_payable": "sum(IF(kind IN ('refund', 'merchant_payout'), amount, 0))",
+    "suspense": f"-sum(IF(kind = 'merchant_payout', 0, {_MONEY}))",
+}
+
+
+@audit()
+def every_movement_is_posted(
+    staged: DataFrame, loan_balances: DataFrame, payment_applications: DataFrame, transactions: DataFrame
+) -> DataFrame:
+    """By day, product, kind and account, the entries are the movements of balances, applications and transactions."""
+    by = ["posted_on", "product"]
+    expected = [
+        added_up(
+            loan_balances.withColumnRenamed("as_of", "posted_on"),
+            by,
+            (
+                ({"kind": kind, "account": account}, total)
+                for kind, totals in _OF_BALANCES.items()
+                for account, total in totals.items()
+            ),
+        ),
+        added_up(payment_applications, [*by, "kind"], _by_account(_OF_APPLICATIONS)),
+        added_up(
+            transactions.where("product = 'none'").withColumn(
+                "posting", F.expr("IF(kind = 'merchant_payout', kind, 'suspense')")
+            ),
+            [*by, "posting"],
+            _by_account(_OF_TRANSACTIONS),
+        ).withColumnRenamed("posting", "kind"),
+    ]
+    posted = staged.select(*by, "kind", "account", F.expr("debit - credit").alias("posted"))
+    # Added up side by side and not joined: a total that only one side has is compared with 0.
+    return (
+        reduce(DataFrame.unionByName, expected)
+        .withColumnRenamed("amount", "expected")
+        .unionByName(posted, allowMissingColumns=True)
+        .groupBy(*by, "kind", "account")
+        .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("expected", "posted")))
+        .withColumn("ok", F.col("expected") == F.col("posted"))
+    )
+
+
+def _by_account(totals: dict[str, str]) -> Iterable[tuple[dict[str, str], str]]:
+    return (({"account": account}, total) for account, total in totals.items())
+
+
+@audit()
+def every_transaction_is_posted(staged: DataFrame, transactions: DataFrame) -> DataFrame:
+    """Each transaction moves its amount, of cash or of what merchants are owed, on its day; no other entry moves cash.
+
+    Compared is what a posting debits merchant_payable by: its credits are what originations and returned discounts owe.
+    """
+    posted = staged.where("account IN ('cash', 'merchant_payable')").select(
+        "posted_on",
+        "transaction_id",
+        F.expr("IF(account = 'cash', debit - credit, 0)").alias("cash"),
+        F.expr("IF(account = 'merchant_payable', debit, 0)").alias("merchant"),
+    )
+    expected = transactions.select(
+        "posted_on",
+        "transaction_id",
+        F.expr(CASH).alias("expected_cash"),
+        F.expr("IF(kind IN ('refund', 'merchant_payout'), amount, 0)").alias("expected_merchant"),
+    )
+    amounts = ("cash", "merchant", "expected_cash", "expected_merchant")
+    return (
+        expected.unionByName(posted, allowMissingColumns=True)
+        .groupBy("posted_on", "transaction_id")
+        .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in amounts))
+        .withColumn("ok", F.expr("cash = expected_cash AND merchant = expected_merchant"))
+    )
+
+
+@dataset(
+    LedgerEntry,
+    partitions=Daily("posted_on"),
+    audits=[every_posting_balances, every_movement_is_posted, every_transaction_is_posted],
+    owner="team:finance",
+    compute="medium",
+    freshness=timedelta(hours=36),
+)
+def ledger_entries(loan_balances: DataFrame, payment_applications: DataFrame, transactions: DataFrame) -> DataFrame:
+    """Double-entry postings of what was lent, accrued, received, given back, paid out and charged off, by day.
+
+    A transaction on a loan is posted on the day on which it is applied; one that came before its loan is booked is
+    posted to suspense on the day on which it came, and from there when its loan takes it up.
+    """
+    postings = (
+        _of_balances(loan_balances)
+        .unionByName(_of_applications(payment_applications), allowMissingColumns=True)
+        .unionByName(_of_transactions(transactions))
+    )
+    entries = F.posexplode(F.filter("entries", lambda entry: entry.amount != 0)).alias("position", "moved")
+    return postings.select(*(name for name in postings.columns if name != "entries"), entries).select(
+        "posting_id",
+        (F.col("position") + 1).cast("long").alias("entry"),
+        "posted_on",
+        "kind",
+        "moved.account",
+        F.greatest("moved.amount", F.lit(0)).cast("decimal(18,2)").alias("debit"),
+        F.greatest(-F.col("moved.amount"), F.lit(0)).cast("decimal(18,2)").alias("credit"),
+        "loan_id",
+        "transaction_id",
+        "product",
+    )
+
+
+def _of_balances(loan_balances: DataFrame) -> DataFrame:
+    """What a loan's day makes by itself. One reading of the rows gives all three kinds: they are many."""
+    postings = [
+        _posting(
+            "origination",
+            "principal_lent > 0",
+            _entry("principal_receivable", "principal_lent"),
+            _entry("merchant_payable", "merchant_discount - principal_lent"),
+            _entry("merchant_discount_income", "-merchant_discount"),
+        ),
+        _posting(
+            "accrual",
+            "interest_accrued > 0",
+            _entry("interest_receivable", "interest_accrued"),
+            _entry("interest_income", "-interest_accrued"),
+        ),
+        # US GAAP, ASC 326-20-35-8: a charge-off is deducted from the allowance. Accrued interest that is not collected
+        # is reversed against income (ASC 326-20-35-8A).
+        _posting(
+            "charge_off",
+            "principal_charged_off > 0 OR interest_charged_off > 0",
+            _entry("allowance", "principal_charged_off"),
+            _entry("principal_receivable", "-principal_charged_off"),
+            _entry("interest_income", "interest_charged_off"),
+            _entry("interest_receivable", "-interest_charged_off"),
+        ),
+    ]
+    made = F.inline(F.array_compact(F.array(*postings)))
+    return loan_balances.select("loan_id", F.col("as_of").alias("posted_on"), "product", made)
+
+
+def _posting(kind: str, where: str, *entries: Column) -> Column:
+    """A posting of a loan's day, or null. A loan is lent once, so its origination needs no day."""
+    day = [] if kind == "origination" else [F.col("as_of").cast("string")]
+    posting_id = F.concat_ws("/", F.lit(kind), "loan_id", *day)
+    posting = F.struct(posting_id.alias("posting_id"), F.lit(kind).alias("kind"), F.array(*entries).alias("entries"))
+    return F.when(F.expr(where), posting)
+
+
+def _of_applications(payment_applications: DataFrame) -> DataFrame:
+    """What became of the money of a transaction on a loan. The merchant pays a refund by being owed less."""
+    source = F.expr(
+        "CASE WHEN is_from_suspense THEN 'suspense' WHEN kind = 'refund' THEN 'merchant_payable' ELSE 'cash' END"
+    )
+    entries = F.array(
+        _entry(source, "interest + principal + credit + recovery + unapplied"),
+        _entry("interest_receivable", "-interest"),
+        _entry("principal_receivable", "-principal"),
+        _entry("credit_balances", "-credit"),
+        # US GAAP, ASC 326-20-35-8: a recovery is recorded in the allowance when it is received.
+        _entry("allowance", "-recovery"),
+        _entry("unapplied", "-unapplied"),
+        # A movement of its own: it stays apart from the interest that the money paid or took back.
+        _entry("interest_income", "interest_given_back"),
+        _entry("interest_receivable", "-interest_given_back"),
+        _entry("merchant_discount_income", "discount_returned"),
+        _entry("merchant_payable", "-discount_returned"),
+    )
+    posting_id = F.concat_ws("/", "kind", "transaction_id").alias("posting_id")
+    return payment_applications.select(
+        posting_id, "posted_on", "kind", "loan_id", "transaction_id", "product", entries.alias("entries")
+    )
+
+
+def _of_transactions(transactions: DataFrame) -> DataFrame:
+    """What belongs to no loan that is booked: payouts to merchants, and cash that waits for its loan in suspense."""
+    is_payout = F.col("kind") == "merchant_payout"
+    money = "IF(kind IN ('merchant_payout', 'payment_reversal', 'credit_refund'), -amount, amount)"
+    entries = F.array(
+        _entry(F.expr("IF(kind = 'refund', 'merchant_payable', 'cash')"), money),
+        _entry(F.expr("IF(kind = 'merchant_payout', 'merchant_payable', 'suspense')"), f"-({money})"),
+    )
+    posting = F.when(is_payout, "payout").otherwise("suspense")
+    return transactions.where("product = 'none'").select(
+        F.concat_ws("/", posting, "transaction_id").alias("posting_id"),
+        "posted_on",
+        F.when(is_payout, F.col("kind")).otherwise("suspense").alias("kind"),
+        "loan_id",
+        "transaction_id",
+        "product",
+        entries.alias("entries"),
+    )
+
+
+def _entry(account: str | Column, amount: str) -> Column:
+    """An entry before its side is known: a debit is positive, a credit negative, and 0 is none."""
+    return F.struct(F.lit(account).alias("account"), F.expr(amount).cast("decimal(18,2)").alias("amount"))
