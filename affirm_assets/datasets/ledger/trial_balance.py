@@ -1,0 +1,161 @@
+"""The balance of each account of the ledger, day by day."""
+
+from datetime import date, timedelta
+from functools import reduce
+from typing import get_args
+
+from pyspark.sql import DataFrame
+from pyspark.sql import Window as Over
+from pyspark.sql import functions as F
+
+from affirm_assets.books import carry
+from affirm_assets.contract import Contract, Money, column, key
+from affirm_assets.dataset import Daily, SameWindow, Window, audit, dataset, later, previous
+from affirm_assets.datasets.ledger._totals import CASH, Account, added_up
+
+
+class AccountBalance(Contract):
+    """An account at the end of a business date. Balances are signed: what debits raise is positive."""
+
+    account: Account = key("Account; each has a row each day")
+    as_of: date = key("Business date")
+    opening: Money = column("Balance at the end of the day before")
+    debits: Money = column("Sum of the day's debits", ge=0)
+    credits: Money = column("Sum of the day's credits", ge=0)
+    closing: Money = column("Balance at the end of the day: opening + debits - credits")
+
+
+_ACCOUNTS = get_args(Account)
+_CARRIED = {"opening": "closing"}
+
+
+@audit()
+def sums_to_zero(staged: DataFrame) -> DataFrame:
+    """Each day has every account, and their balances add up to 0, both as it opens and as it closes."""
+    days = staged.groupBy("as_of").agg(
+        F.count(F.lit(1)).alias("accounts"), F.sum("opening").alias("opening"), F.sum("closing").alias("closing")
+    )
+    return days.withColumn("ok", F.expr(f"accounts = {len(_ACCOUNTS)} AND opening = 0 AND closing = 0"))
+
+
+@audit()
+def closings_add_up(staged: DataFrame) -> DataFrame:
+    """Opening + debits - credits = closing, of every account and day."""
+    return staged.withColumn("ok", F.expr("opening + debits - credits = closing"))
+
+
+@audit()
+def opens_as_closed(staged: DataFrame, before: DataFrame, window: Window) -> DataFrame:
+    """Each account opens a day with what it closed the day before with."""
+    return carry.opens_as_closed(staged, before, window, day="as_of", keys=["account"], carried=_CARRIED)
+
+
+@audit()
+def next_day_opens_as_closed(staged: DataFrame, later_trial_balance: DataFrame, window: Window) -> DataFrame:
+    """The day after, where it is published already, opens with what the window's last day closes with now."""
+    return carry.next_opens_as_closed(
+        staged, later_trial_balance, window, day="as_of", keys=["account"], carried=_CARRIED
+    )
+
+
+_BALANCE_TIES = ("principal_receivable", "interest_receivable", "credit_balances", "suspense")
+"""Accounts whose balance a subledger keeps. Of the others it knows what a day moves."""
+
+_OF_BALANCES = {
+    "principal_receivable": "sum(principal)",
+    "interest_receivable": "sum(interest)",
+    "credit_balances": "-sum(credit)",
+    "unapplied": "-sum(unapplied)",
+    "allowance": "sum(principal_charged_off) - sum(recovery)",
+    "interest_income": "sum(interest_given_back) + sum(interest_charged_off) - sum(interest_accrued)",
+    "merchant_payable": "-sum(IF(booked_on = as_of, amount_lent - merchant_discount, 0))",
+    "merchant_discount_income": "-sum(IF(booked_on = as_of, merchant_discount, 0))",
+}
+_OF_SUSPENSE = {"suspense": "-sum(closing)"}
+_OF_APPLICATIONS = {
+    "merchant_payable": "-sum(discount_returned)",
+    "merchant_discount_income": "sum(discount_returned)",
+}
+_OF_TRANSACTIONS = {
+    "cash": f"sum({CASH})",
+    "merchant_payable": "sum(IF(kind IN ('refund', 'merchant_payout'), amount, 0))",
+}
+
+
+@audit()
+def ties_to_subledgers(
+    staged: DataFrame,
+    loan_balances: DataFrame,
+    suspense: DataFrame,
+    payment_applications: DataFrame,
+    transactions: DataFrame,
+) -> DataFrame:
+    """Each account's balance, or what the day moved it by, is what the loans, suspense and transactions say.
+
+    Nothing here is computed from the ledger's entries. `tied` says which of the two is compared.
+    """
+    by_day = {
+        "as_of": [(loan_balances, _OF_BALANCES), (suspense, _OF_SUSPENSE)],
+        "posted_on": [(payment_applications, _OF_APPLICATIONS), (transactions, _OF_TRANSACTIONS)],
+    }
+    subledgers = (
+        added_up(source.withColumnRenamed(day, "as_of"), ["as_of"], [({"account": a}, sql) for a, sql in of.items()])
+        for day, sources in by_day.items()
+        for source, of in sources
+    )
+    has_balance = F.col("account").isin(*_BALANCE_TIES)
+    in_ledger = F.when(has_balance, F.col("closing")).otherwise(F.col("closing") - F.col("opening"))
+    return (
+        reduce(DataFrame.unionByName, subledgers)
+        .withColumnRenamed("amount", "in_subledgers")
+        .unionByName(staged.select("as_of", "account", in_ledger.alias("in_ledger")), allowMissingColumns=True)
+        .groupBy("as_of", "account")
+        .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("in_ledger", "in_subledgers")))
+        .withColumn("tied", F.when(has_balance, "balance").otherwise("movement"))
+        .withColumn("ok", F.col("in_ledger") == F.col("in_subledgers"))
+    )
+
+
+@dataset(
+    AccountBalance,
+    partitions=Daily("as_of"),
+    inputs={
+        "before": previous(1, "trial_balance"),
+        "later_trial_balance": later("trial_balance"),
+        **{name: SameWindow(name) for name in ("loan_balances", "suspense", "payment_applications", "transactions")},
+    },
+    audits=[sums_to_zero, closings_add_up, opens_as_closed, next_day_opens_as_closed, ties_to_subledgers],
+    owner="team:finance",
+    freshness=timedelta(hours=36),
+)
+def trial_balance(ledger_entries: DataFrame, before: DataFrame, window: Window) -> DataFrame:
+    """Opening, debits, credits and closing of every account by day, carried on from the day before the window."""
+    moved = ledger_entries.groupBy(F.col("posted_on").alias("as_of"), "account").agg(
+        F.sum("debit").alias("debits"), F.sum("credit").alias("credits")
+    )
+    carried = before.select("account", F.col("closing").alias("carried"))
+    net = F.col("debits") - F.col("credits")
+    so_far = F.sum(net).over(Over.partitionBy("account").orderBy("as_of"))
+    amounts = {
+        "opening": F.col("carried") + so_far - net,
+        "debits": F.col("debits"),
+        "credits": F.col("credits"),
+        "closing": F.col("carried") + so_far,
+    }
+    return (
+        _every_account_and_day(ledger_entries, window)
+        .join(moved, ["account", "as_of"], "left")
+        .join(carried, "account", "left")
+        .na.fill(0)
+        .select("account", "as_of", *(amount.cast("decimal(18,2)").alias(name) for name, amount in amounts.items()))
+    )
+
+
+def _every_account_and_day(ledger_entries: DataFrame, window: Window) -> DataFrame:
+    days = F.sequence(F.lit(window.first), F.lit(window.last), F.expr("INTERVAL 1 DAY"))
+    accounts = F.array(*(F.lit(account) for account in _ACCOUNTS))
+    return (
+        ledger_entries.sparkSession.range(1)
+        .select(F.explode(days).alias("as_of"))
+        .select("as_of", F.explode(accounts).alias("account"))
+    )
