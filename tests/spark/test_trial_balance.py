@@ -132,7 +132,7 @@ def test_audits_pass(staged: DataFrame, given: dict[str, DataFrame], nothing: Da
     assert not_ok(sums_to_zero.function(staged)) == 0
     assert not_ok(closings_add_up.function(staged)) == 0
     assert not_ok(opens_as_closed.function(staged, nothing, WINDOW)) == 0
-    assert not_ok(next_day_opens_as_closed.function(staged, nothing, WINDOW)) == 0
+    assert not_ok(next_day_opens_as_closed.function(staged, nothing, WINDOW, None)) == 0
     assert not_ok(tied(staged, given)) == 0
 
 
@@ -184,9 +184,9 @@ def test_a_next_day_that_opened_otherwise_is_found(staged: DataFrame) -> None:
     window = Window(day("03-05"), day("03-06"))
     after = staged.where("as_of > '2025-03-06'")
     now = staged.where("as_of BETWEEN '2025-03-05' AND '2025-03-06'")
-    assert not_ok(next_day_opens_as_closed.function(now, after, window)) == 0
+    assert not_ok(next_day_opens_as_closed.function(now, after, window, WINDOW.last)) == 0
     wrong = changed(now, "account = 'suspense'", closing="closing + 0.01")
-    assert not_ok(next_day_opens_as_closed.function(wrong, after, window)) == 1
+    assert not_ok(next_day_opens_as_closed.function(wrong, after, window, WINDOW.last)) == 1
 
 
 def test_accounts_that_are_a_cent_off_their_subledgers_are_found(

@@ -51,10 +51,12 @@ def opens_as_closed(staged: DataFrame, before: DataFrame, window: Window) -> Dat
 
 
 @audit()
-def next_day_opens_as_closed(staged: DataFrame, later_trial_balance: DataFrame, window: Window) -> DataFrame:
+def next_day_opens_as_closed(
+    staged: DataFrame, later_trial_balance: DataFrame, window: Window, last_published: date | None
+) -> DataFrame:
     """The day after, where it is published already, opens with what the window's last day closes with now."""
     return carry.next_opens_as_closed(
-        staged, later_trial_balance, window, day="as_of", keys=["account"], carried=_CARRIED
+        staged, later_trial_balance, window, last_published, day="as_of", keys=["account"], carried=_CARRIED
     )
 
 
