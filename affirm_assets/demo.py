@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -57,7 +58,7 @@ def run_demo(settings: Settings, *, loans: int, days: int, seed: int) -> int:
             run = _materialize(console, instance, datasets, keys, settings.lake / "demo.log")
             if run is None:
                 return 1
-            found |= {item.name: _read_events(instance, run.run_id, item) for item in datasets}
+            found |= _read_events(instance, run.run_id, datasets)
     console.print()
     console.print(_table(registry.in_order(), found))
     after = {name: _fingerprint(catalog, item) for name, item in registry.datasets.items()}
@@ -161,15 +162,20 @@ class _Progress:
                 yield f"  {step.replace('__', '/'):36} {entry.timestamp - self._started[step]:6.1f} s"
 
 
-def _read_events(instance: dg.DagsterInstance, run_id: str, dataset: Dataset) -> _Materialized:
+def _read_events(instance: dg.DagsterInstance, run_id: str, datasets: Sequence[Dataset]) -> dict[str, _Materialized]:
     types = {
         dg.DagsterEventType.ASSET_MATERIALIZATION,
         dg.DagsterEventType.ASSET_CHECK_EVALUATION,
         dg.DagsterEventType.STEP_START,
         dg.DagsterEventType.STEP_SUCCESS,
     }
-    step = f"{dataset.domain}__{dataset.name}"
-    entries = [each for each in instance.all_logs(run_id, of_type=types) if each.step_key == step]
+    by_step: dict[str | None, list[dg.EventLogEntry]] = defaultdict(list)
+    for entry in instance.all_logs(run_id, of_type=types):
+        by_step[entry.step_key].append(entry)
+    return {item.name: _materialized(by_step[f"{item.domain}__{item.name}"]) for item in datasets}
+
+
+def _materialized(entries: Sequence[dg.EventLogEntry]) -> _Materialized:
     events = [each.get_dagster_event() for each in entries]
     materializations = [e.step_materialization_data.materialization for e in events if e.is_step_materialization]
     checks = [

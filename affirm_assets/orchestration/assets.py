@@ -110,7 +110,7 @@ def _asset(dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: Pa
             raise dg.Failure(str(failure), allow_retries=False) from failure
         except (PublishConflict, StageLost) as error:
             raise dg.RetryRequested(_RETRIES, _SECONDS_BEFORE_RETRY) from error
-        for key, metadata in partition_metadata(result):
+        for key, metadata in partition_metadata(dataset, result):
             context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
         yield from (check_result(dataset, outcome) for outcome in result.outcomes)
         yield materialization(dataset, result)

@@ -20,7 +20,7 @@ def materialization(dataset: Dataset, result: Result) -> dg.MaterializeResult[An
         metadata={
             "dagster/row_count": result.total_rows,
             "dagster/uri": result.location,
-            **({"dagster/column_lineage": _column_lineage(result)} if any(result.lineage.values()) else {}),
+            **(_of_columns(dataset, result) if None in result.rows else {}),
             "snapshot": str(result.snapshot),
             "staged_snapshot": str(result.staged_snapshot),
             "already_published": result.already_published,
@@ -32,16 +32,19 @@ def materialization(dataset: Dataset, result: Result) -> dg.MaterializeResult[An
             "seconds": dg.MetadataValue.json({name: round(value, 3) for name, value in result.seconds.items()}),
             "input_snapshots": dg.MetadataValue.json({k: v and str(v) for k, v in result.request.inputs.items()}),
             "files_read": len(result.request.files),
-            "schema": dg.MetadataValue.text(spark_schema(dataset.contract).simpleString()),
         },
     )
 
 
-def partition_metadata(result: Result) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each partition's own row count."""
-    for start, rows in result.rows.items():
-        if start is not None:
-            yield start.isoformat(), {"dagster/partition_row_count": rows}
+def partition_metadata(dataset: Dataset, result: Result) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each partition's own row count; with the last one, which Dagster shows as the latest, what the columns are.
+
+    That is long: with each partition of a range, storing it would take longer than the step.
+    """
+    starts = [start for start in result.rows if start is not None]
+    for start in starts:
+        of_columns = _of_columns(dataset, result) if start == starts[-1] else {}
+        yield start.isoformat(), {"dagster/partition_row_count": result.rows[start], **of_columns}
 
 
 def check_result(dataset: Dataset, outcome: Outcome) -> dg.AssetCheckResult:
@@ -58,6 +61,13 @@ def check_result(dataset: Dataset, outcome: Outcome) -> dg.AssetCheckResult:
             **({"sample": _table(outcome)} if outcome.sample else {}),
         },
     )
+
+
+def _of_columns(dataset: Dataset, result: Result) -> dict[str, Any]:
+    return {
+        "schema": dg.MetadataValue.text(spark_schema(dataset.contract).simpleString()),
+        **({"dagster/column_lineage": _column_lineage(result)} if any(result.lineage.values()) else {}),
+    }
 
 
 def _column_lineage(result: Result) -> dg.TableColumnLineage:
