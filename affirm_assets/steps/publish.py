@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
+from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 
 from affirm_assets.dataset import Dataset, History, Later, Previous
@@ -13,17 +14,17 @@ from affirm_assets.steps.audit import Outcome, outcomes_to_json
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.request import Request
 from affirm_assets.steps.stage import Staged, summary
-from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, WINDOW, java_table, main_history
+from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, WINDOW, main_history
 
 PUBLISHED_WAP_ID = "published-wap-id"  # Iceberg's own name for it
 AUDITS = f"{SUMMARY}audits"
 STAGED_SNAPSHOT = f"{SUMMARY}staged-snapshot"
 
 
-def find_published(dataset: Dataset, request: Request, lake: Lake) -> Snapshot | None:
+def find_published(dataset: Dataset, request: Request, table: Table) -> Snapshot | None:
     """The snapshot with which an earlier try of this very work was published, if one was and none has overtaken it."""
     concerned = _read_or_replaced(dataset, request.window)
-    for snapshot in main_history(lake.catalog.load_table(dataset.table)):
+    for snapshot in main_history(table):
         recorded = snapshot.summary
         if recorded is None or recorded.operation == Operation.REPLACE:  # compaction: the same rows in other files
             continue
@@ -40,10 +41,10 @@ def _concerns(recorded: Summary, window: Window | None) -> bool:
     return window is None or changed in (None, WHOLE_TABLE) or Window.parse(str(changed)).overlaps(window)
 
 
-def _check_not_overtaken(dataset: Dataset, request: Request, lake: Lake) -> None:
+def _check_not_overtaken(dataset: Dataset, request: Request, table: Table) -> None:
     """Iceberg notices files that came or went, but not an empty result that was published over an empty one."""
     concerned = _read_or_replaced(dataset, request.window)
-    for snapshot in main_history(lake.catalog.load_table(dataset.table)):
+    for snapshot in main_history(table):
         if snapshot.snapshot_id == request.base:
             return
         recorded = snapshot.summary
@@ -52,22 +53,22 @@ def _check_not_overtaken(dataset: Dataset, request: Request, lake: Lake) -> None
             raise PublishConflict(dataset.table, request.window_text, request.base, cause)
 
 
-def publish(dataset: Dataset, request: Request, staged: Staged, outcomes: Iterable[Outcome], lake: Lake) -> int:
-    """Replace the window's files on `main` by the staged ones in one commit; returns the new snapshot's id.
+def publish(dataset: Dataset, request: Request, staged: Staged, outcomes: Iterable[Outcome], lake: Lake) -> Snapshot:
+    """Replace the window's files on `main` by the staged ones in one commit; returns its snapshot.
 
     The commit (Iceberg's OverwriteFiles with the window as row filter) also clears the partitions that got no rows, and
     lets other windows of the table be published at the same time. Raises PublishConflict if, since the request was
     pinned, somebody changed the window or the earlier partitions of this table that the step read.
     """
-    if published := find_published(dataset, request, lake):
-        return published.snapshot_id
-    _check_not_overtaken(dataset, request, lake)
-    table = java_table(lake, dataset.table)
+    present = lake.catalog.load_table(dataset.table)
+    if published := find_published(dataset, request, present):
+        return published
+    _check_not_overtaken(dataset, request, present)
     spark: Any = lake.spark
     expressions = spark._jvm.org.apache.iceberg.expressions.Expressions
     window = _java_filter(expressions, dataset, request.window)
     overwrite = (
-        table.newOverwrite()
+        staged.table.newOverwrite()
         .overwriteByRowFilter(window)
         .conflictDetectionFilter(_java_filter(expressions, dataset, _read_or_replaced(dataset, request.window)))
         .validateNoConflictingData()
@@ -93,19 +94,19 @@ def publish(dataset: Dataset, request: Request, staged: Staged, outcomes: Iterab
         cause = error.java_exception
         if cause.getClass().getSimpleName() != "ValidationException":
             raise
-        if published := find_published(dataset, request, lake):
-            return published.snapshot_id
+        if published := find_published(dataset, request, lake.catalog.load_table(dataset.table)):
+            return published
         raise PublishConflict(dataset.table, request.window_text, request.base, cause.getMessage()) from error
     return _committed(dataset, request, staged, lake)
 
 
-def _committed(dataset: Dataset, request: Request, staged: Staged, lake: Lake) -> int:
+def _committed(dataset: Dataset, request: Request, staged: Staged, lake: Lake) -> Snapshot:
     """The snapshot of the commit just made, which another one may have overtaken already."""
     ours = request.wap_id, str(staged.snapshot)
     for snapshot in lake.catalog.load_table(dataset.table).metadata.snapshots:
         recorded = snapshot.summary
         if recorded and (recorded.get(PUBLISHED_WAP_ID), recorded.get(STAGED_SNAPSHOT)) == ours:
-            return snapshot.snapshot_id
+            return snapshot
     raise AssertionError(f"{dataset.table}: the commit succeeded, but its snapshot is not in the table")
 
 

@@ -1,12 +1,13 @@
 """One step, from request to result."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
+from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame
 
@@ -96,10 +97,10 @@ def run_step(
     """Pin, read, transform, stage, audit, publish and report. On AffirmError readers see what they saw before."""
     timer = _Timer(clock)
     with timer.part("pin"):
-        ensure_table(lake.catalog, dataset)
+        table = ensure_table(lake.catalog, dataset)
         request = pin(dataset, upstream, window, run, code_version, lake)
-    if published := find_published(dataset, request, lake):
-        return _result(dataset, request, published, lake, timer.seconds, already_published=True)
+    if published := find_published(dataset, request, table):
+        return _result(dataset, request, published, None, lake, timer.seconds)
     check_no_gap(dataset, upstream, window, lake)
     frames = Frames(dataset, upstream, request, lake)
     try:
@@ -109,11 +110,8 @@ def run_step(
     if any(each.blocking and not each.passed for each in outcomes):
         raise AuditsFailed(dataset, request, outcomes, staged.snapshot, lake.table_name(dataset.table))
     with timer.part("publish"):
-        snapshot_id = publish(dataset, request, staged, outcomes, lake)
-    snapshot = lake.catalog.load_table(dataset.table).snapshot_by_id(snapshot_id)
-    assert snapshot is not None
-    result = _result(dataset, request, snapshot, lake, timer.seconds, already_published=False)
-    return replace(result, lineage=lineage)
+        snapshot = publish(dataset, request, staged, outcomes, lake)
+    return replace(_result(dataset, request, snapshot, staged, lake, timer.seconds), lineage=lineage)
 
 
 def _stage_and_audit(
@@ -148,20 +146,24 @@ def _result(
     dataset: Dataset,
     request: Request,
     snapshot: Snapshot,
+    staged: Staged | None,
     lake: Lake,
     seconds: Mapping[str, float],
-    *,
-    already_published: bool,
 ) -> Result:
+    """`staged` is None where an earlier try had published the work already."""
     recorded = snapshot.summary
     assert recorded is not None
     table = lake.catalog.load_table(dataset.table)
+    if staged is not None and recorded[STAGED_SNAPSHOT] == str(staged.snapshot):
+        files: Iterable[Any] = staged.files
+    else:
+        files = added_files(lake, java_table(lake, dataset.table), snapshot.snapshot_id)
     return Result(
         request=request,
         snapshot=snapshot.snapshot_id,
         staged_snapshot=int(recorded[STAGED_SNAPSHOT] or 0),
-        already_published=already_published,
-        rows=_rows_by_partition(dataset, request.window, snapshot.snapshot_id, lake),
+        already_published=staged is None,
+        rows=_rows_by_partition(dataset, request.window, files, table, lake),
         total_rows=int(recorded["total-records"] or 0),
         added_files=int(recorded.get("added-data-files") or 0),
         added_bytes=int(recorded.get("added-files-size") or 0),
@@ -172,15 +174,15 @@ def _result(
     )
 
 
-def _rows_by_partition(dataset: Dataset, window: Window | None, snapshot: int, lake: Lake) -> Mapping[date | None, int]:
-    java = java_table(lake, dataset.table)
-    files = added_files(lake, java, snapshot)
+def _rows_by_partition(
+    dataset: Dataset, window: Window | None, files: Iterable[Any], table: Table, lake: Lake
+) -> Mapping[date | None, int]:
     if window is None or dataset.partitions is None:
         return {None: sum(file.recordCount() for file in files)}
     rows: dict[date | None, int] = dict.fromkeys(dataset.partitions.starts(window), 0)
     spark: Any = lake.spark
     epoch_day = spark._jvm.java.lang.Class.forName("java.lang.Integer")
-    position = partition_positions(lake.catalog.load_table(dataset.table), dataset.partitions.column)
+    position = partition_positions(table, dataset.partitions.column)
     for file in files:
         day = file.partition().get(position[file.specId()], epoch_day)
         rows[date(1970, 1, 1) + timedelta(days=day)] += file.recordCount()

@@ -29,8 +29,9 @@ class NullInRequiredColumn(Exception):
 
 @dataclass(frozen=True)
 class Staged:
-    """A staged write: its snapshot, its data files (in the JVM) and the counts observed while writing."""
+    """A staged write: its table and data files (in the JVM), its snapshot and the counts observed while writing."""
 
+    table: Any
     snapshot: int
     files: tuple[Any, ...]
     counts: Mapping[str, int]
@@ -100,7 +101,8 @@ def _find_staged(dataset: Dataset, attempt: str, counts: Mapping[str, int], lake
     staged = [each.snapshot_id for each in snapshots if each.summary and each.summary.get(ATTEMPT) == attempt]
     if not staged:
         raise StageLost(f"{dataset.table}: expected a staged snapshot with {ATTEMPT}={attempt}, found none.")
-    files = tuple(added_files(lake, java_table(lake, dataset.table), staged[-1]))
+    table = java_table(lake, dataset.table)
+    files = tuple(added_files(lake, table, staged[-1]))
     written = sum(file.recordCount() for file in files)
     if written != counts["rows"]:
         # A retried task may be observed twice, and then no count that was observed can be believed.
@@ -108,4 +110,4 @@ def _find_staged(dataset: Dataset, attempt: str, counts: Mapping[str, int], lake
             f"{dataset.table}: {counts['rows']} rows were observed while writing, but the staged snapshot {staged[-1]} "
             f"holds {written}. Nothing was published; run the step again."
         )
-    return Staged(staged[-1], files, counts)
+    return Staged(table, staged[-1], files, counts)

@@ -155,6 +155,32 @@ def test_an_empty_first_run_publishes_an_empty_table(steps: Steps) -> None:
     assert steps.rows(amounts_of()) == []
 
 
+@dataclass
+class CountingCatalog:
+    """A catalog that counts how often it reads a table's metadata, which grows with every commit."""
+
+    catalog: Catalog
+    loads: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.catalog, name)
+
+    def load_table(self, name: str) -> Table:
+        self.loads += 1
+        return self.catalog.load_table(name)
+
+
+def test_a_step_reads_its_table_s_metadata_only_where_it_may_have_changed(
+    steps: Steps, new_lake: Callable[[], Lake]
+) -> None:
+    """Before the pin, at the pin, after the stage, before the commit, after it, and for the report."""
+    steps.run(amounts_of(("a", D1, "1.00")), one(D1))
+    lake = new_lake()
+    catalog: Any = CountingCatalog(lake.catalog)
+    run_step(amounts_of(("b", D1, "1.00")), {}, one(D1), Run("r", "r"), "v1", replace(lake, catalog=catalog))
+    assert catalog.loads == 6
+
+
 def test_the_same_try_again_is_published_once(steps: Steps) -> None:
     """As when a step is killed after its commit and before its report, and is then retried."""
     first = steps.run(amounts_of(("a", D1, "1.00")), one(D1), run="first", root="root")
