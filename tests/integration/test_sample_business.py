@@ -17,7 +17,7 @@ from affirm_assets import datasets as project
 from affirm_assets.dataset import Registry
 from affirm_assets.sample_data import SampleSummary, write_sample_data
 from resources.spark import SparkSessions
-from tests.integration.books import DAILY, Books
+from tests.integration.books import BOOKS, DAILY, Books
 
 START = date(2025, 1, 1)
 DAYS = 60
@@ -42,7 +42,7 @@ def books(folder: Path, summary: SampleSummary, sessions: SparkSessions) -> Book
 @pytest.fixture(scope="module")
 def run(books: Books) -> dg.ExecuteInProcessResult:
     """Sixty days in one run, and then the months."""
-    result = books.materialize(DAILY, START, LAST)
+    result = books.materialize(f"{DAILY},{BOOKS}", START, LAST)
     books.materialize("portfolio/originations_monthly", START, LAST.replace(day=1))
     return result
 
