@@ -214,13 +214,13 @@ def _trial_balance(catalog: Catalog, dataset: Dataset, day: date) -> Table:
     """The accounts of the ledger at the end of a day; credits are negative, so the closings add up to zero."""
     table = Table(box=None, pad_edge=False)
     table.add_column("account")
-    for title in ("opening", "debits", "credits", "closing"):
-        table.add_column(title, justify="right")
-    amounts = [each.header for each in table.columns[1:]]
+    amounts = ("opening", "debits", "credits", "closing")
+    for name in amounts:
+        table.add_column(name, justify="right")
     rows = catalog.load_table(dataset.table).scan(f"as_of = '{day}'").to_arrow().to_pylist()
     for row in sorted(rows, key=lambda row: str(row["account"])):
-        table.add_row(row["account"], *(f"{row[str(name)]:,}" for name in amounts))
-    totals = [sum((row[str(name)] for row in rows), Decimal(0)) for name in amounts]
+        table.add_row(row["account"], *(f"{row[name]:,}" for name in amounts))
+    totals = [sum((row[name] for row in rows), Decimal(0)) for name in amounts]
     table.add_row("total", *(f"{total:,}" for total in totals))
     return table
 

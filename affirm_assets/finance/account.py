@@ -65,9 +65,6 @@ class ChargeOff:
     interest: Decimal = ZERO
 
 
-NO_CHARGE_OFF = ChargeOff()
-
-
 def in_order(movements: Iterable[Movement]) -> list[Movement]:
     """The order within a day: payments and the like before reversals, by effective date, then by id."""
     return sorted(movements, key=lambda m: (m.kind == "payment_reversal", m.effective_on, m.transaction_id))
@@ -172,7 +169,7 @@ class Account:
 
     def close(self) -> ChargeOff:
         """End the day: charge off what is 120 days past due, and what a reversal restored of a charged-off loan."""
-        charge_off = NO_CHARGE_OFF
+        charge_off = ChargeOff()
         due_on = self.charge_off_due_on
         if self.is_owed and (due_on is None or due_on <= self.day):
             charge_off = ChargeOff(self.principal, self.interest)

@@ -4,7 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from affirm_assets.finance.account import Account, Application, Movement, in_order
 from affirm_assets.finance.accrual import ZERO
@@ -118,40 +118,42 @@ def _event_days(account: Account, last: date, by_day: Mapping[date, object], boo
 
 def _quiet(account: Account, last: date) -> Iterator[Day]:
     """Days on which nothing moves but interest."""
-    last, charged_off = _last_kept(account, last), account.charged_off_on is not None
-    due_on, status = account.oldest_due_on, account.status
-    principal, credit = account.principal, account.credit
+    last, due_on = _last_kept(account, last), account.oldest_due_on
     while account.day < last:
-        opening_interest, opening_accrued = account.interest, account.accrued
+        opening = _opening(account)
         accrued = account.begin(account.day + timedelta(days=1))
-        late = days_past_due(due_on, account.day) if due_on else 0
-        yield Day(
-            account.day,
-            principal,
-            opening_interest,
-            credit,
-            opening_accrued,
-            account.paid,
-            *_NOTHING_LENT_OR_PAID,
-            accrued,
-            *_NOTHING_ELSE_MOVED,
-            principal,
-            account.interest,
-            credit,
-            due_on,
-            late,
-            "charged_off" if charged_off else bucket(late),
-            status,
-            account.settled_on,
-            account.accrued,
-            account.paid,
-            account.refunded,
-            account.discount_returned,
-            account.charged_off_on,
-            account.charged_off_principal,
-            account.charged_off_interest,
-            account.recovered,
+        yield Day._make(
+            (account.day, *opening, *_NOTHING_LENT_OR_PAID, accrued, *_NOTHING_ELSE_MOVED, *_closing(account, due_on))
         )
+
+
+def _opening(account: Account) -> tuple[Decimal, Decimal, Decimal, Decimal, Decimal]:
+    """A day's columns up to `opening_paid`."""
+    return account.principal, account.interest, account.credit, account.accrued, account.paid
+
+
+def _closing(account: Account, due_on: date | None) -> tuple[Any, ...]:
+    """A day's columns from `principal` on; `due_on` is the account's oldest_due_on, which a quiet day does not move."""
+    late = days_past_due(due_on, account.day) if due_on else 0
+    status = account.status
+    return (
+        account.principal,
+        account.interest,
+        account.credit,
+        due_on,
+        late,
+        "charged_off" if status == "charged_off" else bucket(late),
+        status,
+        account.settled_on,
+        account.accrued,
+        account.paid,
+        account.refunded,
+        account.discount_returned,
+        account.charged_off_on,
+        account.charged_off_principal,
+        account.charged_off_interest,
+        account.recovered,
+    )
 
 
 def _last_kept(account: Account, last: date) -> date:
@@ -161,15 +163,16 @@ def _last_kept(account: Account, last: date) -> date:
     return min(last, account.settled_on + timedelta(days=DAYS_KEPT_SETTLED))
 
 
-_NOTHING_LENT_OR_PAID = (ZERO,) * 5
-_NOTHING_ELSE_MOVED = (ZERO,) * 11
+_MOVED = Day._fields[Day._fields.index("principal_lent") : Day._fields.index("principal")]
+_BEFORE_ACCRUAL = _MOVED.index("interest_accrued")
+_NOTHING_LENT_OR_PAID = (ZERO,) * _BEFORE_ACCRUAL
+_NOTHING_ELSE_MOVED = (ZERO,) * (len(_MOVED) - _BEFORE_ACCRUAL - 1)
 
 
 def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
     yesterday = day - timedelta(days=1)
     has_row_before = not is_first and _last_kept(account, yesterday) == yesterday
-    opening = (account.principal, account.interest, account.credit, account.accrued, account.paid)
-    opening = opening if has_row_before else (ZERO,) * 5
+    opening = _opening(account) if has_row_before else (ZERO,) * 5
     lent = account.principal if is_first else ZERO
     accrued = account.begin(day)
     total: defaultdict[str, dict[str, Decimal]] = defaultdict(lambda: dict.fromkeys(_PARTS, ZERO))
@@ -179,49 +182,26 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
             total[movement.kind][part] += getattr(application, part)
     charge_off = account.close()
     payments, reversals, refunds = total["payment"], total["payment_reversal"], total["refund"]
-    due_on = account.oldest_due_on
-    late = days_past_due(due_on, day) if due_on else 0
-    return Day(
-        as_of=day,
-        opening_principal=opening[0],
-        opening_interest=opening[1],
-        opening_credit=opening[2],
-        opening_accrued=opening[3],
-        opening_paid=opening[4],
-        principal_lent=lent,
-        principal_paid=payments["principal"],
-        principal_reversed=-reversals["principal"],
-        principal_refunded=refunds["principal"],
-        principal_charged_off=charge_off.principal,
-        interest_accrued=accrued,
-        interest_given_back=_sum(total, "interest_given_back"),
-        interest_paid=payments["interest"],
-        interest_reversed=-reversals["interest"],
-        interest_refunded=refunds["interest"],
-        interest_charged_off=charge_off.interest,
-        credit_overpaid=payments["credit"],
-        credit_reversed=-reversals["credit"],
-        credit_refunded=refunds["credit"],
-        credit_paid_out=-total["credit_refund"]["credit"],
-        recovery=_sum(total, "recovery"),
-        unapplied=_sum(total, "unapplied"),
-        principal=account.principal,
-        interest=account.interest,
-        credit=account.credit,
-        oldest_due_on=due_on,
-        days_past_due=late,
-        bucket="charged_off" if account.status == "charged_off" else bucket(late),
-        status=account.status,
-        settled_on=account.settled_on,
-        accrued=account.accrued,
-        paid=account.paid,
-        refunded=account.refunded,
-        discount_returned=account.discount_returned,
-        charged_off_on=account.charged_off_on,
-        charged_off_principal=account.charged_off_principal,
-        charged_off_interest=account.charged_off_interest,
-        recovered=account.recovered,
-    )
+    moved = {
+        "principal_lent": lent,
+        "principal_paid": payments["principal"],
+        "principal_reversed": -reversals["principal"],
+        "principal_refunded": refunds["principal"],
+        "principal_charged_off": charge_off.principal,
+        "interest_accrued": accrued,
+        "interest_given_back": _sum(total, "interest_given_back"),
+        "interest_paid": payments["interest"],
+        "interest_reversed": -reversals["interest"],
+        "interest_refunded": refunds["interest"],
+        "interest_charged_off": charge_off.interest,
+        "credit_overpaid": payments["credit"],
+        "credit_reversed": -reversals["credit"],
+        "credit_refunded": refunds["credit"],
+        "credit_paid_out": -total["credit_refund"]["credit"],
+        "recovery": _sum(total, "recovery"),
+        "unapplied": _sum(total, "unapplied"),
+    }
+    return Day._make((day, *opening, *(moved[name] for name in _MOVED), *_closing(account, account.oldest_due_on)))
 
 
 _PARTS = ("interest", "principal", "credit", "recovery", "unapplied", "interest_given_back")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from affirm_assets.finance.accrual import ZERO, daily_interest, to_cents
+from affirm_assets.finance.account import Account, Movement
 from affirm_assets.finance.terms import Terms
 
 
@@ -27,17 +27,13 @@ def schedule(terms: Terms) -> Iterator[Instalment]:
     Each is the level instalment, applied to the interest that the daily accrual has posted, then to principal; the last
     is whatever is left, more or less than the others. Where rounding up repays the loan earlier, it ends earlier.
     """
-    day, principal, accrued, paid_interest = terms.originated_on, terms.principal, ZERO, ZERO
+    account = Account.opened(terms)
     for number in range(1, terms.instalments + 1):
         due_on = terms.due_on(number)
-        accrued += daily_interest(principal, terms.apr) * (due_on - day).days
-        owed_interest = to_cents(accrued) - paid_interest
-        left = principal + owed_interest
+        account.begin(due_on)
+        left = account.principal + account.interest
         payment = left if number == terms.instalments else min(terms.instalment, left)
-        interest = min(payment, owed_interest)
-        principal -= payment - interest
-        paid_interest += interest
-        day = due_on
-        yield Instalment(number, due_on, payment, interest, payment - interest, principal)
-        if principal == 0 and interest == owed_interest:
+        paid = account.apply(Movement(str(number), "payment", payment, due_on, due_on))
+        yield Instalment(number, due_on, payment, paid.interest, paid.principal, account.principal)
+        if not account.is_owed:
             return

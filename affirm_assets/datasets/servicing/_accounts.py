@@ -126,6 +126,7 @@ def run(
     return accounts.repartition(tasks, "loan_id").mapInArrow(work, schema)
 
 
+# Account.needs_facts for Spark, which is to read the past before there is an account to ask.
 _DEPENDS_ON_EARLIER = "kind = 'payment_reversal' OR (kind IN ('payment', 'refund') AND effective_on < posted_on)"
 
 
