@@ -1,15 +1,15 @@
 """What each loan owes at the end of each day, and how it came to that."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.books import carry
+from affirm_assets.books.money import signed_amount
 from affirm_assets.contract import Contract, Money, Rate, column, key
 from affirm_assets.dataset import Daily, Window, audit, dataset, later
 from affirm_assets.datasets.servicing import _accounts
@@ -78,33 +78,26 @@ class LoanBalance(Contract):
     recovered: Money = column("Recoveries since the charge-off")
 
 
-_OWED = ("principal", "interest", "credit")
-_CARRIED = {f"opening_{name}": name for name in (*_OWED, "accrued", "paid")}
+_CARRIED = {f"opening_{name}": name for name in ("principal", "interest", "credit", "accrued", "paid")}
+
+
+_ADDED_UP = {
+    "principal": "opening_principal + principal_lent - principal_paid + principal_reversed - principal_refunded "
+    "- principal_charged_off",
+    "interest": "opening_interest + interest_accrued - interest_given_back - interest_paid + interest_reversed "
+    "- interest_refunded - interest_charged_off",
+    "credit": "opening_credit + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
+}
 
 
 @audit()
 def movements_add_up(staged: DataFrame) -> DataFrame:
     """Opening + movements = closing, of principal, interest and credit of every loan and day."""
-    principal = F.expr(
-        "opening_principal + principal_lent - principal_paid + principal_reversed - principal_refunded "
-        "- principal_charged_off"
+    expected = (
+        F.expr(f"CAST({total} AS decimal(18,2))").alias(f"expected_{name}") for name, total in _ADDED_UP.items()
     )
-    interest = F.expr(
-        "opening_interest + interest_accrued - interest_given_back - interest_paid + interest_reversed "
-        "- interest_refunded - interest_charged_off"
-    )
-    credit = F.expr("opening_credit + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out")
-    return staged.select(
-        "loan_id",
-        "as_of",
-        *(total.cast("decimal(18,2)").alias(f"expected_{name}") for name, total in _named(principal, interest, credit)),
-        *_OWED,
-        ((principal == F.col("principal")) & (interest == F.col("interest")) & (credit == F.col("credit"))).alias("ok"),
-    )
-
-
-def _named(*totals: Column) -> Iterator[tuple[str, Column]]:
-    return zip(_OWED, totals, strict=True)
+    ok = F.expr(" AND ".join(f"{name} = {total}" for name, total in _ADDED_UP.items()))
+    return staged.select("loan_id", "as_of", *expected, *_ADDED_UP, ok.alias("ok"))
 
 
 @audit()
@@ -152,11 +145,10 @@ def every_loan_is_lent_once(staged: DataFrame, loans: DataFrame) -> DataFrame:
 @audit()
 def every_transaction_is_applied(staged: DataFrame, transactions: DataFrame, suspense: DataFrame) -> DataFrame:
     """The money of each day's transactions is what the loans' movements add up to, loan by loan."""
-    sign = F.when(F.col("kind").isin("payment_reversal", "credit_refund"), -1).otherwise(1)
     moved = (
         _accounts.movements(transactions, suspense)
         .groupBy("loan_id", F.col("posted_on").alias("as_of"))
-        .agg(F.sum(sign * F.col("amount")).alias("moved"))
+        .agg(F.sum(signed_amount()).alias("moved"))
     )
     applied = staged.select(
         "loan_id",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from affirm_assets.books.money import signed_amount
 from affirm_assets.contract import Contract, Money, column, key
 from affirm_assets.dataset import Daily, SameWindow, Window, audit, dataset
 from affirm_assets.datasets.servicing import _accounts
@@ -58,13 +59,12 @@ def every_transaction_has_one(staged: DataFrame, transactions: DataFrame, suspen
     moved = _accounts.movements(transactions, suspense).select("transaction_id", "posted_on", "kind", "amount")
     money = F.expr("interest + principal + credit + recovery + unapplied")
     applied = staged.select("transaction_id", "posted_on", money.alias("applied"))
-    sign = F.when(F.col("kind").isin("payment_reversal", "credit_refund"), -1).otherwise(1)
     return moved.join(applied, ["transaction_id", "posted_on"], "full").select(
         "transaction_id",
         "posted_on",
         "amount",
         "applied",
-        (sign * F.col("amount")).eqNullSafe(F.col("applied")).alias("ok"),
+        signed_amount().eqNullSafe(F.col("applied")).alias("ok"),
     )
 
 

@@ -4,17 +4,17 @@ from datetime import date, timedelta
 from functools import reduce
 from typing import Literal
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.books import carry
+from affirm_assets.books.money import signed_amount
 from affirm_assets.contract import Contract, Money, column, key
 from affirm_assets.dataset import Daily, Window, audit, dataset, later, previous
 from affirm_assets.datasets.transactions._outcomes import NO_PRODUCT
 from affirm_assets.intake.feeds import ID_PATTERN
 
 _WHAT = ("transaction_id", "loan_id", "merchant_id", "kind", "amount", "effective_on", "reverses")
-_TAKES_OUT = ("payment_reversal", "credit_refund")
 _CARRIED = {"opening": "closing"}
 
 
@@ -38,12 +38,12 @@ class Suspense(Contract):
 @audit()
 def waiting_adds_up(staged: DataFrame, transactions: DataFrame, loans: DataFrame) -> DataFrame:
     """Each day closes with what it opened with + what arrived - what its loans took up, in money and in number."""
-    arrived = _waiting(transactions).withColumn("arrived", _signed())
+    arrived = _waiting(transactions).withColumn("arrived", signed_amount())
     taken_up = (
         staged.where("opening != 0")
         .join(_first_booked(loans), "loan_id")
         .where("as_of = loan_booked_on")
-        .withColumn("taken_up", _signed())
+        .withColumn("taken_up", signed_amount())
     )
     by_day = [
         _by_day(staged.where("opening != 0"), "as_of", "opening"),
@@ -114,8 +114,8 @@ def suspense(waiting: DataFrame, transactions: DataFrame, loans: DataFrame, wind
             "as_of",
             "waiting_since",
             "taken_up_on",
-            F.when(F.col("as_of") > F.col("waiting_since"), _signed()).otherwise(nothing).alias("opening"),
-            F.when(F.col("taken_up_on").isNull(), _signed()).otherwise(nothing).alias("closing"),
+            F.when(F.col("as_of") > F.col("waiting_since"), signed_amount()).otherwise(nothing).alias("opening"),
+            F.when(F.col("taken_up_on").isNull(), signed_amount()).otherwise(nothing).alias("closing"),
         )
     )
 
@@ -128,10 +128,6 @@ def _waiting(transactions: DataFrame) -> DataFrame:
 def _first_booked(loans: DataFrame) -> DataFrame:
     """An id booked twice beyond the look-back counts from its first day."""
     return loans.groupBy("loan_id").agg(F.min("booked_on").alias("loan_booked_on"))
-
-
-def _signed() -> Column:
-    return F.when(F.col("kind").isin(*_TAKES_OUT), -F.col("amount")).otherwise(F.col("amount"))
 
 
 def _by_day(rows: DataFrame, day: str, amount: str) -> DataFrame:
