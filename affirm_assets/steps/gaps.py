@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
 
 from affirm_assets.dataset import Dataset, Previous, SameWindow
 from affirm_assets.errors import GapRefused
@@ -11,8 +12,12 @@ from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.tables import published_windows
 
 
-def check_no_gap(dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, lake: Lake) -> None:
+def check_no_gap(
+    dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, table: Table, lake: Lake
+) -> None:
     """Raises GapRefused for a dataset that carries on its own previous partition, if that one is missing.
+
+    `table` is the dataset's own, `upstream` what it may read, by name.
 
     Where nothing of its own was published before the window, the books begin with it: then nothing of what it reads may
     have been published before it either, since the books would lack that. A partition published without rows is not
@@ -22,7 +27,7 @@ def check_no_gap(dataset: Dataset, upstream: Mapping[str, Dataset], window: Wind
     if window is None or dataset.partitions is None or not _carries_on(dataset):
         return
     before = dataset.partitions.before(window, 1).last
-    earlier = [each for each in _published(dataset.table, lake) if each.first <= before]
+    earlier = [each for each in published_windows(table) if each.first <= before]
     if any(before <= each.last for each in earlier):
         return
     if earlier:

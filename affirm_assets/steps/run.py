@@ -101,7 +101,7 @@ def run_step(
         request = pin(dataset, upstream, window, run, code_version, lake)
     if published := find_published(dataset, request, table):
         return _result(dataset, request, published, None, lake, timer.seconds)
-    check_no_gap(dataset, upstream, window, lake)
+    check_no_gap(dataset, upstream, window, table, lake)
     frames = Frames(dataset, upstream, request, lake)
     try:
         staged, outcomes, lineage = _stage_and_audit(dataset, request, frames, lake, timer)
