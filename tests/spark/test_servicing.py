@@ -1,6 +1,6 @@
 """The accounts of random loans through Spark: the same rows as the rules alone give, in one range or day by day."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from affirm_assets.contract import Contract, spark_schema
+from affirm_assets.contract import spark_schema
+from affirm_assets.datasets.loans.loan_schedules import every_loan_is_repaid, instalments_add_up, loan_schedules
 from affirm_assets.datasets.loans.loans import Loan
+from affirm_assets.datasets.servicing.charge_offs import ChargedOffLoan, charge_offs, totals_grow_by_the_movements
 from affirm_assets.datasets.servicing.loan_balances import (
     LoanBalance,
     every_loan_is_lent_once,
@@ -22,7 +24,6 @@ from affirm_assets.datasets.servicing.loan_balances import (
     opens_as_closed,
 )
 from affirm_assets.datasets.servicing.payment_applications import (
-    PaymentApplication,
     applications_are_the_balances_movements,
     every_transaction_has_one,
     payment_applications,
@@ -31,14 +32,15 @@ from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.finance.account import Account, Movement
 from affirm_assets.finance.days import applications, days
+from affirm_assets.finance.schedule import schedule
 from affirm_assets.finance.terms import Terms
 from affirm_assets.partitions import Window
 from resources.spark import SparkSessions
+from tests.spark.lender import Row, changed, frame, not_ok
 
 FIRST, LAST = date(2025, 1, 1), date(2025, 10, 31)
 LOANS = 60
 
-Row = dict[str, Any]
 History = tuple[Terms, date, list[Movement]]
 
 
@@ -87,11 +89,6 @@ def random_history(number: int) -> History:
 HISTORIES = {f"L{number:03}": random_history(number) for number in range(LOANS)}
 
 
-def frame(spark: SparkSession, contract: type[Contract], rows: Iterable[Row]) -> DataFrame:
-    schema = spark_schema(contract)
-    return spark.createDataFrame([tuple(row.get(name) for name in schema.names) for row in rows], schema)
-
-
 def loan_row(loan_id: str) -> Row:
     terms, booked_on, _ = HISTORIES[loan_id]
     agreed = {name: getattr(terms, name) for name in Terms.__slots__}
@@ -101,7 +98,14 @@ def loan_row(loan_id: str) -> Row:
 
 def transaction_row(loan_id: str, movement: Movement) -> Row:
     fields = {name: getattr(movement, name) for name in Movement.__slots__}
-    return {**fields, "loan_id": loan_id, "product": "installment", "file": "f", "record_number": 1}
+    return {
+        **fields,
+        "loan_id": loan_id,
+        "merchant_id": None,
+        "product": "installment",
+        "file": "f",
+        "record_number": 1,
+    }
 
 
 def inputs(spark: SparkSession, window: Window, opening: DataFrame | None = None) -> dict[str, DataFrame]:
@@ -199,10 +203,6 @@ def staged_applications(spark: SparkSession) -> DataFrame:
     return payment_applications(**inputs(spark, WHOLE), window=WHOLE).cache()
 
 
-def not_ok(audited: DataFrame) -> int:
-    return audited.where("NOT coalesce(ok, false)").count()
-
-
 def test_audits_of_the_balances_pass(spark: SparkSession, balances: DataFrame) -> None:
     given = inputs(spark, WHOLE)
     nothing = frame(spark, LoanBalance, [])
@@ -219,12 +219,7 @@ def planted(balances: DataFrame, **changes: str) -> DataFrame:
     row = chosen.first()
     assert row is not None
     is_chosen = f"loan_id = '{row.loan_id}' AND as_of = DATE'{row.as_of}'"
-    return balances.selectExpr(
-        *(
-            f"CAST(IF({is_chosen}, {changes[name]}, {name}) AS decimal(18,2)) AS {name}" if name in changes else name
-            for name in balances.columns
-        )
-    )
+    return changed(balances, is_chosen, **changes)
 
 
 @pytest.mark.parametrize("name", ["principal", "interest", "credit", "interest_accrued", "principal_paid"])
@@ -282,14 +277,7 @@ def test_an_application_of_another_cent_is_found(
 ) -> None:
     first = staged_applications.orderBy("transaction_id").first()
     assert first is not None
-    wrong = staged_applications.selectExpr(
-        *(
-            f"CAST(IF(transaction_id = '{first.transaction_id}', {name} + 0.01, {name}) AS decimal(18,2)) AS {name}"
-            if each == name
-            else each
-            for each in PaymentApplication.model_fields
-        )
-    )
+    wrong = changed(staged_applications, f"transaction_id = '{first.transaction_id}'", **{name: f"{name} + 0.01"})
     assert not_ok(applications_are_the_balances_movements.function(wrong, balances)) == 1
 
 
@@ -299,3 +287,70 @@ def test_a_transaction_without_application_is_found(spark: SparkSession, staged_
     assert first is not None
     missing = staged_applications.where(f"transaction_id <> '{first.transaction_id}'")
     assert not_ok(every_transaction_has_one.function(missing, given["transactions"], given["suspense"])) == 1
+
+
+@pytest.fixture(scope="module")
+def charged_off(balances: DataFrame) -> DataFrame:
+    return charge_offs(balances).cache()
+
+
+def test_charge_offs_grow_by_the_movements(spark: SparkSession, balances: DataFrame, charged_off: DataFrame) -> None:
+    nothing = frame(spark, ChargedOffLoan, [])
+    assert charged_off.where("recoveries > 0").count() > 0
+    assert not_ok(totals_grow_by_the_movements.function(charged_off, nothing, balances, WHOLE)) == 0
+    cut = date(2025, 8, 1)
+    before, window = charged_off.where(f"as_of = DATE'{cut}'"), Window(cut + timedelta(days=1), LAST)
+    later, of_window = charged_off.where(f"as_of > DATE'{cut}'"), balances.where(f"as_of > DATE'{cut}'")
+    assert not_ok(totals_grow_by_the_movements.function(later, before, of_window, window)) == 0
+
+
+@pytest.mark.parametrize("name", ["principal", "interest_reversed", "recoveries", "net_loss"])
+def test_a_charge_off_of_another_cent_is_found(
+    spark: SparkSession, balances: DataFrame, charged_off: DataFrame, name: str
+) -> None:
+    wrong = changed(charged_off, f"as_of = DATE'{LAST}'", **{name: f"{name} + 0.01"})
+    nothing = frame(spark, ChargedOffLoan, [])
+    assert not_ok(totals_grow_by_the_movements.function(wrong, nothing, balances, WHOLE)) >= 1
+
+
+def test_a_charge_off_without_a_row_is_found(spark: SparkSession, balances: DataFrame, charged_off: DataFrame) -> None:
+    lost = charged_off.orderBy("loan_id").first()
+    assert lost is not None
+    missing = charged_off.where(f"loan_id <> '{lost.loan_id}'")
+    nothing = frame(spark, ChargedOffLoan, [])
+    assert not_ok(totals_grow_by_the_movements.function(missing, nothing, balances, WHOLE)) >= 1
+
+
+@pytest.fixture(scope="module")
+def schedules(spark: SparkSession) -> DataFrame:
+    return loan_schedules(inputs(spark, WHOLE)["loans"]).cache()
+
+
+def test_schedules_through_spark_are_those_of_the_rules(spark: SparkSession, schedules: DataFrame) -> None:
+    found = {(row.loan_id, row.number): (row.due_on, row.payment, row.balance) for row in schedules.collect()}
+    assert found == {
+        (loan_id, each.number): (each.due_on, each.payment, each.balance)
+        for loan_id, (terms, _, _) in HISTORIES.items()
+        for each in schedule(terms)
+    }
+    assert not_ok(every_loan_is_repaid.function(schedules, inputs(spark, WHOLE)["loans"])) == 0
+    assert not_ok(instalments_add_up.function(schedules)) == 0
+
+
+@pytest.mark.parametrize("name", ["principal", "balance"])
+def test_a_schedule_that_does_not_repay_its_loan_is_found(spark: SparkSession, schedules: DataFrame, name: str) -> None:
+    last = schedules.where("loan_id = 'L007'").selectExpr("max(number) AS number").first()
+    assert last is not None
+    wrong = changed(schedules, f"loan_id = 'L007' AND number = {last.number}", **{name: f"{name} + 0.01"})
+    assert not_ok(every_loan_is_repaid.function(wrong, inputs(spark, WHOLE)["loans"])) == 1
+
+
+def test_a_loan_without_a_schedule_is_found(spark: SparkSession, schedules: DataFrame) -> None:
+    missing = schedules.where("loan_id <> 'L007'")
+    assert not_ok(every_loan_is_repaid.function(missing, inputs(spark, WHOLE)["loans"])) == 1
+
+
+@pytest.mark.parametrize("name", ["payment", "interest", "principal"])
+def test_an_instalment_that_does_not_add_up_is_found(schedules: DataFrame, name: str) -> None:
+    wrong = changed(schedules, "loan_id = 'L007' AND number = 1", **{name: f"{name} + 0.01"})
+    assert not_ok(instalments_add_up.function(wrong)) == 1

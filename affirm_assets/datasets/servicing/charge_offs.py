@@ -36,12 +36,19 @@ _MOVEMENTS = {
 def totals_grow_by_the_movements(
     staged: DataFrame, charged_off_before: DataFrame, loan_balances: DataFrame, window: Window
 ) -> DataFrame:
-    """Loan by loan, each total is that of the day before and what the balances' movements added to it."""
-    moved = loan_balances.select("loan_id", "as_of", *_MOVEMENTS.values())
+    """Loan by loan, each total is that of the day before and what the balances' movements added to it; net loss too."""
+    moves = " OR ".join(f"{name} <> 0" for name in _MOVEMENTS.values())
+    moved = loan_balances.where(moves).select("loan_id", "as_of", *_MOVEMENTS.values())
+    totals = staged.select("loan_id", "as_of", *_MOVEMENTS, "net_loss")
+    # In full: a loan that was charged off and has no row is a total that did not grow.
+    opened = totals.join(moved, ["loan_id", "as_of"], "full").na.fill(0)
     openings = [(F.col(total) - F.col(name)).alias(f"opening_{total}") for total, name in _MOVEMENTS.items()]
-    opened = staged.join(moved, ["loan_id", "as_of"], "left").select("loan_id", "as_of", *_MOVEMENTS, *openings)
     carried = {f"opening_{total}": total for total in _MOVEMENTS}
-    return opens_as_closed(opened, charged_off_before, window, day="as_of", keys=["loan_id"], carried=carried)
+    compared = opens_as_closed(
+        opened.select("*", *openings), charged_off_before, window, day="as_of", keys=["loan_id"], carried=carried
+    )
+    wrong = totals.where("net_loss <> principal - recoveries").select("loan_id", "as_of", F.lit(False).alias("ok"))
+    return compared.unionByName(wrong, allowMissingColumns=True)
 
 
 @dataset(
