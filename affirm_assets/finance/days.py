@@ -156,6 +156,11 @@ def _closing(account: Account, due_on: date | None) -> tuple[Any, ...]:
     )
 
 
+def keeps_row(account: Account, day: date) -> bool:
+    """Whether the account, as it is, has a row on a day on which nothing moves."""
+    return _last_kept(account, day) == day
+
+
 def _last_kept(account: Account, last: date) -> date:
     """The last day, up to this one, for which the account has a row if nothing moves."""
     if account.settled_on is None or account.charged_off_on is not None:
@@ -171,7 +176,7 @@ _NOTHING_ELSE_MOVED = (ZERO,) * (len(_MOVED) - _BEFORE_ACCRUAL - 1)
 
 def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
     yesterday = day - timedelta(days=1)
-    has_row_before = not is_first and _last_kept(account, yesterday) == yesterday
+    has_row_before = not is_first and keeps_row(account, yesterday)
     opening = _opening(account) if has_row_before else (ZERO,) * 5
     lent = account.principal if is_first else ZERO
     accrued = account.begin(day)

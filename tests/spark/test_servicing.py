@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.contract import spark_schema
@@ -177,6 +178,52 @@ def test_windows_one_after_another_give_the_same_rows(
         opening = frame(spark, LoanBalance, [row for row in computed if row["as_of"] == last])
         first = last + timedelta(days=1)
     assert sorted(found, key=lambda row: (row["loan_id"], row["as_of"])) == expected
+
+
+SETTLED = (
+    Terms.agreed(
+        principal=Decimal("100.00"),
+        apr=Decimal(0),
+        instalments=4,
+        frequency="biweekly",
+        originated_on=date(2025, 1, 1),
+        first_due_on=date(2025, 1, 15),
+        merchant_discount=Decimal("5.00"),
+    ),
+    date(2025, 1, 1),
+    [
+        Movement("T1", "payment", Decimal("100.00"), date(2025, 1, 20), date(2025, 1, 20)),
+        Movement("T2", "refund", Decimal("40.00"), date(2025, 8, 5), date(2025, 8, 5)),
+    ],
+)
+"""Repaid in January, so that its rows end in July; refunded in August."""
+
+
+def after_its_rows_ended(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, history: History) -> DataFrame:
+    window = Window(date(2025, 8, 1), date(2025, 8, 10))
+    monkeypatch.setattr(f"{__name__}.HISTORIES", {"L1": history})
+    return loan_balances(**inputs(spark, window), window=window)
+
+
+def test_a_movement_on_a_loan_whose_rows_have_ended_finds_its_past(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms, booked_on, movements = SETTLED
+    found = rows(after_its_rows_ended(spark, monkeypatch, SETTLED))
+    assert [(row["as_of"].day, row["credit"], row["opening_paid"], row["discount_returned"]) for row in found] == [
+        (day, Decimal("40.00"), Decimal("0.00" if day == 5 else "100.00"), Decimal("2.00")) for day in range(5, 11)
+    ]
+    told = [day for day in days(Account.opened(terms), date(2025, 8, 10), movements, booked_on) if day.as_of.month == 8]
+    assert [{name: row[name] for name in told[0]._fields} for row in found] == [day._asdict() for day in told]
+
+
+def test_a_loan_that_owes_and_has_no_balance_stops_the_step(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not paid, so charged off in May: such a loan keeps its rows for ever."""
+    terms, booked_on, (_, refund) = SETTLED
+    with pytest.raises(PythonException, match=r"loan L1: expected a balance on 2025-07-31.*Run the balances from"):
+        after_its_rows_ended(spark, monkeypatch, (terms, booked_on, [refund])).collect()
 
 
 def applied(loan_ids: Sequence[str]) -> list[tuple[Any, ...]]:

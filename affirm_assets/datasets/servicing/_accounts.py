@@ -17,7 +17,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from affirm_assets.contract import Contract, spark_schema
 from affirm_assets.dataset import Input, Window, history, previous
 from affirm_assets.finance.account import Account, Movement
-from affirm_assets.finance.days import DAYS_KEPT_SETTLED, applications
+from affirm_assets.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
 from affirm_assets.finance.terms import Terms
 
 HISTORY: Mapping[str, Input] = {
@@ -195,10 +195,10 @@ def _told(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
     for _ in applications(account, last, earlier, booked_on):
         pass
     account.begin(last)
-    if account.is_owed and loan["as_of"] is None:
+    if loan["as_of"] is None and keeps_row(account, last):
         raise ValueError(
-            f"loan {loan['loan_id']}: expected a balance on {last}, since {account.principal} of principal and "
-            f"{account.interest} of interest are owed; found none. Run the balances from {booked_on}."
+            f"loan {loan['loan_id']}: expected a balance on {last}, since it is {account.status} and not settled for "
+            f"{DAYS_KEPT_SETTLED} days; found none. Run the balances from {booked_on}."
         )
     return account
 
