@@ -1,0 +1,120 @@
+"""The local instance's event log: a batch is stored as Dagster would store it, as a whole or not at all."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from resources.event_log import BatchingSqliteEventLogStorage
+
+INSTANCE_YAML = Path(__file__).parents[2] / "dagster.yaml"
+DAYS = dg.DailyPartitionsDefinition("2025-01-01", end_offset=1)
+RANGE = {
+    "dagster/asset_partition_range_start": "2025-01-01",
+    "dagster/asset_partition_range_end": "2025-01-20",
+}
+KEY = dg.AssetKey("days")
+
+
+@dg.asset(
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=[dg.AssetCheckSpec("whole", asset=KEY)],
+)
+def days(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster reads the annotation
+    for number, key in enumerate(context.partition_keys):
+        context.add_asset_metadata({"number": number}, partition_key=key)
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True, check_name="whole")])
+
+
+@pytest.fixture
+def batched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """An instance as the project's dagster.yaml makes it."""
+    monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE", raising=False)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    shutil.copy(INSTANCE_YAML, tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        yield instance
+    monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE", raising=False)
+
+
+def materialize(instance: dg.DagsterInstance) -> str:
+    return dg.materialize([days], instance=instance, tags=RANGE).run_id
+
+
+def seen(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
+    """What the UI reads of a run and of its asset."""
+    records = instance.fetch_materializations(KEY, limit=100).records
+    check = dg.AssetCheckKey(KEY, "whole")
+    summary = instance.event_log_storage.get_asset_check_summary_records([check])[check]
+    assert summary.last_check_execution_record is not None
+    return {
+        "events": [str(each.dagster_event_type) for each in instance.all_logs(run_id)],
+        "partitions": sorted(instance.get_materialized_partitions(KEY)),
+        "metadata": sorted(
+            (str(each.partition_key), each.asset_materialization.metadata["number"].value)
+            for each in records
+            if each.asset_materialization
+        ),
+        "check": summary.last_check_execution_record.status,
+    }
+
+
+def test_range_is_stored_as_dagster_s_own_storage_does(
+    batched: dg.DagsterInstance, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert isinstance(batched.event_log_storage, BatchingSqliteEventLogStorage)
+    found = seen(batched, materialize(batched))
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("plain"))) as plain:
+        expected = seen(plain, materialize(plain))
+    assert found == expected
+    assert len(found["metadata"]) == 20
+
+
+def test_databases_are_where_dagster_s_own_storage_has_them(batched: dg.DagsterInstance, tmp_path: Path) -> None:
+    run_id = materialize(batched)
+    assert {path.name for path in (tmp_path / "history" / "runs").glob("*.db")} == {"index.db", f"{run_id}.db"}
+
+
+def test_batch_that_fails_midway_leaves_nothing(batched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = materialize(batched)
+    storage = batched.event_log_storage
+    before = seen(batched, run_id)
+    events = batched.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    stored = storage.store_event
+
+    def fail_at_the_last(event: dg.EventLogEntry) -> None:
+        if event is events[-1]:
+            raise OSError("disk full")
+        stored(event)
+
+    monkeypatch.setattr(storage, "store_event", fail_at_the_last)
+    with pytest.raises(OSError, match="disk full"):
+        storage.store_event_batch(events)
+    assert seen(batched, run_id) == before
+
+
+def test_another_thread_does_not_write_into_a_batch(
+    batched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event stays, though the batch that is open meanwhile is undone."""
+    run_id = materialize(batched)
+    storage = batched.event_log_storage
+    events = batched.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    stored, other = storage.store_event, threading.Thread(target=lambda: stored(events[0]))
+
+    def interrupted(event: dg.EventLogEntry) -> None:
+        if event is events[-1]:
+            other.start()
+            raise OSError("disk full")
+        stored(event)
+
+    monkeypatch.setattr(storage, "store_event", interrupted)
+    with pytest.raises(OSError, match="disk full"):
+        storage.store_event_batch(events)
+    other.join()
+    assert len(batched.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)) == len(events) + 1
