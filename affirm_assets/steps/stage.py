@@ -20,6 +20,10 @@ from affirm_assets.steps.tables import SUMMARY, WINDOW, added_files, java_table
 
 ATTEMPT = f"{SUMMARY}attempt"
 
+_WITHOUT_RULES = "spark.sql.adaptive.optimizer.excludedRules"
+_CUTS_EMPTY_BRANCHES = "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
+"""Replaces a plan that turns out to have no rows, and what was observed in it is gone."""
+
 _NULL_IN_REQUIRED_COLUMN = "NOT_NULL_ASSERT_VIOLATION"
 
 
@@ -50,6 +54,7 @@ def conform(dataset: Dataset, result: DataFrame, step_session: Any) -> DataFrame
 def stage(dataset: Dataset, request: Request, rows: DataFrame, rules: Iterable[Rule], lake: Lake) -> Staged:
     """Stage `rows` as the whole new content of the window. Raises NullInRequiredColumn, StageLost."""
     lake.spark.conf.set("spark.wap.id", request.wap_id)
+    lake.spark.conf.set(_WITHOUT_RULES, _CUTS_EMPTY_BRANCHES)
     observation = Observation()
     observed = rows.observe(
         observation,
@@ -70,6 +75,7 @@ def stage(dataset: Dataset, request: Request, rows: DataFrame, rules: Iterable[R
         raise
     finally:
         lake.spark.conf.unset("spark.wap.id")
+        lake.spark.conf.unset(_WITHOUT_RULES)
     return _find_staged(dataset, attempt, observation.get, lake)
 
 
@@ -90,10 +96,13 @@ def summary(request: Request) -> dict[str, str]:
 
 
 def _layout(window: Window | None) -> Mapping[str, str]:
-    """A shuffle by partition spares a range a small file for each task and day; one partition needs none."""
+    """A shuffle by partition spares a range a small file for each task and day; one partition needs none.
+
+    A range is sorted too, so that a task has one file open at a time: with a file for each day it runs out of memory.
+    """
     if window is None or window.first == window.last:
         return {"distribution-mode": "none"}
-    return {"distribution-mode": "hash"}
+    return {"distribution-mode": "hash", "fanout-enabled": "false"}
 
 
 def _find_staged(dataset: Dataset, attempt: str, counts: Mapping[str, int], lake: Lake) -> Staged:

@@ -149,6 +149,34 @@ def test_in_a_range_the_days_without_rows_are_cleared(steps: Steps) -> None:
     assert [row[0] for row in steps.rows(amounts_of())] == ["c", "d"]
 
 
+@pytest.mark.parametrize(
+    "of_nothing",
+    [
+        pytest.param(lambda: frame(), id="a relation that is known to be empty"),
+        pytest.param(lambda: frame(("a", D1, "1.00")).where("amount < 0"), id="a filter that leaves nothing"),
+        pytest.param(
+            lambda: (
+                frame(("a", D1, "1.00"))
+                .groupBy("id", "day")
+                .agg(F.sum("amount").cast("decimal(18,2)").alias("amount"))
+                .where("amount < 0")
+            ),
+            id="a stage that ends empty",
+        ),
+    ],
+)
+def test_a_range_without_any_row_is_cleared(steps: Steps, of_nothing: Callable[[], DataFrame]) -> None:
+    """Spark replaces a plan that turns out to be empty; what was observed in it must not go with it."""
+    steps.run(amounts_of(("a", D1, "1.00"), ("b", D2, "2.00"), ("d", D4, "4.00")), Window(D1, D4))
+
+    def amounts() -> DataFrame:
+        return of_nothing()
+
+    result = steps.run(declare(amounts, Amount, Daily("day")), Window(D1, D2), run="second")
+    assert result.rows == {D1: 0, D2: 0}
+    assert [row[0] for row in steps.rows(amounts_of())] == ["d"]
+
+
 def test_an_empty_first_run_publishes_an_empty_table(steps: Steps) -> None:
     result = steps.run(amounts_of(), one(D1))
     assert result.rows == {D1: 0}
