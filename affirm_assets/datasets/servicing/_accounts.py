@@ -195,10 +195,11 @@ def _told(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
     for _ in applications(account, last, earlier, booked_on):
         pass
     account.begin(last)
-    if loan["as_of"] is None and keeps_row(account, last):
+    # The last row of a settled loan is carried on to no other day.
+    if loan["as_of"] is None and keeps_row(account, last + timedelta(days=1)):
         raise ValueError(
-            f"loan {loan['loan_id']}: expected a balance on {last}, since it is {account.status} and not settled for "
-            f"{DAYS_KEPT_SETTLED} days; found none. Run the balances from {booked_on}."
+            f"loan {loan['loan_id']}: expected a balance on {last}, since it is {account.status} and was not settled "
+            f"{DAYS_KEPT_SETTLED} days before; found none. Run the balances from {booked_on}."
         )
     return account
 
