@@ -288,8 +288,37 @@ class Account:
             if fact.application.exception is None:
                 told.begin(fact.day)
                 told._post(fact.movement, told._again(fact))
+                told._set_off()
         told.begin(self.day)
         return told
+
+    def _set_off(self) -> None:
+        """Pay what is owed out of the credit: interest, then principal. The facts then say what their money is now.
+
+        A reversal leaves both where what was paid since exceeded the debt. The last excess is taken first; of a
+        payment, it then meets instalments.
+        """
+        facts = self.facts or []
+        undone = {fact.movement.reverses for fact in facts}
+        for position, fact in reversed(list(enumerate(facts))):
+            done = fact.application
+            taken = min(self.credit, done.credit, self.interest + self.principal)
+            if taken <= 0 or fact.movement.transaction_id in undone:
+                continue
+            interest = min(taken, self.interest)
+            met = ZERO if fact.movement.kind == "refund" else taken
+            self.interest -= interest
+            self.principal -= taken - interest
+            self.credit -= taken
+            self.paid += met
+            now = replace(
+                done,
+                interest=done.interest + interest,
+                principal=done.principal + taken - interest,
+                credit=done.credit - taken,
+                met=done.met + met,
+            )
+            facts[position] = replace(fact, application=now)
 
     def _again(self, fact: _Fact) -> Application:
         """What a movement does when it is told anew."""

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from affirm_assets.finance.account import Account, Application, Movement, in_order
+from affirm_assets.finance.account import Account, Application, Kind, Movement, in_order
 from affirm_assets.finance.accrual import ZERO
 from affirm_assets.finance.delinquency import bucket, days_past_due
 
@@ -20,6 +20,8 @@ class Day(NamedTuple):
     principal = opening + lent - paid + reversed - refunded - charged off
     interest = opening + accrued - given back - paid + reversed - refunded - charged off
     credit = opening + overpaid - reversed + refunded - paid out
+
+    What a late row takes back of principal or credit that others paid counts as reversed.
 
     What opens is what the row of the day before closed with, zero if there was none. What stands below `settled_on` is
     of the loan's whole history up to the day.
@@ -184,7 +186,8 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
     for movement in in_order(movements):
         application = account.apply(movement)
         for part in _PARTS:
-            total[movement.kind][part] += getattr(application, part)
+            amount = getattr(application, part)
+            total[_counted_as(movement.kind, part, amount)][part] += amount
     charge_off = account.close()
     payments, reversals, refunds = total["payment"], total["payment_reversal"], total["refund"]
     moved = {
@@ -210,6 +213,19 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
 
 
 _PARTS = ("interest", "principal", "credit", "recovery", "unapplied", "interest_given_back")
+
+
+def _counted_as(kind: Kind, part: str, amount: Decimal) -> Kind:
+    """The kind of movement whose column holds a part: of principal and credit, no column falls below zero.
+
+    A late row may change what others have paid, or a reversal undo that, by a few cents that go the other way.
+    """
+    if part in ("principal", "credit"):
+        if amount < 0 and kind in ("payment", "refund"):
+            return "payment_reversal"
+        if amount > 0 and kind == "payment_reversal":
+            return "payment"
+    return kind
 
 
 def _sum(total: Mapping[str, Mapping[str, Decimal]], part: str) -> Decimal:

@@ -277,6 +277,75 @@ def test_the_reversal_of_a_late_row_charges_again_what_it_gave_back() -> None:
     assert told["2025-02-20"].accrued == Decimal("23.90164")  # 41 days of 0.50 and nine of 0.37796
 
 
+def test_a_credit_is_set_off_against_what_a_reversal_leaves_owed() -> None:
+    told = Told(
+        agreed(),
+        P1,
+        moved("p2", "payment", "1000.00", "2025-02-10"),
+        moved("r1", "payment_reversal", "259.58", "2025-02-14", of="p1"),
+        moved("p3", "payment", "259.58", "2025-02-20", at="2025-01-31"),
+        until="2025-02-20",
+    )
+
+    assert parts(told.applied["p2"]) == ("3.40", "755.92", "240.68")
+    # 15.50 and 244.08 are owed again: the credit pays the 15.50, and 225.18 of the principal.
+    assert parts(told.applied["r1"]) == ("0.00", "-18.90", "-240.68")
+    assert owed(told["2025-02-14"]) == ("18.90", "0.00", "0.00", 0)
+    assert told["2025-02-14"].paid == 1000
+    # In time, p3 would have paid 15.00 and 244.58. p1, as 0.38 and 259.20 of 755.42, would have left 496.22 for nine
+    # days: 2.23 in all. So p2 would have exceeded the debt by 501.55, of which 259.58 pays what p1 no longer does.
+    assert interest(("1000", 30), ("755.42", 1), ("496.22", 9)) == Decimal("17.61")
+    assert owed(told["2025-02-20"]) == ("0.00", "0.00", "241.97", 0)
+    assert told["2025-02-20"].paid == Decimal("1017.61")
+
+
+def test_what_a_payment_became_by_being_set_off_is_what_its_reversal_undoes() -> None:
+    told = Told(
+        agreed(),
+        P1,
+        moved("p2", "payment", "1000.00", "2025-02-10"),
+        moved("r1", "payment_reversal", "259.58", "2025-02-14", of="p1"),
+        moved("r2", "payment_reversal", "1000.00", "2025-02-14", of="p2"),
+        until="2025-02-14",
+    )
+
+    assert parts(told.applied["r2"]) == ("-18.90", "-981.10", "0.00")
+    assert owed(told["2025-02-14"]) == ("1000.00", "18.90", "0.00", 13)
+    assert told["2025-02-14"].paid == 0
+
+
+def test_the_credit_of_a_refund_that_is_set_off_meets_no_instalment() -> None:
+    told = Told(
+        agreed(),
+        PAYOFF,
+        moved("f1", "refund", "300.00", "2025-01-22"),
+        moved("r1", "payment_reversal", "1010.00", "2025-01-24", of="p1"),
+        until="2025-02-03",
+    )
+
+    assert parts(told.applied["r1"]) == ("0.00", "-710.00", "-300.00")
+    assert (told["2025-01-24"].principal, told["2025-01-24"].paid) == (710, 0)
+    assert told["2025-02-03"].days_past_due == 2
+
+
+def test_principal_that_a_late_row_takes_back_counts_as_reversed() -> None:
+    told = Told(
+        agreed(),
+        moved("p1", "payment", "15.50", "2025-02-01"),
+        moved("p2", "payment", "1004.50", "2025-02-10"),
+        moved("r1", "payment_reversal", "15.50", "2025-02-14", of="p1"),
+        moved("p3", "payment", "0.01", "2025-02-20", at="2025-01-31"),
+        until="2025-02-20",
+    )
+
+    # In time, p1 would have paid a cent of principal, and p2 exceeded it by a cent, which pays interest after r1.
+    assert owed(told["2025-02-19"]) == ("0.00", "15.50", "0.00", 0)
+    assert parts(told.applied["p3"]) == ("0.02", "-0.01", "0.00")
+    row = told["2025-02-20"]
+    assert owed(row) == ("0.01", "15.48", "0.00", 0)
+    assert (row.principal_paid, row.principal_reversed) == (0, Decimal("0.01"))
+
+
 def test_a_refund_beyond_the_principal() -> None:
     told = Told(agreed(), moved("f1", "refund", "1100.00", "2025-01-11"), until="2025-01-11")
 

@@ -222,6 +222,13 @@ _NEVER_NEGATIVE = (
 
 @given(loans())
 @thorough
+def test_nobody_owes_and_is_owed_at_once(loan: Loan) -> None:
+    for day in loan.days():
+        assert day.credit == 0 or day.principal == day.interest == 0
+
+
+@given(loans())
+@thorough
 def test_what_is_120_days_past_due_is_charged_off_that_day(loan: Loan) -> None:
     for day in loan.days():
         assert day.days_past_due < 120
@@ -273,20 +280,24 @@ def test_applications_are_the_movements_of_the_days(loan: Loan) -> None:
     for day in loan.days():
         today = applied[day.as_of]
 
-        def total(part: str, *kinds: Kind, today: Any = today) -> Decimal:
-            return sum((getattr(a, part) for m, a in today if not kinds or m.kind in kinds), ZERO)
+        def total(part: str, *kinds: Kind, sign: int = 0, today: Any = today) -> Decimal:
+            parts = (getattr(a, part) for m, a in today if not kinds or m.kind in kinds)
+            return sum((each for each in parts if each * sign >= 0), ZERO)
 
         assert [m for m, _ in today] == in_order(m for m in loan.movements if m.posted_on == day.as_of)
-        assert day.principal_paid == total("principal", "payment")
-        assert day.principal_reversed == -total("principal", "payment_reversal")
-        assert day.principal_refunded == total("principal", "refund")
+        # What goes the other way than its kind counts as the opposite.
+        for part, into, again in (
+            ("principal", day.principal_paid, day.principal_reversed),
+            ("credit", day.credit_overpaid, day.credit_reversed),
+        ):
+            assert into == total(part, "payment", "payment_reversal", sign=1)
+            assert again == -total(part, "payment", "payment_reversal", "refund", sign=-1)
+        assert day.principal_refunded == total("principal", "refund", sign=1)
         assert day.interest_paid == total("interest", "payment")
         assert day.interest_reversed == -total("interest", "payment_reversal")
         assert day.interest_refunded == total("interest", "refund")
         assert day.interest_given_back == total("interest_given_back")
-        assert day.credit_overpaid == total("credit", "payment")
-        assert day.credit_reversed == -total("credit", "payment_reversal")
-        assert day.credit_refunded == total("credit", "refund")
+        assert day.credit_refunded == total("credit", "refund", sign=1)
         assert day.credit_paid_out == -total("credit", "credit_refund")
         assert (day.recovery, day.unapplied) == (total("recovery"), total("unapplied"))
     assert _state(account) == {name: getattr(loan.days()[-1], name) for name in STATE} | {
