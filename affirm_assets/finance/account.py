@@ -232,7 +232,7 @@ class Account:
             return replace(refused, exception="reverses what was reversed before")
         if original.movement.amount != movement.amount:
             return replace(refused, exception="its amount is not the payment's")
-        if self.charged_off_on is not None or original.application.exception:
+        if original.application.recovery or original.application.exception:
             return self._undone(original.application)
         return self._told_anew(movement)
 
@@ -271,8 +271,9 @@ class Account:
         told = self._retold([*self._known_facts(movement), _Fact(self._effective_day(movement), movement)])
         given_back = to_cents(self.accrued) - to_cents(told.accrued)
         return Application(
-            interest=self.interest - told.interest - given_back,
-            principal=self.principal - told.principal,
+            # What was charged off is owed by that telling.
+            interest=self.interest + self.charged_off_interest - told.interest - given_back,
+            principal=self.principal + self.charged_off_principal - told.principal,
             credit=told.credit - self.credit,
             met=told.paid - self.paid,
             interest_given_back=given_back,
@@ -281,15 +282,19 @@ class Account:
         )
 
     def _retold(self, facts: Sequence[_Fact]) -> "Account":
-        """The account, had each movement come on its day: what it is, if none of the facts is new."""
+        """The account, had each movement come on its day: what it is, if none of the facts is new.
+
+        Of a charged-off loan it is what was charged off: nothing accrues after that day, and recoveries are left out.
+        """
         undone = {fact.movement.reverses for fact in facts if fact.application.exception is None}
+        last = self.charged_off_on or self.day
         told = Account.opened(self.terms)
         for fact in sorted((each.seen_from(undone) for each in facts), key=lambda each: each.order):
-            if fact.application.exception is None:
-                told.begin(fact.day)
+            if fact.application.exception is None and not fact.application.recovery:
+                told.begin(min(fact.day, last))
                 told._post(fact.movement, told._again(fact))
                 told._set_off()
-        told.begin(self.day)
+        told.begin(last)
         return told
 
     def _set_off(self) -> None:

@@ -487,6 +487,45 @@ def test_the_reversal_of_a_payment_on_a_charged_off_loan_is_charged_off() -> Non
     assert owed(second) == ("0.00", "0.00", "0.00", 0)
 
 
+def test_payments_reversed_before_and_after_the_charge_off_give_no_more_than_was_lent() -> None:
+    told = Told(
+        agreed(),
+        moved("b0", "payment", "2000.00", "2025-05-20"),
+        moved("b1", "payment", "500.00", "2025-05-20"),
+        moved("r0", "payment_reversal", "2000.00", "2025-06-10", of="b0"),
+        moved("r1", "payment_reversal", "500.00", "2025-07-10", of="b1"),
+        until="2025-07-10",
+    )
+
+    # b1 was all too much when it came. r0 leaves 69.50 and 1,000.00 owed, which it pays 69.50 and 430.50 of.
+    assert parts(told.applied["b1"]) == ("0.00", "0.00", "500.00")
+    assert parts(told.applied["r0"]) == ("0.00", "-569.50", "-1430.50")
+    # 500.00 meet the instalment of 1 February: 120 days from 1 March, 19 of them at 0.28475.
+    assert told["2025-06-29"].principal_charged_off == Decimal("569.50")
+    assert told["2025-06-29"].interest_charged_off == dollars(100 * 19 * Fraction("0.28475")) == Decimal("5.41")
+    assert parts(told.applied["r1"]) == ("-69.50", "-430.50", "0.00")
+    row = told["2025-07-10"]
+    assert (row.charged_off_principal, row.charged_off_interest) == (1000, Decimal("74.91"))
+    assert owed(row) == ("0.00", "0.00", "0.00", 0)
+
+
+def test_two_reversals_on_a_day_after_the_charge_off() -> None:
+    told = Told(
+        agreed(),
+        moved("p1", "payment", "100.00", "2025-01-11"),
+        moved("p2", "payment", "159.58", "2025-02-01"),
+        moved("v1", "recovery", "5.00", "2025-07-01"),
+        moved("r1", "payment_reversal", "100.00", "2025-07-10", of="p1"),
+        moved("r2", "payment_reversal", "159.58", "2025-07-10", of="p2"),
+        until="2025-07-10",
+    )
+
+    assert parts(told.applied["r1"]) == ("-5.00", "-95.00", "0.00")
+    assert parts(told.applied["r2"]) == ("-9.50", "-150.08", "0.00")  # 21 days of 0.4525 are 9.5025
+    row = told["2025-07-10"]
+    assert (row.charged_off_principal, row.recovered) == (1000, 5)
+
+
 @pytest.mark.parametrize("kind", ["recovery", "payment"])
 def test_the_reversal_of_a_recovery(kind: str) -> None:
     told = Told(
