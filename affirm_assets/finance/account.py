@@ -338,16 +338,13 @@ class Account:
     def _within_bounds(self, application: Application) -> Application:
         """Let no balance fall below zero: what interest cannot take goes to principal, and then to the credit."""
         interest, principal, credit = application.interest, application.principal, application.credit
-        given_back = min(application.interest_given_back, to_cents(self.accrued))
+        accrual = min(application.accrual_given_back, self.accrued)
+        given_back = to_cents(self.accrued) - to_cents(self.accrued - accrual)
         short = min(self.interest - interest - given_back, ZERO)
         interest, principal = interest + short, principal - short
         short = min(self.principal - principal, ZERO)
         principal, credit = principal + short, credit - short
         short = min(self.credit + credit, ZERO)
-        # Cents before fractions of them: what is posted is the accrual, rounded.
-        accrual = application.accrual_given_back
-        if to_cents(self.accrued - accrual) != to_cents(self.accrued) - given_back:
-            accrual = given_back
         return replace(
             application,
             interest=interest,

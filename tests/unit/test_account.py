@@ -277,6 +277,19 @@ def test_the_reversal_of_a_late_row_charges_again_what_it_gave_back() -> None:
     assert told["2025-02-20"].accrued == Decimal("23.90164")  # 41 days of 0.50 and nine of 0.37796
 
 
+def test_the_reversal_of_a_late_row_restores_the_accrual_to_the_last_place() -> None:
+    late = moved("p1", "payment", "259.58", "2025-02-11", at="2025-02-01")
+    reversal = moved("r1", "payment_reversal", "259.58", "2025-02-18", of="p1")
+    told = Told(agreed(principal="777.77"), late, reversal, until="2025-02-18")
+
+    # 41 days of 0.388885, and seven of the 0.265125 that 530.25 accrues.
+    assert told["2025-02-18"].accrued == 41 * Decimal("0.388885") + 7 * Decimal("0.265125")
+    assert told["2025-02-18"].interest == to_cents(told["2025-02-18"].accrued) == Decimal("17.80")
+    # It charges again the 1.23771, which were 1.23 when they were given back: what is posted is the rounded total.
+    assert told.applied["p1"].interest_given_back == Decimal("1.23")
+    assert told.applied["r1"].interest_given_back == Decimal("-1.24")
+
+
 def test_a_credit_is_set_off_against_what_a_reversal_leaves_owed() -> None:
     told = Told(
         agreed(),
