@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 export AFFIRM_LAKE ?= .lake
 
 help: ## List these verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 demo: ready ## Write sample files and materialize every dataset over 180 business dates
 	@$(BIN)/affirm demo
@@ -17,6 +17,9 @@ ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this 
 
 test: ready ## Run the test suite
 	@$(BIN)/pytest
+
+kubernetes-test: ready ## Bring the platform up on the cluster of KUBECONFIG and test it there (minutes)
+	@$(BIN)/pytest tests/kubernetes
 
 lint: $(INSTALLED) ## Check style and who may import whom
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
@@ -47,4 +50,4 @@ $(INSTALLED): requirements-dev.txt pyproject.toml dagster.yaml
 ready: $(INSTALLED)
 	@test -e .env -a -e .dagster/dagster.yaml || $(BIN)/affirm setup
 
-.PHONY: ready help demo ui test lint typecheck bench lock clean
+.PHONY: ready help demo ui test kubernetes-test lint typecheck bench lock clean

@@ -1,0 +1,137 @@
+"""The platform on a real cluster: it comes up, materializes what a laptop does, and tells nobody its secrets."""
+
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from resources.spark import SparkSessions
+from tests.integration.books import BOOKS, DAILY, Books
+from tests.kubernetes.cluster import NAMESPACE, kubectl, objects
+from tests.kubernetes.platform import DAYS, LOCATION, START, Platform
+from tests.servers import SECRETS
+
+LAST = START + timedelta(days=DAYS - 1)
+MONTHLY = "portfolio/originations_monthly"
+DATASETS = (*DAILY.split(","), *BOOKS.split(","))
+
+
+@pytest.fixture(scope="module")
+def ten_days(platform: Platform) -> list[str]:
+    """Ids of the runs that computed all datasets over the sample's days."""
+    return [
+        platform.materialize(*DATASETS, last=LAST, seconds=1500),
+        platform.materialize(MONTHLY, first=START.replace(day=1)),
+    ]
+
+
+def test_it_comes_up_from_nothing(platform: Platform) -> None:
+    answer = platform.ask(
+        """{
+          workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError {
+            __typename
+            ... on RepositoryLocation { repositories { assetNodes { assetKey { path } isExecutable } } }
+            ... on PythonError { message }
+          } } } }
+          instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+        }"""
+    )
+    (entry,) = answer["workspaceOrError"]["locationEntries"]
+    assert entry["name"] == LOCATION
+    assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry
+    nodes = entry["locationOrLoadError"]["repositories"][0]["assetNodes"]
+    assert {"/".join(each["assetKey"]["path"]) for each in nodes if each["isExecutable"]} == {*DATASETS, MONTHLY}
+    daemons = answer["instance"]["daemonHealth"]["allDaemonStatuses"]
+    assert [each for each in daemons if each["required"] and not each["healthy"]] == []
+
+
+def test_a_run_launched_through_the_api_succeeds(platform: Platform) -> None:
+    platform.materialize("landing/loan_rows")
+    rows = platform.table("landing.loan_rows")
+    landed = sum(
+        len(path.read_text().splitlines()) for path in (platform.landed / "loans" / str(START)).glob("*.jsonl")
+    )
+    assert 0 < landed == len(rows)
+
+
+def test_ten_days_equal_the_local_run(
+    platform: Platform, ten_days: list[str], sessions: SparkSessions, tmp_path: Path
+) -> None:
+    books = Books(tmp_path, sessions, START)
+    (tmp_path / "landing").symlink_to(platform.landed)
+    books.materialize(",".join(DATASETS), START, LAST)
+    books.materialize(MONTHLY, START)
+    for name in (*DATASETS, MONTHLY):
+        table = name.replace("/", ".")
+        assert _rows(platform.table(table)) == _rows(books.table(table)), table
+
+
+def test_no_secret_is_told(platform: Platform, ten_days: list[str]) -> None:
+    told = {
+        **_pod_logs(),
+        **{f"compute log {key}": text for key, text in platform.logs().items()},
+        **_database(platform),
+        "the UI's answers": _what_the_ui_shows(platform, ten_days),
+        "manifests": kubectl("get", "all,configmaps", "--output", "json"),
+        "Spark's settings": kubectl("exec", "deployment/affirm-code-location", "--", "python", "-c", _DUMP_SPARK_CONF),
+    }
+    assert "spark.sql.catalog.lake" in told["Spark's settings"]
+    assert any(key.startswith("compute log") and text for key, text in told.items())
+    found = {(where, name) for where, text in told.items() for name, secret in SECRETS.items() if secret in text}
+    assert found == set()
+
+
+@pytest.mark.parametrize("account", ["webserver", "daemon", "code-location", "run", "step", "executor"])
+def test_no_account_reads_secrets_or_leaves_its_namespace(platform: Platform, account: str) -> None:
+    user = f"--as=system:serviceaccount:{NAMESPACE}:affirm-{account}"
+    for request in (["get", "secrets"], ["create", "pods/exec"], ["list", "pods", "--namespace=default"]):
+        done = subprocess.run(
+            ["kubectl", f"--namespace={NAMESPACE}", "auth", "can-i", *request, user], capture_output=True, text=True
+        )
+        assert done.stdout.strip() == "no", (request, done)
+
+
+def _rows(table: pa.Table) -> list[list[Any]]:
+    """In an order of their own, by the names of the columns."""
+    names = sorted(table.column_names)
+    return sorted(([row[name] for name in names] for row in table.to_pylist()), key=str)
+
+
+def _pod_logs() -> dict[str, str]:
+    return {
+        f"log of pod {pod['metadata']['name']}": kubectl(
+            "logs", pod["metadata"]["name"], "--all-containers", "--tail=-1", check=False
+        )
+        for pod in objects("pods")
+    }
+
+
+def _database(platform: Platform) -> dict[str, str]:
+    """Every row of Dagster's own tables: runs, events, ticks, settings."""
+    connection = platform.database.connect("dagster")
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+        tables = [name for (name,) in cursor.fetchall()]
+        told = {}
+        for name in tables:
+            cursor.execute(f'SELECT t::text FROM "{name}" t')
+            told[f"Dagster's table {name}"] = "\n".join(row for (row,) in cursor.fetchall())
+    connection.close()
+    return told
+
+
+def _what_the_ui_shows(platform: Platform, run_ids: list[str]) -> str:
+    """The instance page, and all of the runs."""
+    instance = platform.ask(
+        "{ instance { info runLauncher { name } concurrencyLimits { concurrencyKey } } version "
+        "workspaceOrError { ... on Workspace { locationEntries { name displayMetadata { key value } } } } }"
+    )
+    runs = platform.ask("{ runsOrError { ... on Runs { results { runId runConfigYaml tags { key value } } } } }")
+    return f"{instance}{runs}{[platform.events(each) for each in run_ids]}"
+
+
+_DUMP_SPARK_CONF = """
+"""
