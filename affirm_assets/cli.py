@@ -64,7 +64,7 @@ def sample_data(loans: int, start: datetime, days: int, seed: int) -> None:
 
     settings = Settings.of(os.environ)
     try:
-        summary = write_sample_data(settings.landing, loans=loans, start=start.date(), days=days, seed=seed)
+        summary = write_sample_data(Path(settings.landing), loans=loans, start=start.date(), days=days, seed=seed)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo(

@@ -23,17 +23,26 @@ def build_defs(
     registry = registry or Registry.walk(affirm_assets.datasets)
     return dg.Definitions(
         assets=assets(registry, PartitionSets(settings.first_business_date)),
-        resources={**_local_resources(settings), **(resource_overrides or {})},
+        resources={**_resources(settings), **(resource_overrides or {})},
         # The steps of a run share one process and one Spark: a process for each would pay for a JVM each.
         executor=dg.in_process_executor,
     )
 
 
-def _local_resources(settings: Settings) -> dict[str, Any]:
+def catalog_of(settings: Settings) -> IcebergCatalog:
+    return IcebergCatalog(
+        uri=settings.catalog_uri,
+        warehouse=settings.warehouse,
+        region=settings.region,
+        s3_endpoint=settings.s3_endpoint,
+    )
+
+
+def _resources(settings: Settings) -> dict[str, Any]:
     return {
-        "catalog": IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse)),
+        "catalog": catalog_of(settings),
         "spark": local_sessions(),
-        "landing_zone": LandingZone(str(settings.landing)),
+        "landing_zone": LandingZone(settings.landing),
     }
 
 

@@ -22,10 +22,11 @@ from rich.table import Table
 import affirm_assets.datasets
 from affirm_assets.contract import key_columns
 from affirm_assets.dataset import Dataset, Registry
+from affirm_assets.definitions import catalog_of
+from affirm_assets.errors import SettingError
 from affirm_assets.partitions import Monthly, Window
 from affirm_assets.sample_data import write_sample_data
 from affirm_assets.settings import Settings
-from resources.iceberg import IcebergCatalog
 
 _POLL_SECONDS = 0.3
 
@@ -47,10 +48,12 @@ def run_demo(settings: Settings, *, loans: int, days: int, seed: int) -> int:
     started = time.monotonic()
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     registry = Registry.walk(affirm_assets.datasets)
-    catalog = IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse)).load()
+    if settings.lake is None:
+        raise SettingError("AFFIRM_DEPLOYMENT", repr(settings.deployment), "local: the demo works on a folder")
+    catalog = catalog_of(settings).load()
     before = {name: _fingerprint(catalog, item) for name, item in registry.datasets.items()}
     window = Window(settings.first_business_date, settings.first_business_date + timedelta(days=days - 1))
-    _write_landing_files(console, settings, window, loans=loans, seed=seed)
+    _write_landing_files(console, Path(settings.landing), window, loans=loans, seed=seed)
     found: dict[str, _Materialized] = {}
     with dg.DagsterInstance.get() as instance:
         for title, datasets, keys in _runs(registry, window):
@@ -71,13 +74,13 @@ def run_demo(settings: Settings, *, loans: int, days: int, seed: int) -> int:
     return 0
 
 
-def _write_landing_files(console: Console, settings: Settings, window: Window, *, loans: int, seed: int) -> None:
+def _write_landing_files(console: Console, landing: Path, window: Window, *, loans: int, seed: int) -> None:
     days = (window.last - window.first).days + 1
     console.print(f"Sample data: {loans:,} loans over {days} business dates from {window.first} ...")
-    summary = write_sample_data(settings.landing, loans=loans, start=window.first, days=days, seed=seed)
+    summary = write_sample_data(landing, loans=loans, start=window.first, days=days, seed=seed)
     console.print(
         f"  {summary.records('loans'):,} loan and {summary.records('transactions'):,} transaction records, good and "
-        f"bad, in {summary.files:,} files under {settings.landing}"
+        f"bad, in {summary.files:,} files under {landing}"
     )
 
 

@@ -1,6 +1,6 @@
 """One class for each way to fail. A message names the thing, what was expected, what was found, what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 
@@ -20,7 +20,18 @@ class SettingError(AffirmError):
     """A setting of the environment whose value is unknown or malformed."""
 
     def __init__(self, name: str, found: str, expected: str) -> None:
-        super().__init__(f"{name}={found!r}: expected {expected}. Set {name} to one of these, or unset it.")
+        super().__init__(f"{name}: expected {expected}; found {found}. Mend {name} in the environment.")
+
+
+class SettingsMissing(AffirmError):
+    """Settings that a deployment cannot do without. `missing`: name of the variable -> what it is."""
+
+    def __init__(self, deployment: str, missing: Mapping[str, str]) -> None:
+        lines = "\n  - ".join(f"{name}: {what}" for name, what in missing.items())
+        super().__init__(
+            f"AFFIRM_DEPLOYMENT={deployment}: these variables are needed and not set:\n  - {lines}\n"
+            "Set them in the environment of every process of the deployment."
+        )
 
 
 class SchemaChangeRefused(AffirmError):

@@ -6,50 +6,132 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from affirm_assets.errors import SettingError
+from affirm_assets.errors import SettingError, SettingsMissing
 from affirm_assets.partitions import iso_date
 
-DEPLOYMENTS = ("local",)
+DEPLOYMENTS = ("local", "kubernetes")
 
 _NO_PLAIN_LOCATION = re.compile(r"[#?%\x00-\x1f\x7f]")
 """Tables name their files by location, file://<path>: PyIceberg and SQLAlchemy read these characters as parts of a URI,
 Hadoop reads them as they are, and so no way to write them is understood by all."""
 
+_CATALOG = re.compile(
+    # As SQLAlchemy and, from `//` on, JDBC understand it; user and database are plain names, so that no part of a
+    # password can pass for one.
+    r"postgresql\+psycopg2://[\w.-]+@[\w.-]+(:\d+)?/[\w-]+(\?sslmode=[a-z-]+(&sslrootcert=[\w./-]+)?)?"
+    r"|https?://[\w.-]+(:\d+)?(/[\w./-]*)?"
+    r"|glue:",
+    re.ASCII,
+)
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=+-]+)*/?", re.ASCII)
+_ENDPOINT = re.compile(r"https?://[\w.-]+(:\d+)?/?", re.ASCII)
+_REGION = re.compile(r"[a-z0-9-]+")
+
 
 @dataclass(frozen=True)
 class Settings:
-    """`lake`: absolute folder of the local lake. `first_business_date`: the first day that has a partition."""
+    """Where a deployment keeps its tables and finds its files. Holds no password and no key.
+
+    `catalog_uri`: sqlite:///<file>, postgresql+psycopg2://<user>@<host>/<database>, https://<REST catalog> or glue: .
+    `warehouse`: file://<folder> or s3://<bucket>/<prefix>. `landing`: an absolute folder, or s3:// likewise.
+    `s3_endpoint`: of another S3 than AWS. `first_business_date`: the first day that has a partition. `lake`: the folder
+    that holds all of a local deployment.
+    """
 
     deployment: str
-    lake: Path
     first_business_date: date
+    catalog_uri: str
+    warehouse: str
+    landing: str
+    region: str | None = None
+    s3_endpoint: str | None = None
+    lake: Path | None = None
 
     @staticmethod
     def of(environ: Mapping[str, str]) -> "Settings":
-        """From AFFIRM_DEPLOYMENT, AFFIRM_LAKE and AFFIRM_FIRST_BUSINESS_DATE. Raises SettingError."""
+        """From the environment. A variable set to nothing counts as not set.
+
+        Raises:
+            SettingError: A value that cannot be; it is not shown where it may hold a password.
+            SettingsMissing: Names every variable that the deployment needs and the environment lacks.
+        """
         deployment = environ.get("AFFIRM_DEPLOYMENT") or "local"
         if deployment not in DEPLOYMENTS:
-            raise SettingError("AFFIRM_DEPLOYMENT", deployment, f"one of {', '.join(DEPLOYMENTS)}")
-        first = environ.get("AFFIRM_FIRST_BUSINESS_DATE") or "2025-01-01"
-        try:
-            first_business_date = iso_date(first)
-        except ValueError:
-            raise SettingError("AFFIRM_FIRST_BUSINESS_DATE", first, "a date YYYY-MM-DD") from None
+            raise SettingError("AFFIRM_DEPLOYMENT", repr(deployment), f"one of {', '.join(DEPLOYMENTS)}")
+        if deployment == "kubernetes":
+            return _on_kubernetes(environ)
         lake = Path(environ.get("AFFIRM_LAKE") or ".lake").expanduser().absolute()
+        return Settings.local(lake, _first_business_date(environ.get("AFFIRM_FIRST_BUSINESS_DATE") or "2025-01-01"))
+
+    @staticmethod
+    def local(lake: Path, first_business_date: date) -> "Settings":
+        """All of it in one folder; `lake` is its absolute path."""
         if _NO_PLAIN_LOCATION.search(str(lake)):
-            raise SettingError(
-                "AFFIRM_LAKE", str(lake), "a folder whose whole path has no #, ?, % or control character"
-            )
-        return Settings(deployment, lake, first_business_date)
+            expected = "a folder whose whole path has no #, ?, % or control character"
+            raise SettingError("AFFIRM_LAKE", repr(str(lake)), expected)
+        return Settings(
+            deployment="local",
+            first_business_date=first_business_date,
+            catalog_uri=f"sqlite:///{lake}/catalog.db",
+            warehouse=f"file://{lake}/warehouse",
+            landing=f"{lake}/landing",
+            lake=lake,
+        )
 
-    @property
-    def catalog_database(self) -> Path:
-        return self.lake / "catalog.db"
 
-    @property
-    def warehouse(self) -> Path:
-        return self.lake / "warehouse"
+def _on_kubernetes(environ: Mapping[str, str]) -> Settings:
+    _check_nothing_is_missing(environ)
+    catalog = _matching(
+        _CATALOG,
+        environ,
+        "AFFIRM_CATALOG_URI",
+        "postgresql+psycopg2://<user>@<host>:<port>/<database> without a password (PGPASSWORD holds it), "
+        "https://<a REST catalog> or glue:",
+    )
+    bucket = "s3://<bucket>/<prefix>"
+    endpoint = "http://<host>:<port> or https://<host>, without a key (AWS_ACCESS_KEY_ID holds it)"
+    return Settings(
+        deployment="kubernetes",
+        first_business_date=_first_business_date(environ["AFFIRM_FIRST_BUSINESS_DATE"]),
+        catalog_uri=catalog,
+        warehouse=_matching(_BUCKET, environ, "AFFIRM_WAREHOUSE", bucket).rstrip("/"),
+        landing=_matching(_BUCKET, environ, "AFFIRM_LANDING", bucket).rstrip("/"),
+        region=_matching(_REGION, environ, "AWS_REGION", "a region such as us-east-1"),
+        s3_endpoint=_matching(_ENDPOINT, environ, "AFFIRM_S3_ENDPOINT", endpoint)
+        if environ.get("AFFIRM_S3_ENDPOINT")
+        else None,
+    )
 
-    @property
-    def landing(self) -> Path:
-        return self.lake / "landing"
+
+def _check_nothing_is_missing(environ: Mapping[str, str]) -> None:
+    needed = {
+        "AFFIRM_CATALOG_URI": "the catalog of tables",
+        "AFFIRM_WAREHOUSE": "where the tables are",
+        "AFFIRM_LANDING": "where files arrive",
+        "AFFIRM_FIRST_BUSINESS_DATE": "the first day that has a partition",
+        "AWS_REGION": "of the buckets",
+    }
+    if environ.get("AFFIRM_CATALOG_URI", "").startswith("postgresql"):
+        needed["PGPASSWORD"] = "the catalog's password, from a secret"
+    # Both or neither: without keys, the AWS libraries look for a role of the pod.
+    keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    if any(environ.get(key) for key in keys):
+        needed.update(dict.fromkeys(sorted(keys), "from a secret, both or neither"))
+    missing = {name: what for name, what in needed.items() if not environ.get(name)}
+    if missing:
+        raise SettingsMissing("kubernetes", missing)
+
+
+def _matching(pattern: re.Pattern[str], environ: Mapping[str, str], name: str, expected: str) -> str:
+    value = environ[name]
+    if not pattern.fullmatch(value):
+        # Not shown: what does not look as it should may be a URI with a password in it.
+        raise SettingError(name, f"another text of {len(value)} characters (not shown)", expected)
+    return value
+
+
+def _first_business_date(text: str) -> date:
+    try:
+        return iso_date(text)
+    except ValueError:
+        raise SettingError("AFFIRM_FIRST_BUSINESS_DATE", repr(text), "a date YYYY-MM-DD") from None

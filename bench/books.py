@@ -38,7 +38,7 @@ class Book:
     """A lake with a book of loans, all booked on the first day, and their payments up to `last_day`."""
 
     def __init__(self, folder: str, name: str, loans: int, last_day: int) -> None:
-        self._catalog = IcebergCatalog(database=f"{folder}/{name}.db", warehouse=f"{folder}/{name}")
+        self._catalog = IcebergCatalog(uri=f"sqlite:///{folder}/{name}.db", warehouse=f"file://{folder}/{name}")
         self._landing = LandingZone(folder)
         self._sessions = local_sessions()
         self._datasets = dict(Registry.walk(affirm_assets.datasets).datasets)

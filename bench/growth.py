@@ -61,7 +61,7 @@ def measure() -> dict[str, Any]:
         write_sample_data(Path(folder, "landing"), loans=LOANS, start=START, days=LATE, seed=1)
 
         def catalog(lake: str) -> IcebergCatalog:
-            return IcebergCatalog(name=lake, database=f"{folder}/{lake}.db", warehouse=f"{folder}/{lake}")
+            return IcebergCatalog(name=lake, uri=f"sqlite:///{folder}/{lake}.db", warehouse=f"file://{folder}/{lake}")
 
         def run(dataset: Dataset, lake: str, first: int, last: int) -> Mapping[str, float]:
             name, own = f"run{next(count)}", catalog(lake)

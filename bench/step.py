@@ -71,7 +71,7 @@ def _dataset(name: str, contract: type[Contract], function: Any, inputs: dict[st
 
 def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        catalog = IcebergCatalog(database=f"{folder}/catalog.db", warehouse=f"{folder}/warehouse")
+        catalog = IcebergCatalog(uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
         sessions = local_sessions()
 
         def lake() -> Lake:

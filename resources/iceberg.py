@@ -1,44 +1,127 @@
-"""The catalog of tables: one description gives PyIceberg's properties and Spark's settings."""
+"""The catalog of tables: one description gives PyIceberg's properties and Spark's settings. No secret is in either."""
 
 from pathlib import Path
 
 from dagster import ConfigurableResource
 from pyiceberg.catalog import Catalog
-from pyiceberg.catalog.sql import SqlCatalog
+from sqlalchemy.exc import OperationalError
 
-SPARK_LINE = "4.1"
-"""The Spark line that the Iceberg runtime is built for: the newest that has one. PySpark is pinned to it."""
+FILES = "file://"
+BUCKETS = "s3://"
 
-ICEBERG_VERSION = "1.12.0"
+_SQL = {"sqlite", "postgresql+psycopg2"}
+_REST = {"http", "https"}
+_GLUE = "glue"
 
-PACKAGES = (
-    f"org.apache.iceberg:iceberg-spark-runtime-{SPARK_LINE}_2.13:{ICEBERG_VERSION}",
-    "org.xerial:sqlite-jdbc:3.50.3.0",
-)
-"""Maven coordinates of the jars that Spark needs for an Iceberg catalog in a SQLite file."""
+
+class CatalogUnreachable(Exception):
+    """The catalog's database does not answer, or refuses the user."""
 
 
 class IcebergCatalog(ConfigurableResource[Catalog]):
-    """A catalog in a SQLite file. `database`: absolute path of the file; `warehouse`: absolute folder of the tables."""
+    """Where the tables are listed (`uri`) and where they are (`warehouse`).
+
+    `uri` is sqlite:///<file>, postgresql+psycopg2://<user>@<host>:<port>/<database>, https://<REST catalog> or glue: .
+    `warehouse` is file://<absolute folder> or s3://<bucket>/<prefix>. `region` and `s3_endpoint` (of another S3 than
+    AWS) are for S3 and Glue.
+
+    Passwords and keys are nobody's settings: libpq and PGPASSFILE of the JVM (see `pgpass`) know the database's, and
+    AWS's libraries look for keys or a role in the environment by themselves.
+    """
 
     name: str = "lake"
-    database: str
+    uri: str
     warehouse: str
+    region: str | None = None
+    s3_endpoint: str | None = None
 
     def load(self) -> Catalog:
-        Path(self.warehouse).mkdir(parents=True, exist_ok=True)
-        return SqlCatalog(self.name, uri=f"sqlite:///{self.database}", warehouse=f"file://{self.warehouse}")
+        """Raises CatalogUnreachable."""
+        if self.warehouse.startswith(FILES):
+            Path(self.warehouse.removeprefix(FILES)).mkdir(parents=True, exist_ok=True)
+        properties = self.properties()
+        # Imported here: each of them takes a part of a second that the others need not spend.
+        if self._kind in _REST:
+            from pyiceberg.catalog.rest import RestCatalog
+
+            return RestCatalog(self.name, **properties)
+        if self._kind == _GLUE:
+            from pyiceberg.catalog.glue import GlueCatalog
+
+            return GlueCatalog(self.name, **properties)
+        from pyiceberg.catalog.sql import SqlCatalog
+
+        try:
+            return SqlCatalog(self.name, **properties)
+        except OperationalError as error:
+            raise CatalogUnreachable(
+                f"catalog {self.uri}: expected a database that this user may use; found: {str(error.orig).strip()}. "
+                "Check AFFIRM_CATALOG_URI and PGPASSWORD, and that the database can be reached from here."
+            ) from error
+
+    def properties(self) -> dict[str, str]:
+        """PyIceberg's."""
+        kind: dict[str, str] = {}
+        if self._kind in _SQL or self._kind in _REST:
+            kind = {"uri": self.uri}
+        if self._kind == "postgresql+psycopg2":
+            kind["pool_pre_ping"] = "true"  # a step may compute for hours between two uses of a connection
+        if self._kind == _GLUE:
+            kind = {"glue.region": self.region} if self.region else {}
+        return {
+            "warehouse": self.warehouse,
+            **kind,
+            **(
+                {
+                    # Said, not left to PyIceberg's choice: the threads of PyArrow's S3 have kept pods from ending.
+                    "py-io-impl": "pyiceberg.io.fsspec.FsspecFileIO",
+                    **({"s3.region": self.region} if self.region else {}),
+                    **({"s3.endpoint": self.s3_endpoint} if self.s3_endpoint else {}),
+                }
+                if self._on_s3
+                else {}
+            ),
+        }
 
     def spark_conf(self) -> dict[str, str]:
         """Settings of a Spark session that see the same tables under the same catalog name."""
         prefix = f"spark.sql.catalog.{self.name}"
         return {
             prefix: "org.apache.iceberg.spark.SparkCatalog",
-            f"{prefix}.type": "jdbc",
-            f"{prefix}.uri": f"jdbc:sqlite:{self.database}",
-            f"{prefix}.warehouse": f"file://{self.warehouse}",
-            # The schema of the catalog's own tables that PyIceberg makes.
-            f"{prefix}.jdbc.schema-version": "V1",
-            # A cached table misses the commits of other processes ("Cannot find snapshot").
-            f"{prefix}.cache-enabled": "false",
+            **{f"{prefix}.{key}": value for key, value in self._spark_properties().items()},
         }
+
+    def _spark_properties(self) -> dict[str, str]:
+        return {
+            **self._spark_kind(),
+            "warehouse": self.warehouse,
+            # A cached table misses the commits of other processes ("Cannot find snapshot").
+            "cache-enabled": "false",
+            **({"client.region": self.region} if self.region else {}),
+            **({"io-impl": "org.apache.iceberg.aws.s3.S3FileIO"} if self._on_s3 else {}),
+            # Buckets of another S3 are seldom names in DNS.
+            **({"s3.endpoint": self.s3_endpoint, "s3.path-style-access": "true"} if self.s3_endpoint else {}),
+        }
+
+    def _spark_kind(self) -> dict[str, str]:
+        # The schema of the catalog's own tables that PyIceberg makes.
+        jdbc = {"type": "jdbc", "jdbc.schema-version": "V1"}
+        if self._kind == "sqlite":
+            return {**jdbc, "uri": f"jdbc:sqlite:{self.uri.removeprefix('sqlite:///')}"}
+        if self._kind == "postgresql+psycopg2":
+            user, _, database = self.uri.removeprefix("postgresql+psycopg2://").rpartition("@")
+            return {**jdbc, "uri": f"jdbc:postgresql://{database}", "jdbc.user": user}
+        if self._kind == _GLUE:
+            return {"type": "glue"}
+        return {"type": "rest", "uri": self.uri}
+
+    @property
+    def _kind(self) -> str:
+        kind = self.uri.partition(":")[0]
+        if kind not in {*_SQL, *_REST, _GLUE}:
+            raise ValueError(f"catalog URI: expected one of {sorted({*_SQL, *_REST, _GLUE})}; found {kind!r}")
+        return kind
+
+    @property
+    def _on_s3(self) -> bool:
+        return self.warehouse.startswith(BUCKETS)

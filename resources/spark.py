@@ -5,14 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import SparkSession
 
-from resources.iceberg import PACKAGES
+from resources.jars import LOCAL
+from resources.pgpass import share_password
 
 JAVA_VERSIONS = (17, 21)
 """What Spark 4.1 runs on."""
@@ -33,6 +34,7 @@ class SparkSessions(LazyPySparkResource):
 
     def session(self, conf: Mapping[str, str]) -> SparkSession:
         """A new session with these settings of its own; SparkSession.active() gives it to code that is handed none."""
+        share_password()  # before the first session starts the JVM
         session: SparkSession = self.spark_session.newSession()
         for key, value in conf.items():
             session.conf.set(key, value)
@@ -55,8 +57,8 @@ def _skip_checksum_files(session: Any) -> None:
     local.setVerifyChecksum(False)
 
 
-def local_sessions(memory: str = "1g") -> SparkSessions:
-    """Spark inside this process's machine. `memory` is the JVM's heap."""
+def local_sessions(memory: str = "1g", packages: Sequence[str] = LOCAL) -> SparkSessions:
+    """Spark inside this process's machine. `memory` is the JVM's heap, `packages` are Maven coordinates of jars."""
     cores = os.cpu_count() or 1
     # Spark's Python workers are this interpreter, with its packages, and not the first python3 on the path.
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -66,7 +68,7 @@ def local_sessions(memory: str = "1g") -> SparkSessions:
             "spark.app.name": "affirm",
             "spark.driver.memory": memory,
             "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
-            "spark.jars.packages": ",".join(PACKAGES),
+            "spark.jars.packages": ",".join(packages),
             "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
             "spark.sql.session.timeZone": "UTC",
             # Spark's default of 200 makes small local shuffles wait for their own bookkeeping.

@@ -25,7 +25,7 @@ def sessions() -> SparkSessions:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> IcebergCatalog:
-    return IcebergCatalog(database=str(tmp_path / "catalog.db"), warehouse=str(tmp_path / "warehouse"))
+    return IcebergCatalog(uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
 
 
 @pytest.fixture

@@ -54,10 +54,14 @@ class Books:
 
     @property
     def settings(self) -> Settings:
-        return Settings("local", self.folder, self.first)
+        return Settings.local(self.folder, self.first)
+
+    @property
+    def landing(self) -> Path:
+        return Path(self.settings.landing)
 
     def land(self, feed: str, day: date, files: Mapping[str, bytes], *, complete: bool = True) -> None:
-        folder = self.settings.landing / feed / day.isoformat()
+        folder = self.landing / feed / day.isoformat()
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (folder / name).write_bytes(content)
@@ -80,9 +84,7 @@ class Books:
         return resolved.execute_in_process(instance=self.instance, raise_on_error=raises, **one)
 
     def table(self, name: str) -> pa.Table:
-        catalog = IcebergCatalog(
-            database=str(self.settings.catalog_database), warehouse=str(self.settings.warehouse)
-        ).load()
+        catalog = IcebergCatalog(uri=self.settings.catalog_uri, warehouse=self.settings.warehouse).load()
         return catalog.load_table(name).scan().to_arrow()
 
     def rows(self, name: str, *columns: str) -> list[dict[str, Any]]:

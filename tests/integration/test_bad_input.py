@@ -714,7 +714,7 @@ def placed_in(feed: str) -> list[Placed]:
 
 def catalog(books: Books) -> Any:
     settings = books.settings
-    return IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse)).load()
+    return IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse).load()
 
 
 def snapshots(books: Books, table: str) -> list[dict[str, str]]:

@@ -57,7 +57,7 @@ def execute(
 def published(books: Books, table: str) -> int | None:
     """The snapshot that readers see."""
     settings = books.settings
-    catalog = IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse)).load()
+    catalog = IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse).load()
     try:
         current = catalog.load_table(table).current_snapshot()
     except NoSuchTableError:
@@ -232,12 +232,12 @@ def bad_runs(books: Books) -> dict[str, Attempt]:
     attempts = {}
     for folder in BAD_FOLDERS:
         if folder.lands:
-            path = books.settings.landing / "loans" / str(folder.day)
+            path = books.landing / "loans" / str(folder.day)
             books.land("loans", folder.day, {"good.jsonl": loans_of(folder.day)}, complete=folder.complete)
             for name, content in folder.files.items():
                 (path / name).parent.mkdir(exist_ok=True)
                 (path / name).write_bytes(content)
-        zone = ChangingZone(str(books.settings.landing), folder.changes) if folder.changes else None
+        zone = ChangingZone(books.settings.landing, folder.changes) if folder.changes else None
         attempts[folder.name] = attempt(books, LANDED, folder.day, landing_zone=zone)
     return attempts
 
@@ -246,7 +246,7 @@ def bad_runs(books: Books) -> dict[str, Attempt]:
 def mended(books: Books, bad_runs: dict[str, Attempt]) -> dg.ExecuteInProcessResult:
     """All folders are put right, and their days run at once."""
     for folder in BAD_FOLDERS:
-        path = books.settings.landing / "loans" / str(folder.day)
+        path = books.landing / "loans" / str(folder.day)
         for name in folder.files:
             (path / name).unlink()
             if (path / name).parent != path:
@@ -565,8 +565,8 @@ def test_an_audit_that_does_not_block_warns_and_publishes(small_books: Books, re
 def publish_theirs(books: Books) -> None:
     """What another run would do: publish DAY of `amounts`."""
     settings, run = books.settings, f"theirs{published(books, 'tests.amounts')}"
-    catalog = IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse))
-    lake = Lake(books.sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(str(settings.landing)))
+    catalog = IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse)
+    lake = Lake(books.sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(settings.landing))
     run_step(amounts_of(("theirs", "9.00")), {}, Window(DAY, DAY), Run(run, run), "v1", lake)
 
 

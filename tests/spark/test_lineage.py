@@ -173,7 +173,7 @@ def test_a_step_can_ask_for_the_lineage_of_its_result(steps: Steps) -> None:
 def books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, set[str]]]:
     """Lineage of every dataset of the project, on empty tables that have a snapshot, and empty landing folders."""
     registry, window, folder = Registry.walk(affirm_assets.datasets), Window(DAY, DAY), tmp_path_factory.mktemp("books")
-    catalog = IcebergCatalog(database=str(folder / "catalog.db"), warehouse=str(folder / "warehouse"))
+    catalog = IcebergCatalog(uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
     landing = folder / "landing"
     lake = Lake(sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(str(landing)), catalog.name)
     for feed in registry.feeds:

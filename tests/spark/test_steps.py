@@ -601,7 +601,7 @@ def test_a_lake_may_lie_in_a_folder_of_any_name_but_those_refused(
     sessions: SparkSessions, tmp_path: Path, name: str
 ) -> None:
     settings = Settings.of({"AFFIRM_LAKE": str(tmp_path / name)})
-    catalog = IcebergCatalog(database=str(settings.catalog_database), warehouse=str(settings.warehouse))
+    catalog = IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse)
     steps = Steps(lambda: Lake(sessions.session(catalog.spark_conf()), catalog.load(), LandingZone("")))
     amounts = amounts_of(("a", D1, "1.10"))
     steps.run(amounts, one(D1))

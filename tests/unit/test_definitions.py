@@ -303,7 +303,10 @@ class TestResources:
     def test_are_in_the_lake_of_the_settings(self, tmp_path: Path) -> None:
         defs = build_defs(Settings.of({"AFFIRM_LAKE": str(tmp_path)}), REGISTRY)
         catalog = defs.resources["catalog"]
-        assert (catalog.database, catalog.warehouse) == (f"{tmp_path}/catalog.db", f"{tmp_path}/warehouse")
+        assert (catalog.uri, catalog.warehouse) == (
+            f"sqlite:///{tmp_path}/catalog.db",
+            f"file://{tmp_path}/warehouse",
+        )
 
     def test_can_be_overridden_one_by_one(self) -> None:
         ours, theirs = (build_defs(settings(), REGISTRY, some).resources for some in ({}, {"landing_zone": "another"}))
@@ -389,7 +392,7 @@ print(json.dumps({"resources": resources.__file__, "first": loans.partitions_def
     def test_unknown_deployment_stops_it_with_the_known_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, "affirm_assets.definitions")
         monkeypatch.setenv("AFFIRM_DEPLOYMENT", "production")
-        with pytest.raises(SettingError, match="AFFIRM_DEPLOYMENT='production': expected one of local"):
+        with pytest.raises(SettingError, match="AFFIRM_DEPLOYMENT: expected one of local"):
             importlib.import_module("affirm_assets.definitions")
 
 

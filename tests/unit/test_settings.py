@@ -5,13 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from affirm_assets.errors import SettingError
+from affirm_assets.errors import SettingError, SettingsMissing
 from affirm_assets.settings import DEPLOYMENTS, Settings
+
+SECRET = "hunter2"
+KUBERNETES = {
+    "AFFIRM_DEPLOYMENT": "kubernetes",
+    "AFFIRM_FIRST_BUSINESS_DATE": "2025-03-01",
+    "AFFIRM_CATALOG_URI": "postgresql+psycopg2://affirm@db.example.com:5432/lake",
+    "AFFIRM_WAREHOUSE": "s3://books/warehouse",
+    "AFFIRM_LANDING": "s3://incoming/landing/",
+    "AWS_REGION": "eu-west-1",
+    "PGPASSWORD": SECRET,
+    "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+}
 
 
 def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Settings.of({}) == Settings("local", tmp_path / ".lake", date(2025, 1, 1))
+    assert Settings.of({}) == Settings.local(tmp_path / ".lake", date(2025, 1, 1))
 
 
 @pytest.mark.parametrize("name", ["AFFIRM_DEPLOYMENT", "AFFIRM_LAKE", "AFFIRM_FIRST_BUSINESS_DATE"])
@@ -20,7 +33,8 @@ def test_empty_value_is_the_default(name: str) -> None:
 
 
 def test_every_known_deployment_is_accepted() -> None:
-    assert [Settings.of({"AFFIRM_DEPLOYMENT": known}).deployment for known in DEPLOYMENTS] == list(DEPLOYMENTS)
+    found = [Settings.of({**KUBERNETES, "AFFIRM_DEPLOYMENT": known}).deployment for known in DEPLOYMENTS]
+    assert found == list(DEPLOYMENTS)
 
 
 def test_lake_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,13 +52,14 @@ def test_lake_whose_path_the_engines_read_in_different_ways_is_refused(tmp_path:
     lake = str(tmp_path / name / "lake")
     with pytest.raises(SettingError) as refused:
         Settings.of({"AFFIRM_LAKE": lake})
-    assert f"AFFIRM_LAKE={lake!r}: expected a folder whose whole path has no #, ?, %" in str(refused.value)
+    assert "AFFIRM_LAKE: expected a folder whose whole path has no #, ?, %" in str(refused.value)
+    assert f"found {lake!r}" in str(refused.value)
 
 
 def test_lake_in_a_working_folder_of_such_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a#b").mkdir()
     monkeypatch.chdir(tmp_path / "a#b")
-    with pytest.raises(SettingError, match="AFFIRM_LAKE="):
+    with pytest.raises(SettingError, match="AFFIRM_LAKE: expected"):
         Settings.of({})
 
 
@@ -54,15 +69,15 @@ def test_first_business_date_is_read() -> None:
 
 def test_lake_holds_catalog_warehouse_and_landing() -> None:
     settings = Settings.of({"AFFIRM_LAKE": "/lake"})
-    paths = (settings.catalog_database, settings.warehouse, settings.landing)
-    assert paths == (Path("/lake/catalog.db"), Path("/lake/warehouse"), Path("/lake/landing"))
+    found = (settings.catalog_uri, settings.warehouse, settings.landing)
+    assert found == ("sqlite:////lake/catalog.db", "file:///lake/warehouse", "/lake/landing")
 
 
 @pytest.mark.parametrize("value", ["production", "Local", " local"], ids=["unknown", "other case", "blank before it"])
 def test_unknown_deployment_lists_the_known(value: str) -> None:
     with pytest.raises(SettingError) as refused:
         Settings.of({"AFFIRM_DEPLOYMENT": value})
-    assert f"AFFIRM_DEPLOYMENT={value!r}: expected one of {', '.join(DEPLOYMENTS)}." in str(refused.value)
+    assert f"AFFIRM_DEPLOYMENT: expected one of {', '.join(DEPLOYMENTS)}; found {value!r}." in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +96,87 @@ def test_unknown_deployment_lists_the_known(value: str) -> None:
 def test_malformed_first_business_date_shows_the_expected_form(value: str) -> None:
     with pytest.raises(SettingError) as refused:
         Settings.of({"AFFIRM_FIRST_BUSINESS_DATE": value})
-    assert f"AFFIRM_FIRST_BUSINESS_DATE={value!r}: expected a date YYYY-MM-DD." in str(refused.value)
+    assert f"AFFIRM_FIRST_BUSINESS_DATE: expected a date YYYY-MM-DD; found {value!r}." in str(refused.value)
 
 
 def test_message_says_what_to_do() -> None:
-    with pytest.raises(SettingError, match=r"Set AFFIRM_DEPLOYMENT to .*, or unset it\."):
+    with pytest.raises(SettingError, match=r"Mend AFFIRM_DEPLOYMENT in the environment\."):
         Settings.of({"AFFIRM_DEPLOYMENT": "production"})
+
+
+class TestOnKubernetes:
+    def test_what_the_environment_says(self) -> None:
+        assert Settings.of(KUBERNETES) == Settings(
+            deployment="kubernetes",
+            first_business_date=date(2025, 3, 1),
+            catalog_uri="postgresql+psycopg2://affirm@db.example.com:5432/lake",
+            warehouse="s3://books/warehouse",
+            landing="s3://incoming/landing",
+            region="eu-west-1",
+        )
+
+    def test_another_s3_than_aws(self) -> None:
+        assert Settings.of({**KUBERNETES, "AFFIRM_S3_ENDPOINT": "http://10.0.0.1:9000"}).s3_endpoint == (
+            "http://10.0.0.1:9000"
+        )
+
+    def test_roles_instead_of_keys(self) -> None:
+        keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        assert Settings.of({k: v for k, v in KUBERNETES.items() if k not in keys}) == Settings.of(KUBERNETES)
+
+    @pytest.mark.parametrize("uri", ["glue:", "https://catalog.example.com/iceberg", "http://rest.catalog:8181"])
+    def test_a_catalog_that_needs_no_password(self, uri: str) -> None:
+        environ = {**KUBERNETES, "AFFIRM_CATALOG_URI": uri}
+        del environ["PGPASSWORD"]
+        assert Settings.of(environ).catalog_uri == uri
+
+    def test_every_missing_one_is_named_at_once(self) -> None:
+        with pytest.raises(SettingsMissing) as missing:
+            Settings.of({"AFFIRM_DEPLOYMENT": "kubernetes", "AWS_SECRET_ACCESS_KEY": SECRET})
+        assert str(missing.value) == (
+            "AFFIRM_DEPLOYMENT=kubernetes: these variables are needed and not set:\n"
+            "  - AFFIRM_CATALOG_URI: the catalog of tables\n"
+            "  - AFFIRM_WAREHOUSE: where the tables are\n"
+            "  - AFFIRM_LANDING: where files arrive\n"
+            "  - AFFIRM_FIRST_BUSINESS_DATE: the first day that has a partition\n"
+            "  - AWS_REGION: of the buckets\n"
+            "  - AWS_ACCESS_KEY_ID: from a secret, both or neither\n"
+            "Set them in the environment of every process of the deployment."
+        )
+
+    @pytest.mark.parametrize("name", [name for name in KUBERNETES if name != "AFFIRM_DEPLOYMENT"])
+    def test_each_is_needed_and_nothing_is_as_good_as_not_set(self, name: str) -> None:
+        with pytest.raises(SettingsMissing) as missing:
+            Settings.of({**KUBERNETES, name: ""})
+        assert [line.split(":")[0] for line in str(missing.value).split("\n  - ")[1:]] == [name]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            pytest.param("AFFIRM_CATALOG_URI", f"postgresql+psycopg2://affirm:{SECRET}@db/lake", id="password"),
+            pytest.param("AFFIRM_CATALOG_URI", f"postgresql+psycopg2://affirm@db/lake?password={SECRET}", id="query"),
+            pytest.param("AFFIRM_CATALOG_URI", f"postgresql+psycopg2://affirm:{SECRET}@db/l@db/lake", id="two @"),
+            pytest.param("AFFIRM_CATALOG_URI", f"postgresql://affirm:{SECRET}@db/lake", id="another driver"),
+            pytest.param("AFFIRM_CATALOG_URI", f"https://affirm:{SECRET}@catalog.example.com", id="REST password"),
+            pytest.param("AFFIRM_CATALOG_URI", f"https://catalog.example.com/?token={SECRET}", id="REST token"),
+            pytest.param("AFFIRM_CATALOG_URI", "sqlite:////lake/catalog.db", id="a pod's own file"),
+            pytest.param("AFFIRM_S3_ENDPOINT", f"http://key:{SECRET}@10.0.0.1:9000", id="endpoint with a key"),
+            pytest.param("AFFIRM_S3_ENDPOINT", "10.0.0.1:9000", id="endpoint without scheme"),
+            pytest.param("AFFIRM_WAREHOUSE", f"s3://key:{SECRET}@bucket/warehouse", id="warehouse with a key"),
+            pytest.param("AFFIRM_WAREHOUSE", "s3a://bucket/warehouse", id="Hadoop's scheme"),
+            pytest.param("AFFIRM_LANDING", "/landing", id="a pod's own folder"),
+            pytest.param("AFFIRM_LANDING", "s3://bucket/landing/%20", id="characters that need escapes"),
+            pytest.param("AWS_REGION", "us-east-1 ", id="blank after it"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_and_not_shown(self, name: str, value: str) -> None:
+        with pytest.raises(SettingError, match=f"^{name}: expected ") as refused:
+            Settings.of({**KUBERNETES, name: value})
+        assert value not in str(refused.value)
+        assert SECRET not in repr(refused.value)
+
+    def test_neither_password_nor_key_is_kept(self) -> None:
+        assert SECRET not in repr(Settings.of(KUBERNETES))
+
+    def test_the_lake_of_a_laptop_counts_for_nothing(self) -> None:
+        assert Settings.of({**KUBERNETES, "AFFIRM_LAKE": "/lake"}).lake is None

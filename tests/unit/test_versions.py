@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import resources
-from resources.iceberg import ICEBERG_VERSION, PACKAGES, SPARK_LINE
+from resources.jars import ICEBERG_VERSION, LOCAL, REMOTE, SPARK_LINE
 
 LOCK = Path(resources.__file__).parents[1] / "requirements.txt"
 
@@ -20,8 +20,13 @@ def test_installed_pyspark_is_of_the_line_that_the_jars_are_for() -> None:
 
 
 def test_iceberg_runtime_names_that_line_and_the_iceberg_version() -> None:
-    (runtime,) = [each for each in PACKAGES if "iceberg-spark-runtime" in each]
-    assert runtime == f"org.apache.iceberg:iceberg-spark-runtime-{SPARK_LINE}_2.13:{ICEBERG_VERSION}"
+    for jars in (LOCAL, REMOTE):
+        (runtime,) = [each for each in jars if "iceberg-spark-runtime" in each]
+        assert runtime == f"org.apache.iceberg:iceberg-spark-runtime-{SPARK_LINE}_2.13:{ICEBERG_VERSION}"
+
+
+def test_s3_jars_are_of_the_iceberg_version_too() -> None:
+    assert f"org.apache.iceberg:iceberg-aws-bundle:{ICEBERG_VERSION}" in REMOTE
 
 
 def test_lock_file_pins_one_pyspark_of_that_line() -> None:

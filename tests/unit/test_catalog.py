@@ -1,0 +1,129 @@
+"""One description of a catalog gives PyIceberg's properties and Spark's settings. No server is asked."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resources.iceberg import IcebergCatalog
+
+S3 = {"warehouse": "s3://books/warehouse", "region": "eu-west-1"}
+SPARK_S3 = {
+    "warehouse": "s3://books/warehouse",
+    "client.region": "eu-west-1",
+    "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+}
+PYICEBERG_S3 = {
+    "warehouse": "s3://books/warehouse",
+    "py-io-impl": "pyiceberg.io.fsspec.FsspecFileIO",
+    "s3.region": "eu-west-1",
+}
+JDBC = {"type": "jdbc", "jdbc.schema-version": "V1"}
+
+
+def spark_conf(catalog: IcebergCatalog) -> dict[str, str]:
+    """The catalog's settings without their prefix, and without the two that every kind has."""
+    conf = catalog.spark_conf()
+    assert conf.pop("spark.sql.catalog.lake") == "org.apache.iceberg.spark.SparkCatalog"
+    found = {name.removeprefix("spark.sql.catalog.lake."): value for name, value in conf.items()}
+    assert found.pop("cache-enabled") == "false"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("catalog", "properties", "spark"),
+    [
+        pytest.param(
+            IcebergCatalog(uri="sqlite:////lake/catalog.db", warehouse="file:///lake/warehouse"),
+            {"uri": "sqlite:////lake/catalog.db", "warehouse": "file:///lake/warehouse"},
+            {**JDBC, "uri": "jdbc:sqlite:/lake/catalog.db", "warehouse": "file:///lake/warehouse"},
+            id="sqlite",
+        ),
+        pytest.param(
+            IcebergCatalog(uri="postgresql+psycopg2://affirm@db:5432/lake?sslmode=verify-full", **S3),
+            {
+                **PYICEBERG_S3,
+                "uri": "postgresql+psycopg2://affirm@db:5432/lake?sslmode=verify-full",
+                "pool_pre_ping": "true",
+            },
+            {
+                **SPARK_S3,
+                **JDBC,
+                "uri": "jdbc:postgresql://db:5432/lake?sslmode=verify-full",
+                "jdbc.user": "affirm",
+            },
+            id="postgresql",
+        ),
+        pytest.param(
+            IcebergCatalog(uri="https://catalog.example.com/iceberg", **S3),
+            {**PYICEBERG_S3, "uri": "https://catalog.example.com/iceberg"},
+            {**SPARK_S3, "type": "rest", "uri": "https://catalog.example.com/iceberg"},
+            id="REST",
+        ),
+        pytest.param(
+            IcebergCatalog(uri="glue:", **S3),
+            {**PYICEBERG_S3, "glue.region": "eu-west-1"},
+            {**SPARK_S3, "type": "glue"},
+            id="AWS Glue",
+        ),
+        pytest.param(
+            IcebergCatalog(uri="glue:", s3_endpoint="http://10.0.0.1:9000", **S3),
+            {**PYICEBERG_S3, "glue.region": "eu-west-1", "s3.endpoint": "http://10.0.0.1:9000"},
+            {**SPARK_S3, "type": "glue", "s3.endpoint": "http://10.0.0.1:9000", "s3.path-style-access": "true"},
+            id="another S3",
+        ),
+    ],
+)
+def test_settings_of_both_engines(catalog: IcebergCatalog, properties: dict[str, str], spark: dict[str, str]) -> None:
+    assert catalog.properties() == properties
+    assert spark_conf(catalog) == spark
+
+
+def test_a_catalog_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected one of .*'glue'.*; found 'thrift'"):
+        IcebergCatalog(uri="thrift://hive:9083", warehouse="file:///lake").spark_conf()
+
+
+def test_glue_is_loaded_with_the_region() -> None:
+    """Making the client asks nobody; the tests call no AWS."""
+    catalog = IcebergCatalog(uri="glue:", **S3).load()
+    assert type(catalog).__name__ == "GlueCatalog"
+    assert catalog.glue.meta.region_name == "eu-west-1"  # type: ignore[attr-defined]
+
+
+class TestPassword:
+    SHARE = (
+        "import os, resources.pgpass as p; p.share_password(); first = os.environ.get('PGPASSFILE');"
+        "p.share_password();"
+        "print(first, os.environ.get('PGPASSFILE'), oct(os.stat(first).st_mode) if first else None);"
+        "print(open(first).read() if first else '', end='')"
+    )
+
+    def shared(self, tmp_path: Path, **environ: str) -> list[str]:
+        ran = subprocess.run(
+            [sys.executable, "-c", self.SHARE],
+            env={"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path), **environ},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert list(tmp_path.iterdir()) == []  # gone with its process
+        return ran.stdout.splitlines()
+
+    def test_is_in_a_file_that_only_its_user_reads(self, tmp_path: Path) -> None:
+        names, content = self.shared(tmp_path, PGPASSWORD=r"a:b\c")
+        first, second, mode = names.split()
+        assert first == second
+        assert Path(first).parent == tmp_path
+        assert stat.S_IMODE(int(mode, 8)) == 0o600
+        assert content == r"*:*:*:*:a\:b\\c"
+
+    def test_replaces_the_file_of_a_parent_that_may_end_first(self, tmp_path: Path) -> None:
+        names, _ = self.shared(tmp_path, PGPASSWORD="x", PGPASSFILE="/of/the/parent")
+        assert Path(names.split()[0]).parent == tmp_path
+
+    def test_without_one_there_is_no_file(self, tmp_path: Path) -> None:
+        assert self.shared(tmp_path) == ["None None None"]
