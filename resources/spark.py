@@ -76,6 +76,8 @@ def local_sessions(memory: str = "1g", packages: Sequence[str] = LOCAL) -> Spark
             # Recording the call site of every column expression costs a third of the time to build a plan.
             "spark.python.sql.dataFrameDebugging.enabled": "false",
             "spark.ui.enabled": "false",
+            # Each query, and each stage of it, is described in a text that only the UI shows. This is the short one.
+            "spark.sql.ui.explainMode": "simple",
             "spark.ui.showConsoleProgress": "false",
         }
     )

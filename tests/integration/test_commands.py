@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from affirm_assets.setup import prepare_instance
+from tests.conftest import QUICK_JVM
 from tests.integration.books import Books, jsonl, loan
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,8 @@ def environ(tmp_path: Path) -> dict[str, str]:
     """A lake and an instance of their own."""
     (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
     prepare_instance(tmp_path)
-    return {**os.environ, "AFFIRM_LAKE": str(tmp_path / "lake"), "DAGSTER_HOME": str(tmp_path / ".dagster")}
+    folders = {"AFFIRM_LAKE": str(tmp_path / "lake"), "DAGSTER_HOME": str(tmp_path / ".dagster")}
+    return {**os.environ, **folders, "JDK_JAVA_OPTIONS": QUICK_JVM}
 
 
 def run(environ: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
