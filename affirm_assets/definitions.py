@@ -9,7 +9,9 @@ import dagster as dg
 import affirm_assets.datasets
 from affirm_assets.dataset import Registry
 from affirm_assets.orchestration.assets import assets
+from affirm_assets.orchestration.execution import execution_of
 from affirm_assets.orchestration.partitions import PartitionSets
+from affirm_assets.orchestration.reaper import reaper
 from affirm_assets.settings import Settings
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
@@ -21,11 +23,12 @@ def build_defs(
 ) -> dg.Definitions:
     """Definitions of a deployment; a test hands in other datasets or resources instead of patching."""
     registry = registry or Registry.walk(affirm_assets.datasets)
+    execution = execution_of(settings.deployment)
     return dg.Definitions(
-        assets=assets(registry, PartitionSets(settings.first_business_date)),
+        assets=assets(registry, PartitionSets(settings.first_business_date), execution.retries),
         resources={**_resources(settings), **(resource_overrides or {})},
-        # The steps of a run share one process and one Spark: a process for each would pay for a JVM each.
-        executor=dg.in_process_executor,
+        executor=execution.executor,
+        sensors=[reaper] if settings.deployment == "kubernetes" else [],
     )
 
 

@@ -12,8 +12,8 @@ import affirm_assets
 import resources
 from affirm_assets.contract import Contract, columns
 from affirm_assets.dataset import Dataset, Registry
-from affirm_assets.errors import PublishConflict, StageLost
 from affirm_assets.orchestration.code_version import code_version
+from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
 from affirm_assets.partitions import Daily
@@ -25,18 +25,14 @@ from resources import landing
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
 
-_RETRIES = 2
-"""Of a step that another writer overtook, or whose staged write was lost. A third time is somebody's to look at: two
-backfills of the same days, or a dataset that reads its own other days, would go on overtaking each other."""
 
-_SECONDS_BEFORE_RETRY = 1  # the other writer has committed already
-
-
-def assets(registry: Registry, partition_sets: PartitionSets) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+def assets(
+    registry: Registry, partition_sets: PartitionSets, retries: dg.RetryPolicy | None = None
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """Every dataset of the registry and every feed that one of them reads."""
     return [
         *(_feed(name, partition_sets) for name in registry.feeds),
-        *(_asset(dataset, registry.datasets, partition_sets) for dataset in registry.in_order()),
+        *(_asset(dataset, registry.datasets, partition_sets, retries) for dataset in registry.in_order()),
     ]
 
 
@@ -69,7 +65,9 @@ def _feed(name: str, partition_sets: PartitionSets) -> dg.AssetSpec:
     )
 
 
-def _asset(dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: PartitionSets) -> dg.AssetsDefinition:
+def _asset(
+    dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: PartitionSets, retries: dg.RetryPolicy | None
+) -> dg.AssetsDefinition:
     version = _code_version(dataset)
     spec = dg.AssetSpec(
         asset_key(dataset),
@@ -93,6 +91,7 @@ def _asset(dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: Pa
             for each in audit_specs(dataset)
         ],
         backfill_policy=_backfill_policy(dataset),
+        retry_policy=retries,
     )
     def step(
         context: dg.AssetExecutionContext,
@@ -100,16 +99,15 @@ def _asset(dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: Pa
         spark: SparkSessions,
         landing_zone: ResourceParam[LandingZone],
     ) -> Iterator[Any]:
-        lake = Lake(spark.session(catalog.spark_conf()), catalog.load(), landing_zone, catalog.name)
         run = Run(context.run.run_id, context.run.root_run_id or context.run.run_id)
         try:
-            result = run_step(dataset, datasets, window_of(dataset, context), run, version, lake)
+            with step_failures():
+                lake = Lake(spark.session(catalog.spark_conf()), catalog.load(), landing_zone, catalog.name)
+                result = run_step(dataset, datasets, window_of(dataset, context), run, version, lake)
         except AuditsFailed as failure:
             yield from (check_result(dataset, outcome) for outcome in failure.outcomes)
             # Bad data does not get better by waiting.
             raise dg.Failure(str(failure), allow_retries=False) from failure
-        except (PublishConflict, StageLost) as error:
-            raise dg.RetryRequested(_RETRIES, _SECONDS_BEFORE_RETRY) from error
         for key, metadata in partition_metadata(dataset, result):
             context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
         yield from (check_result(dataset, outcome) for outcome in result.outcomes)

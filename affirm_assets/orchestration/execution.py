@@ -1,0 +1,59 @@
+"""How a deployment executes steps: where each one runs, which failures are tried again, and what is said of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import dagster as dg
+
+from affirm_assets.errors import AffirmError, PublishConflict, StageLost
+from affirm_assets.steps.run import AuditsFailed
+from resources.kubernetes.executor import affirm_step_executor
+from resources.memory import MemoryWatch
+
+_OVERTAKEN_RETRIES = 2
+"""Of a step that another writer overtook, or whose staged write was lost. A third time is somebody's to look at: two
+backfills of the same days, or a dataset that reads its own other days, would go on overtaking each other."""
+
+_SECONDS_BEFORE_OVERTAKEN = 1  # the other writer has committed already
+
+
+@dataclass(frozen=True)
+class Execution:
+    """`retries`: of a step whose pod died, or whose error may pass, such as a service that did not answer."""
+
+    executor: dg.ExecutorDefinition
+    retries: dg.RetryPolicy | None = None
+
+
+def execution_of(deployment: str) -> Execution:
+    match deployment:
+        case "kubernetes":
+            return Execution(
+                affirm_step_executor, dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+            )
+        case _:
+            # The steps of a run share one process and one Spark: a process for each would pay for a JVM each.
+            return Execution(dg.in_process_executor)
+
+
+@contextmanager
+def step_failures() -> Iterator[None]:
+    """Turns a step's errors into what Dagster shall do: try again, or fail and say why. AuditsFailed passes.
+
+    Other errors are left to the step's retry policy, and so is the interrupt of a pod that is being deleted.
+    """
+    memory = MemoryWatch()
+    try:
+        yield
+    except AuditsFailed:
+        raise
+    except (PublishConflict, StageLost) as error:
+        raise dg.RetryRequested(_OVERTAKEN_RETRIES, _SECONDS_BEFORE_OVERTAKEN) from error
+    except AffirmError as error:
+        # What the platform refuses, it refuses again.
+        raise dg.Failure(str(error), allow_retries=False) from error
+    except Exception as error:
+        if cause := memory.blame(error):
+            raise dg.Failure(cause, allow_retries=False) from error
+        raise

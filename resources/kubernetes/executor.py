@@ -1,0 +1,66 @@
+"""Dagster's executor for steps that are pods of their own."""
+
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.base import Executor
+from dagster._core.executor.init import InitExecutorContext
+from dagster._core.executor.step_delegating import StepDelegatingExecutor
+
+from resources.kubernetes.diagnosis import Patience
+
+_HEALTH_CHECK_SECONDS = 5
+"""A dead step is noticed this soon. Each check asks the API for a job and its pods."""
+
+_DEFAULT = Patience()
+
+_CONFIG: dict[str, Any] = {
+    "service_account": dg.Field(
+        dg.StringSource, default_value="affirm-step", description="Account of step pods, which make executor pods."
+    ),
+    "max_concurrent": dg.Field(
+        dg.Noneable(int), default_value=None, description="Step pods of one run at the same time; none: no limit."
+    ),
+    "pod_patience_seconds": dg.Field(
+        float, default_value=_DEFAULT.pod, description="How long a step's job may take to make its pod."
+    ),
+    "room_patience_seconds": dg.Field(
+        float, default_value=_DEFAULT.room, description="How long a step may wait for a node; then it fails."
+    ),
+    "start_patience_seconds": dg.Field(
+        float,
+        default_value=_DEFAULT.start,
+        description="How long a step may wait on its node for its image and containers; then it fails.",
+    ),
+}
+
+
+@dg.executor(name="affirm_steps", config_schema=_CONFIG, requirements=multiple_process_executor_requirements())
+def affirm_step_executor(init_context: InitExecutorContext) -> Executor:
+    """Each step is a Kubernetes job. Runs must be K8sRunLauncher's, whose pod settings their steps inherit."""
+    from dagster_k8s import K8sRunLauncher
+
+    from resources.kubernetes.step_jobs import StepJobs
+
+    launcher = init_context.instance.run_launcher
+    if not isinstance(launcher, K8sRunLauncher):
+        raise dg.DagsterInvariantViolationError(
+            "affirm_steps: expected the instance's run launcher to be K8sRunLauncher, found "
+            f"{type(launcher).__name__}. Launch the run from the UI or the API of the platform on Kubernetes."
+        )
+    config: Any = init_context.executor_config
+    return StepDelegatingExecutor(
+        StepJobs(
+            config["service_account"],
+            Patience(config["pod_patience_seconds"], config["room_patience_seconds"], config["start_patience_seconds"]),
+            load_incluster_config=launcher.load_incluster_config,
+            kubeconfig_file=launcher.kubeconfig_file,
+        ),
+        retries=RetryMode.ENABLED,
+        max_concurrent=config["max_concurrent"],
+        check_step_health_interval_seconds=_HEALTH_CHECK_SECONDS,
+        # A job makes one pod only, and one that died before it said that it had started may be tried again.
+        should_verify_step=False,
+    )
