@@ -20,6 +20,9 @@ _CONFIG: dict[str, Any] = {
     "service_account": dg.Field(
         dg.StringSource, default_value="affirm-step", description="Account of step pods, which make executor pods."
     ),
+    "executor_service_account": dg.Field(
+        dg.StringSource, default_value="affirm-executor", description="Account of executor pods, which may nothing."
+    ),
     "max_concurrent": dg.Field(
         dg.Noneable(int), default_value=None, description="Step pods of one run at the same time; none: no limit."
     ),
@@ -42,7 +45,7 @@ def affirm_step_executor(init_context: InitExecutorContext) -> Executor:
     """Each step is a Kubernetes job. Runs must be K8sRunLauncher's, whose pod settings their steps inherit."""
     from dagster_k8s import K8sRunLauncher
 
-    from resources.kubernetes.step_jobs import StepJobs
+    from resources.kubernetes.step_jobs import StepAccounts, StepJobs
 
     launcher = init_context.instance.run_launcher
     if not isinstance(launcher, K8sRunLauncher):
@@ -53,7 +56,7 @@ def affirm_step_executor(init_context: InitExecutorContext) -> Executor:
     config: Any = init_context.executor_config
     return StepDelegatingExecutor(
         StepJobs(
-            config["service_account"],
+            StepAccounts(config["service_account"], config["executor_service_account"]),
             Patience(config["pod_patience_seconds"], config["room_patience_seconds"], config["start_patience_seconds"]),
             load_incluster_config=launcher.load_incluster_config,
             kubeconfig_file=launcher.kubeconfig_file,

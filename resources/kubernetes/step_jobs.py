@@ -1,6 +1,7 @@
 """The jobs of a run's steps: made, watched, ended. Imported in run pods only: dagster_k8s imports `kubernetes`."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,12 +42,20 @@ _SECONDS_BEFORE_TOLD = 15
 _TAIL_LINES = 20
 
 
+@dataclass(frozen=True)
+class StepAccounts:
+    """Service accounts: of the steps, which make pods, and of their executors, which may nothing."""
+
+    step: str
+    executor: str
+
+
 class StepJobs(K8sStepHandler):
     """Dagster's own handler, with more to say about what died, and owners, labels and log shipping on what it makes."""
 
-    def __init__(self, service_account: str, patience: Patience, **dagster_k8s: Any) -> None:
+    def __init__(self, accounts: StepAccounts, patience: Patience, **dagster_k8s: Any) -> None:
         super().__init__(image=None, container_context=K8sContainerContext(), **dagster_k8s)
-        self._service_account = service_account
+        self._accounts = accounts
         self._patience = patience
         self._told: set[tuple[str, str]] = set()
 
@@ -70,7 +79,7 @@ class StepJobs(K8sStepHandler):
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
         """A step that cannot be helped by another try is failed here and now; another is left to its retry policy."""
         namespace, name = self._namespace(step_handler_context), self._get_k8s_step_job_name(step_handler_context)
-        job = self._found(self._api_client.batch_api.read_namespaced_job_status, name=name, namespace=namespace)
+        job = self._found(self._api_client.batch_api.read_namespaced_job, name=name, namespace=namespace)
         pod = self._newest_pod(name, namespace)
         events = self._events(name, namespace) if job and pod is None else []
         verdict = diagnose(job, pod, events, datetime.now(UTC), self._patience)
@@ -134,13 +143,14 @@ class StepJobs(K8sStepHandler):
             {"name": "POD_IP", "value_from": of_the_pod("status.podIP")},
             {"name": "POD_NAME", "value_from": of_the_pod("metadata.name")},
             {"name": "POD_NAMESPACE", "value_from": of_the_pod("metadata.namespace")},
+            {"name": "AFFIRM_EXECUTOR_SERVICE_ACCOUNT", "value": self._accounts.executor},
             {"name": RUN_ID.variable, "value": run_id},
             {"name": STEP.variable, "value": step},
             *([{"name": VARIABLE, "value": store.to_json()}] if store else []),
         ]
         labels = step_labels(run_id, step)
         return K8sContainerContext(
-            service_account_name=self._service_account,
+            service_account_name=self._accounts.step,
             labels=labels,
             run_k8s_config=UserDefinedDagsterK8sConfig(
                 container_config={"name": STEP_CONTAINER, "env": environment},

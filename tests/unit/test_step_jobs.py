@@ -13,7 +13,7 @@ from kubernetes.client import ApiClient, ApiException
 
 from resources.kubernetes import step_jobs
 from resources.kubernetes.diagnosis import Patience
-from resources.kubernetes.step_jobs import StepJobs
+from resources.kubernetes.step_jobs import StepAccounts, StepJobs
 
 KUBECONFIG = """
 apiVersion: v1
@@ -42,7 +42,7 @@ class Cluster:
     def create_namespaced_job(self, body: dict[str, Any], namespace: str, **_: Any) -> None:
         self.jobs.append(body)
 
-    def read_namespaced_job_status(self, name: str, namespace: str) -> dict[str, Any]:
+    def read_namespaced_job(self, name: str, namespace: str) -> dict[str, Any]:
         if name in self.deleted:
             raise ApiException(404)
         return {"metadata": {"name": name, "creationTimestamp": LONG_AGO}, "status": {}}
@@ -90,7 +90,7 @@ STAGE = SimpleNamespace(cluster=None, kubeconfig=None)
 def played(_: dg.InitExecutorContext) -> StepDelegatingExecutor:
     return StepDelegatingExecutor(
         StepJobs(
-            "affirm-step",
+            StepAccounts("affirm-step", "affirm-executor"),
             Patience(),
             load_incluster_config=False,
             kubeconfig_file=STAGE.kubeconfig,
@@ -204,6 +204,7 @@ def test_the_job_has_the_platforms_marks_rights_and_environment(play: Play, monk
     assert {"secretRef": {"name": "affirm-secrets"}} in container["envFrom"]
     environment = {each["name"]: each for each in container["env"]}
     assert environment["AFFIRM_IMAGE"]["value"] == container["image"] == "affirm:1"
+    assert environment["AFFIRM_EXECUTOR_SERVICE_ACCOUNT"]["value"] == "affirm-executor"
     assert environment["AFFIRM_STEP"]["value"] == "step"
     paths = {name: environment[name]["valueFrom"]["fieldRef"]["fieldPath"] for name in environment if "POD_" in name}
     assert paths == {"POD_IP": "status.podIP", "POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace"}
