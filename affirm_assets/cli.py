@@ -4,6 +4,7 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from dotenv import load_dotenv
@@ -59,14 +60,22 @@ def demo(loans: int, days: int, seed: int) -> None:
 @click.option("--days", type=int, required=True, help="Number of business dates.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another business.")
 def sample_data(loans: int, start: datetime, days: int, seed: int) -> None:
-    """Write deterministic landing files of a made-up lender into the lake's landing zone."""
+    """Write deterministic landing files of a made-up lender into the deployment's landing zone."""
     from affirm_assets.sample_data import write_sample_data
+    from resources.landing.stores import Bucket, store_of
+    from resources.landing.upload import upload
 
     settings = Settings.of(os.environ)
-    try:
-        summary = write_sample_data(Path(settings.landing), loans=loans, start=start.date(), days=days, seed=seed)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
+    store = store_of(settings.landing, settings.region, settings.s3_endpoint)
+    with TemporaryDirectory() as folder:
+        # The files grow while they are written, and those of a bucket cannot.
+        landing = Path(folder if isinstance(store, Bucket) else settings.landing)
+        try:
+            summary = write_sample_data(landing, loans=loans, start=start.date(), days=days, seed=seed)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+        if isinstance(store, Bucket):
+            upload(landing, store)
     click.echo(
         f"{summary.loans:,} loans and {summary.transactions:,} transactions over {summary.days} days, beside "
         f"{sum(each.records for each in summary.oddities):,} duplicate, conflicting or malformed records, in "

@@ -41,11 +41,15 @@ def catalog_of(settings: Settings) -> IcebergCatalog:
     )
 
 
+def landing_zone_of(settings: Settings) -> LandingZone:
+    return LandingZone(settings.landing, settings.region, settings.s3_endpoint)
+
+
 def _resources(settings: Settings) -> dict[str, Any]:
     return {
         "catalog": catalog_of(settings),
         "spark": local_sessions(),
-        "landing_zone": LandingZone(settings.landing),
+        "landing_zone": landing_zone_of(settings),
     }
 
 

@@ -22,6 +22,15 @@ _INSTALL_JAVA = (
     "Install it: apt install openjdk-17-jre-headless (Debian), dnf install java-21-openjdk-headless (Fedora), "
     "brew install openjdk@21 (macOS); or point JAVA_HOME at it."
 )
+_KEYS_IN_HADOOP = (
+    "fs.s3.awsAccessKeyId",
+    "fs.s3.awsSecretAccessKey",
+    "fs.s3n.awsAccessKeyId",
+    "fs.s3n.awsSecretAccessKey",
+    "fs.s3a.access.key",
+    "fs.s3a.secret.key",
+    "fs.s3a.session.token",
+)
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -36,12 +45,25 @@ class SparkSessions(LazyPySparkResource):
         """A new session with these settings of its own; SparkSession.active() gives it to code that is handed none."""
         share_password()  # before the first session starts the JVM
         session: SparkSession = self.spark_session.newSession()
+        _forget_keys(session)
         for key, value in conf.items():
             session.conf.set(key, value)
         _skip_checksum_files(session)
         # The public way to make a session the active one, in Python and in the JVM.
         session.createDataFrame([], "nothing INT")
         return session
+
+
+def _forget_keys(session: Any) -> None:
+    """Take out of Hadoop's settings the AWS keys that Spark copies into them from the environment.
+
+    Nothing reads them there: tables go through Iceberg's S3FileIO, which looks into the environment itself. But whoever
+    can dump the settings would.
+    """
+    hadoop = session._jvm.org.apache.spark.deploy.SparkHadoopUtil.get().conf()
+    for conf in (session._jsc.hadoopConfiguration(), hadoop):
+        for name in _KEYS_IN_HADOOP:
+            conf.unset(name)
 
 
 def _skip_checksum_files(session: Any) -> None:

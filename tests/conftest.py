@@ -1,6 +1,6 @@
 """One Spark for the whole run, a lake of its own for each test."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import Result, run_step
 from resources.iceberg import IcebergCatalog
+from resources.jars import LOCAL, REMOTE
 from resources.landing import LandingZone
 from resources.spark import SparkSessions, local_sessions
+from tests.servers import SECRETS, Postgres, S3Server, postgres, postgres_missing, s3_missing, s3_server
 
 QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """JVM options: the second compiler takes a third of the CPU of a run of minutes, collecting side by side a tenth, and
@@ -32,8 +34,37 @@ _FOR_FEW_ROWS = {
 
 
 @pytest.fixture(scope="session")
-def sessions() -> SparkSessions:
-    conf = local_sessions("1536m").spark_config
+def secrets() -> Iterator[None]:
+    """The passwords of the tests' servers, as a deployment has them: in the environment, from before Spark starts."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "PGPASSFILE"):
+            environment.delenv(name, raising=False)
+        for name, value in SECRETS.items():
+            environment.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def database(secrets: None) -> Iterator[Postgres]:
+    if missing := postgres_missing():
+        pytest.skip(missing)
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(secrets: None) -> Iterator[S3Server]:
+    if missing := s3_missing():
+        pytest.skip(missing)
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sessions(secrets: None) -> SparkSessions:
+    # The jars for S3 are large: fetched only where a test can use them.
+    remote = () if postgres_missing() or s3_missing() else REMOTE
+    conf = local_sessions("1536m", sorted({*LOCAL, *remote})).spark_config
     options = {"spark.driver.extraJavaOptions": f"{conf['spark.driver.extraJavaOptions']} {QUICK_JVM}"}
     return SparkSessions(spark_config={**conf, **_FOR_FEW_ROWS, **options})
 

@@ -1,7 +1,8 @@
 """The landing zone: which files arrived, and every record in them as text, good or bad.
 
-`files` lists, pins and reads folders; `records` reads the bytes of one file, with one module for each format. Nothing
-here knows a feed: which fields it has is the caller's to say, what their text means is the next stage's.
+`files` pins and reads the folders of a store, which is a folder or a bucket (`stores`); `records` reads the bytes of
+one file, with one module for each format. Nothing here knows a feed: which fields it has is the caller's to say, what
+their text means is the next stage's.
 """
 
 from resources.landing.errors import (
@@ -9,6 +10,7 @@ from resources.landing.errors import (
     LandingError,
     LandingFileChanged,
     LandingNotReady,
+    LandingUnreachable,
     UnknownLandingFile,
 )
 from resources.landing.fields import FieldKind, Fields
@@ -23,6 +25,7 @@ __all__ = [
     "LandingFile",
     "LandingFileChanged",
     "LandingNotReady",
+    "LandingUnreachable",
     "LandingZone",
     "Record",
     "UnknownLandingFile",

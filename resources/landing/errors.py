@@ -23,6 +23,10 @@ class LandingNotReady(LandingError):
     """A business date of the range has no complete folder."""
 
 
+class LandingUnreachable(LandingError):
+    """The bucket does not answer, or refuses this process."""
+
+
 class UnknownLandingFile(LandingError):
     """The zone holds a file or folder whose name says nothing about what it is."""
 

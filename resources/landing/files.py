@@ -7,12 +7,12 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pyarrow as pa
 from resources.landing.errors import CorruptLandingFile, LandingFileChanged, LandingNotReady, UnknownLandingFile
 from resources.landing.fields import FieldKind, Fields, record_schema
 from resources.landing.records import ENDINGS, batches, ending
+from resources.landing.stores import Entry, Store, store_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -27,10 +28,15 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 SUCCESS = "_SUCCESS"
-BLOCK_BYTES = 1 << 20
+IGNORED = ("_", ".")
+BLOCK_BYTES = 4 << 20  # as much as a text reader asks for; in a bucket each block is a request of its own
+THREADS = 8  # a bucket's answers are waited for, not computed
 TASK_BYTES = 16 << 20  # about a third of a second's parsing: well above what a Spark task costs by itself
 MAX_DAYS_NAMED = 10
 _NAME = re.compile(r"[A-Za-z0-9._=+-]+")
+
+Entries = Mapping[str, Entry]
+"""What lies in a folder, by name."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,19 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class LandingZone:
-    """A folder of landing files: `<root>/<feed>/<YYYY-MM-DD>/`, complete once it holds `_SUCCESS`.
+    """Folders of landing files: `<root>/<feed>/<YYYY-MM-DD>/`, each complete once it holds `_SUCCESS`.
 
-    Names that begin with '_' or '.' are ignored everywhere.
+    `root` is a folder of this machine or s3://<bucket>/<prefix>; `region` and `endpoint` (of another S3 than AWS) are
+    for the latter. Names that begin with '_' or '.' are ignored everywhere.
     """
 
     root: str
+    region: str | None = None
+    endpoint: str | None = None
+
+    @property
+    def store(self) -> Store:
+        return store_of(self.root, self.region, self.endpoint)
 
     def pin(self, feed: str, first: date, last: date) -> tuple[LandingFile, ...]:
         """The files of every day from `first` to `last`, both included, by day and name, with their checksums.
@@ -60,6 +73,7 @@ class LandingZone:
 
         Raises:
             LandingNotReady: A day has no complete folder, or one that changed while it was read.
+            LandingUnreachable: The bucket does not answer, or refuses this process.
             UnknownLandingFile: A folder holds a file whose ending says nothing, or a folder.
             ValueError: The range is empty.
         """
@@ -67,7 +81,8 @@ class LandingZone:
             raise ValueError(f"the range {first} to {last} of feed {feed!r} holds no day")
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
         # Publishing a window replaces it: a day whose folder is not there would clear the rows already booked on it.
-        lacks = [lack for day in days if (lack := self._lack(feed, day))]
+        found = dict(zip(days, self._entries(feed, days), strict=True))
+        lacks = [lack for day, entries in found.items() if (lack := self._lack(feed, day, entries))]
         if lacks:
             more = [f"and {len(lacks) - MAX_DAYS_NAMED} more days"] * (len(lacks) > MAX_DAYS_NAMED)
             raise LandingNotReady(
@@ -76,7 +91,9 @@ class LandingZone:
                 "; ".join(lacks[:MAX_DAYS_NAMED] + more),
                 f"Wait for the sender or ask for the days; a day without records is an empty folder with {SUCCESS}.",
             )
-        return tuple(file for day in days for file in self._pinned_folder(feed, day))
+        with ThreadPoolExecutor(THREADS) as threads:
+            folders = threads.map(lambda day: self._pinned_folder(feed, day, found[day] or {}), days)
+            return tuple(file for folder in folders for file in folder)
 
     def read(self, spark: "SparkSession", files: Sequence[LandingFile], fields: Fields) -> "DataFrame":
         """Every record of the pinned files, good or bad, as text.
@@ -97,64 +114,77 @@ class LandingZone:
         if not files:
             return spark.createDataFrame([], schema)
         tasks = spread(files)
+        store = self.store.for_worker()
         numbers = spark.range(0, len(tasks), 1, numPartitions=len(tasks))
-        return numbers.mapInArrow(partial(_read_tasks, root=self.root, tasks=tasks, fields=dict(fields)), schema)
+        return numbers.mapInArrow(partial(_read_tasks, store=store, tasks=tasks, fields=dict(fields)), schema)
 
-    def _folder(self, feed: str, day: date) -> Path:
-        return Path(self.root, feed, day.isoformat())
+    def _entries(self, feed: str, days: Sequence[date]) -> list[Entries | None]:
+        with ThreadPoolExecutor(THREADS) as threads:
+            return list(threads.map(lambda day: self.store.entries(_folder(feed, day)), days))
 
-    def _lack(self, feed: str, day: date) -> str | None:
+    def _lack(self, feed: str, day: date, entries: Entries | None) -> str | None:
         """Why a day cannot be read yet, or None."""
-        folder = self._folder(feed, day)
-        if not folder.is_dir():
-            return f"{day}: no folder {folder}"
-        if not (folder / SUCCESS).is_file():
-            return f"{day}: no {SUCCESS} in {folder}"
+        location = self.store.location(_folder(feed, day))
+        if entries is None:
+            return f"{day}: no folder {location}"
+        if SUCCESS not in entries or not entries[SUCCESS].is_file:
+            return f"{day}: no {SUCCESS} in {location}"
         return None
 
-    def _files(self, feed: str, day: date) -> Iterator[Path]:
-        for number, path in enumerate(_visible(self._folder(feed, day)), start=1):
-            # Names go into tables, snapshots and messages, where an address in one would be nowhere masked: not shown.
-            if not _NAME.fullmatch(path.name):
-                raise UnknownLandingFile(
-                    f"entry of landing folder {str(path.parent)!a}",
-                    "names of letters, digits and ._=+- only",
-                    f"another of {len(path.name)} characters, the {number}. in order",
-                    "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
-                )
-            if not path.is_file():
-                raise UnknownLandingFile(
-                    f"landing folder's entry {str(path)!a}",
-                    f"a file that ends in {', '.join(ENDINGS)}",
-                    "a folder",
-                    "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
-                )
-            ending(str(path))
-            yield path
-
-    def _pinned_folder(self, feed: str, day: date) -> list[LandingFile]:
-        # A sender that lands a day again may take away _SUCCESS, and change files, after the folder was found complete.
-        folder = self._folder(feed, day)
-        before = _listing(folder)
+    def _pinned_folder(self, feed: str, day: date, found: Entries) -> list[LandingFile]:
+        """`found`: what was in the folder when it was found complete."""
+        # A sender that lands a day again may take away _SUCCESS, and change files, after that.
+        folder = _folder(feed, day)
         pinned = None
         with suppress(FileNotFoundError):
-            pinned = [self._pinned(feed, day, path) for path in list(self._files(feed, day))]
-        if pinned is None or SUCCESS not in before or _listing(folder) != before:
+            pinned = [self._pinned(feed, day, f"{folder}/{name}") for name in self._files(folder, found)]
+        if pinned is None or _counting(self.store.entries(folder)) != _counting(found):
             raise LandingNotReady(
-                f"landing folder {str(folder)!a}",
+                f"landing folder {self.store.location(folder)!a}",
                 f"{SUCCESS} and the files to stay as they are once {SUCCESS} is there",
                 "that they changed while they were read",
                 "Wait until the sender is done, then run the step again.",
             )
         return pinned
 
-    def _pinned(self, feed: str, day: date, path: Path) -> LandingFile:
+    def _files(self, folder: str, found: Entries) -> list[str]:
+        names = sorted(name for name in found if not name.startswith(IGNORED))
+        for number, name in enumerate(names, start=1):
+            # Names go into tables, snapshots and messages, where an address in one would be nowhere masked: not shown.
+            if not _NAME.fullmatch(name):
+                raise UnknownLandingFile(
+                    f"entry of landing folder {self.store.location(folder)!a}",
+                    "names of letters, digits and ._=+- only",
+                    f"another of {len(name)} characters, the {number}. in order",
+                    "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
+                )
+            location = self.store.location(f"{folder}/{name}")
+            if not found[name].is_file:
+                raise UnknownLandingFile(
+                    f"landing folder's entry {location!a}",
+                    f"a file that ends in {', '.join(ENDINGS)}",
+                    "a folder",
+                    "Rename or remove it, or begin its name with '_' or '.' to have it ignored.",
+                )
+            ending(location)
+        return names
+
+    def _pinned(self, feed: str, day: date, name: str) -> LandingFile:
         digest, size = hashlib.sha256(), 0
-        with path.open("rb") as stream:
+        with self.store.open(name) as stream:
             while block := stream.read(BLOCK_BYTES):
                 digest.update(block)
                 size += len(block)
-        return LandingFile(feed, day, path.relative_to(self.root).as_posix(), size, digest.hexdigest())
+        return LandingFile(feed, day, name, size, digest.hexdigest())
+
+
+def _folder(feed: str, day: date) -> str:
+    return f"{feed}/{day.isoformat()}"
+
+
+def _counting(entries: Entries | None) -> Entries:
+    """The files, and the mark that they are complete."""
+    return {name: each for name, each in (entries or {}).items() if name == SUCCESS or not name.startswith(IGNORED)}
 
 
 def spread(files: Sequence[LandingFile]) -> tuple[tuple[LandingFile, ...], ...]:
@@ -170,7 +200,7 @@ def spread(files: Sequence[LandingFile]) -> tuple[tuple[LandingFile, ...], ...]:
     return tuple(map(tuple, tasks))
 
 
-def read_pinned(root: str, file: LandingFile, fields: Fields) -> Iterator[pa.RecordBatch]:
+def read_pinned(store: Store, file: LandingFile, fields: Fields) -> Iterator[pa.RecordBatch]:
     """The records of one pinned file as Arrow batches, with the columns of `LandingZone.read`.
 
     The bytes are checked while they are read: whoever takes all batches without an error has read what was pinned.
@@ -179,35 +209,40 @@ def read_pinned(root: str, file: LandingFile, fields: Fields) -> Iterator[pa.Rec
         LandingFileChanged: The file is gone, or its size or checksum differs from the pin.
         CorruptLandingFile: The bytes are those that were pinned, but cannot be read.
     """
-    path = Path(root, file.name)
-    if not path.is_file():
-        raise _changed(file, "no file")
-    with path.open("rb", buffering=0) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if size != file.size:
-            raise _changed(file, f"{size:,} bytes")
-        hashed = _HashedStream(stream)
-        seeks = file.name.endswith(".parquet")  # its reader jumps about: the bytes are hashed afterwards
-        source = stream if seeks else io.BufferedReader(hashed, BLOCK_BYTES)
-        damage: CorruptLandingFile | None = None
-        try:
-            for batch in batches(cast(BinaryIO, source), file.name, fields):
-                yield _labelled(batch, file)
-        except CorruptLandingFile as error:
-            damage = error
-        if seeks:
-            stream.seek(0)
-        found = hashed.digest_of_all()
-        if found != file.sha256:
-            raise _changed(file, f"sha256 {found}")
-        if damage:
-            raise damage
+    try:
+        with store.open(file.name) as stream:
+            yield from _read_stream(stream, file, fields)
+    except FileNotFoundError:
+        raise _changed(file, "no file, or another that was written while it was read") from None
+
+
+def _read_stream(stream: io.RawIOBase, file: LandingFile, fields: Fields) -> Iterator[pa.RecordBatch]:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if size != file.size:
+        raise _changed(file, f"{size:,} bytes")
+    hashed = _HashedStream(stream)
+    seeks = file.name.endswith(".parquet")  # its reader jumps about: the bytes are hashed afterwards
+    source = stream if seeks else io.BufferedReader(hashed, BLOCK_BYTES)
+    damage: CorruptLandingFile | None = None
+    try:
+        for batch in batches(cast(BinaryIO, source), file.name, fields):
+            yield _labelled(batch, file)
+    except CorruptLandingFile as error:
+        damage = error
+    if seeks:
+        stream.seek(0)
+    found = hashed.digest_of_all()
+    if found != file.sha256:
+        raise _changed(file, f"sha256 {found}")
+    if damage:
+        raise damage
 
 
 class _HashedStream(io.RawIOBase):
     """Bytes that are read once from beginning to end, and hashed as they pass."""
 
-    def __init__(self, stream: io.FileIO) -> None:
+    def __init__(self, stream: io.RawIOBase) -> None:
         self._stream = stream
         self._digest = hashlib.sha256()
 
@@ -215,7 +250,7 @@ class _HashedStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        size = self._stream.readinto(buffer)
+        size = self._stream.readinto(buffer) or 0
         self._digest.update(memoryview(buffer)[:size])
         return size
 
@@ -230,13 +265,13 @@ class _HashedStream(io.RawIOBase):
 
 
 def _read_tasks(
-    numbers: Iterator[pa.RecordBatch], root: str, tasks: Sequence[Sequence[LandingFile]], fields: Fields
+    numbers: Iterator[pa.RecordBatch], store: Store, tasks: Sequence[Sequence[LandingFile]], fields: Fields
 ) -> Iterator[pa.RecordBatch]:
     """The work of a Spark worker: the numbers of its tasks -> the records of their files."""
     for batch in numbers:
         for number in batch.column(0).to_pylist():
             for file in tasks[number]:
-                yield from read_pinned(root, file, fields)
+                yield from read_pinned(store, file, fields)
 
 
 def _labelled(batch: pa.RecordBatch, file: LandingFile) -> pa.RecordBatch:
@@ -260,20 +295,6 @@ def _spark_schema(fields: Fields) -> "StructType":
             *(StructField(name, StringType()) for name in texts),
         ]
     )
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(("_", ".")))
-
-
-def _listing(folder: Path) -> dict[str, tuple[int, int]]:
-    """Bytes and time of the last change (ns) of what counts in a folder, by name; less of it if something goes away."""
-    found = {}
-    with suppress(FileNotFoundError):
-        for path in (*_visible(folder), folder / SUCCESS):
-            status = path.stat()
-            found[path.name] = status.st_size, status.st_mtime_ns
-    return found
 
 
 def _changed(file: LandingFile, found: str) -> LandingFileChanged:

@@ -237,7 +237,7 @@ def bad_runs(books: Books) -> dict[str, Attempt]:
             for name, content in folder.files.items():
                 (path / name).parent.mkdir(exist_ok=True)
                 (path / name).write_bytes(content)
-        zone = ChangingZone(books.settings.landing, folder.changes) if folder.changes else None
+        zone = ChangingZone(books.settings.landing, changes=folder.changes) if folder.changes else None
         attempts[folder.name] = attempt(books, LANDED, folder.day, landing_zone=zone)
     return attempts
 

@@ -1,4 +1,4 @@
-"""One description of a catalog gives PyIceberg's properties and Spark's settings. No server is asked."""
+"""One description of a catalog gives PyIceberg's properties and Spark's settings."""
 
 import os
 import stat
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.iceberg import IcebergCatalog
+from resources.iceberg import CatalogUnreachable, IcebergCatalog
+from tests.servers import LOCALHOST, Postgres
 
 S3 = {"warehouse": "s3://books/warehouse", "region": "eu-west-1"}
 SPARK_S3 = {
@@ -92,6 +93,33 @@ def test_glue_is_loaded_with_the_region() -> None:
     catalog = IcebergCatalog(uri="glue:", **S3).load()
     assert type(catalog).__name__ == "GlueCatalog"
     assert catalog.glue.meta.region_name == "eu-west-1"  # type: ignore[attr-defined]
+
+
+class TestPostgres:
+    """A real one."""
+
+    def test_loads_with_the_password_of_the_environment(self, database: Postgres) -> None:
+        database.create_database("catalog")
+        loaded = IcebergCatalog(uri=database.catalog_uri("catalog"), **S3).load()
+        loaded.create_namespace("loans")
+        assert loaded.list_namespaces() == [("loans",)]
+
+    def test_wrong_password(self, database: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PGPASSWORD", "hunter2")
+        uri = database.catalog_uri("postgres")
+        with pytest.raises(CatalogUnreachable, match='password authentication failed for user "affirm"') as refused:
+            IcebergCatalog(uri=uri, **S3).load()
+        assert f"catalog {uri}: expected a database that this user may use" in str(refused.value)
+        assert "hunter2" not in str(refused.value)
+
+    def test_no_such_database(self, database: Postgres) -> None:
+        with pytest.raises(CatalogUnreachable, match='database "nowhere" does not exist'):
+            IcebergCatalog(uri=database.catalog_uri("nowhere"), **S3).load()
+
+    def test_nobody_answers(self) -> None:
+        uri = f"postgresql+psycopg2://affirm@{LOCALHOST}:1/lake"
+        with pytest.raises(CatalogUnreachable, match="Connection refused"):
+            IcebergCatalog(uri=uri, **S3).load()
 
 
 class TestPassword:

@@ -7,10 +7,14 @@ import os
 import pickle
 import re
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,25 +27,81 @@ from resources.landing import (
     LandingFile,
     LandingFileChanged,
     LandingNotReady,
+    LandingUnreachable,
     LandingZone,
     UnknownLandingFile,
     files,
     read_pinned,
+    stores,
 )
+from resources.landing.stores import Bucket
+from resources.landing.upload import upload
+from tests.servers import ACCESS_KEY, LOCALHOST, REGION, SECRET_KEY, S3Server
 
 DAY = date(2025, 1, 2)
 FIELDS = {"loan_id": FieldKind.TEXT, "principal": FieldKind.MONEY}
 JSON_LINE = b'{"loan_id": "L1", "principal": 10.50}\n'
 
 
-def land(zone: LandingZone, day: str, content: dict[str, bytes], success: bool = True) -> Path:
-    folder = Path(zone.root, "loans", day)
-    folder.mkdir(parents=True)
+class InFolder:
+    """A sender that writes into a landing zone in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.zone = LandingZone(str(root))
+
+    def put(self, name: str, data: bytes) -> None:
+        path = Path(self.zone.root, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def remove(self, name: str) -> None:
+        Path(self.zone.root, name).unlink()
+
+    def rewrite(self, name: str) -> None:
+        """The same bytes, a second later than before."""
+        path = Path(self.zone.root, name)
+        changed = path.stat().st_mtime_ns + 1_000_000_000
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(changed, changed))
+
+    def remove_all(self, folder: str) -> None:
+        shutil.rmtree(Path(self.zone.root, folder))
+
+
+class InBucket:
+    """One that writes into a bucket of a real S3 server."""
+
+    def __init__(self, server: S3Server, prefix: str) -> None:
+        self.zone = LandingZone(f"s3://{BUCKET}/{prefix}", REGION, server.endpoint)
+        self.client = server.client()
+        self._prefix = prefix
+
+    def put(self, name: str, data: bytes) -> None:
+        self.client.put_object(Bucket=BUCKET, Key=f"{self._prefix}/{name}", Body=data)
+
+    def remove(self, name: str) -> None:
+        self.client.delete_object(Bucket=BUCKET, Key=f"{self._prefix}/{name}")
+
+    def rewrite(self, name: str) -> None:
+        data = self.client.get_object(Bucket=BUCKET, Key=f"{self._prefix}/{name}")["Body"].read()
+        time.sleep(1.1)  # S3 tells times in seconds
+        self.put(name, data)
+
+    def remove_all(self, folder: str) -> None:
+        for each in self.client.list_objects_v2(Bucket=BUCKET, Prefix=f"{self._prefix}/{folder}/")["Contents"]:
+            self.client.delete_object(Bucket=BUCKET, Key=each["Key"])
+
+
+Sender = InFolder | InBucket
+
+
+def land(sender: Sender, day: str, content: dict[str, bytes], success: bool = True) -> str:
+    """The folder's name in the zone."""
     for name, data in content.items():
-        (folder / name).write_bytes(data)
+        sender.put(f"loans/{day}/{name}", data)
     if success:
-        (folder / "_SUCCESS").touch()
-    return folder
+        sender.put(f"loans/{day}/_SUCCESS", b"")
+    return f"loans/{day}"
 
 
 def parquet_bytes(*loan_ids: str) -> bytes:
@@ -50,6 +110,8 @@ def parquet_bytes(*loan_ids: str) -> bytes:
     return sink.getvalue()
 
 
+BUCKET = "incoming"
+FOLDER = "loans/2025-01-02"
 CONTENT = {
     "a.jsonl": JSON_LINE * 3,
     "b.csv": b"loan_id,principal\nL2,1\n",
@@ -58,16 +120,29 @@ CONTENT = {
 }
 
 
+@pytest.fixture(scope="module")
+def server(s3: S3Server) -> S3Server:
+    s3.create_bucket(BUCKET)
+    return s3
+
+
+@pytest.fixture(params=[InFolder, InBucket], ids=["folder", "bucket"])
+def sender(request: pytest.FixtureRequest, tmp_path: Path) -> Sender:
+    if request.param is InFolder:
+        return InFolder(tmp_path)
+    return InBucket(request.getfixturevalue("server"), tmp_path.name)
+
+
 @pytest.fixture
-def zone(tmp_path: Path) -> LandingZone:
-    return LandingZone(str(tmp_path))
+def zone(sender: Sender) -> LandingZone:
+    return sender.zone
 
 
 class TestPin:
-    def test_files_by_day_and_name_with_their_checksums(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-03", {"b.csv": b"x"})
-        land(zone, "2025-01-02", dict(reversed(CONTENT.items())))
-        land(zone, "2025-01-04", {"later.csv": b""})
+    def test_files_by_day_and_name_with_their_checksums(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-03", {"b.csv": b"x"})
+        land(sender, "2025-01-02", dict(reversed(CONTENT.items())))
+        land(sender, "2025-01-04", {"later.csv": b""})
         pinned = zone.pin("loans", DAY, date(2025, 1, 3))
         assert [file.name for file in pinned] == [f"loans/2025-01-02/{name}" for name in CONTENT] + [
             "loans/2025-01-03/b.csv"
@@ -76,19 +151,21 @@ class TestPin:
             "loans", DAY, "loans/2025-01-02/a.jsonl", len(JSON_LINE * 3), hashlib.sha256(JSON_LINE * 3).hexdigest()
         )
 
-    def test_checksum_of_a_file_of_several_blocks(self, zone: LandingZone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_checksum_of_a_file_of_several_blocks(
+        self, sender: Sender, zone: LandingZone, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(files, "BLOCK_BYTES", 7)
-        land(zone, "2025-01-02", {"a.jsonl": JSON_LINE})
+        land(sender, "2025-01-02", {"a.jsonl": JSON_LINE})
         (pinned,) = zone.pin("loans", DAY, DAY)
         assert (pinned.size, pinned.sha256) == (len(JSON_LINE), hashlib.sha256(JSON_LINE).hexdigest())
 
-    def test_a_day_on_which_nothing_was_received(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-02", {"_note.txt": b"", ".hidden": b""})
+    def test_a_day_on_which_nothing_was_received(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", {"_note.txt": b"", ".hidden": b""})
         assert zone.pin("loans", DAY, DAY) == ()
 
-    def test_days_that_are_not_complete(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-02", {})
-        incomplete = land(zone, "2025-01-03", CONTENT, success=False)
+    def test_days_that_are_not_complete(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", {})
+        incomplete = zone.store.location(land(sender, "2025-01-03", CONTENT, success=False))
         with pytest.raises(LandingNotReady) as caught:
             zone.pin("loans", DAY, date(2025, 1, 4))
         assert str(caught.value) == (
@@ -97,38 +174,42 @@ class TestPin:
             "Wait for the sender or ask for the days; a day without records is an empty folder with _SUCCESS."
         )
 
-    def test_ten_days_are_named(self, zone: LandingZone) -> None:
+    def test_ten_days_are_named(self, sender: Sender, zone: LandingZone) -> None:
         with pytest.raises(LandingNotReady) as caught:
             zone.pin("loans", date(2025, 1, 1), date(2025, 1, 15))
         assert str(caught.value).count("no folder") == 10
         assert "and 5 more days" in str(caught.value)
 
-    def test_a_feed_that_is_not_there(self, zone: LandingZone) -> None:
+    def test_a_feed_that_is_not_there(self, sender: Sender, zone: LandingZone) -> None:
         with pytest.raises(LandingNotReady, match=f"no folder {zone.root}/loan/2025-01-02"):
             zone.pin("loan", DAY, DAY)
 
-    def test_an_empty_range(self, zone: LandingZone) -> None:
+    def test_an_empty_range(self, sender: Sender, zone: LandingZone) -> None:
         with pytest.raises(ValueError, match="2025-01-02 to 2025-01-01 of feed 'loans' holds no day"):
             zone.pin("loans", DAY, date(2025, 1, 1))
 
     @pytest.mark.parametrize("name", ["a\n.csv", "a\udcff.csv", "eve@example.com.csv", "a b.csv"], ids=ascii)
-    def test_a_name_that_may_hold_anything_is_refused_and_not_shown(self, zone: LandingZone, name: str) -> None:
-        land(zone, "2025-01-02", CONTENT | {name: b""})
+    def test_a_name_that_may_hold_anything_is_refused_and_not_shown(
+        self, sender: Sender, zone: LandingZone, name: str
+    ) -> None:
+        if isinstance(sender, InBucket) and not name.isprintable():
+            pytest.skip("no key of a bucket that boto3 could write")
+        land(sender, "2025-01-02", CONTENT | {name: b""})
         with pytest.raises(UnknownLandingFile, match=r"names of letters, digits and \._=\+- only") as caught:
             zone.pin("loans", DAY, DAY)
         assert ascii(name)[1:-1] not in str(caught.value)
         assert "loans/2025-01-02" in str(caught.value)
 
     @pytest.mark.parametrize("name", ["a.json", "a.csv.gz", "README", "a.csv.tmp"], ids=ascii)
-    def test_a_file_that_is_not_known(self, zone: LandingZone, name: str) -> None:
-        land(zone, "2025-01-02", CONTENT | {name: b""})
+    def test_a_file_that_is_not_known(self, sender: Sender, zone: LandingZone, name: str) -> None:
+        land(sender, "2025-01-02", CONTENT | {name: b""})
         with pytest.raises(UnknownLandingFile, match=r"ends in \.jsonl, \.jsonl\.gz, \.csv, \.parquet") as caught:
             zone.pin("loans", DAY, DAY)
         assert ascii(name)[1:-1] in str(caught.value)
         assert str(caught.value).isprintable()
 
-    def test_a_folder_in_the_folder(self, zone: LandingZone) -> None:
-        (land(zone, "2025-01-02", CONTENT) / "more.csv").mkdir()
+    def test_a_folder_in_the_folder(self, sender: Sender, zone: LandingZone) -> None:
+        sender.put(f"{land(sender, '2025-01-02', CONTENT)}/more.csv/part.csv", b"")
         with pytest.raises(UnknownLandingFile, match=r"more\.csv'.* found a folder"):
             zone.pin("loans", DAY, DAY)
 
@@ -137,56 +218,55 @@ class TestPin:
 class DisturbedZone(LandingZone):
     """Something happens in the folder as soon as its first file is hashed."""
 
-    disturb: Callable[[Path], object] = Path.exists
+    disturb: Callable[[], object] = lambda: None
 
-    def _pinned(self, feed: str, day: date, path: Path) -> LandingFile:
-        pinned = super()._pinned(feed, day, path)
-        if path.name == "a.jsonl":
-            self.disturb(path.parent)
+    def _pinned(self, feed: str, day: date, name: str) -> LandingFile:
+        pinned = super()._pinned(feed, day, name)
+        if name.endswith("/a.jsonl"):
+            self.disturb()
         return pinned
 
 
-def rewrite(path: Path) -> None:
-    """The same bytes, a second later than before."""
-    changed = path.stat().st_mtime_ns + 1_000_000_000
-    path.write_bytes(path.read_bytes())
-    os.utime(path, ns=(changed, changed))
+def disturbed(sender: Sender, disturb: Callable[[Sender], object]) -> DisturbedZone:
+    zone = sender.zone
+    return DisturbedZone(zone.root, zone.region, zone.endpoint, lambda: disturb(sender))
 
 
 class TestPinWhileTheFolderChanges:
     @pytest.mark.parametrize(
         "disturb",
         [
-            pytest.param(lambda folder: (folder / "_SUCCESS").unlink(), id="_SUCCESS goes"),
-            pytest.param(lambda folder: rewrite(folder / "_SUCCESS"), id="_SUCCESS is written again"),
-            pytest.param(lambda folder: (folder / "z.csv").touch(), id="a file comes"),
-            pytest.param(lambda folder: (folder / "a.jsonl").unlink(), id="a file goes that was hashed"),
-            pytest.param(lambda folder: (folder / "d.parquet").unlink(), id="a file goes that is hashed next"),
-            pytest.param(lambda folder: (folder / "a.jsonl").write_bytes(b""), id="a file has another size"),
-            pytest.param(lambda folder: rewrite(folder / "a.jsonl"), id="a file is written again"),
-            pytest.param(shutil.rmtree, id="all of it goes"),
+            pytest.param(lambda sender: sender.remove(f"{FOLDER}/_SUCCESS"), id="_SUCCESS goes"),
+            pytest.param(lambda sender: sender.rewrite(f"{FOLDER}/_SUCCESS"), id="_SUCCESS is written again"),
+            pytest.param(lambda sender: sender.put(f"{FOLDER}/z.csv", b""), id="a file comes"),
+            pytest.param(lambda sender: sender.remove(f"{FOLDER}/a.jsonl"), id="a file goes that was hashed"),
+            pytest.param(lambda sender: sender.remove(f"{FOLDER}/d.parquet"), id="a file goes that is hashed next"),
+            pytest.param(lambda sender: sender.put(f"{FOLDER}/a.jsonl", b""), id="a file has another size"),
+            pytest.param(lambda sender: sender.rewrite(f"{FOLDER}/a.jsonl"), id="a file is written again"),
+            pytest.param(lambda sender: sender.remove_all(FOLDER), id="all of it goes"),
         ],
     )
-    def test_it_is_not_complete(self, zone: LandingZone, disturb: Callable[[Path], object]) -> None:
-        folder = land(zone, "2025-01-02", CONTENT)
+    def test_it_is_not_complete(self, sender: Sender, disturb: Callable[[Sender], object]) -> None:
+        land(sender, "2025-01-02", CONTENT)
         with pytest.raises(LandingNotReady) as caught:
-            DisturbedZone(zone.root, disturb).pin("loans", DAY, DAY)
+            disturbed(sender, disturb).pin("loans", DAY, DAY)
         assert str(caught.value) == (
-            f"landing folder '{folder}': expected _SUCCESS and the files to stay as they are once _SUCCESS is there; "
-            "found that they changed while they were read. Wait until the sender is done, then run the step again."
+            f"landing folder '{sender.zone.root}/{FOLDER}': expected _SUCCESS and the files to stay as they are once "
+            "_SUCCESS is there; found that they changed while they were read. Wait until the sender is done, then run "
+            "the step again."
         )
 
-    def test_what_is_ignored_may_change(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-02", CONTENT)
-        disturbed = DisturbedZone(zone.root, lambda folder: (folder / "_log").touch())
-        assert disturbed.pin("loans", DAY, DAY) == zone.pin("loans", DAY, DAY)
+    def test_what_is_ignored_may_change(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", CONTENT)
+        noisy = disturbed(sender, lambda sender: sender.put(f"{FOLDER}/_log", b""))
+        assert noisy.pin("loans", DAY, DAY) == zone.pin("loans", DAY, DAY)
 
 
 class TestReadPinned:
-    def test_every_format(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-02", CONTENT)
+    def test_every_format(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", CONTENT)
         found = pa.Table.from_batches(
-            batch for file in zone.pin("loans", DAY, DAY) for batch in read_pinned(zone.root, file, FIELDS)
+            batch for file in zone.pin("loans", DAY, DAY) for batch in read_pinned(zone.store, file, FIELDS)
         )
         assert found.schema.names == [
             "business_date",
@@ -219,30 +299,167 @@ class TestReadPinned:
             pytest.param(lambda data: None, "found no file", id="gone"),
         ],
     )
-    def test_a_file_that_changed(self, zone: LandingZone, name: str, change, found: str) -> None:
-        folder = land(zone, "2025-01-02", {name: CONTENT[name]})
+    def test_a_file_that_changed(self, sender: Sender, zone: LandingZone, name: str, change, found: str) -> None:
+        folder = land(sender, "2025-01-02", {name: CONTENT[name]})
         (file,) = zone.pin("loans", DAY, DAY)
         changed = change(CONTENT[name])
-        (folder / name).unlink()
+        sender.remove(f"{folder}/{name}")
         if changed is not None:
-            (folder / name).write_bytes(changed)
+            sender.put(f"{folder}/{name}", changed)
         message = rf"{re.escape(file.name)}, which changed since it was pinned: expected {file.size} bytes.*{found}"
         with pytest.raises(LandingFileChanged, match=message):
-            list(read_pinned(zone.root, file, FIELDS))
+            list(read_pinned(zone.store, file, FIELDS))
 
     @pytest.mark.parametrize("name", ["c.jsonl.gz", "d.parquet"])
-    def test_a_file_that_was_corrupt_when_pinned(self, zone: LandingZone, name: str) -> None:
-        land(zone, "2025-01-02", {name: CONTENT[name][:-1]})
+    def test_a_file_that_was_corrupt_when_pinned(self, sender: Sender, zone: LandingZone, name: str) -> None:
+        land(sender, "2025-01-02", {name: CONTENT[name][:-1]})
         (file,) = zone.pin("loans", DAY, DAY)
         with pytest.raises(CorruptLandingFile, match=f"landing file {re.escape(file.name)}: expected"):
-            list(read_pinned(zone.root, file, FIELDS))
+            list(read_pinned(zone.store, file, FIELDS))
 
-    def test_a_large_file_is_read_in_batches(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-02", {"a.jsonl": JSON_LINE * 150_000})
+    def test_a_large_file_is_read_in_batches(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", {"a.jsonl": JSON_LINE * 150_000})
         (file,) = zone.pin("loans", DAY, DAY)
-        rows = [batch.num_rows for batch in read_pinned(zone.root, file, FIELDS)]
+        rows = [batch.num_rows for batch in read_pinned(zone.store, file, FIELDS)]
         assert sum(rows) == 150_000
         assert max(rows) <= 20_000
+
+
+class TestBucket:
+    """What a folder of this machine does not have."""
+
+    @pytest.fixture
+    def sender(self, server: S3Server, tmp_path: Path) -> InBucket:
+        return InBucket(server, tmp_path.name)
+
+    @pytest.fixture
+    def fresh_clients(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Clients are made from the environment as it is now, and soon give up."""
+        monkeypatch.setattr(stores, "_ATTEMPTS", 1)
+        stores._client_of.cache_clear()
+        yield
+        stores._client_of.cache_clear()
+
+    def test_a_folder_of_more_files_than_an_answer_lists(
+        self, sender: InBucket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stores, "PAGE_KEYS", 2)
+        names = [f"{letter}.csv" for letter in "abcde"]
+        land(sender, "2025-01-02", dict.fromkeys(names, b""))
+        assert [file.name for file in sender.zone.pin("loans", DAY, DAY)] == [f"{FOLDER}/{name}" for name in names]
+
+    def test_the_mark_that_some_programs_write_for_a_folder_is_no_file(self, sender: InBucket) -> None:
+        sender.put(f"{FOLDER}/", b"")
+        with pytest.raises(LandingNotReady, match=f"no _SUCCESS in {sender.zone.root}/{FOLDER}"):
+            sender.zone.pin("loans", DAY, DAY)
+        land(sender, "2025-01-02", {})
+        assert sender.zone.pin("loans", DAY, DAY) == ()
+
+    def test_a_prefix_is_not_taken_for_a_folder(self, sender: InBucket) -> None:
+        sender.put(f"{FOLDER}-old/_SUCCESS", b"")
+        with pytest.raises(LandingNotReady, match="no folder"):
+            sender.zone.pin("loans", DAY, DAY)
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [("a.jsonl", JSON_LINE * 200_000), ("d.parquet", CONTENT["d.parquet"])],
+        ids=["text", "Parquet"],
+    )
+    def test_a_file_that_is_replaced_while_it_is_read(
+        self, sender: InBucket, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        land(sender, "2025-01-02", {name: content})
+        (file,) = sender.zone.pin("loans", DAY, DAY)
+        read = Bucket.get
+
+        def replaced_after(bucket: Bucket, *arguments: Any) -> bytes:
+            content = read(bucket, *arguments)
+            sender.put(file.name, bytes(file.size))
+            return content
+
+        monkeypatch.setattr(Bucket, "get", replaced_after)
+        with pytest.raises(LandingFileChanged, match="found no file, or another"):
+            list(read_pinned(sender.zone.store, file, FIELDS))
+
+    @pytest.mark.parametrize(
+        ("name", "value", "found"),
+        [
+            pytest.param("AWS_SECRET_ACCESS_KEY", "another", "SignatureDoesNotMatch", id="secret"),
+            pytest.param("AWS_ACCESS_KEY_ID", "AKIANOBODY", "XAdminUserNotFound", id="key"),
+        ],
+    )
+    def test_wrong_keys(
+        self,
+        sender: InBucket,
+        fresh_clients: None,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        value: str,
+        found: str,
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(LandingUnreachable) as refused:
+            sender.zone.pin("loans", DAY, DAY)
+        assert str(refused.value) == (
+            f"landing zone, {sender.zone.root}/{FOLDER}: expected an answer of {sender.zone.endpoint} ({REGION}); "
+            f"found {found}. Check AFFIRM_LANDING, AFFIRM_S3_ENDPOINT and AWS_REGION, the keys or the role of this "
+            "process, and its permission s3:ListBucket."
+        )
+        for secret in (ACCESS_KEY, SECRET_KEY, value):
+            assert secret not in str(refused.value)
+
+    def test_no_keys(self, sender: InBucket, fresh_clients: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, os.devnull)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with pytest.raises(LandingUnreachable, match=r"found NoCredentialsError\. Check"):
+            sender.zone.pin("loans", DAY, DAY)
+
+    def test_no_such_bucket(self, sender: InBucket) -> None:
+        zone = LandingZone("s3://elsewhere/landing", REGION, sender.zone.endpoint)
+        with pytest.raises(LandingUnreachable, match=r"s3://elsewhere/landing/loans/2025-01-02: .* found NoSuchBucket"):
+            zone.pin("loans", DAY, DAY)
+
+    def test_nobody_answers(self, secrets: None, fresh_clients: None) -> None:
+        zone = LandingZone("s3://incoming/landing", REGION, f"http://{LOCALHOST}:1")
+        with pytest.raises(LandingUnreachable, match=rf"an answer of http://{LOCALHOST}:1 .* found EndpointConnection"):
+            zone.pin("loans", DAY, DAY)
+
+    def test_a_worker_reads_with_the_keys_of_its_environment(self, sender: InBucket) -> None:
+        land(sender, "2025-01-02", CONTENT)
+        pinned = sender.zone.pin("loans", DAY, DAY)
+        sent = pickle.dumps((sender.zone.store.for_worker(), pinned, FIELDS))
+        code = (
+            "import pickle, sys; from resources.landing import read_pinned;"
+            "store, pinned, fields = pickle.load(sys.stdin.buffer);"
+            "print(sum(batch.num_rows for file in pinned for batch in read_pinned(store, file, fields)));"
+            "print('dagster' in sys.modules)"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True)
+        assert ran.stdout.split() == [b"7", b"False"]  # importing Dagster would take longer than reading
+
+    def test_what_a_worker_is_sent_holds_no_key(self, sender: InBucket) -> None:
+        sender.zone.store.entries("loans")  # the client with the keys is made
+        sent = pickle.dumps(sender.zone.store.for_worker())
+        assert pickle.loads(sent).location("x") == f"{sender.zone.root}/x"
+        assert ACCESS_KEY.encode() not in sent
+        assert SECRET_KEY.encode() not in sent
+
+    def test_a_folder_is_uploaded_in_place_of_what_was_there(self, sender: InBucket, tmp_path: Path) -> None:
+        land(sender, "2025-01-02", {"stale.csv": b"", "a.jsonl": b"old"})
+        local = InFolder(tmp_path)
+        land(local, "2025-01-02", CONTENT)
+        land(local, "2025-01-03", {})
+        land(local, "2025-01-04", {"a.jsonl": b""}, success=False)
+        store = sender.zone.store
+        assert isinstance(store, Bucket)
+        upload(tmp_path, store)
+        last = date(2025, 1, 3)
+        assert sender.zone.pin("loans", DAY, last) == local.zone.pin("loans", DAY, last)
+        with pytest.raises(LandingNotReady, match="no _SUCCESS"):
+            sender.zone.pin("loans", date(2025, 1, 4), date(2025, 1, 4))
 
 
 class TestSpread:
@@ -265,8 +482,8 @@ class TestSpread:
     def test_tasks(self, sizes: list[int], tasks: list[list[int]]) -> None:
         assert self.sizes(*sizes) == tasks
 
-    def test_order_does_not_depend_on_the_listing(self, zone: LandingZone) -> None:
-        land(zone, "2025-01-02", CONTENT)
+    def test_order_does_not_depend_on_the_listing(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", CONTENT)
         pinned = zone.pin("loans", DAY, DAY)
         assert files.spread(pinned) == files.spread(pinned[::-1])
 
