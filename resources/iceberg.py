@@ -4,7 +4,10 @@ from pathlib import Path
 
 from dagster import ConfigurableResource
 from pyiceberg.catalog import Catalog
-from sqlalchemy.exc import OperationalError
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 FILES = "file://"
 BUCKETS = "s3://"
@@ -16,6 +19,24 @@ _GLUE = "glue"
 
 class CatalogUnreachable(Exception):
     """The catalog's database does not answer, or refuses the user."""
+
+
+class _SharedSqlCatalog(SqlCatalog):
+    """One whose namespaces several processes may make at once."""
+
+    def create_namespace(self, namespace: str | Identifier, properties: Properties = EMPTY_DICT) -> None:
+        try:
+            super().create_namespace(namespace, properties)
+        except IntegrityError as error:  # made by another between the check and the insertion
+            raise NamespaceAlreadyExistsError(f"Namespace {namespace} already exists") from error
+
+
+def _sql_catalog(name: str, properties: dict[str, str]) -> SqlCatalog:
+    try:
+        return _SharedSqlCatalog(name, **properties)
+    except (IntegrityError, ProgrammingError):
+        # The first steps of a new catalog find no tables in the database and make them, and one of them is first.
+        return _SharedSqlCatalog(name, **properties)
 
 
 class IcebergCatalog(ConfigurableResource[Catalog]):
@@ -40,7 +61,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
         if self.warehouse.startswith(FILES):
             Path(self.warehouse.removeprefix(FILES)).mkdir(parents=True, exist_ok=True)
         properties = self.properties()
-        # Imported here: each of them takes a part of a second that the others need not spend.
+        # Imported here: each takes a part of a second that a laptop need not spend.
         if self._kind in _REST:
             from pyiceberg.catalog.rest import RestCatalog
 
@@ -49,10 +70,8 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
             from pyiceberg.catalog.glue import GlueCatalog
 
             return GlueCatalog(self.name, **properties)
-        from pyiceberg.catalog.sql import SqlCatalog
-
         try:
-            return SqlCatalog(self.name, **properties)
+            return _sql_catalog(self.name, properties)
         except OperationalError as error:
             raise CatalogUnreachable(
                 f"catalog {self.uri}: expected a database that this user may use; found: {str(error.orig).strip()}. "

@@ -153,12 +153,19 @@ class Bucket:
 
     def get(self, name: str, version: str, first: int, last: int) -> bytes:
         """Bytes `first` to `last`, both included, of this version (ETag)."""
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+        wanted = {"Bucket": self.name, "Key": self.key(name), "Range": f"bytes={first}-{last}", "IfMatch": version}
         with self._reached(name, "s3:GetObject"):
-            answer = self.client.get_object(
-                Bucket=self.name, Key=self.key(name), Range=f"bytes={first}-{last}", IfMatch=version
-            )
-            content: bytes = answer["Body"].read()
-            return content
+            for _ in range(_ATTEMPTS - 1):
+                # boto3 repeats a request, but not the reading of its answer.
+                with suppress(IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                    return self._read(wanted)
+            return self._read(wanted)
+
+    def _read(self, wanted: Mapping[str, str]) -> bytes:
+        content: bytes = self.client.get_object(**wanted)["Body"].read()
+        return content
 
     def put(self, name: str, content: bytes) -> None:
         with self._reached(name, "s3:PutObject"):
@@ -200,7 +207,7 @@ def _client_of(make_client: MakeClient, region: str | None, endpoint: str | None
 
 
 class _Object(io.RawIOBase):
-    """Each read is a request of its own, so that a connection that breaks costs that request, which boto3 repeats."""
+    """Each read is a request of its own, so that a connection that breaks costs no more than that request."""
 
     def __init__(self, bucket: Bucket, name: str, size: int, version: str) -> None:
         self._bucket, self._name, self._size, self._version = bucket, name, size, version

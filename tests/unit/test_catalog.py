@@ -4,9 +4,14 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import pytest
+from pyiceberg.catalog import Catalog
 
 from resources.iceberg import CatalogUnreachable, IcebergCatalog
 from tests.servers import LOCALHOST, Postgres
@@ -32,6 +37,11 @@ def spark_conf(catalog: IcebergCatalog) -> dict[str, str]:
     found = {name.removeprefix("spark.sql.catalog.lake."): value for name, value in conf.items()}
     assert found.pop("cache-enabled") == "false"
     return found
+
+
+def at_once(times: int, function: Callable[[], Any]) -> list[Any]:
+    with ThreadPoolExecutor(times) as threads:
+        return [each.result() for each in [threads.submit(function) for _ in range(times)]]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +113,27 @@ class TestPostgres:
         loaded = IcebergCatalog(uri=database.catalog_uri("catalog"), **S3).load()
         loaded.create_namespace("loans")
         assert loaded.list_namespaces() == [("loans",)]
+
+    def test_first_steps_of_a_new_catalog_load_it_at_once(self, database: Postgres) -> None:
+        for number in range(5):
+            database.create_database(f"new_{number}")
+            catalog = IcebergCatalog(uri=database.catalog_uri(f"new_{number}"), **S3)
+            assert [loaded.list_namespaces() for loaded in at_once(4, catalog.load)] == [[]] * 4
+
+    def test_first_steps_of_a_domain_make_its_namespace_at_once(self, database: Postgres) -> None:
+        database.create_database("namespaces")
+        catalogs = Queue[Catalog]()
+        for _ in range(4):
+            catalogs.put(IcebergCatalog(uri=database.catalog_uri("namespaces"), **S3).load())
+
+        def make_all() -> None:
+            catalog = catalogs.get()
+            for number in range(20):
+                catalog.create_namespace_if_not_exists(f"domain_{number}")
+
+        at_once(4, make_all)
+        loaded = IcebergCatalog(uri=database.catalog_uri("namespaces"), **S3).load()
+        assert len(loaded.list_namespaces()) == 20
 
     def test_wrong_password(self, database: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PGPASSWORD", "hunter2")

@@ -19,6 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import IncompleteReadError
+from botocore.response import StreamingBody
 
 from resources.landing import (
     CorruptLandingFile,
@@ -380,6 +382,23 @@ class TestBucket:
         monkeypatch.setattr(Bucket, "get", replaced_after)
         with pytest.raises(LandingFileChanged, match="found no file, or another"):
             list(read_pinned(sender.zone.store, file, FIELDS))
+
+    def test_a_connection_that_breaks_is_made_again(self, sender: InBucket, monkeypatch: pytest.MonkeyPatch) -> None:
+        land(sender, "2025-01-02", CONTENT)
+        expected = sender.zone.pin("loans", DAY, DAY)
+        read = StreamingBody.read
+        broken: list[StreamingBody] = []
+
+        def breaks_every_other_time(body: StreamingBody, amt: int | None = None) -> bytes:
+            if len(broken) % 2 == 0:
+                broken.append(body)
+                raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
+            broken.append(body)
+            return read(body, amt)
+
+        monkeypatch.setattr(StreamingBody, "read", breaks_every_other_time)
+        assert sender.zone.pin("loans", DAY, DAY) == expected
+        assert len(broken) == 2 * len(CONTENT)
 
     @pytest.mark.parametrize(
         ("name", "value", "found"),
