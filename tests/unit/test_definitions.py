@@ -27,6 +27,8 @@ from affirm_assets.orchestration.code_version import code_version
 from affirm_assets.partitions import Daily, Monthly
 from affirm_assets.settings import Settings
 from affirm_assets.steps.audit import audit_specs
+from resources.iceberg import IcebergCatalog
+from resources.landing import LandingZone
 
 REGISTRY = Registry.walk(affirm_assets.datasets)
 DATASETS = REGISTRY.in_order()
@@ -307,6 +309,22 @@ class TestResources:
             f"sqlite:///{tmp_path}/catalog.db",
             f"file://{tmp_path}/warehouse",
         )
+
+    def test_on_kubernetes_are_in_buckets_and_a_database(self) -> None:
+        endpoint = "http://10.0.0.1:9000"
+        buckets = {"AFFIRM_WAREHOUSE": "s3://books/warehouse", "AFFIRM_LANDING": "s3://books/landing"}
+        database = {"AFFIRM_CATALOG_URI": "postgresql+psycopg2://affirm@db/lake", "PGPASSWORD": "hunter2"}
+        others = {"AFFIRM_DEPLOYMENT": "kubernetes", "AFFIRM_FIRST_BUSINESS_DATE": "2025-01-01", "AWS_REGION": "x-1"}
+        environ = {**others, **buckets, **database, "AFFIRM_S3_ENDPOINT": endpoint}
+        resources = build_defs(Settings.of(environ), REGISTRY).resources
+        assert resources["landing_zone"] == LandingZone("s3://books/landing", "x-1", endpoint)
+        assert resources["catalog"] == IcebergCatalog(
+            uri="postgresql+psycopg2://affirm@db/lake",
+            warehouse="s3://books/warehouse",
+            region="x-1",
+            s3_endpoint=endpoint,
+        )
+        assert "hunter2" not in repr(resources)
 
     def test_can_be_overridden_one_by_one(self) -> None:
         ours, theirs = (build_defs(settings(), REGISTRY, some).resources for some in ({}, {"landing_zone": "another"}))
