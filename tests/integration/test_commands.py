@@ -70,7 +70,8 @@ def test_an_unknown_setting_is_one_line_that_lists_the_known_ones(environ: dict[
     done = run({**environ, "AFFIRM_DEPLOYMENT": "mars"}, "affirm", "demo")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "Error: AFFIRM_DEPLOYMENT='mars': expected one of local. Set AFFIRM_DEPLOYMENT to one of these, or unset it."
+        "Error: AFFIRM_DEPLOYMENT: expected one of local, kubernetes; found 'mars'. "
+        "Mend AFFIRM_DEPLOYMENT in the environment."
     )
 
 
