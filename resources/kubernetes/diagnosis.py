@@ -23,8 +23,8 @@ class Patience:
 
     pod: float = 60
     """For the job to make it: what it takes is a moment, unless a quota or an admission hook refuses."""
-    room: float = 600
-    """For a node with room: an autoscaler brings one in minutes."""
+    room: float = 1800
+    """For a node with room: an autoscaler brings one in minutes, the end of other work may take longer."""
     start: float = 180
     """For its image and its containers, once it has a node."""
 

@@ -37,7 +37,7 @@ _KEPT_SECONDS = 6 * 3600
 """For which a job that has ended can be looked at, unless the reaper comes first."""
 
 _SECONDS_BEFORE_TOLD = 15
-"""For which an executor may wait before the run's log says so: most get their place at once."""
+"""For which a pod may wait before the run's log says so: most get their place at once."""
 
 _TAIL_LINES = 20
 
@@ -85,6 +85,7 @@ class StepJobs(K8sStepHandler):
         verdict = diagnose(job, pod, events, datetime.now(UTC), self._patience)
         if verdict is None:
             if pod:
+                self._tell_if_waiting(step_handler_context, "Step pod", pod)
                 self._tell_of_executors(step_handler_context, pod, namespace)
             return CheckStepHealthResult.healthy()
         # Read after the pod's end was seen: what it reported before is there by now.
@@ -182,7 +183,6 @@ class StepJobs(K8sStepHandler):
     def _tell_of_executors(self, context: StepHandlerContext, driver: Manifest, namespace: str) -> None:
         """Log, once each: where an executor's output goes, that it waits for its place, that it was out of memory."""
         step = context.get_step_context(self._get_step_key(context))
-        now = datetime.now(UTC)
         for pod in self._pods(namespace, "spark-role=executor"):
             if not any(
                 owner["uid"] == driver["metadata"]["uid"] for owner in pod["metadata"].get("ownerReferences", ())
@@ -192,11 +192,17 @@ class StepJobs(K8sStepHandler):
             if self._is_news(name, "logs"):
                 key = log_files(context.execute_step_args.run_id, name).split("/")
                 DagsterEvent.capture_logs(step, [step.step.key], key, CapturedLogContext(key))
-            held = waiting(pod)
-            if held and seconds_between(held.since, now) > _SECONDS_BEFORE_TOLD and self._is_news(name, held.message):
-                _log(step, f"Executor pod {name}: {held.cause}: {held.message}. Asked: {asked(pod)}.")
+            self._tell_if_waiting(context, "Executor pod", pod)
             if (killed := out_of_memory(pod)) and self._is_news(name, killed):
                 _log(step, f"Executor pod {name} out of memory: {killed}.")
+
+    def _tell_if_waiting(self, context: StepHandlerContext, what: str, pod: Manifest) -> None:
+        held, name = waiting(pod), pod["metadata"]["name"]
+        if held is None or seconds_between(held.since, datetime.now(UTC)) <= _SECONDS_BEFORE_TOLD:
+            return
+        if self._is_news(name, held.message):
+            step = context.get_step_context(self._get_step_key(context))
+            _log(step, f"{what} {name}: {held.cause}: {held.message}. Asked: {asked(pod)}.")
 
     def _is_news(self, pod: str, what: str) -> bool:
         is_news = (pod, what) not in self._told

@@ -12,7 +12,7 @@ from dagster._core.executor.step_delegating import StepDelegatingExecutor
 from kubernetes.client import ApiClient, ApiException
 
 from resources.kubernetes import step_jobs
-from resources.kubernetes.diagnosis import Patience
+from resources.kubernetes.diagnosis import Patience, Verdict
 from resources.kubernetes.step_jobs import StepAccounts, StepJobs
 
 KUBECONFIG = """
@@ -181,6 +181,25 @@ def test_a_step_for_which_there_is_no_room_fails_and_its_job_is_deleted(play: Pl
     assert "0/1 nodes are available" in error_of(failure)
     assert "limits memory=2Gi" in error_of(failure)
     assert cluster.deleted == [cluster.jobs[0]["metadata"]["name"]]
+
+
+def test_a_step_that_waits_is_told_of_once_while_there_is_patience(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_jobs, "diagnose", patient := Patient())
+    events = play(Cluster(NO_ROOM))
+    assert patient.asked > 2
+    (said,) = [event.message for event in events if (event.message or "").startswith("Step pod")]
+    assert said.startswith("Step pod step-pod: no room: 0/1 nodes are available. Asked: dagster (limits memory=2Gi")
+
+
+class Patient:
+    """In place of a diagnosis: for a while, nothing is wrong."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, *_: Any) -> Verdict | None:
+        self.asked += 1
+        return Verdict("no room", "no room: enough waited", may_retry=False) if self.asked > 2 else None
 
 
 def test_the_job_has_the_platforms_marks_rights_and_environment(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
