@@ -107,7 +107,8 @@ class Shared:
     inputs: Mapping[str, "Input"]
 
 
-Mapped = SameWindow | Previous | History | Later | Landing
+MappedTable = SameWindow | Previous | History | Later
+Mapped = MappedTable | Landing
 Input = Mapped | Shared
 
 

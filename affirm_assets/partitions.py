@@ -38,6 +38,9 @@ class Window:
         first, dots, last = text.partition("...")
         return Window(iso_date(first), iso_date(last if dots else first))
 
+    def contains(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
     def overlaps(self, other: "Window") -> bool:
         return self.first <= other.last and other.first <= self.last
 

@@ -17,7 +17,7 @@ import affirm_assets.datasets
 from affirm_assets.contract import spark_schema
 from affirm_assets.dataset import Dataset, Registry
 from affirm_assets.partitions import Window
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import run_step
 from bench.measuring import interleaved, peak_memory, seconds
@@ -57,13 +57,13 @@ class Book:
         self._run(replace(self._datasets[name], inputs={}, audits=(), function=function), window)
 
     def _lake(self) -> Lake:
-        session = self._sessions.session(self._catalog.spark_conf())
-        return Lake(session, self._catalog.load(), self._landing, self._catalog.name)
+        storage = Storage(self._catalog.load(), self._landing, self._catalog.name)
+        return storage.with_spark(self._sessions.session(self._catalog.spark_conf()))
 
     def _run(self, dataset: Dataset, window: Window) -> Any:
         name = f"run{next(self._count)}"
         self.lake = self._lake()
-        return run_step(dataset, self._datasets, window, Run(name, name), "v1", self.lake)
+        return run_step(dataset, self._datasets, window, Run(name, name), "v1", self.lake, lambda _: self.lake.spark)
 
     def _made_loans(self) -> DataFrame:
         return self.lake.spark.range(self._loans).selectExpr(

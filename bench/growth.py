@@ -22,7 +22,7 @@ import affirm_assets.datasets
 from affirm_assets.dataset import Dataset, Registry
 from affirm_assets.partitions import Window
 from affirm_assets.sample_data import write_sample_data
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.read import between
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import run_step
@@ -67,8 +67,9 @@ def measure() -> dict[str, Any]:
             name, own = f"run{next(count)}", catalog(lake)
             session = sessions.session({**own.spark_conf(), **catalog(SOURCE).spark_conf()})
             window = Window(START + timedelta(days=first - 1), START + timedelta(days=last - 1))
-            works_on = Lake(session, own.load(), LandingZone(f"{folder}/landing"), own.name)
-            return run_step(dataset, registry.datasets, window, Run(name, name), "v1", works_on).seconds
+            storage = Storage(own.load(), LandingZone(f"{folder}/landing"), own.name)
+            step = dataset, registry.datasets, window, Run(name, name), "v1"
+            return run_step(*step, storage, lambda _: session).seconds
 
         parts: dict[str, list[Mapping[str, float]]] = defaultdict(list)
         works = {}

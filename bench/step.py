@@ -19,7 +19,7 @@ from affirm_assets.dataset import Daily, Dataset, SameWindow
 from affirm_assets.partitions import Window
 from affirm_assets.steps import run as steps_run
 from affirm_assets.steps.audit import Outcome
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.request import Run
 from bench.measuring import interleaved, peak_memory
 from resources.iceberg import IcebergCatalog
@@ -72,16 +72,17 @@ def _dataset(name: str, contract: type[Contract], function: Any, inputs: dict[st
 def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         catalog = IcebergCatalog(uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
+        storage = Storage(catalog.load(), LandingZone(folder), catalog.name)
         sessions = local_sessions()
 
         def lake() -> Lake:
-            return Lake(sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(folder), catalog.name)
+            return storage.with_spark(sessions.session(catalog.spark_conf()))
 
         first = lake()
         source = _dataset("payments", Payment, lambda: payments(first), {})
         step = _dataset("with_fees", PaymentWithFee, with_fees, {"payments": SameWindow("payments")})
         datasets = {"payments": source, "with_fees": step}
-        steps_run.run_step(source, datasets, WINDOW, Run("source", "source"), "v1", first)
+        steps_run.run_step(source, datasets, WINDOW, Run("source", "source"), "v1", storage, lambda _: first.spark)
         first.spark.sql(
             "CREATE TABLE lake.bench.bare (transaction_id string NOT NULL, posted_on date NOT NULL, "
             "loan_id string NOT NULL, kind string NOT NULL, amount decimal(18,2) NOT NULL, fee decimal(18,2)) "
@@ -96,7 +97,7 @@ def measure() -> dict[str, Any]:
 
         def platform() -> None:
             run = f"run{next(count)}"
-            result = steps_run.run_step(step, datasets, WINDOW, Run(run, run), "v1", lake())
+            result = steps_run.run_step(step, datasets, WINDOW, Run(run, run), "v1", storage, lambda _: lake().spark)
             assert result.rows == {DAY: ROWS}
 
         def platform_without_unique_key() -> None:

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from affirm_assets.contract import Contract
 from affirm_assets.dataset import Audit, Dataset, Input, SameWindow, Shared
 from affirm_assets.partitions import Partitions, Window
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import Result, run_step
 from resources.iceberg import IcebergCatalog
@@ -77,9 +77,8 @@ def catalog(tmp_path: Path) -> IcebergCatalog:
 @pytest.fixture
 def new_lake(sessions: SparkSessions, catalog: IcebergCatalog, tmp_path: Path) -> Callable[[], Lake]:
     """Each call is another step's view of the same tables: a session of its own."""
-    return lambda: Lake(
-        sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(str(tmp_path / "landing")), catalog.name
-    )
+    landing = LandingZone(str(tmp_path / "landing"))
+    return lambda: Storage(catalog.load(), landing, catalog.name).with_spark(sessions.session(catalog.spark_conf()))
 
 
 @pytest.fixture
@@ -114,6 +113,18 @@ def declare(
     )
 
 
+def run_in(
+    lake: Lake,
+    dataset: Dataset,
+    upstream: Mapping[str, Dataset],
+    window: Window | None,
+    run: Run,
+    code_version: str = "v1",
+) -> Result:
+    """A step in a session that there is already."""
+    return run_step(dataset, upstream, window, run, code_version, lake, lambda _: lake.spark)
+
+
 class Steps:
     """Runs steps of test datasets, each in a session of its own."""
 
@@ -131,8 +142,8 @@ class Steps:
     ) -> Result:
         datasets = {each.name: each for each in (*upstream, dataset)}
         arguments = {"code_version": "v1", "root": run, **over}
-        return run_step(
-            dataset, datasets, window, Run(run, arguments["root"]), arguments["code_version"], self.new_lake()
+        return run_in(
+            self.new_lake(), dataset, datasets, window, Run(run, arguments["root"]), arguments["code_version"]
         )
 
     def rows(self, dataset: Dataset, *, order: str = "id") -> list[tuple[Any, ...]]:
@@ -146,4 +157,4 @@ def steps(new_lake: Callable[[], Lake]) -> Steps:
     return Steps(new_lake)
 
 
-__all__ = ["Shared", "Steps", "declare"]
+__all__ = ["Shared", "Steps", "declare", "run_in"]

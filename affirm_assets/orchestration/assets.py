@@ -18,7 +18,7 @@ from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dep
 from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
 from affirm_assets.partitions import Daily
 from affirm_assets.steps.audit import audit_specs
-from affirm_assets.steps.lake import Lake, LandingZone
+from affirm_assets.steps.lake import LandingZone, Storage
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import AuditsFailed, run_step
 from resources import landing
@@ -100,10 +100,11 @@ def _asset(
         landing_zone: ResourceParam[LandingZone],
     ) -> Iterator[Any]:
         run = Run(context.run.run_id, context.run.root_run_id or context.run.run_id)
+        step = dataset, datasets, window_of(dataset, context), run, version
         try:
             with step_failures():
-                lake = Lake(spark.session(catalog.spark_conf()), catalog.load(), landing_zone, catalog.name)
-                result = run_step(dataset, datasets, window_of(dataset, context), run, version, lake)
+                storage = Storage(catalog.load(), landing_zone, catalog.name)
+                result = run_step(*step, storage, lambda _: spark.session(catalog.spark_conf()))
         except AuditsFailed as failure:
             yield from (check_result(dataset, outcome) for outcome in failure.outcomes)
             # Bad data does not get better by waiting.

@@ -8,12 +8,12 @@ from pyiceberg.table import Table
 from affirm_assets.dataset import Dataset, Previous, SameWindow
 from affirm_assets.errors import GapRefused
 from affirm_assets.partitions import Window
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.tables import published_windows
 
 
 def check_no_gap(
-    dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, table: Table, lake: Lake
+    dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, table: Table, storage: Storage
 ) -> None:
     """Raises GapRefused for a dataset that carries on its own previous partition, if that one is missing.
 
@@ -36,7 +36,7 @@ def check_no_gap(
         found = f"the last one published before {window} is {last}"
         raise GapRefused(str(dataset), str(window), before, found, str(Window(first_missing, window.last)))
     for each in _read_for_the_window(dataset, upstream):
-        first = min((published.first for published in _published(each.table, lake)), default=window.first)
+        first = min((published.first for published in _published(each.table, storage)), default=window.first)
         if first < window.first:
             found = f"nothing was published before {window}, while {each}, which it reads, begins with {first}"
             raise GapRefused(str(dataset), str(window), before, found, str(Window(first, window.last)))
@@ -54,8 +54,8 @@ def _read_for_the_window(dataset: Dataset, upstream: Mapping[str, Dataset]) -> l
     return [each for each in read if type(each.partitions) is type(dataset.partitions)]
 
 
-def _published(table: str, lake: Lake) -> list[Window]:
+def _published(table: str, storage: Storage) -> list[Window]:
     try:
-        return published_windows(lake.catalog.load_table(table))
+        return published_windows(storage.catalog.load_table(table))
     except NoSuchTableError:
         return []

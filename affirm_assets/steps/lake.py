@@ -1,7 +1,7 @@
-"""What a step works on: a Spark session, the catalog of tables, the landing zone. All handed in, none made here."""
+"""What a step works on: the catalog of tables, the landing zone, a Spark session. All handed in, none made here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
 
@@ -35,16 +35,22 @@ class LandingZone(Protocol):
 
 
 @dataclass(frozen=True)
-class Lake:
-    """`name` is the catalog's name in Spark; PyIceberg's `catalog` is the same catalog.
+class Storage:
+    """What a step needs before it has Spark. `name` is the catalog's name in Spark; `catalog` is the same catalog."""
 
-    `spark` is a session of one step alone: `spark.wap.id`, which stages a write, holds for a whole session.
-    """
-
-    spark: SparkSession
     catalog: Catalog
     landing: LandingZone
     name: str = "lake"
 
     def table_name(self, table: str) -> str:
         return f"{self.name}.{table}"
+
+    def with_spark(self, spark: SparkSession) -> "Lake":
+        return Lake(self.catalog, self.landing, self.name, spark=spark)
+
+
+@dataclass(frozen=True)
+class Lake(Storage):
+    """`spark` is a session of one step alone: `spark.wap.id`, which stages a write, holds for a whole session."""
+
+    spark: SparkSession = field(kw_only=True)

@@ -1,6 +1,7 @@
 """Read a step's inputs at their pinned snapshots, filtered so that Iceberg prunes files."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from inspect import signature
 from typing import Any
@@ -10,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.contract import columns, personal_columns, spark_schema
-from affirm_assets.dataset import LAST_PUBLISHED, STAGED, WINDOW, Dataset, Input, Landing, Mapped, Shared
+from affirm_assets.dataset import LAST_PUBLISHED, STAGED, WINDOW, Dataset, Input, Landing, Mapped, MappedTable, Shared
 from affirm_assets.errors import SchemaChangeRefused
 from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
@@ -20,6 +21,25 @@ from affirm_assets.steps.tables import published_windows
 _FILE_OPEN_COST = 512 * 1024
 """Bytes that opening a file counts for when Iceberg packs files into tasks. Its default of 4 MiB gives each task of a
 history of small daily files four of them, and then the tasks cost more than the reading."""
+
+
+@dataclass(frozen=True)
+class TableRead:
+    """A read of a table: its snapshot (None: nothing was published) and the partitions read (None: all of them)."""
+
+    source: Dataset
+    snapshot: int | None
+    days: Window | None
+
+
+def table_read(
+    dataset: Dataset, mapped: MappedTable, parameter: str, upstream: Mapping[str, Dataset], request: Request
+) -> TableRead:
+    """What a parameter of the dataset means in a request."""
+    is_own = mapped.dataset == dataset.name
+    source = dataset if is_own else upstream[mapped.dataset]
+    snapshot = request.base if is_own else request.inputs[parameter]
+    return TableRead(source, snapshot, dataset.read_days(mapped, source.partitions, request.window))
 
 
 class Frames:
@@ -112,11 +132,8 @@ def _read(
         return lake.landing.read(
             lake.spark, [each for each in request.files if each.feed == mapped.feed], mapped.fields
         )
-    is_own = mapped.dataset == dataset.name
-    source = dataset if is_own else upstream[mapped.dataset]
-    snapshot = request.base if is_own else request.inputs[parameter]
-    if snapshot is None:
-        return lake.spark.createDataFrame([], spark_schema(source.contract))
-    frame = snapshot_frame(lake, source, snapshot)
-    days = dataset.read_days(mapped, source.partitions, request.window)
-    return frame if days is None or source.partitions is None else frame.where(between(source.partitions.column, days))
+    read = table_read(dataset, mapped, parameter, upstream, request)
+    if read.snapshot is None:
+        return lake.spark.createDataFrame([], spark_schema(read.source.contract))
+    frame, partitions = snapshot_frame(lake, read.source, read.snapshot), read.source.partitions
+    return frame if read.days is None or partitions is None else frame.where(between(partitions.column, read.days))

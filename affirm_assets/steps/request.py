@@ -10,7 +10,7 @@ from typing import Any
 from affirm_assets.dataset import Dataset, Landing
 from affirm_assets.errors import WindowRefused
 from affirm_assets.partitions import Window
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.tables import WHOLE_TABLE, main_snapshot
 
 
@@ -83,7 +83,12 @@ class Request:
 
 
 def pin(
-    dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, run: Run, code_version: str, lake: Lake
+    dataset: Dataset,
+    upstream: Mapping[str, Dataset],
+    window: Window | None,
+    run: Run,
+    code_version: str,
+    storage: Storage,
 ) -> Request:
     """Fix what the step reads. `upstream`: the datasets that it names, by name.
 
@@ -92,7 +97,7 @@ def pin(
     _check_window(dataset, window)
     # The own table first: whoever publishes this window after that is noticed when this step publishes, so a step with
     # older inputs can never replace the result of one with newer inputs.
-    base = main_snapshot(lake, dataset.table)
+    base = main_snapshot(storage, dataset.table)
     inputs: dict[str, int | None] = {}
     pinned: dict[str, int | None] = {}  # by table: two parameters of one table read one snapshot of it
     files: list[PinnedFile] = []
@@ -102,12 +107,12 @@ def pin(
             assert days is not None
             files += [
                 PinnedFile(each.feed, each.business_date, each.name, each.size, each.sha256)
-                for each in lake.landing.pin(mapped.feed, days.first, days.last)
+                for each in storage.landing.pin(mapped.feed, days.first, days.last)
             ]
         elif mapped.dataset != dataset.name:
             table = upstream[mapped.dataset].table
             if table not in pinned:
-                pinned[table] = main_snapshot(lake, table)
+                pinned[table] = main_snapshot(storage, table)
             inputs[parameter] = pinned[table]
     return Request(str(dataset), window, run, code_version, base, inputs, tuple(files))
 

@@ -1,15 +1,15 @@
 """One step, from request to result."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
-from typing import Any
+from datetime import date
 
+from pyiceberg.manifest import ManifestContent, ManifestEntryStatus
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.dataset import Dataset
 from affirm_assets.errors import AffirmError
@@ -24,13 +24,14 @@ from affirm_assets.steps.audit import (
     value_rules,
 )
 from affirm_assets.steps.gaps import check_no_gap
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.lineage import ColumnRef, lineage_of
 from affirm_assets.steps.publish import AUDITS, STAGED_SNAPSHOT, find_published, publish
 from affirm_assets.steps.read import Frames, snapshot_frame
 from affirm_assets.steps.request import Request, Run, pin
+from affirm_assets.steps.scan import ScanSize, scan_size
 from affirm_assets.steps.stage import NullInRequiredColumn, Staged, conform, stage, window_filter
-from affirm_assets.steps.tables import added_files, ensure_table, java_table, partition_positions
+from affirm_assets.steps.tables import ensure_table, partition_day, partition_positions
 
 Lineage = Mapping[str, frozenset[ColumnRef]]
 """The table columns that each column's values come from; empty for a step that was already published."""
@@ -43,7 +44,6 @@ class Result:
     request: Request
     snapshot: int
     staged_snapshot: int
-    already_published: bool
     rows: Mapping[date | None, int]
     total_rows: int
     added_files: int
@@ -51,6 +51,7 @@ class Result:
     partitions_touched: int
     location: str
     outcomes: tuple[Outcome, ...]
+    already_published: bool = False
     lineage: Lineage = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -91,17 +92,26 @@ def run_step(
     window: Window | None,
     run: Run,
     code_version: str,
-    lake: Lake,
+    storage: Storage,
+    open_spark: Callable[[ScanSize], SparkSession],
     clock: Callable[[], float] = time.monotonic,
 ) -> Result:
-    """Pin, read, transform, stage, audit, publish and report. On AffirmError readers see what they saw before."""
+    """Pin, read, transform, stage, audit, publish and report. On AffirmError readers see what they saw before.
+
+    `open_spark` is asked for a session of this step's own once it is known how much there is to read; not at all if an
+    earlier try has published already, or if the window is refused.
+    """
     timer = _Timer(clock)
     with timer.part("pin"):
-        table = ensure_table(lake.catalog, dataset)
-        request = pin(dataset, upstream, window, run, code_version, lake)
+        table = ensure_table(storage.catalog, dataset)
+        request = pin(dataset, upstream, window, run, code_version, storage)
     if published := find_published(dataset, request, table):
-        return _result(dataset, request, published, None, lake, timer.seconds)
-    check_no_gap(dataset, upstream, window, table, lake)
+        return replace(_result(dataset, request, published, storage, timer.seconds), already_published=True)
+    check_no_gap(dataset, upstream, window, table, storage)
+    with timer.part("measure"):
+        scan = scan_size(dataset, upstream, request, table, storage)
+    with timer.part("session"):
+        lake = storage.with_spark(open_spark(scan))
     frames = Frames(dataset, upstream, request, lake)
     try:
         staged, outcomes, lineage = _stage_and_audit(dataset, request, frames, lake, timer)
@@ -111,7 +121,7 @@ def run_step(
         raise AuditsFailed(dataset, request, outcomes, staged.snapshot, lake.table_name(dataset.table))
     with timer.part("publish"):
         snapshot = publish(dataset, request, staged, outcomes, lake)
-    return replace(_result(dataset, request, snapshot, staged, lake, timer.seconds), lineage=lineage)
+    return replace(_result(dataset, request, snapshot, storage, timer.seconds), lineage=lineage)
 
 
 def _stage_and_audit(
@@ -146,24 +156,17 @@ def _result(
     dataset: Dataset,
     request: Request,
     snapshot: Snapshot,
-    staged: Staged | None,
-    lake: Lake,
+    storage: Storage,
     seconds: Mapping[str, float],
 ) -> Result:
-    """`staged` is None where an earlier try had published the work already."""
     recorded = snapshot.summary
     assert recorded is not None
-    table = lake.catalog.load_table(dataset.table)
-    if staged is not None and recorded[STAGED_SNAPSHOT] == str(staged.snapshot):
-        files: Iterable[Any] = staged.files
-    else:
-        files = added_files(lake, java_table(lake, dataset.table), snapshot.snapshot_id)
+    table = storage.catalog.load_table(dataset.table)
     return Result(
         request=request,
         snapshot=snapshot.snapshot_id,
         staged_snapshot=int(recorded[STAGED_SNAPSHOT] or 0),
-        already_published=staged is None,
-        rows=_rows_by_partition(dataset, request.window, files, table, lake),
+        rows=_rows_by_partition(dataset, request.window, table, snapshot),
         total_rows=int(recorded["total-records"] or 0),
         added_files=int(recorded.get("added-data-files") or 0),
         added_bytes=int(recorded.get("added-files-size") or 0),
@@ -175,17 +178,22 @@ def _result(
 
 
 def _rows_by_partition(
-    dataset: Dataset, window: Window | None, files: Iterable[Any], table: Table, lake: Lake
+    dataset: Dataset, window: Window | None, table: Table, snapshot: Snapshot
 ) -> Mapping[date | None, int]:
+    """Of the data files that the snapshot added."""
+    files = [
+        entry.data_file
+        for manifest in snapshot.manifests(table.io)
+        if manifest.content == ManifestContent.DATA and manifest.added_snapshot_id == snapshot.snapshot_id
+        for entry in manifest.fetch_manifest_entry(table.io)
+        if entry.status == ManifestEntryStatus.ADDED
+    ]
     if window is None or dataset.partitions is None:
-        return {None: sum(file.recordCount() for file in files)}
+        return {None: sum(file.record_count for file in files)}
     rows: dict[date | None, int] = dict.fromkeys(dataset.partitions.starts(window), 0)
-    spark: Any = lake.spark
-    epoch_day = spark._jvm.java.lang.Class.forName("java.lang.Integer")
-    position = partition_positions(table, dataset.partitions.column)
+    positions = partition_positions(table, dataset.partitions.column)
     for file in files:
-        day = file.partition().get(position[file.specId()], epoch_day)
-        rows[date(1970, 1, 1) + timedelta(days=day)] += file.recordCount()
+        rows[partition_day(file, positions[file.spec_id])] += file.record_count
     return rows
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import date, timedelta
 from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
@@ -15,7 +17,7 @@ from affirm_assets.contract import iceberg_schema, schema_change
 from affirm_assets.dataset import Dataset
 from affirm_assets.errors import SchemaChangeRefused, TableNotStageable
 from affirm_assets.partitions import Window
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Lake, Storage
 
 SUMMARY = "affirm."
 """Prefix of this platform's keys in a snapshot's summary."""
@@ -59,10 +61,10 @@ def ensure_table(catalog: Catalog, dataset: Dataset) -> Table:
     return table
 
 
-def main_snapshot(lake: Lake, table: str) -> int | None:
+def main_snapshot(storage: Storage, table: str) -> int | None:
     """The snapshot that readers of `main` see now; None if there is no table or nothing was published."""
     try:
-        current = lake.catalog.load_table(table).current_snapshot()
+        current = storage.catalog.load_table(table).current_snapshot()
     except NoSuchTableError:
         return None
     return current.snapshot_id if current else None
@@ -108,6 +110,15 @@ def partition_positions(table: Table, column: str) -> dict[int, int]:
         for index, each in enumerate(spec.fields)
         if each.source_id == source and each.transform == IdentityTransform()
     }
+
+
+def partition_day(file: DataFile, position: int) -> date:
+    """The partition of a data file by the date column whose field stands at this position."""
+    return epoch_day(file.partition[position])
+
+
+def epoch_day(days: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=days)
 
 
 def _create(catalog: Catalog, dataset: Dataset) -> Table:

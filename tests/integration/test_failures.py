@@ -25,13 +25,12 @@ from affirm_assets.dataset import Daily, Dataset, Registry, audit
 from affirm_assets.definitions import build_defs
 from affirm_assets.errors import AffirmError, StageLost, WindowRefused
 from affirm_assets.partitions import Window
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.request import Run
-from affirm_assets.steps.run import run_step
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingFile, LandingZone
 from resources.spark import SparkSessions
-from tests.conftest import declare
+from tests.conftest import declare, run_in
 from tests.integration.books import Books, jsonl, loan
 
 
@@ -566,8 +565,9 @@ def publish_theirs(books: Books) -> None:
     """What another run would do: publish DAY of `amounts`."""
     settings, run = books.settings, f"theirs{published(books, 'tests.amounts')}"
     catalog = IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse)
-    lake = Lake(books.sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(settings.landing))
-    run_step(amounts_of(("theirs", "9.00")), {}, Window(DAY, DAY), Run(run, run), "v1", lake)
+    storage = Storage(catalog.load(), LandingZone(settings.landing))
+    lake = storage.with_spark(books.sessions.session(catalog.spark_conf()))
+    run_in(lake, amounts_of(("theirs", "9.00")), {}, Window(DAY, DAY), Run(run, run))
 
 
 def disturbed(disturb: Callable[[], None], times: int) -> Dataset:

@@ -173,7 +173,8 @@ def test_a_materialization_reports_the_step(books: Books, run: dg.ExecuteInProce
     assert str(metadata["dagster/uri"].value).endswith("/warehouse/loans/loans")
     assert int(str(metadata["added_files"].value)) > 0
     assert int(str(metadata["added_bytes"].value)) > 0
-    assert set(metadata["seconds"].value) == {"pin", "transform", "stage", "audit", "publish"}
+    parts = {"pin", "measure", "session", "transform", "stage", "audit", "publish"}
+    assert set(metadata["seconds"].value) == parts
     assert "all_rows" in metadata["input_snapshots"].value
     assert "loan_id:string" in str(metadata["schema"].value)
     lineage = metadata["dagster/column_lineage"].value.deps_by_column

@@ -12,7 +12,7 @@ import affirm_assets.datasets
 from affirm_assets.contract import Contract, Money, column, key
 from affirm_assets.dataset import Daily, Landing, Registry
 from affirm_assets.partitions import Window
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.lineage import ColumnRef, lineage_of
 from affirm_assets.steps.read import Frames
 from affirm_assets.steps.request import Run, pin
@@ -175,7 +175,8 @@ def books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> 
     registry, window, folder = Registry.walk(affirm_assets.datasets), Window(DAY, DAY), tmp_path_factory.mktemp("books")
     catalog = IcebergCatalog(uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
     landing = folder / "landing"
-    lake = Lake(sessions.session(catalog.spark_conf()), catalog.load(), LandingZone(str(landing)), catalog.name)
+    storage = Storage(catalog.load(), LandingZone(str(landing)), catalog.name)
+    lake = storage.with_spark(sessions.session(catalog.spark_conf()))
     for feed in registry.feeds:
         day = landing / feed / str(DAY)
         day.mkdir(parents=True)

@@ -30,14 +30,14 @@ from affirm_assets.errors import (
 from affirm_assets.partitions import Window
 from affirm_assets.settings import Settings
 from affirm_assets.steps.audit import unique_outcome
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.read import Frames, snapshot_frame
 from affirm_assets.steps.request import Request, Run, pin
-from affirm_assets.steps.run import AuditsFailed, run_step
+from affirm_assets.steps.run import AuditsFailed
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from resources.spark import SparkSessions
-from tests.conftest import Steps, declare
+from tests.conftest import Steps, declare, run_in
 
 D1, D2, D3, D4 = (date(2025, 1, day) for day in (1, 2, 3, 4))
 
@@ -79,7 +79,7 @@ def test_rows_are_published_and_reported_by_partition(steps: Steps) -> None:
     assert (result.total_rows, result.added_files, result.partitions_touched) == (3, 2, 2)
     assert result.added_bytes > 0
     assert steps.rows(amounts) == [("a", D1, Decimal("1.10")), ("b", D1, Decimal("2.20")), ("c", D3, Decimal("3.30"))]
-    assert set(result.seconds) == {"pin", "transform", "stage", "audit", "publish"}
+    assert set(result.seconds) == {"pin", "measure", "session", "transform", "stage", "audit", "publish"}
 
 
 def test_no_reader_sees_a_row_before_its_audits(steps: Steps, new_lake: Callable[[], Lake]) -> None:
@@ -205,7 +205,7 @@ def test_a_step_reads_its_table_s_metadata_only_where_it_may_have_changed(
     steps.run(amounts_of(("a", D1, "1.00")), one(D1))
     lake = new_lake()
     catalog: Any = CountingCatalog(lake.catalog)
-    run_step(amounts_of(("b", D1, "1.00")), {}, one(D1), Run("r", "r"), "v1", replace(lake, catalog=catalog))
+    run_in(replace(lake, catalog=catalog), amounts_of(("b", D1, "1.00")), {}, one(D1), Run("r", "r"))
     assert catalog.loads == 6
 
 
@@ -290,9 +290,7 @@ def test_a_publication_that_is_overtaken_at_once_is_one_all_the_same(
     catalog: Any = OvertakenCatalog(
         lake.catalog, lambda: steps.run(amounts_of(("theirs", D1, "2.00")), one(D1), run="theirs")
     )
-    mine = run_step(
-        amounts_of(("mine", D1, "1.00")), {}, one(D1), Run("mine", "mine"), "v1", replace(lake, catalog=catalog)
-    )
+    mine = run_in(replace(lake, catalog=catalog), amounts_of(("mine", D1, "1.00")), {}, one(D1), Run("mine", "mine"))
     assert catalog.is_overtaken
     published = lake.catalog.load_table("tests.amounts").snapshot_by_id(mine.snapshot)
     assert published.summary["affirm.run-id"] == "mine"
@@ -602,7 +600,8 @@ def test_a_lake_may_lie_in_a_folder_of_any_name_but_those_refused(
 ) -> None:
     settings = Settings.of({"AFFIRM_LAKE": str(tmp_path / name)})
     catalog = IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse)
-    steps = Steps(lambda: Lake(sessions.session(catalog.spark_conf()), catalog.load(), LandingZone("")))
+    storage = Storage(catalog.load(), LandingZone(""))
+    steps = Steps(lambda: storage.with_spark(sessions.session(catalog.spark_conf())))
     amounts = amounts_of(("a", D1, "1.10"))
     steps.run(amounts, one(D1))
     assert steps.rows(amounts) == [("a", D1, Decimal("1.10"))]

@@ -1,0 +1,58 @@
+"""A step's inputs are pinned and measured before there is Spark. How they are measured: tests/unit/test_scan.py."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
+
+from pyspark.sql import DataFrame, SparkSession
+
+from affirm_assets.contract import Contract, Money, column, key, spark_schema
+from affirm_assets.dataset import Daily, Dataset, SameWindow
+from affirm_assets.partitions import Window
+from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.request import Run
+from affirm_assets.steps.run import run_step
+from affirm_assets.steps.scan import ScanSize
+from tests.conftest import Steps, declare
+
+D1, D2, D3 = (date(2025, 1, day) for day in range(1, 4))
+
+
+class Amount(Contract):
+    """An amount."""
+
+    id: str = key("Id")
+    day: date = column("Business date")
+    amount: Money = column("Amount")
+
+
+def source(rows_a_day: int) -> Dataset:
+    def amounts(window: Window) -> DataFrame:
+        days = [window.first + timedelta(days=n) for n in range((window.last - window.first).days + 1)]
+        rows = [(f"{day}/{n}", day, Decimal(n)) for day in days for n in range(rows_a_day)]
+        return SparkSession.active().createDataFrame(rows, spark_schema(Amount))
+
+    return declare(amounts, Amount, Daily("day"))
+
+
+def copies(amounts: DataFrame) -> DataFrame:
+    return amounts
+
+
+def test_inputs_are_pinned_and_measured_before_spark_is_asked_for(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+    """What is published while the session starts is neither read nor counted."""
+    steps.run(source(1), Window(D1, D3))
+    steps.run(source(1000), Window(D2, D2), run="again")
+    lake, scans = new_lake(), list[ScanSize]()
+    files = [each.file for each in lake.catalog.load_table("tests.amounts").scan("day = '2025-01-02'").plan_files()]
+
+    def open_spark(scan: ScanSize) -> SparkSession:
+        scans.append(scan)
+        steps.run(source(2), Window(D2, D2), run="later")
+        return lake.spark
+
+    reader = declare(copies, Amount, Daily("day"), inputs={"amounts": SameWindow("amounts")})
+    upstream = {"amounts": source(1)}
+    result = run_step(reader, upstream, Window(D2, D2), Run("run", "run"), "v1", lake, open_spark)
+    assert scans == [ScanSize(sum(each.file_size_in_bytes for each in files), len(files))]
+    assert result.rows == {D2: 1000}

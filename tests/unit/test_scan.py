@@ -1,0 +1,189 @@
+"""What a step measures before it asks for Spark, on tables that PyIceberg writes, and when it asks for none."""
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import DataFrame
+
+from affirm_assets.contract import Contract, Money, column, key
+from affirm_assets.dataset import Daily, Dataset, Input, Monthly, SameWindow, history, landing, previous
+from affirm_assets.errors import GapRefused
+from affirm_assets.partitions import Window
+from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.publish import AUDITS, PUBLISHED_WAP_ID, STAGED_SNAPSHOT
+from affirm_assets.steps.request import Run, pin
+from affirm_assets.steps.run import Result, run_step
+from affirm_assets.steps.scan import ScanSize
+from affirm_assets.steps.tables import WINDOW, ensure_table
+from resources.iceberg import IcebergCatalog
+from resources.landing import LandingZone
+from tests.conftest import declare
+
+D1, D2, D3, D4, D5 = DAYS = [date(2025, 1, day) for day in range(1, 6)]
+RUN = Run("run", "run")
+
+
+class Amount(Contract):
+    """An amount."""
+
+    id: str = key("Id")
+    day: date = column("Business date")
+    amount: Money = column("Amount")
+
+
+def amounts(earlier: DataFrame) -> DataFrame:
+    raise AssertionError("never run")
+
+
+def copies(first: DataFrame) -> DataFrame:
+    raise AssertionError("never run")
+
+
+def two_copies(first: DataFrame, second: DataFrame) -> DataFrame:
+    raise AssertionError("never run")
+
+
+SOURCE = declare(amounts, Amount, Daily("day"), inputs={"earlier": previous(2, "amounts")})
+CARRIED = declare(amounts, Amount, Daily("day"), inputs={"earlier": previous(1, "amounts")})
+
+
+def reader(**inputs: Input) -> Dataset:
+    return declare(two_copies if "second" in inputs else copies, Amount, Daily("day"), inputs=inputs)
+
+
+@pytest.fixture
+def storage(catalog: IcebergCatalog, tmp_path: Path) -> Storage:
+    return Storage(catalog.load(), LandingZone(str(tmp_path / "landing")), catalog.name)
+
+
+def publish(storage: Storage, *days: date, rows: int = 1, **summary: str) -> None:
+    """These days of `amounts` as one commit, which makes them anew."""
+    table = ensure_table(storage.catalog, SOURCE)
+    made = [{"id": f"{day}/{n}", "day": day, "amount": Decimal(f"{n}.00")} for day in days for n in range(rows)]
+    for day in days:
+        if table.scan(row_filter=f"day = '{day}'").count():
+            table.delete(f"day = '{day}'")
+    properties = {WINDOW: str(Window(days[0], days[-1])), **summary}
+    table.append(pa.Table.from_pylist(made, schema=table.schema().as_arrow()), snapshot_properties=properties)
+
+
+def stored(storage: Storage, *days: date) -> ScanSize:
+    """By PyIceberg's plan of a scan of each of these days."""
+    table = storage.catalog.load_table(SOURCE.table)
+    files = [each.file for day in days for each in table.scan(row_filter=f"day = '{day}'").plan_files()]
+    return ScanSize(sum(each.file_size_in_bytes for each in files), len(files))
+
+
+class SparkAsked(Exception):
+    """Raised in place of making a session."""
+
+    def __init__(self, scan: ScanSize) -> None:
+        self.scan = scan
+
+
+def no_spark(scan: ScanSize) -> NoReturn:
+    raise SparkAsked(scan)
+
+
+def run(storage: Storage, dataset: Dataset, day: date) -> Result:
+    return run_step(dataset, {"amounts": SOURCE}, Window(day, day), RUN, "v1", storage, no_spark)
+
+
+def measured(storage: Storage, dataset: Dataset, day: date) -> ScanSize:
+    with pytest.raises(SparkAsked) as asked:
+        run(storage, dataset, day)
+    return asked.value.scan
+
+
+READS = {
+    "the same window": (reader(first=SameWindow("amounts")), [D3]),
+    "the two days before": (reader(first=previous(2, "amounts")), [D1, D2]),
+    "everything so far": (reader(first=history("amounts")), [D1, D2, D3]),
+    "its own days before": (SOURCE, [D1, D2]),
+    "the same days twice": (reader(first=SameWindow("amounts"), second=SameWindow("amounts")), [D3]),
+    "different days": (reader(first=SameWindow("amounts"), second=previous(1, "amounts")), [D2, D3]),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("commits", [[[day] for day in DAYS], [DAYS], [[D1, D2], [D3, D4, D5]]], ids=len)
+def test_the_size_is_that_of_the_files_of_the_days_that_are_read(
+    storage: Storage, name: str, commits: list[list[date]]
+) -> None:
+    for days in commits:
+        publish(storage, *days, rows=50 * days[0].day)
+    dataset, days = READS[name]
+    assert measured(storage, dataset, D3) == stored(storage, *days)
+
+
+def test_a_day_that_was_computed_again_is_counted_as_it_is_now(storage: Storage) -> None:
+    """The commit that wrote the days first says a size that is no longer so."""
+    publish(storage, D1, D2, D3)
+    publish(storage, D2, rows=1000)
+    assert measured(storage, reader(first=history("amounts")), D3) == stored(storage, D1, D2, D3)
+    assert measured(storage, reader(first=SameWindow("amounts")), D2) == stored(storage, D2)
+
+
+def test_a_day_of_many_is_found_without_opening_a_manifest(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in DAYS:
+        publish(storage, day)
+    expected = stored(storage, *DAYS)
+
+    def opened(*_: object) -> NoReturn:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr("pyiceberg.manifest.ManifestFile.fetch_manifest_entry", opened)
+    assert measured(storage, reader(first=history("amounts")), D5) == expected
+
+
+def test_a_month_is_measured_by_its_days(storage: Storage) -> None:
+    publish(storage, D1, D2)
+    publish(storage, date(2025, 2, 1))
+    monthly = declare(copies, Amount, Monthly("day"), inputs={"first": SameWindow("amounts")})
+    assert measured(storage, monthly, D1) == stored(storage, D1, D2)
+
+
+def test_a_table_without_partitions_is_measured_whole(storage: Storage) -> None:
+    publish(storage, D1, D2)
+    whole = declare(copies, Amount, None, inputs={"first": SameWindow("amounts")})
+    with pytest.raises(SparkAsked) as asked:
+        run_step(whole, {"amounts": SOURCE}, None, RUN, "v1", storage, no_spark)
+    assert asked.value.scan == stored(storage, D1, D2)
+
+
+def test_landing_files_count_with_their_sizes(storage: Storage, tmp_path: Path) -> None:
+    folder = tmp_path / "landing" / "things" / str(D1)
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text('{"id": "a"}\n')
+    (folder / "_SUCCESS").touch()
+    assert measured(storage, reader(first=landing("things", {"id": "text"})), D1) == ScanSize(12, 1)
+
+
+def test_what_was_never_published_has_no_size(storage: Storage) -> None:
+    assert measured(storage, reader(first=SameWindow("amounts")), D1) == ScanSize(0, 0)
+
+
+def test_work_that_is_published_already_needs_no_spark(storage: Storage) -> None:
+    publish(storage, D1)
+    window = Window(D2, D3)
+    request = pin(SOURCE, {}, window, RUN, "v1", storage)
+    publish(
+        storage,
+        D2,
+        rows=3,
+        **{WINDOW: str(window), PUBLISHED_WAP_ID: request.wap_id, STAGED_SNAPSHOT: "7", AUDITS: "[]"},
+    )
+    result = run_step(SOURCE, {}, window, RUN, "v1", storage, no_spark)
+    assert result.already_published
+    assert result.rows == {D2: 3, D3: 0}
+    assert (result.total_rows, result.added_files, result.staged_snapshot) == (4, 1, 7)
+
+
+def test_a_window_that_is_refused_needs_no_spark(storage: Storage) -> None:
+    publish(storage, D1)
+    with pytest.raises(GapRefused):
+        run(storage, CARRIED, D3)
