@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Audit",
+    "Compute",
     "Daily",
     "Dataset",
     "Monthly",
@@ -57,8 +58,21 @@ NOT_NULL, IN_WINDOW, UNIQUE_KEY = BUILT_IN_AUDITS = ("not_null", "in_window", "u
 FEEDS = "feeds"
 """Where Dagster shows the feeds: `feeds/loans`."""
 
-COMPUTE_PROFILES = ("small", "medium", "large")
-"""How much a step gets where it is more than a laptop."""
+
+@dataclass(frozen=True)
+class Compute:
+    """How much a step gets where it is more than a laptop: a profile, and what this dataset has otherwise.
+
+    `memory` is the limit of the step's own pod, which is also Spark's driver; `scratch` is for files that Spark spills,
+    in each pod. Quantities are written 512Mi or 4Gi.
+    """
+
+    profile: str
+    memory: str | None = None
+    executor_memory: str | None = None
+    scratch: str | None = None
+    min_executors: int | None = None
+    max_executors: int | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +197,7 @@ class Dataset:
     description: str
     source: Path
     audits: tuple[Audit, ...] = ()
-    compute: str = "small"
+    compute: Compute = Compute("small")
     freshness: timedelta | None = None
     retention: timedelta | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -238,7 +252,7 @@ def dataset(
     partitions: Partitions | None = None,
     inputs: Mapping[str, Input] | None = None,
     audits: Iterable[Audit] = (),
-    compute: str = "small",
+    compute: str | Compute = "small",
     freshness: timedelta | None = None,
     retention: timedelta | None = None,
     tags: Mapping[str, str] | None = None,
@@ -249,7 +263,8 @@ def dataset(
     Its parameters name upstream datasets, read for the same window; `inputs` maps a parameter to something else:
     previous(), history(), landing() or a @shared frame. `owner` is an e-mail address or `team:<name>`. `freshness` is
     the age at which the newest materialization is late; `retention` how long its rows are kept. `ranges=False` is for a
-    transform that can compute only one partition at a time. Raises DeclarationError, naming file and dataset.
+    transform that can compute only one partition at a time. `compute` is a profile's name, or Compute(). Raises
+    DeclarationError, naming file and dataset.
     """
 
     audits = tuple(audits)
@@ -267,7 +282,7 @@ def dataset(
             description=inspect.getdoc(function) or inspect.getdoc(contract) or "",
             source=source,
             audits=audits,
-            compute=compute,
+            compute=Compute(compute) if isinstance(compute, str) else compute,
             freshness=freshness,
             retention=retention,
             tags=dict(tags or {}),
@@ -384,10 +399,6 @@ def _check_declaration(item: Dataset) -> None:
     if not re.fullmatch(r"team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+", item.owner):
         raise DeclarationError(
             f"{where}: expected owner to be an e-mail address or 'team:<name>'; found {item.owner!r}."
-        )
-    if item.compute not in COMPUTE_PROFILES:
-        raise DeclarationError(
-            f"{where}: expected compute to be one of {', '.join(COMPUTE_PROFILES)}; found {item.compute!r}."
         )
     specs = {spec.name: spec for spec in columns(item.contract)}
     if item.partitions is not None:

@@ -9,6 +9,7 @@ import dagster as dg
 import affirm_assets.datasets
 from affirm_assets.dataset import Registry
 from affirm_assets.orchestration.assets import assets
+from affirm_assets.orchestration.compute import StepSpark
 from affirm_assets.orchestration.execution import execution_of
 from affirm_assets.orchestration.partitions import PartitionSets
 from affirm_assets.orchestration.reaper import reaper
@@ -16,6 +17,7 @@ from affirm_assets.settings import Settings
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from resources.spark import local_sessions
+from resources.spark_on_kubernetes import KubernetesSparkSessions
 
 
 def build_defs(
@@ -25,7 +27,9 @@ def build_defs(
     registry = registry or Registry.walk(affirm_assets.datasets)
     execution = execution_of(settings.deployment)
     return dg.Definitions(
-        assets=assets(registry, PartitionSets(settings.first_business_date), execution.retries),
+        assets=assets(
+            registry, PartitionSets(settings.first_business_date), execution.retries, settings.cpu_request_scale
+        ),
         resources={**_resources(settings), **(resource_overrides or {})},
         executor=execution.executor,
         sensors=[reaper] if settings.deployment == "kubernetes" else [],
@@ -48,9 +52,17 @@ def landing_zone_of(settings: Settings) -> LandingZone:
 def _resources(settings: Settings) -> dict[str, Any]:
     return {
         "catalog": catalog_of(settings),
-        "spark": local_sessions(),
+        "spark": _spark(settings),
         "landing_zone": landing_zone_of(settings),
     }
+
+
+def _spark(settings: Settings) -> StepSpark:
+    match settings.deployment:
+        case "kubernetes":
+            return KubernetesSparkSessions(cpu_request_scale=settings.cpu_request_scale, spot=settings.spot)
+        case _:
+            return local_sessions()
 
 
 defs = build_defs(Settings.of(os.environ))

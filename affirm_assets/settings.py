@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -26,6 +27,7 @@ _CATALOG = re.compile(
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=+-]+)*/?", re.ASCII)
 _ENDPOINT = re.compile(r"https?://[\w.-]+(:\d+)?/?", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]+")
+_SPOT = re.compile(r"([a-z0-9.-]+/)?[\w.-]+=[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Settings:
     `catalog_uri`: sqlite:///<file>, postgresql+psycopg2://<user>@<host>/<database>, https://<REST catalog> or glue: .
     `warehouse`: file://<folder> or s3://<bucket>/<prefix>. `landing`: an absolute folder, or s3:// likewise.
     `s3_endpoint`: of another S3 than AWS. `first_business_date`: the first day that has a partition. `lake`: the folder
-    that holds all of a local deployment.
+    that holds all of a local deployment. `cpu_request_scale`: how much of their cores pods ask for; 1 but on small
+    nodes. `spot`: <key>=<value>, taint and label of nodes that may vanish, for executors; None: there are none.
     """
 
     deployment: str
@@ -46,6 +49,8 @@ class Settings:
     region: str | None = None
     s3_endpoint: str | None = None
     lake: Path | None = None
+    cpu_request_scale: float = 1.0
+    spot: str | None = None
 
     @staticmethod
     def of(environ: Mapping[str, str]) -> "Settings":
@@ -90,6 +95,7 @@ def _on_kubernetes(environ: Mapping[str, str]) -> Settings:
     )
     bucket = "s3://<bucket>/<prefix>"
     endpoint = "http://<host>:<port> or https://<host>, without a key (AWS_ACCESS_KEY_ID holds it)"
+    spot = environ.get("AFFIRM_SPOT")
     return Settings(
         deployment="kubernetes",
         first_business_date=_first_business_date(environ["AFFIRM_FIRST_BUSINESS_DATE"]),
@@ -100,6 +106,8 @@ def _on_kubernetes(environ: Mapping[str, str]) -> Settings:
         s3_endpoint=_matching(_ENDPOINT, environ, "AFFIRM_S3_ENDPOINT", endpoint)
         if environ.get("AFFIRM_S3_ENDPOINT")
         else None,
+        cpu_request_scale=_cpu_request_scale(environ.get("AFFIRM_CPU_REQUEST_SCALE") or "1"),
+        spot=_matching(_SPOT, environ, "AFFIRM_SPOT", "<key>=<value> of a taint and label") if spot else None,
     )
 
 
@@ -128,6 +136,13 @@ def _matching(pattern: re.Pattern[str], environ: Mapping[str, str], name: str, e
         # Not shown: what does not look as it should may be a URI with a password in it.
         raise SettingError(name, f"another text of {len(value)} characters (not shown)", expected)
     return value
+
+
+def _cpu_request_scale(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise SettingError("AFFIRM_CPU_REQUEST_SCALE", repr(text), "a number above 0, at most 1")
 
 
 def _first_business_date(text: str) -> date:

@@ -12,6 +12,7 @@ from typing import Any
 from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import SparkSession
 
+from resources.compute import Profile
 from resources.jars import LOCAL
 from resources.pgpass import share_password
 
@@ -31,7 +32,7 @@ _KEYS_IN_HADOOP = (
     "fs.s3a.secret.key",
     "fs.s3a.session.token",
 )
-_LOGGING = Path(__file__).with_name("log4j2.properties")
+LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
 class SparkSessions(LazyPySparkResource):
@@ -40,6 +41,10 @@ class SparkSessions(LazyPySparkResource):
     Settings of the whole Spark (memory, jars) are fixed by its first session; those of a catalog belong to a session,
     so that the steps of one process can work on different lakes.
     """
+
+    def open(self, conf: Mapping[str, str], profile: Profile, scan_bytes: int) -> tuple[SparkSession, None]:  # noqa: ARG002
+        """A session for a step, whatever its profile: that is for steps in pods."""
+        return self.session(conf), None
 
     def session(self, conf: Mapping[str, str]) -> SparkSession:
         """A new session with these settings of its own; SparkSession.active() gives it to code that is handed none."""
@@ -82,27 +87,32 @@ def _skip_checksum_files(session: Any) -> None:
 def local_sessions(memory: str = "1g", packages: Sequence[str] = LOCAL) -> SparkSessions:
     """Spark inside this process's machine. `memory` is the JVM's heap, `packages` are Maven coordinates of jars."""
     cores = os.cpu_count() or 1
-    # Spark's Python workers are this interpreter, with its packages, and not the first python3 on the path.
-    os.environ["PYSPARK_PYTHON"] = sys.executable
     return SparkSessions(
         spark_config={
+            **common_conf(),
             "spark.master": "local[*]",
-            "spark.app.name": "affirm",
             "spark.driver.memory": memory,
-            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
+            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING.as_uri()}",
             "spark.jars.packages": ",".join(packages),
-            "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
-            "spark.sql.session.timeZone": "UTC",
             # Spark's default of 200 makes small local shuffles wait for their own bookkeeping.
             "spark.sql.shuffle.partitions": str(4 * cores),
-            # Recording the call site of every column expression costs a third of the time to build a plan.
-            "spark.python.sql.dataFrameDebugging.enabled": "false",
-            "spark.ui.enabled": "false",
-            # Each query, and each stage of it, is described in a text that only the UI shows. This is the short one.
-            "spark.sql.ui.explainMode": "simple",
-            "spark.ui.showConsoleProgress": "false",
         }
     )
+
+
+def common_conf() -> dict[str, str]:
+    """Wherever Spark runs."""
+    # Spark's Python workers are this interpreter, with its packages, and not the first python3 on the path.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    return {
+        "spark.app.name": "affirm",
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        "spark.sql.session.timeZone": "UTC",
+        # Recording the call site of every column expression costs a third of the time to build a plan.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
 
 
 def java_problem(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -13,6 +13,7 @@ import resources
 from affirm_assets.contract import Contract, columns
 from affirm_assets.dataset import Dataset, Registry
 from affirm_assets.orchestration.code_version import code_version
+from affirm_assets.orchestration.compute import StepSession, StepSpark, op_tags, profile_of
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
@@ -22,17 +23,23 @@ from affirm_assets.steps.lake import LandingZone, Storage
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import AuditsFailed, run_step
 from resources import landing
+from resources.compute import Profile
 from resources.iceberg import IcebergCatalog
-from resources.spark import SparkSessions
 
 
 def assets(
-    registry: Registry, partition_sets: PartitionSets, retries: dg.RetryPolicy | None = None
+    registry: Registry,
+    partition_sets: PartitionSets,
+    retries: dg.RetryPolicy | None = None,
+    cpu_request_scale: float = 1.0,
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """Every dataset of the registry and every feed that one of them reads."""
     return [
         *(_feed(name, partition_sets) for name in registry.feeds),
-        *(_asset(dataset, registry.datasets, partition_sets, retries) for dataset in registry.in_order()),
+        *(
+            _asset(dataset, registry.datasets, partition_sets, retries, cpu_request_scale)
+            for dataset in registry.in_order()
+        ),
     ]
 
 
@@ -66,9 +73,13 @@ def _feed(name: str, partition_sets: PartitionSets) -> dg.AssetSpec:
 
 
 def _asset(
-    dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: PartitionSets, retries: dg.RetryPolicy | None
+    dataset: Dataset,
+    datasets: Mapping[str, Dataset],
+    partition_sets: PartitionSets,
+    retries: dg.RetryPolicy | None,
+    cpu_request_scale: float,
 ) -> dg.AssetsDefinition:
-    version = _code_version(dataset)
+    version, profile = _code_version(dataset), profile_of(dataset)
     spec = dg.AssetSpec(
         asset_key(dataset),
         deps=dependencies(dataset, datasets),
@@ -77,9 +88,9 @@ def _asset(
         owners=[dataset.owner],
         kinds={"spark", "iceberg"},
         code_version=version,
-        tags={**dataset.tags, "compute": dataset.compute},
+        tags={**dataset.tags, "compute": dataset.compute.profile},
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.freshness) if dataset.freshness else None,
-        metadata=_static_metadata(dataset),
+        metadata=_static_metadata(dataset, profile),
         partitions_def=partition_sets.of(dataset.partitions),
     )
 
@@ -92,19 +103,21 @@ def _asset(
         ],
         backfill_policy=_backfill_policy(dataset),
         retry_policy=retries,
+        op_tags=op_tags(profile, cpu_request_scale),
     )
     def step(
         context: dg.AssetExecutionContext,
         catalog: IcebergCatalog,
-        spark: SparkSessions,
+        spark: ResourceParam[StepSpark],
         landing_zone: ResourceParam[LandingZone],
     ) -> Iterator[Any]:
         run = Run(context.run.run_id, context.run.root_run_id or context.run.run_id)
         step = dataset, datasets, window_of(dataset, context), run, version
+        session = StepSession(spark, catalog.spark_conf(), profile)
         try:
             with step_failures():
                 storage = Storage(catalog.load(), landing_zone, catalog.name)
-                result = run_step(*step, storage, lambda _: spark.session(catalog.spark_conf()))
+                result = run_step(*step, storage, session.open)
         except AuditsFailed as failure:
             yield from (check_result(dataset, outcome) for outcome in failure.outcomes)
             # Bad data does not get better by waiting.
@@ -112,7 +125,7 @@ def _asset(
         for key, metadata in partition_metadata(dataset, result):
             context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
         yield from (check_result(dataset, outcome) for outcome in result.outcomes)
-        yield materialization(dataset, result)
+        yield materialization(dataset, result, session.metadata)
 
     return step
 
@@ -135,13 +148,14 @@ def _backfill_policy(dataset: Dataset) -> dg.BackfillPolicy | None:
     return dg.BackfillPolicy.single_run() if dataset.ranges else dg.BackfillPolicy.multi_run()
 
 
-def _static_metadata(dataset: Dataset) -> dict[str, Any]:
+def _static_metadata(dataset: Dataset, profile: Profile) -> dict[str, Any]:
     return {
         "dagster/column_schema": column_schema(dataset.contract),
         "dagster/table_name": dataset.table,
         "dagster/storage_kind": "iceberg",
         "retention": _days(dataset.retention) if dataset.retention else "for ever",
         "contract": dataset.contract.__name__,
+        "compute": profile.text,
     }
 
 

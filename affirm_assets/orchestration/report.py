@@ -12,8 +12,8 @@ from affirm_assets.steps.audit import Outcome
 from affirm_assets.steps.run import Result
 
 
-def materialization(dataset: Dataset, result: Result) -> dg.MaterializeResult[Any]:
-    """Dagster's standard keys, and what the step measured."""
+def materialization(dataset: Dataset, result: Result, compute: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
+    """Dagster's standard keys, what the step measured, and what it computed with."""
     return dg.MaterializeResult(
         asset_key=asset_key(dataset),
         data_version=dg.DataVersion(str(result.snapshot)),
@@ -32,6 +32,7 @@ def materialization(dataset: Dataset, result: Result) -> dg.MaterializeResult[An
             "seconds": dg.MetadataValue.json({name: round(value, 3) for name, value in result.seconds.items()}),
             "input_snapshots": dg.MetadataValue.json({k: v and str(v) for k, v in result.request.inputs.items()}),
             "files_read": len(result.request.files),
+            **compute,
         },
     )
 

@@ -175,6 +175,9 @@ def test_a_materialization_reports_the_step(books: Books, run: dg.ExecuteInProce
     assert int(str(metadata["added_bytes"].value)) > 0
     parts = {"pin", "measure", "session", "transform", "stage", "audit", "publish"}
     assert set(metadata["seconds"].value) == parts
+    assert int(str(metadata["scan_bytes"].value)) > int(str(metadata["scan_files"].value)) > 0
+    assert metadata["executors"].value == 0
+    assert metadata["compute"].value["profile"] == "small"
     assert "all_rows" in metadata["input_snapshots"].value
     assert "loan_id:string" in str(metadata["schema"].value)
     lineage = metadata["dagster/column_lineage"].value.deps_by_column

@@ -140,7 +140,7 @@ class TestAssets:
 
     @each_dataset
     def test_tags_hold_the_declared_ones_and_the_compute_profile(self, graph: Graph, dataset: Dataset) -> None:
-        expected = {**dataset.tags, "compute": dataset.compute}
+        expected = {**dataset.tags, "compute": dataset.compute.profile}
         assert expected.items() <= graph.get(key_of(dataset)).tags.items()
 
     @each_dataset

@@ -180,3 +180,23 @@ class TestOnKubernetes:
 
     def test_the_lake_of_a_laptop_counts_for_nothing(self) -> None:
         assert Settings.of({**KUBERNETES, "AFFIRM_LAKE": "/lake"}).lake is None
+
+
+def test_nodes_are_taken_as_large_and_lasting_unless_said() -> None:
+    found = Settings.of(KUBERNETES)
+    assert (found.cpu_request_scale, found.spot) == (1.0, None)
+    said = {"AFFIRM_CPU_REQUEST_SCALE": "0.1", "AFFIRM_SPOT": "karpenter.sh/capacity-type=spot"}
+    found = Settings.of({**KUBERNETES, **said})
+    assert (found.cpu_request_scale, found.spot) == (0.1, "karpenter.sh/capacity-type=spot")
+
+
+@pytest.mark.parametrize("scale", ["0", "-1", "1.5", "half", "nan"])
+def test_a_cpu_request_scale_that_cannot_be_is_refused(scale: str) -> None:
+    with pytest.raises(SettingError, match=f"AFFIRM_CPU_REQUEST_SCALE: expected a number above 0.*; found '{scale}'"):
+        Settings.of({**KUBERNETES, "AFFIRM_CPU_REQUEST_SCALE": scale})
+
+
+@pytest.mark.parametrize("spot", ["spot", "spot=", "=true", "spot=true:NoSchedule", "a b=c"])
+def test_spot_nodes_that_are_not_a_key_and_a_value_are_refused(spot: str) -> None:
+    with pytest.raises(SettingError, match="AFFIRM_SPOT: expected <key>=<value>"):
+        Settings.of({**KUBERNETES, "AFFIRM_SPOT": spot})
