@@ -110,6 +110,8 @@ def common_conf() -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         # Recording the call site of every column expression costs a third of the time to build a plan.
         "spark.python.sql.dataFrameDebugging.enabled": "false",
+        # Each query, and each stage of it, is described in a text that only the UI shows. This is the short one.
+        "spark.sql.ui.explainMode": "simple",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
