@@ -128,16 +128,27 @@ def test_a_day_that_was_computed_again_is_counted_as_it_is_now(storage: Storage)
     assert measured(storage, reader(first=SameWindow("amounts")), D2) == stored(storage, D2)
 
 
-def test_a_day_of_many_is_found_without_opening_a_manifest(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_that_was_merged_is_counted_whole(storage: Storage) -> None:
+    """It is the last commit's, but most of its files are not."""
+    with ensure_table(storage.catalog, SOURCE).transaction() as change:
+        change.set_properties({"commit.manifest-merge.enabled": "true", "commit.manifest.min-count-to-merge": "2"})
     for day in DAYS:
         publish(storage, day)
-    expected = stored(storage, *DAYS)
+    assert storage.catalog.load_table(SOURCE.table).inspect.manifests().num_rows < len(DAYS)
+    assert measured(storage, reader(first=history("amounts")), D5) == stored(storage, *DAYS)
+
+
+def test_every_day_is_found_without_opening_a_manifest(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in DAYS:
+        publish(storage, day)
+    whole, one = stored(storage, *DAYS), stored(storage, D2)
 
     def opened(*_: object) -> NoReturn:
         raise AssertionError("opened")
 
     monkeypatch.setattr("pyiceberg.manifest.ManifestFile.fetch_manifest_entry", opened)
-    assert measured(storage, reader(first=history("amounts")), D5) == expected
+    assert measured(storage, reader(first=history("amounts")), D5) == whole
+    assert measured(storage, reader(first=SameWindow("amounts")), D2) == one
 
 
 def test_a_month_is_measured_by_its_days(storage: Storage) -> None:
