@@ -180,13 +180,18 @@ def settings(config: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield path, config
 
 
-def test_dagster_accepts_the_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dagster_accepts_the_instance(instance: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dagster._config import process_config, resolve_to_config_type
     from dagster._core.instance.config import dagster_instance_config
+    from dagster_aws.s3 import S3ComputeLogManager
+    from dagster_k8s import K8sRunLauncher
 
     for name in ("HOST", "PORT", "DB", "USERNAME", "PASSWORD"):
         monkeypatch.setenv(f"DAGSTER_PG_{name}", "5432")
     monkeypatch.setenv("AFFIRM_LOGS_BUCKET", "logs")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     shutil.copy(BASE / "dagster.yaml", tmp_path)
-    config, _ = dagster_instance_config(str(tmp_path))
-    assert config["run_launcher"]["class"] == "K8sRunLauncher"
+    dagster_instance_config(str(tmp_path))
+    for part, kind in (("run_launcher", K8sRunLauncher), ("compute_logs", S3ComputeLogManager)):
+        result = process_config(resolve_to_config_type(kind.config_type()), instance[part]["config"])
+        assert result.success, result.errors
