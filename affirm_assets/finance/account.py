@@ -103,11 +103,11 @@ class Account:
 
     `principal` and `interest` are owed by the borrower, `credit` to the borrower. `accrued` is all interest since the
     origination; `paid` what payments have met of instalments; `refunded` and `discount_returned` what the merchant gave
-    back and got back; `settled_on` the day since which nothing is owed either way, null while something is and once
-    charged off.
+    back and got back; `instalments_taken_off` how many instalments that took off the end; `settled_on` the day since
+    which nothing is owed either way, null while something is and once charged off.
 
     `facts` is what happened so far, known only if the account was opened here and not taken over from the day before.
-    A late movement or a reversal needs it.
+    A late movement, a reversal or a refund needs it.
     """
 
     terms: Terms
@@ -119,6 +119,7 @@ class Account:
     paid: Decimal = ZERO
     refunded: Decimal = ZERO
     discount_returned: Decimal = ZERO
+    instalments_taken_off: int = 0
     charged_off_on: date | None = None
     charged_off_principal: Decimal = ZERO
     charged_off_interest: Decimal = ZERO
@@ -144,7 +145,8 @@ class Account:
     @property
     def oldest_due_on(self) -> date | None:
         """When the oldest unmet instalment falls or fell due; null if nothing is owed."""
-        return self.terms.due_on(oldest_unmet(self.terms, self.paid)) if self.is_owed else None
+        last = self.terms.instalments - self.instalments_taken_off
+        return self.terms.due_on(oldest_unmet(self.terms, self.paid, last)) if self.is_owed else None
 
     @property
     def charge_off_due_on(self) -> date | None:
@@ -164,6 +166,8 @@ class Account:
     def apply(self, movement: Movement) -> Application:
         """Apply a movement on the account's day. Raises ValueError if it needs facts and there are none."""
         application = self._told_anew(movement) if self._is_late(movement) else self._on_time(movement)
+        if movement.kind == "refund" and self.charged_off_on is None:
+            self.instalments_taken_off = self._taken_off(movement)
         self._post(movement, application)
         return application
 
@@ -183,7 +187,7 @@ class Account:
 
     def needs_facts(self, movement: Movement) -> bool:
         """Whether what happened before decides what the movement does. Its posting day is the account's or later."""
-        return movement.kind == "payment_reversal" or self._effective_day(movement) < movement.posted_on
+        return movement.kind in ("payment_reversal", "refund") or self._effective_day(movement) < movement.posted_on
 
     def _effective_day(self, movement: Movement) -> date:
         """A payment or refund counts, in order of time, on the day on which it happened; the others when they came."""
@@ -222,6 +226,27 @@ class Account:
         price_refunded = min(self.refunded + amount, terms.principal)
         due = (terms.merchant_discount * price_refunded / terms.principal).quantize(CENT, ROUND_HALF_UP)
         return due - self.discount_returned
+
+    def _taken_off(self, refund: Movement) -> int:
+        """How many instalments the loan has less than agreed, with all refunds: of who pays each on its due date.
+
+        So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
+        """
+        facts = [*self._known_facts(refund), _Fact(self._effective_day(refund), refund)]
+        refunds = [fact for fact in sorted(facts, key=lambda each: each.order) if fact.movement.kind == "refund"]
+        terms, told = self.terms, Account.opened(self.terms)
+        for number in range(1, terms.instalments + 1):
+            due_on = terms.due_on(number)
+            while refunds and refunds[0].day < due_on:
+                told.begin(refunds[0].day)
+                told._post(refunds[0].movement, told._on_time(refunds[0].movement))
+                del refunds[0]
+            if not told.is_owed:
+                return terms.instalments - max(number - 1, 1)
+            told.begin(due_on)
+            payment = Movement(str(number), "payment", terms.instalment, due_on, due_on)
+            told._post(payment, told._on_time(payment))
+        return 0
 
     def _reversal(self, movement: Movement) -> Application:
         refused = Application(unapplied=-movement.amount)

@@ -62,6 +62,7 @@ class Day(NamedTuple):
     paid: Decimal
     refunded: Decimal
     discount_returned: Decimal
+    instalments_taken_off: int
     charged_off_on: date | None
     charged_off_principal: Decimal
     charged_off_interest: Decimal
@@ -151,6 +152,7 @@ def _closing(account: Account, due_on: date | None) -> tuple[Any, ...]:
         account.paid,
         account.refunded,
         account.discount_returned,
+        account.instalments_taken_off,
         account.charged_off_on,
         account.charged_off_principal,
         account.charged_off_interest,

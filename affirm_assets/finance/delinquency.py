@@ -12,13 +12,13 @@ CHARGE_OFF_DAYS = 120
 Bucket = Literal["current", "1-29", "30-59", "60-89", "90-119", "charged_off"]
 
 
-def oldest_unmet(terms: Terms, paid: Decimal) -> int:
+def oldest_unmet(terms: Terms, paid: Decimal, last: int) -> int:
     """The number, from 1, of the oldest instalment of a loan with a balance that `paid` does not meet in full.
 
     `paid` is all that the borrower has paid of interest and principal: it meets the instalments in their order. The
-    last one is whatever is left, so as long as there is a balance it is not met.
+    `last` one is whatever is left, so as long as there is a balance it is not met.
     """
-    return min(int(paid // terms.instalment) + 1, terms.instalments)
+    return min(int(paid // terms.instalment) + 1, last)
 
 
 def days_past_due(oldest_due_on: date, as_of: date) -> int:

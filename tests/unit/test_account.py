@@ -388,6 +388,44 @@ def test_a_refund_takes_instalments_off_the_end() -> None:
     assert told["2025-04-01"].status == "repaid"
 
 
+def test_past_due_runs_from_no_instalment_that_a_refund_took_off() -> None:
+    told = Told(
+        agreed(),
+        moved("f1", "refund", "495.00", "2025-01-02"),
+        moved("p1", "payment", "259.58", "2025-04-20"),
+        moved("p2", "payment", "259.58", "2025-05-20"),
+        until="2025-06-29",
+    )
+
+    # In time, 513.33 on 1 February and 257.30 on 1 March are all that is left: two instalments of 259.58.
+    assert [told[f"2025-01-0{day}"].instalments_taken_off for day in (1, 2)] == [0, 2]
+    assert told["2025-05-21"].oldest_due_on == on("2025-03-01")
+    assert owed(told["2025-05-21"]) == ("17.71", "0.01", "0.00", 81)
+    assert told["2025-06-28"].days_past_due == 119
+    assert told["2025-06-29"].principal_charged_off == Decimal("17.71")
+
+
+@pytest.mark.parametrize(
+    ("refunds", "taken_off"),
+    [
+        pytest.param([("1.00", "2025-01-02")], 0, id="a little"),
+        pytest.param([("300.00", "2025-01-11")], 1, id="one instalment"),
+        pytest.param([("252.00", "2025-04-02")], 0, id="of the last instalment a part"),
+        pytest.param([("255.33", "2025-04-02")], 1, id="of the last instalment all"),
+        pytest.param([("252.00", "2025-04-01")], 0, id="on a due date"),
+        pytest.param([("1000.00", "2025-03-15")], 2, id="all, after two were due"),
+        pytest.param([("1100.00", "2025-01-11")], 3, id="all before one was due"),
+        pytest.param([("150.00", "2025-01-11"), ("150.00", "2025-01-20")], 1, id="in two parts"),
+    ],
+)
+def test_how_many_instalments_refunds_take_off(refunds: list[tuple[str, str]], taken_off: int) -> None:
+    movements = [moved(f"f{number}", "refund", *each) for number, each in enumerate(refunds)]
+    late = [moved(f"f{number}", "refund", amount, "2025-04-20", at=day) for number, (amount, day) in enumerate(refunds)]
+
+    for told in (Told(agreed(), *movements, until="2025-04-20"), Told(agreed(), *late, until="2025-04-20")):
+        assert told["2025-04-20"].instalments_taken_off == taken_off
+
+
 def test_a_refund_cures_nothing() -> None:
     told = Told(agreed(), moved("f1", "refund", "900.00", "2025-02-11"), until="2025-02-12")
 
@@ -720,10 +758,9 @@ def test_buckets(late: int, expected: str) -> None:
 
 
 def test_the_oldest_unmet_instalment() -> None:
-    met = [
-        oldest_unmet(agreed(), Decimal(paid)) for paid in ("0.00", "259.57", "259.58", "519.15", "1038.31", "5000.00")
-    ]
-    assert met == [1, 1, 2, 2, 4, 4]
+    paid = [Decimal(each) for each in ("0.00", "259.57", "259.58", "519.15", "1038.31", "5000.00")]
+    assert [oldest_unmet(agreed(), each, 4) for each in paid] == [1, 1, 2, 2, 4, 4]
+    assert [oldest_unmet(agreed(), each, 2) for each in paid] == [1, 1, 2, 2, 2, 2]
 
 
 def test_a_settled_loan_has_rows_for_180_days_and_one_for_what_moves_later() -> None:
@@ -784,7 +821,7 @@ def test_every_fortnight_of_a_biweekly_loan_accrues_14_days() -> None:
     [
         pytest.param(moved("x", "payment_reversal", "1.00", "2025-01-11", of="p1"), id="a reversal"),
         pytest.param(moved("x", "payment", "1.00", "2025-01-11", at="2025-01-10"), id="a late payment"),
-        pytest.param(moved("x", "refund", "1.00", "2025-01-11", at="2025-01-10"), id="a late refund"),
+        pytest.param(moved("x", "refund", "1.00", "2025-01-11"), id="a refund"),
     ],
 )
 def test_what_depends_on_the_past_is_refused_without_it(movement: Movement) -> None:

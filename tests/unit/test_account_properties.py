@@ -203,6 +203,7 @@ _NEVER_NEGATIVE = (
     "paid",
     "refunded",
     "discount_returned",
+    "instalments_taken_off",
     "recovered",
     "charged_off_principal",
     "charged_off_interest",
@@ -339,6 +340,7 @@ def test_what_came_late_ends_as_if_it_had_come_in_time(loan: Loan) -> None:
         assert end.accrued.scaleb(8) == books.accrued
         assert end.oldest_due_on == in_time.oldest_due_on
         assert end.discount_returned == in_time.discount_returned
+        assert end.instalments_taken_off == in_time.instalments_taken_off
 
 
 @given(loans(("payment", "payment", "payment", "refund", "payment_reversal")))
@@ -349,7 +351,8 @@ def test_what_came_late_does_so_too_where_others_are_reversed(loan: Loan) -> Non
     late, in_time = loan.days()[-1], _in_time(loan).days()[-1]
     assume(late.charged_off_on is None and in_time.charged_off_on is None)
 
-    for name in ("principal", "interest", "credit", "paid", "accrued", "discount_returned", "oldest_due_on"):
+    ends = ("principal", "interest", "credit", "paid", "accrued", "discount_returned", "instalments_taken_off")
+    for name in (*ends, "oldest_due_on"):
         assert getattr(late, name) == getattr(in_time, name), name
 
 
@@ -395,6 +398,26 @@ def test_who_pays_the_schedule_follows_it_to_the_cent(terms: Terms) -> None:
     assert rows[-1].status == "repaid"
     assert [each.number for each in agreed] == list(range(1, len(agreed) + 1))
     assert sum(each.principal for each in agreed) == terms.principal
+
+
+@given(all_terms(), st.data())
+@thorough
+def test_who_pays_on_time_is_never_late_whatever_the_merchant_refunds(terms: Terms, data: st.DataObject) -> None:
+    last = terms.due_on(terms.instalments)
+    dates = st.dates(terms.originated_on, last)
+    refunds = [
+        Movement(f"f{number}", "refund", data.draw(_amounts(terms)), day, day)
+        for number, day in enumerate(data.draw(st.lists(dates, min_size=1, max_size=3)))
+    ]
+    due = [terms.due_on(number) for number in range(1, terms.instalments + 1)]
+    level = [Movement(f"p{number}", "payment", terms.instalment, day, day) for number, day in enumerate(due)]
+    rows = Loan(terms, terms.originated_on, (*level, *refunds), last + A_DAY).days()
+
+    # Of the last one, which is whatever is left, a few cents may be more than the level instalment.
+    assert all(day.days_past_due == 0 for day in rows if day.as_of <= last)
+    left = terms.instalments - rows[-1].instalments_taken_off
+    settled = [day.as_of for day in rows if day.principal == day.interest == 0]
+    assert not settled or settled[0] <= max(terms.due_on(left), *(each.posted_on for each in refunds))
 
 
 @given(loans(), st.data())

@@ -47,6 +47,7 @@ _STATE = (
     "paid",
     "refunded",
     "discount_returned",
+    "instalments_taken_off",
     "charged_off_on",
     "charged_off_principal",
     "charged_off_interest",
@@ -127,7 +128,7 @@ def run(
 
 
 # Account.needs_facts for Spark, which is to read the past before there is an account to ask.
-_DEPENDS_ON_EARLIER = "kind = 'payment_reversal' OR (kind IN ('payment', 'refund') AND effective_on < posted_on)"
+_DEPENDS_ON_EARLIER = "kind IN ('payment_reversal', 'refund') OR (kind = 'payment' AND effective_on < posted_on)"
 
 
 def _collected(names: Iterable[str]) -> Any:

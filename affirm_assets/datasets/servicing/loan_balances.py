@@ -72,6 +72,7 @@ class LoanBalance(Contract):
     paid: Money = column("What payments have met of instalments since origination")
     refunded: Money = column("Refunds since origination", ge=0)
     discount_returned: Money = column("Merchant discount returned with refunds since origination", ge=0)
+    instalments_taken_off: int = column("Instalments that refunds have taken off the end", ge=0)
     charged_off_on: date | None = column("Day of the charge-off")
     charged_off_principal: Money = column("Principal charged off since origination", ge=0)
     charged_off_interest: Money = column("Interest charged off since origination", ge=0)
