@@ -18,6 +18,12 @@ from affirm_assets.finance.terms import Terms
 Kind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
 Status = Literal["open", "repaid", "charged_off"]
 
+EARLY_REVERSAL_DAYS = 35
+"""For how long a reversal that came before its payment waits for it: the look-back of the feeds."""
+
+_NO_PAYMENT = "reverses no payment or recovery of this loan"
+_UNDONE_BEFORE = "was reversed before it came"
+
 
 @dataclass(frozen=True, slots=True)
 class Movement:
@@ -107,7 +113,7 @@ class Account:
     which nothing is owed either way, null while something is and once charged off.
 
     `facts` is what happened so far, known only if the account was opened here and not taken over from the day before.
-    A late movement, a reversal or a refund needs it.
+    A late movement, a reversal or a refund needs it, and a payment whose reversal came before.
     """
 
     terms: Terms
@@ -165,7 +171,12 @@ class Account:
 
     def apply(self, movement: Movement) -> Application:
         """Apply a movement on the account's day. Raises ValueError if it needs facts and there are none."""
-        application = self._told_anew(movement) if self._is_late(movement) else self._on_time(movement)
+        if self._is_undone_before(movement):
+            application = Application(unapplied=movement.amount, exception=_UNDONE_BEFORE)
+        elif self._is_late(movement):
+            application = self._told_anew(movement)
+        else:
+            application = self._on_time(movement)
         if movement.kind == "refund" and self.charged_off_on is None:
             self.instalments_taken_off = self._taken_off(movement)
         self._post(movement, application)
@@ -186,7 +197,10 @@ class Account:
         return charge_off
 
     def needs_facts(self, movement: Movement) -> bool:
-        """Whether what happened before decides what the movement does. Its posting day is the account's or later."""
+        """Whether what happened before decides what the movement does. Its posting day is the account's or later.
+
+        It does too where a reversal of the movement came within EARLY_REVERSAL_DAYS before, which no movement can tell.
+        """
         return movement.kind in ("payment_reversal", "refund") or self._effective_day(movement) < movement.posted_on
 
     def _effective_day(self, movement: Movement) -> date:
@@ -197,6 +211,17 @@ class Account:
 
     def _is_late(self, movement: Movement) -> bool:
         return self.charged_off_on is None and self._effective_day(movement) < self.day
+
+    def _is_undone_before(self, movement: Movement) -> bool:
+        """Whether its reversal waits for it. Then the money of both stays unapplied, and comes to nothing."""
+        since = movement.posted_on - timedelta(days=EARLY_REVERSAL_DAYS)
+        return movement.kind in ("payment", "recovery") and any(
+            fact.movement.reverses == movement.transaction_id
+            and fact.movement.amount == movement.amount
+            and fact.application.exception == _NO_PAYMENT
+            and fact.movement.effective_on >= since
+            for fact in self.facts or ()
+        )
 
     def _on_time(self, movement: Movement) -> Application:
         amount = movement.amount
@@ -252,8 +277,8 @@ class Account:
         refused = Application(unapplied=-movement.amount)
         original, is_reversed = self._find(movement)
         if original is None:
-            return replace(refused, exception="reverses no payment or recovery of this loan")
-        if is_reversed:
+            return replace(refused, exception=_NO_PAYMENT)
+        if is_reversed or original.application.exception == _UNDONE_BEFORE:
             return replace(refused, exception="reverses what was reversed before")
         if original.movement.amount != movement.amount:
             return replace(refused, exception="its amount is not the payment's")

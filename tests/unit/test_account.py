@@ -659,6 +659,35 @@ def test_what_cannot_be_applied_moves_nothing_but_money(movements: list[Movement
     assert row == without["2025-02-03"]._replace(unapplied=refused.unapplied)
 
 
+def test_a_payment_comes_to_nothing_if_its_reversal_came_before_it() -> None:
+    told = Told(
+        agreed(),
+        moved("r1", "payment_reversal", "259.58", "2025-01-31", of="p1"),
+        P1,
+        moved("r2", "payment_reversal", "259.58", "2025-02-02", of="p1"),
+        until="2025-02-02",
+    )
+
+    assert told.applied["r1"].unapplied == Decimal("-259.58")
+    assert told.applied["p1"] == Application(unapplied=Decimal("259.58"), exception="was reversed before it came")
+    assert owed(told["2025-02-01"]) == ("1000.00", "15.50", "0.00", 0)
+    assert told["2025-02-01"].paid == 0
+    assert told.applied["r2"].exception == "reverses what was reversed before"
+
+
+@pytest.mark.parametrize(
+    ("amount", "came_on", "is_undone"),
+    [("259.58", "2025-01-01", True), ("259.58", "2024-12-31", False), ("259.57", "2025-01-31", False)],
+)
+def test_a_reversal_waits_35_days_for_a_payment_of_its_amount(amount: str, came_on: str, is_undone: bool) -> None:
+    terms = agreed(originated_on="2024-12-01", first_due_on="2025-01-01")
+    late = moved("p1", "payment", "259.58", "2025-02-05", at="2025-01-20")
+    told = Told(terms, moved("r1", "payment_reversal", amount, came_on, of="p1"), late, until="2025-02-05")
+
+    assert (told.applied["p1"].exception is not None) == is_undone
+    assert (told["2025-02-05"].paid == 0) == is_undone
+
+
 def test_a_reversal_of_another_amount_does_not_stand_in_the_way_of_the_right_one() -> None:
     told = Told(
         agreed(),

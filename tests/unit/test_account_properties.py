@@ -93,6 +93,9 @@ def _movement(
             return Movement(name, kind, CENT, day, effective_on, "unknown")
         original = draw(st.sampled_from(reversible))
         amount = original.amount + draw(st.sampled_from([ZERO] * 9 + [CENT]))
+        if draw(st.integers(0, 7)) == 0:
+            # It came before its payment.
+            day = effective_on = max(original.posted_on - timedelta(days=draw(st.sampled_from([1, 2, 40]))), booked_on)
         return Movement(name, kind, amount, day, effective_on, original.transaction_id)
     if kind == "credit_refund" and draw(st.integers(0, 3)):
         account = Loan(terms, booked_on, tuple(earlier), day).told(day)
@@ -272,7 +275,8 @@ def _opening(loan: Loan, day: date, before: Sequence[Day], today: Sequence[Movem
     if before[-1].as_of < yesterday:
         return loan.told(yesterday)
     account = Account(loan.terms, yesterday, **{name: getattr(before[-1], name) for name in STATE})
-    if any(account.needs_facts(each) for each in today):
+    undone = {each.reverses for each in loan.movements if each.posted_on < day}
+    if any(account.needs_facts(each) or each.transaction_id in undone for each in today):
         account.facts = loan.told(yesterday).facts
     return account
 

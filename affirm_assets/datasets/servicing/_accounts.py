@@ -16,7 +16,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from affirm_assets.contract import Contract, spark_schema
 from affirm_assets.dataset import Input, Window, history, previous
-from affirm_assets.finance.account import Account, Movement
+from affirm_assets.finance.account import EARLY_REVERSAL_DAYS, Account, Movement
 from affirm_assets.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
 from affirm_assets.finance.terms import Terms
 
@@ -92,8 +92,11 @@ def accounts(
         f"charged_off_on IS NOT NULL OR settled_on IS NULL OR as_of < date_add(settled_on, {DAYS_KEPT_SETTLED})"
     ).select(*LOAN, *TERMS, *_STATE)
     known = carried.unionByName(_with_terms(loans), allowMissingColumns=True)
-    by_loan = moved.groupBy("loan_id").agg(
-        _collected(_MOVEMENT).alias("moved"), F.bool_or(F.expr(_DEPENDS_ON_EARLIER)).alias("needs_earlier")
+    depends_on_earlier = F.expr(_DEPENDS_ON_EARLIER) | F.col("is_undone_before")
+    by_loan = (
+        moved.join(F.broadcast(_reversed_before(all_transactions, window)), "transaction_id", "left")
+        .groupBy("loan_id")
+        .agg(_collected(_MOVEMENT).alias("moved"), F.bool_or(depends_on_earlier).alias("needs_earlier"))
     )
     known = known.join(by_loan, "loan_id", "left")
     ended = by_loan.join(known.select("loan_id"), "loan_id", "left_anti")
@@ -125,6 +128,15 @@ def run(
     schema = T.StructType([typed[name] for name in (*of_loan, *of_row)])
     work = partial(_run, window=window, rows_of=rows_of, of_loan=of_loan, schema=to_arrow_schema(schema))
     return accounts.repartition(tasks, "loan_id").mapInArrow(work, schema)
+
+
+def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
+    """What the reversals that still wait for a payment when the window begins are of. A reversal waits from its own
+    date, and comes on that or later."""
+    since = window.first - timedelta(days=EARLY_REVERSAL_DAYS)
+    came = all_transactions.where((F.col("posted_on") < F.lit(window.first)) & (F.col("posted_on") >= F.lit(since)))
+    of = came.where("kind = 'payment_reversal'").select(F.col("reverses").alias("transaction_id")).distinct()
+    return of.withColumn("is_undone_before", F.lit(True))
 
 
 # Account.needs_facts for Spark, which is to read the past before there is an account to ask.
