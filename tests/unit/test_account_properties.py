@@ -65,12 +65,16 @@ def all_terms(draw: st.DrawFn) -> Terms:
 
 @st.composite
 def loans(draw: st.DrawFn, kinds: Sequence[str] = ()) -> Loan:
-    """Payments in time, late, in part and in excess, and all else that befalls a loan, several a day among it."""
+    """Payments in time, late, in part and in excess, and all else that befalls a loan, several a day among it.
+
+    All of it within days, or over months, or so far apart that the loan is charged off in between.
+    """
     terms = draw(all_terms())
     booked_on = terms.originated_on + timedelta(days=draw(st.sampled_from([0, 0, 0, 1, 3, 20, 200])))
     day, movements = booked_on, list[Movement]()
+    gaps = draw(st.sampled_from([(0, 0, 1, 2, 5), (0, 1, 3, 14, 31), (0, 0, 5, 60, 130)]))
     for number in range(draw(st.integers(0, 9))):
-        day += timedelta(days=draw(st.one_of(st.integers(0, 3), st.integers(0, 35), st.sampled_from([0, 14, 31, 130]))))
+        day += timedelta(days=draw(st.sampled_from(gaps)))
         kind = draw(st.sampled_from(kinds or _KINDS))
         movements.append(
             _movement(draw, terms, f"t{draw(st.integers(0, 9))}-{number}", kind, day, movements, booked_on)
@@ -79,6 +83,7 @@ def loans(draw: st.DrawFn, kinds: Sequence[str] = ()) -> Loan:
     return Loan(terms, booked_on, tuple(draw(st.permutations(movements))), last)
 
 
+_UNDONE = ("payment", "payment", "payment_reversal")
 _KINDS = ("payment",) * 5 + ("payment_reversal",) * 3 + ("refund", "refund", "credit_refund", "recovery")
 
 
@@ -224,14 +229,14 @@ _NEVER_NEGATIVE = (
 )
 
 
-@given(loans())
+@given(loans(_UNDONE))
 @thorough
 def test_nobody_owes_and_is_owed_at_once(loan: Loan) -> None:
     for day in loan.days():
         assert day.credit == 0 or day.principal == day.interest == 0
 
 
-@given(loans())
+@given(loans(_UNDONE))
 @thorough
 def test_no_more_principal_is_owed_or_given_up_than_went_out(loan: Loan) -> None:
     went_out = loan.terms.principal
@@ -358,6 +363,49 @@ def test_what_came_late_does_so_too_where_others_are_reversed(loan: Loan) -> Non
     ends = ("principal", "interest", "credit", "paid", "accrued", "discount_returned", "instalments_taken_off")
     for name in (*ends, "oldest_due_on"):
         assert getattr(late, name) == getattr(in_time, name), name
+
+
+@given(loans(_UNDONE))
+@thorough
+def test_what_was_paid_and_not_reversed_met_instalments_or_is_a_credit(loan: Loan) -> None:
+    end = loan.days()[-1]
+    assume(end.charged_off_on is None)
+    assert end.paid + end.credit == _net(loan, "payment", "payment_reversal")
+    assert end.principal + end.interest == loan.terms.principal + to_cents(end.accrued) - end.paid
+
+
+@given(loans())
+@thorough
+def test_at_0_percent_a_loan_owes_what_went_out_less_what_came_in(loan: Loan) -> None:
+    loan = replace(loan, terms=replace(loan.terms, apr=ZERO))
+    end = loan.days()[-1]
+    assume(end.charged_off_on is None)
+    assert end.interest == 0
+    assert end.principal - end.credit == loan.terms.principal - _net(loan)
+
+
+def _net(loan: Loan, *kinds: Kind) -> Decimal:
+    """What came in of the movements that were applied, less what went out."""
+    applied = applications(Account.opened(loan.terms), loan.last, loan.movements, loan.booked_on)
+    return sum((a.money - a.unapplied for m, a in applied if not kinds or m.kind in kinds), ZERO)
+
+
+@given(loans(), st.data())
+@thorough
+def test_a_payment_reversed_on_its_day_or_before_is_as_if_it_had_never_been(loan: Loan, data: st.DataObject) -> None:
+    # On days of their own: what is paid between a payment and its reversal is not told anew.
+    busy, undone = {each.posted_on for each in loan.movements}, list[Movement]()
+    free = [
+        day for day in (loan.booked_on + timedelta(days=n) for n in range(150)) if day not in busy and day <= loan.last
+    ]
+    for name, day in zip("xyz", data.draw(st.lists(st.sampled_from(free), unique=True)) if free else (), strict=False):
+        payment = _movement(data.draw, loan.terms, name, "payment", day, [], loan.booked_on)
+        back_on = max(day - timedelta(days=data.draw(st.sampled_from([0, 0, 1, 35]))), loan.booked_on)
+        undone += [payment, Movement(f"{name}R", "payment_reversal", payment.amount, back_on, back_on, name)]
+    rows = {day.as_of: day for day in replace(loan, movements=(*loan.movements, *undone)).days()}
+    for without in loan.days():
+        for name in (*STATE, "oldest_due_on", "days_past_due"):
+            assert getattr(rows[without.as_of], name) == getattr(without, name), name
 
 
 @given(loans())
