@@ -1,0 +1,168 @@
+"""From launch to result on a cluster: where the seconds of a step go, with and without the class-data archive.
+
+`step`: a pod as a step's is, that materializes one small dataset, told from the pod's creation on. `run`: the same
+dataset through Dagster, from the API's launch to the run's success. Needs what `make kubernetes-test` needs.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.kubernetes.cluster import Tools, kubectl
+from tests.kubernetes.platform import START, Platform, running_platform
+
+ROUNDS = 5
+DATASET = "landing/loan_rows"
+_SECONDS = 180
+
+STEP = f"""
+import time
+times = {{"python": time.time()}}  # when Python ran; what came before is the pod's
+import json, os
+import pyspark.core.context
+import affirm_assets.datasets
+from affirm_assets.dataset import Registry
+from affirm_assets.definitions import catalog_of
+from affirm_assets.partitions import Window, iso_date
+from affirm_assets.settings import Settings
+from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.request import Run
+from affirm_assets.steps.run import run_step
+from resources.compute import PROFILES
+from resources.landing import LandingZone
+from resources.spark_on_kubernetes import KubernetesSparkSessions
+
+settings = Settings.of(os.environ)
+registry = Registry.walk(affirm_assets.datasets)
+catalog = catalog_of(settings)
+storage = Storage(catalog.load(), LandingZone(settings.landing), catalog.name)
+dataset = registry["{DATASET.split("/")[1]}"]
+launch = pyspark.core.context.launch_gateway
+
+def launched(*args, **kwargs):
+    times["jvm starts"] = time.time()
+    gateway = launch(*args, **kwargs)
+    times["jvm"] = time.time()
+    return gateway
+
+pyspark.core.context.launch_gateway = launched
+
+def open_spark(scan):
+    session, _ = KubernetesSparkSessions().open(catalog.spark_conf(), PROFILES["small"], scan.bytes)
+    times["session"] = time.time()
+    return session
+
+times["code"] = time.time()
+name = f"bench-{{time.time_ns()}}"
+day = iso_date("{START}")
+result = run_step(dataset, registry.datasets, Window(day, day), Run(name, name), "v1", storage, open_spark)
+times["result"] = time.time()
+print("TIMES " + json.dumps({{"times": times, "parts": dict(result.seconds)}}), flush=True)
+os._exit(0)
+"""
+
+
+def measure() -> dict[str, Any]:
+    tools = Tools.of(os.environ)
+    tools.provide_image()
+    steps: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder, running_platform(tools, Path(folder)) as platform:
+        for number in range(ROUNDS + 1):
+            for name, archive in (("with archive", True), ("without archive", False)):
+                taken = _step(f"bench-{number}-{'with' if archive else 'without'}", archive)
+                if number:  # the first pod of an image pays for its files' first reading
+                    steps[name].append(taken)
+        runs = [_run(platform) for _ in range(ROUNDS)]
+    medians = {name: _medians(taken) for name, taken in steps.items()}
+    return {
+        "dataset": DATASET,
+        "seconds of a step": medians,
+        "share of a step": {
+            name: {part: round(value / taken["total"], 2) for part, value in taken.items() if part != "total"}
+            for name, taken in medians.items()
+        },
+        "ratio": {
+            part: round(medians["with archive"][part] / medians["without archive"][part], 2)
+            for part in ("jvm", "session", "work", "total")
+        },
+        "seconds of a run": _medians(runs),
+    }
+
+
+def _medians(taken: list[Mapping[str, float]]) -> dict[str, float]:
+    return {part: round(median(each[part] for each in taken), 2) for part in taken[0]}
+
+
+def _step(name: str, archive: bool) -> Mapping[str, float]:
+    """Seconds of each part of one pod's step, and of all."""
+    created = time.time()
+    kubectl("create", "--filename", "-", stdin=json.dumps(_pod(name, archive)))
+    try:
+        said = _printed(name)
+    finally:
+        kubectl("delete", "pod", name, "--wait=false")
+    times, parts = said["times"], said["parts"]
+    work, publish = parts["stage"] + parts["audit"], parts["publish"]
+    found = {
+        "pod": times["python"] - created,
+        "python": times["code"] - times["python"],
+        "jvm": times["jvm"] - times["jvm starts"],
+        "session": times["session"] - times["jvm"],
+        "plan": parts["pin"] + parts["measure"] + parts["transform"],
+        "work": work,
+        "publish": publish,
+        "total": times["result"] - created,
+    }
+    return {**found, "report": found["total"] - sum(value for part, value in found.items() if part != "total")}
+
+
+def _printed(name: str) -> Any:
+    deadline = time.monotonic() + _SECONDS
+    while (phase := kubectl("get", "pod", name, "--output=jsonpath={.status.phase}")) not in ("Succeeded", "Failed"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"pod {name} is {phase} after {_SECONDS} s:\n" + kubectl("describe", "pod", name))
+        time.sleep(0.5)
+    log = kubectl("logs", name)
+    line = next((line for line in log.splitlines() if line.startswith("TIMES ")), None)
+    if line is None:
+        raise RuntimeError(f"pod {name} printed no times:\n{log}")
+    return json.loads(line.removeprefix("TIMES "))
+
+
+def _pod(name: str, archive: bool) -> dict[str, Any]:
+    """The code location's pod with the account and the memory of a small step."""
+    deployed = json.loads(kubectl("get", "deployment", "affirm-code-location", "--output=json"))
+    spec = deployed["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    for each in ("ports", "startupProbe", "readinessProbe", "livenessProbe"):
+        container.pop(each, None)
+    container["args"] = ["python", "-c", STEP]
+    container["resources"] = {"requests": {"cpu": "200m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}
+    if not archive:
+        container.setdefault("env", []).append({"name": "SPARK_SUBMIT_OPTS", "value": ""})
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {**spec, "serviceAccountName": "affirm-step", "restartPolicy": "Never"},
+    }
+
+
+def _run(platform: Platform) -> Mapping[str, float]:
+    """Seconds from the launch of a run to each of its stages, by the instance's own clock."""
+    launched = time.time()
+    run_id = platform.materialize(DATASET)
+    at = {each["eventType"]: float(each["timestamp"]) / 1000 - launched for each in platform.events(run_id)}
+    return {
+        "to the run's start": at["RUN_START"],
+        "to the step's pod": at["STEP_WORKER_STARTING"],
+        "to the step's start": at["STEP_START"],
+        "to the step's success": at["STEP_SUCCESS"],
+        "to the run's success": at["RUN_SUCCESS"],
+    }
