@@ -77,6 +77,10 @@ class KubernetesSparkSessions(ConfigurableResource[Any]):
         return {
             **executors_conf(decision, pod, self.cpu_request_scale, environ),
             "spark.kubernetes.executor.podTemplateFile": str(file),
+            # Spark puts its own setting in the place of the template's.
+            "spark.kubernetes.executor.terminationGracePeriodSeconds": str(
+                template["spec"]["terminationGracePeriodSeconds"]
+            ),
             **(_DECOMMISSION if self.spot else {}),
         }
 
@@ -209,7 +213,6 @@ _DECOMMISSION = {
     "spark.storage.decommission.shuffleBlocks.enabled": "true",
     "spark.storage.decommission.rddBlocks.enabled": "true",
     "spark.kubernetes.decommission.script": str(Path(__file__).with_name("decommission")),
-    "spark.kubernetes.executor.terminationGracePeriodSeconds": str(_SPOT_GRACE_SECONDS),
 }
 
 

@@ -138,11 +138,16 @@ def cluster_conf(spot: str | None) -> tuple[dict[str, str], dict[str, Any]]:
     return found, json.loads(Path(found["spark.kubernetes.executor.podTemplateFile"]).read_text())
 
 
+def grace(found: dict[str, str]) -> int:
+    return int(found["spark.kubernetes.executor.terminationGracePeriodSeconds"])
+
+
 def test_without_spot_nodes_executors_are_placed_like_any_pod() -> None:
     found, template = cluster_conf(None)
     assert {"tolerations", "affinity"}.isdisjoint(template["spec"])
     assert "spark.decommission.enabled" not in found
     assert template["metadata"]["labels"]["affirm/run-id"] == "5f3c"
+    assert grace(found) == template["spec"]["terminationGracePeriodSeconds"] == 5
 
 
 def test_executors_prefer_spot_nodes_and_hand_on_what_they_hold_when_one_goes() -> None:
@@ -154,5 +159,5 @@ def test_executors_prefer_spot_nodes_and_hand_on_what_they_hold_when_one_goes() 
         {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"]}
     ]
     assert found["spark.decommission.enabled"] == found["spark.storage.decommission.shuffleBlocks.enabled"] == "true"
-    assert spec["terminationGracePeriodSeconds"] == 60
+    assert grace(found) == spec["terminationGracePeriodSeconds"] == 60
     assert os.access(found["spark.kubernetes.decommission.script"], os.X_OK)
