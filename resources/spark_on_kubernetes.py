@@ -145,6 +145,9 @@ def executors_conf(
         "spark.kubernetes.namespace": pod.namespace,
         # Executors belong to this pod, and go with it.
         "spark.kubernetes.driver.pod.name": pod.name,
+        # There are none to look for or to delete, and the step's account may not.
+        "spark.kubernetes.driver.service.deleteOnTermination": "false",
+        "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
         "spark.kubernetes.container.image": pod.image,
         "spark.kubernetes.container.image.pullPolicy": "IfNotPresent",
         "spark.kubernetes.authenticate.executor.serviceAccountName": pod.executor_account,
