@@ -87,7 +87,11 @@ def test_no_secret_is_told(platform: Platform, ten_days: list[str]) -> None:
 @pytest.mark.parametrize("account", ["webserver", "daemon", "code-location", "run", "step", "executor"])
 def test_no_account_reads_secrets_or_leaves_its_namespace(platform: Platform, account: str) -> None:
     user = f"--as=system:serviceaccount:{NAMESPACE}:affirm-{account}"
-    for request in (["get", "secrets"], ["create", "pods/exec"], ["list", "pods", "--namespace=default"]):
+    for request in (
+        ["get", "secrets"],
+        ["create", "pods", "--subresource=exec"],
+        ["list", "pods", "--namespace=default"],
+    ):
         done = subprocess.run(
             ["kubectl", f"--namespace={NAMESPACE}", "auth", "can-i", *request, user], capture_output=True, text=True
         )
@@ -134,4 +138,16 @@ def _what_the_ui_shows(platform: Platform, run_ids: list[str]) -> str:
 
 
 _DUMP_SPARK_CONF = """
+import os
+from affirm_assets.definitions import catalog_of
+from affirm_assets.settings import Settings
+from resources.compute import PROFILES
+from resources.spark_on_kubernetes import KubernetesSparkSessions
+
+catalog = catalog_of(Settings.of(os.environ))
+session, _ = KubernetesSparkSessions().open(catalog.spark_conf(), PROFILES["small"], 0)
+print(session.sparkContext.getConf().toDebugString())
+print([tuple(row) for row in session.sql("SET").collect()])
+print(session._jsc.hadoopConfiguration().getPropsWithPrefix(""))
+print(session._jvm.java.lang.System.getProperties())
 """
