@@ -69,9 +69,10 @@ def diagnose(
         limit = patience.room if held.cause == "no room" else patience.start
         waited = seconds_between(held.since, now)
         if waited > limit:
+            said = held.message.rstrip(".")
             return Verdict(
                 held.cause,
-                f"{held.cause}: pod {_name(pod)} has waited for {waited:.0f} s, {limit:.0f} s at most: {held.message}. "
+                f"{held.cause}: pod {_name(pod)} has waited for {waited:.0f} s, {limit:.0f} s at most: {said}. "
                 f"Asked: {asked(pod)}.",
                 may_retry=False,
             )

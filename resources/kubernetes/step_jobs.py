@@ -202,7 +202,7 @@ class StepJobs(K8sStepHandler):
             return
         if self._is_news(name, held.message):
             step = context.get_step_context(self._get_step_key(context))
-            _log(step, f"{what} {name}: {held.cause}: {held.message}. Asked: {asked(pod)}.")
+            _log(step, f"{what} {name}: {held.cause}: {held.message.rstrip('.')}. Asked: {asked(pod)}.")
 
     def _is_news(self, pod: str, what: str) -> bool:
         is_news = (pod, what) not in self._told
@@ -228,11 +228,16 @@ class StepJobs(K8sStepHandler):
         from kubernetes.client import ApiException
 
         try:
-            text = self._api_client.core_api.read_namespaced_pod_log(
-                pod["metadata"]["name"], namespace, container=STEP_CONTAINER, tail_lines=_TAIL_LINES
+            response = self._api_client.core_api.read_namespaced_pod_log(
+                pod["metadata"]["name"],
+                namespace,
+                container=STEP_CONTAINER,
+                tail_lines=_TAIL_LINES,
+                _preload_content=False,  # the client would make a text of the bytes: b'...'
             )
         except ApiException:  # it never started, or its node is gone
             return ""
+        text = response.data.decode(errors="replace").strip()
         return f"\nIts last lines:\n{text}" if text else ""
 
     def _newest_pod(self, job: str, namespace: str) -> Manifest | None:

@@ -62,8 +62,8 @@ class Cluster:
     def list_namespaced_event(self, namespace: str, field_selector: str) -> Any:
         return SimpleNamespace(items=[])
 
-    def read_namespaced_pod_log(self, *_: Any, **__: Any) -> str:
-        return "the last line"
+    def read_namespaced_pod_log(self, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(data=b"the last line\n")
 
     def delete_namespaced_job(self, name: str, **_: Any) -> dict[str, Any]:
         self.deleted.append(name)

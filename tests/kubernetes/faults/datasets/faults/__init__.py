@@ -1,0 +1,1 @@
+"""Tables of ROWS rows a day, if they get that far."""

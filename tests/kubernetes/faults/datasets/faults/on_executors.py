@@ -1,0 +1,15 @@
+"""Long enough on two executors for a test to kill one of them."""
+
+from pyspark.sql import DataFrame
+
+from affirm_assets.dataset import Compute, Daily, Window, dataset
+from tests.kubernetes.faults.datasets.faults._rows import Numbered, say, slow_rows
+
+
+@dataset(
+    Numbered, partitions=Daily("day"), owner="team:tests", compute=Compute("small", min_executors=2, max_executors=2)
+)
+def on_executors(window: Window) -> DataFrame:
+    """Ten tasks of ten seconds each."""
+    say("on executors")
+    return slow_rows(window, 1, tasks=10)

@@ -1,0 +1,224 @@
+"""What becomes of a step, its rows, its pods and its logs when something on the cluster dies."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+from pyiceberg.exceptions import NoSuchTableError
+
+from tests.kubernetes.cluster import kubectl, objects
+from tests.kubernetes.faults.datasets.faults._rows import ROWS
+from tests.kubernetes.faulty import faulty_datasets
+from tests.kubernetes.platform import Platform
+
+T = TypeVar("T")
+
+NO_RUN_RETRIES = {"dagster/max_retries": "0"}
+LIVING = ("Pending", "Running")
+
+KILL = """
+import os, sys
+for each in filter(str.isdigit, os.listdir("/proc")):
+    if each != "1" and int(each) != os.getpid():
+        command = open(f"/proc/{each}/cmdline", "rb").read().split(b"\\0")
+        if any(sys.argv[1].encode() in part for part in command[:2]):
+            os.kill(int(each), 9)
+"""
+"""Kills the container's processes of a program; its first one cannot be killed from within."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def faults(platform: Platform) -> Iterator[None]:
+    with faulty_datasets(platform):
+        yield
+
+
+def test_a_step_out_of_memory_says_so_with_its_limit(platform: Platform) -> None:
+    run = platform.launch("faults/python_out_of_memory")
+    assert platform.wait(run) == "FAILURE"
+    assert "out of memory: container dagster was killed at its memory limit of 3Gi" in failure(platform, run)
+    assert events(platform, run, "STEP_UP_FOR_RETRY") == []
+    assert published(platform, "python_out_of_memory") == []
+    nothing_lives(run)
+    assert "fault: python takes all memory" in log(platform, run, ".out")
+
+
+def test_a_jvm_out_of_memory_alone_says_so_with_the_limit(platform: Platform) -> None:
+    run = platform.launch("faults/jvm_out_of_memory")
+    assert platform.wait(run) == "FAILURE"
+    said = failure(platform, run)
+    assert (
+        "out of memory: the kernel killed 1 of the step's processes" in said or "container dagster was killed" in said
+    )
+    assert "limit of 3" in said
+    assert events(platform, run, "STEP_UP_FOR_RETRY") == []
+    assert published(platform, "jvm_out_of_memory") == []
+    nothing_lives(run)
+    assert "fault: the JVM takes all memory" in log(platform, run, ".out")
+
+
+def test_an_executor_that_dies_is_replaced_and_its_log_kept(platform: Platform) -> None:
+    run = platform.launch("faults/on_executors")
+    until(lambda: len(running(run, "executor")) == 2, 240, "two executors")
+    time.sleep(8)  # into the tasks
+    victim, _ = running(run, "executor")
+    kubectl("exec", victim, "--container=executor", "--", "python", "-c", KILL, "java")
+    assert platform.wait(run) == "SUCCESS"
+    assert events(platform, run, "STEP_UP_FOR_RETRY") == []
+    assert_published_once(platform, run, "on_executors")
+    nothing_lives(run)
+    assert "Starting executor" in log(platform, run, ".err", victim) + log(platform, run, ".out", victim)
+    assert len(events(platform, run, "LOGS_CAPTURED")) >= 3  # the step's, and those of its executors
+
+
+@pytest.mark.parametrize("how", ["deleted", "killed"])
+def test_a_step_pod_that_dies_is_noticed_and_the_step_tried_again(platform: Platform, how: str) -> None:
+    run = platform.launch("faults/slow")
+    until(lambda: events(platform, run, "STEP_START"), 240, "the step's start")
+    until(lambda: events(platform, run, "LOGS_CAPTURED"), 30, "the step's logs")
+    time.sleep(4)
+    (pod,) = running(run, "step")
+    at = time.time()
+    if how == "deleted":
+        kubectl("delete", "pod", pod, "--wait=false")
+    else:
+        kubectl("exec", pod, "--container=dagster", "--", "python", "-c", KILL, "dagster", check=False)
+    (retry,) = until(lambda: events(platform, run, "STEP_UP_FOR_RETRY"), 60, "the retry")
+    assert float(retry["timestamp"]) / 1000 - at < 30
+    assert platform.wait(run) == "SUCCESS"
+    assert_published_once(platform, run, "slow")
+    nothing_lives(run)
+    assert len(complete_logs(platform, run, ".err")) == 2
+
+
+def test_a_step_killed_between_commit_and_report_is_published_once(platform: Platform) -> None:
+    run = platform.launch("faults/killed_after_commit")
+    assert platform.wait(run) == "SUCCESS"
+    assert len(events(platform, run, "STEP_UP_FOR_RETRY")) == 1
+    assert_published_once(platform, run, "killed_after_commit")
+    (materialized,) = events(platform, run, "ASSET_MATERIALIZATION")
+    told = {entry["label"]: entry for entry in materialized["metadataEntries"]}
+    assert "already_published" in told
+    nothing_lives(run)
+    assert "fault: killed after the commit" in log(platform, run, ".out")
+
+
+def test_a_terminated_run_is_gone_within_15_seconds(platform: Platform) -> None:
+    run = platform.launch("faults/endless")
+    until(lambda: running(run, "executor"), 240, "an executor")
+    at = time.monotonic()
+    platform.terminate(run)
+    nothing_lives(run, 20)
+    assert time.monotonic() - at < 15
+    assert platform.wait(run, 60) == "CANCELED"
+    assert published(platform, "endless") == []
+    assert "fault: endless" in log(platform, run, ".out")
+
+
+@pytest.mark.parametrize("how", ["deleted", "killed"])
+def test_of_a_run_whose_pod_dies_nothing_lives_on(platform: Platform, how: str) -> None:
+    run = platform.launch("faults/endless", tags=NO_RUN_RETRIES)
+    until(lambda: running(run, "executor"), 240, "an executor")
+    (pod,) = [each["metadata"]["name"] for each in objects("pods", f"dagster/run-id={run},!affirm/run-id")]
+    if how == "deleted":
+        kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+    else:
+        kubectl("exec", pod, "--", "python", "-c", KILL, "dagster", check=False)
+    assert platform.wait(run, 240) == "FAILURE"
+    nothing_lives(run, 120)
+    assert published(platform, "endless") == []
+    assert "fault: endless" in log(platform, run, ".out")
+
+
+@pytest.mark.parametrize(
+    ("asset", "said", "asked"),
+    [
+        ("without_room", "Insufficient memory", "memory=9Ti"),
+        ("without_image", "affirm:missing", "image docker.io/library/affirm:missing"),
+    ],
+)
+def test_a_step_that_cannot_start_fails_with_the_clusters_words(
+    platform: Platform, asset: str, said: str, asked: str
+) -> None:
+    patience = {"room_patience_seconds": 10.0, "start_patience_seconds": 15.0}
+    run = platform.launch(asset, config={"execution": {"config": patience}})
+    assert platform.wait(run, 240) == "FAILURE"
+    failed = failure(platform, run)
+    assert said in failed
+    assert asked in failed
+    nothing_lives(run)
+
+
+def until(found: Callable[[], T], seconds: float, what: str) -> T:
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.5)
+    return value
+
+
+def events(platform: Platform, run: str, kind: str) -> list[dict[str, Any]]:
+    return [each for each in platform.events(run) if each["eventType"] == kind]
+
+
+def failure(platform: Platform, run: str) -> str:
+    """The error of the step that failed, with its causes."""
+    (event,) = events(platform, run, "STEP_FAILURE")
+    return str(event["error"])
+
+
+def running(run: str, role: str) -> list[str]:
+    """Names of the run's pods in this role whose container is up."""
+    return [
+        pod["metadata"]["name"]
+        for pod in objects("pods", f"affirm/run-id={run},affirm/role={role}")
+        if any("running" in each["state"] for each in pod["status"].get("containerStatuses", ()))
+    ]
+
+
+def nothing_lives(run: str, seconds: float = 45) -> None:
+    def living() -> list[str]:
+        return [
+            pod["metadata"]["name"]
+            for label in ("affirm/run-id", "dagster/run-id")
+            for pod in objects("pods", f"{label}={run}")
+            if pod["status"].get("phase") in LIVING
+        ]
+
+    until(lambda: not living(), seconds, f"the end of all pods of run {run}")
+
+
+def published(platform: Platform, dataset: str) -> list[str]:
+    """The run ids of the snapshots on the table's main branch."""
+    try:
+        table = platform.catalog().load_table(f"faults.{dataset}")
+    except NoSuchTableError:
+        return []
+    current, found = table.current_snapshot(), []
+    while current is not None:
+        assert current.summary is not None
+        found.append(str(current.summary["affirm.run-id"]))
+        current = table.snapshot_by_id(current.parent_snapshot_id) if current.parent_snapshot_id else None
+    return found
+
+
+def assert_published_once(platform: Platform, run: str, dataset: str) -> None:
+    assert published(platform, dataset).count(run) == 1
+    numbers = platform.table(f"faults.{dataset}").column("number").to_pylist()
+    assert sorted(numbers) == list(range(ROWS))
+
+
+def complete_logs(platform: Platform, run: str, ending: str) -> dict[str, str]:
+    return {
+        key: text for key, text in platform.logs().items() if f"/{run}/compute_logs/" in key and key.endswith(ending)
+    }
+
+
+def log(platform: Platform, run: str, ending: str, pod: str = "") -> str:
+    """The run's complete logs, or one pod's, once they are there."""
+
+    def found() -> str:
+        return "\n".join(text for key, text in complete_logs(platform, run, ending).items() if pod in key)
+
+    return until(found, 30, f"a complete {ending} log of run {run} {pod}")
