@@ -154,9 +154,6 @@ def executors_conf(
         f"{prefix}.podNamePrefix": pod.executor_prefix,
         f"{prefix}.podTemplateContainerName": EXECUTOR_CONTAINER,
         f"{prefix}.disableConfigMap": "true",
-        # When it stops, Spark would remove what this one has none of, and its account may not.
-        "spark.kubernetes.driver.service.deleteOnTermination": "false",
-        "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
         f"{prefix}.request.cores": cpu(executor.cores, cpu_request_scale),
         "spark.executor.cores": str(executor.cores),
         "spark.executor.memory": f"{executor.memory.heap}m",
