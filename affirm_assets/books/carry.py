@@ -1,11 +1,14 @@
 """What a day opens with is what the day before closed with: comparisons for the audits of a daily dataset.
 
-A missing row counts as zeros on either side: a row may begin with zeros, and one that closed with zeros may end. One
-that begins with something, or ends although something was left in it, is a difference.
+A missing row counts as zeros on either side, and as nulls where a column holds no number: a row may begin with zeros,
+and one that closed with zeros may end. One that begins with something, or ends although something was left in it, is a
+difference.
 
 keys: what names a row within a day. day: the partition column. carried: opening column -> closing column, as in
-{"opening_principal": "principal"}. Each result has the keys, the day, every opening column, beside it what the closing
-column held the day before as `<closing column>_before`, and `ok`.
+{"opening_principal": "principal"}. kept: columns that a row takes over as they are; they are compared where both days
+have the row. Each result has the keys, the day, every opening column, beside it what the closing column held the day
+before as `<closing column>_before`, `not_kept`, which says of each kept column that differs what it was and is, and
+`ok`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,26 +16,33 @@ from datetime import date, timedelta
 from functools import reduce
 from operator import and_
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.partitions import Window
 
 
 def opens_as_closed(
-    staged: DataFrame, before: DataFrame, window: Window, *, day: str, keys: Sequence[str], carried: Mapping[str, str]
+    staged: DataFrame,
+    before: DataFrame,
+    window: Window,
+    *,
+    day: str,
+    keys: Sequence[str],
+    carried: Mapping[str, str],
+    kept: Sequence[str] = (),
 ) -> DataFrame:
     """Each day of the window opens as the day before closed, which for the first one is in `before`.
 
     before: the dataset's previous(1). Compared are all keys of either day, so also the rows that ended.
     """
-    closings = [*keys, day, *carried.values()]
+    closings = [*keys, day, *carried.values(), *kept]
     closed = (
         staged.where(F.col(day) < F.lit(window.last))
         .select(closings)
         .unionByName(before.where(F.col(day) == F.lit(window.first - timedelta(days=1))).select(closings))
     )
-    return _compared(staged, closed, day, keys, carried)
+    return _compared(staged, closed, day, keys, carried, kept)
 
 
 def next_opens_as_closed(
@@ -44,6 +54,7 @@ def next_opens_as_closed(
     day: str,
     keys: Sequence[str],
     carried: Mapping[str, str],
+    kept: Sequence[str] = (),
 ) -> DataFrame:
     """The published day after the window opens as the window's last day closes now; no rows if none is published.
 
@@ -58,6 +69,7 @@ def next_opens_as_closed(
         day,
         keys,
         carried,
+        kept,
     )
     if last_published is None:
         return compared.where("false").withColumn("run_instead", F.lit(""))
@@ -65,16 +77,38 @@ def next_opens_as_closed(
 
 
 def _compared(
-    opened: DataFrame, closed: DataFrame, day: str, keys: Sequence[str], carried: Mapping[str, str]
+    opened: DataFrame,
+    closed: DataFrame,
+    day: str,
+    keys: Sequence[str],
+    carried: Mapping[str, str],
+    kept: Sequence[str],
 ) -> DataFrame:
     """Openings beside the closings of the day before, of all rows that have either."""
-    held_before = {f"{closing}_before": F.col(closing) for closing in carried.values()}
+    held_before = [F.col(name).alias(f"{name}_before") for name in (*carried.values(), *kept)]
     # A join and not a sum over the union of both: over nine million rows that took five times as long.
-    compared = opened.select(*keys, day, *carried).join(
-        closed.select(*keys, F.date_add(day, 1).alias(day), *(held.alias(name) for name, held in held_before.items())),
+    compared = opened.select(*keys, day, *carried, *kept, F.lit(True).alias("has_opened")).join(
+        closed.select(*keys, F.date_add(day, 1).alias(day), *held_before, F.lit(True).alias("has_closed")),
         [*keys, day],
         "full",
     )
-    zeros = {name: F.coalesce(F.col(name), F.lit(0)) for name in (*carried, *held_before)}
-    is_equal = (F.col(opening) == F.col(before) for opening, before in zip(carried, held_before, strict=True))
-    return compared.withColumns(zeros).withColumn("ok", reduce(and_, is_equal))
+    before = {opening: f"{closing}_before" for opening, closing in carried.items()}
+    # Numbers only: fill leaves columns of another type as they are.
+    filled = compared.na.fill(0, [*before, *before.values()])
+    is_equal = (F.col(opening).eqNullSafe(F.col(closing)) for opening, closing in before.items())
+    not_kept = F.when(F.col("has_opened") & F.col("has_closed"), F.concat_ws(", ", *map(_not_kept, kept)))
+    return filled.select(
+        *keys,
+        day,
+        *before,
+        *before.values(),
+        F.coalesce(not_kept, F.lit("")).alias("not_kept"),
+        reduce(and_, is_equal).alias("ok"),
+    ).withColumn("ok", F.col("ok") & (F.col("not_kept") == ""))
+
+
+def _not_kept(name: str) -> Column:
+    """As in `apr 9.99 is now 12.99`; null where it is the same."""
+    now, before = F.col(name), F.col(f"{name}_before")
+    as_text = [F.coalesce(each.cast("string"), F.lit("null")) for each in (before, now)]
+    return F.when(~now.eqNullSafe(before), F.concat_ws(" ", F.lit(name), as_text[0], F.lit("is now"), as_text[1]))

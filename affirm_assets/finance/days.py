@@ -23,8 +23,8 @@ class Day(NamedTuple):
 
     What a late row takes back of principal or credit that others paid counts as reversed.
 
-    What opens is what the row of the day before closed with, zero if there was none. What stands below `settled_on` is
-    of the loan's whole history up to the day.
+    What opens is what the row of the day before closed with; zero or null if there was none, or it was the last of a
+    settled loan. What stands below `settled_on` is of the loan's whole history up to the day.
     """
 
     as_of: date
@@ -33,6 +33,10 @@ class Day(NamedTuple):
     opening_credit: Decimal
     opening_accrued: Decimal
     opening_paid: Decimal
+    opening_refunded: Decimal
+    opening_discount_returned: Decimal
+    opening_instalments_taken_off: int
+    opening_settled_on: date | None
     principal_lent: Decimal
     principal_paid: Decimal
     principal_reversed: Decimal
@@ -130,9 +134,22 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
         )
 
 
-def _opening(account: Account) -> tuple[Decimal, Decimal, Decimal, Decimal, Decimal]:
-    """A day's columns up to `opening_paid`."""
-    return account.principal, account.interest, account.credit, account.accrued, account.paid
+def _opening(account: Account) -> tuple[Any, ...]:
+    """A day's columns up to `opening_settled_on`."""
+    return (
+        account.principal,
+        account.interest,
+        account.credit,
+        account.accrued,
+        account.paid,
+        account.refunded,
+        account.discount_returned,
+        account.instalments_taken_off,
+        account.settled_on,
+    )
+
+
+_NO_OPENING = (*(ZERO,) * 7, 0, None)
 
 
 def _closing(account: Account, due_on: date | None) -> tuple[Any, ...]:
@@ -179,9 +196,8 @@ _NOTHING_ELSE_MOVED = (ZERO,) * (len(_MOVED) - _BEFORE_ACCRUAL - 1)
 
 
 def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
-    yesterday = day - timedelta(days=1)
-    has_row_before = not is_first and keeps_row(account, yesterday)
-    opening = _opening(account) if has_row_before else (ZERO,) * 5
+    is_carried_on = not is_first and keeps_row(account, day)
+    opening = _opening(account) if is_carried_on else _NO_OPENING
     lent = account.principal if is_first else ZERO
     accrued = account.begin(day)
     total: defaultdict[str, dict[str, Decimal]] = defaultdict(lambda: dict.fromkeys(_PARTS, ZERO))

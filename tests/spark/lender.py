@@ -9,6 +9,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.contract import Contract, columns, spark_schema
+from affirm_assets.dataset import Daily, Dataset
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.suspense import Suspense
@@ -17,6 +18,7 @@ from affirm_assets.finance.account import Account, Movement
 from affirm_assets.finance.days import applications, days
 from affirm_assets.finance.terms import Terms
 from affirm_assets.partitions import Window
+from tests.conftest import declare
 
 Row = dict[str, Any]
 
@@ -39,6 +41,18 @@ def row(contract: type[Contract], **over: Any) -> Row:
 def frame(spark: SparkSession, contract: type[Contract], rows: Iterable[Row]) -> DataFrame:
     schema = spark_schema(contract)
     return spark.createDataFrame([tuple(each[name] for name in schema.names) for each in rows], schema)
+
+
+def source(name: str, contract: type[Contract], day: str, rows: Iterable[Row]) -> Dataset:
+    """A dataset that publishes these rows, each on its day."""
+    kept = tuple(rows)
+
+    def read(window: Window) -> DataFrame:
+        return frame(
+            SparkSession.active(), contract, (each for each in kept if window.first <= each[day] <= window.last)
+        )
+
+    return declare(read, contract, Daily(day), name=name)
 
 
 def not_ok(audited: DataFrame) -> int:

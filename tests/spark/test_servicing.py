@@ -14,8 +14,10 @@ from pyspark.sql import DataFrame, SparkSession
 from affirm_assets.contract import spark_schema
 from affirm_assets.datasets.loans.loan_schedules import every_loan_is_repaid, instalments_add_up, loan_schedules
 from affirm_assets.datasets.loans.loans import Loan
+from affirm_assets.datasets.servicing import _accounts
 from affirm_assets.datasets.servicing.charge_offs import ChargedOffLoan, charge_offs, totals_grow_by_the_movements
 from affirm_assets.datasets.servicing.loan_balances import (
+    _CARRY,
     LoanBalance,
     every_loan_is_lent_once,
     every_transaction_is_applied,
@@ -37,6 +39,7 @@ from affirm_assets.finance.schedule import schedule
 from affirm_assets.finance.terms import Terms
 from affirm_assets.partitions import Window
 from resources.spark import SparkSessions
+from tests.spark import lender
 from tests.spark.lender import Row, changed, frame, not_ok
 
 FIRST, LAST = date(2025, 1, 1), date(2025, 10, 31)
@@ -297,6 +300,77 @@ def test_a_cent_too_much_does_not_add_up(balances: DataFrame, name: str) -> None
 def test_a_day_that_opens_with_another_cent_is_found(spark: SparkSession, balances: DataFrame, name: str) -> None:
     wrong = planted(balances, **{name: f"{name} + 0.01"})
     assert not_ok(opens_as_closed.function(wrong, frame(spark, LoanBalance, []), WHOLE)) >= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: f"{name} + 0.01"} for name in ("refunded", "discount_returned", "recovered")),
+        *({name: f"{name} + 0.01"} for name in ("charged_off_principal", "charged_off_interest")),
+        *({name: "DATE'2025-01-31'"} for name in ("charged_off_on", "settled_on")),
+        *(
+            {name: f"{name} + 1"}
+            for name in (
+                "instalments_taken_off",
+                "apr",
+                "instalments",
+                "instalment",
+                "amount_lent",
+                "merchant_discount",
+            )
+        ),
+        *({name: f"date_sub({name}, 1)"} for name in ("booked_on", "originated_on", "first_due_on")),
+        {"frequency": "IF(frequency = 'monthly', 'biweekly', 'monthly')"},
+        {"product": "'pay_in_4'"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_day_that_takes_over_something_else_is_found(
+    spark: SparkSession, balances: DataFrame, change: dict[str, str]
+) -> None:
+    (name,) = change
+    found = opens_as_closed.function(planted(balances, **change), frame(spark, LoanBalance, []), WHOLE).where("NOT ok")
+    days = found.count()
+    assert days >= 1
+    is_carried = f"{name}_before" in found.columns
+    assert is_carried or found.where(f"not_kept LIKE '{name} %'").count() == days
+
+
+def test_all_that_an_account_is_made_of_is_compared() -> None:
+    assert {*_accounts.LOAN, *_accounts.TERMS, *_accounts.STATE} == {
+        *("loan_id", "as_of"),
+        *_CARRY["carried"].values(),
+        *_CARRY["kept"],
+    }
+
+
+REPAID = Movement("T1", "payment", Decimal("100.00"), date(2025, 1, 20), date(2025, 1, 20))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param([("refund", "40.00", date(2025, 8, 5))], id="comes back to stay"),
+        pytest.param([("recovery", "5.00", date(2025, 7, 20))], id="a day of its own, right after its last"),
+        pytest.param([("recovery", "5.00", date(2025, 8, 5)), ("recovery", "6.00", date(2025, 8, 6))], id="two days"),
+        pytest.param(
+            [("refund", "40.00", date(2025, 7, 18)), ("credit_refund", "40.00", date(2025, 8, 5))], id="twice"
+        ),
+        pytest.param(
+            [("refund", "40.00", date(2025, 8, 5)), ("credit_refund", "40.00", date(2025, 8, 5))], id="in one"
+        ),
+    ],
+)
+def test_rows_of_a_settled_loan_may_end_and_come_back(spark: SparkSession, later: list[tuple[Any, str, date]]) -> None:
+    terms, booked_on, _ = SETTLED
+    moved = [Movement(f"T{n}", kind, Decimal(amount), on, on) for n, (kind, amount, on) in enumerate(later, 2)]
+    fixed = {**lender.row(LoanBalance), "amount_lent": terms.principal, "booked_on": booked_on, "loan_id": "L"}
+    told = [{**fixed, **each._asdict()} for each in days(Account.opened(terms), LAST, [REPAID, *moved], booked_on)]
+    staged, nothing = frame(spark, LoanBalance, told), frame(spark, LoanBalance, [])
+    assert len(told) >= 200
+    compared = opens_as_closed.function(staged, nothing, WHOLE)
+    assert not_ok(compared) == 0, compared.where("NOT ok").collect()
 
 
 def test_a_loan_whose_rows_end_too_early_is_found(spark: SparkSession, balances: DataFrame) -> None:

@@ -38,7 +38,7 @@ TERMS = (
     "merchant_discount",
     "instalment",
 )
-_STATE = (
+STATE = (
     "as_of",
     "principal",
     "interest",
@@ -54,6 +54,8 @@ _STATE = (
     "recovered",
     "settled_on",
 )
+"""What a day takes over of a loan from the day before, beside LOAN and TERMS."""
+
 _MOVEMENT = ("transaction_id", "kind", "amount", "posted_on", "effective_on", "reverses")
 
 # Ids as literals let Iceberg and Parquet skip what they hold none of; of more than these, a join is cheaper.
@@ -90,7 +92,7 @@ def accounts(
     """
     carried = opening_balances.where(
         f"charged_off_on IS NOT NULL OR settled_on IS NULL OR as_of < date_add(settled_on, {DAYS_KEPT_SETTLED})"
-    ).select(*LOAN, *TERMS, *_STATE)
+    ).select(*LOAN, *TERMS, *STATE)
     known = carried.unionByName(_with_terms(loans), allowMissingColumns=True)
     depends_on_earlier = F.expr(_DEPENDS_ON_EARLIER) | F.col("is_undone_before")
     by_loan = (
@@ -194,7 +196,7 @@ def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> tuple[Acc
     yesterday = window.first - timedelta(days=1)
     if loan["as_of"] is None:
         return _told(loan, terms, yesterday), None
-    account = Account(terms, yesterday, **{name: loan[name] for name in _STATE if name != "as_of"})
+    account = Account(terms, yesterday, **{name: loan[name] for name in STATE if name != "as_of"})
     if loan["needs_earlier"]:
         account.facts = _told(loan, terms, yesterday).facts
     return account, None

@@ -1,14 +1,14 @@
 """What was given up, and what came back of it."""
 
 from datetime import date, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.books.carry import opens_as_closed
+from affirm_assets.books import carry
 from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, Window, audit, dataset, previous
+from affirm_assets.dataset import Daily, Window, audit, dataset, later, previous
 
 
 class ChargedOffLoan(Contract):
@@ -30,6 +30,12 @@ _MOVEMENTS = {
     "interest_reversed": "interest_charged_off",
     "recoveries": "recovery",
 }
+_CARRY: Any = {
+    "day": "as_of",
+    "keys": ["loan_id"],
+    "carried": {f"opening_{total}": total for total in _MOVEMENTS},
+    "kept": ["product", "originated_on", "charged_off_on"],
+}
 
 
 @audit()
@@ -37,25 +43,44 @@ def totals_grow_by_the_movements(
     staged: DataFrame, charged_off_before: DataFrame, loan_balances: DataFrame, window: Window
 ) -> DataFrame:
     """Loan by loan, each total is that of the day before and what the balances' movements added to it; net loss too."""
+    compared = carry.opens_as_closed(_opened(staged, loan_balances), charged_off_before, window, **_CARRY)
+    wrong = staged.where("net_loss <> principal - recoveries").select("loan_id", "as_of", F.lit(False).alias("ok"))
+    return compared.unionByName(wrong, allowMissingColumns=True)
+
+
+@audit()
+def next_day_opens_as_closed(
+    staged: DataFrame,
+    later_charge_offs: DataFrame,
+    later_balances: DataFrame,
+    window: Window,
+    last_published: date | None,
+) -> DataFrame:
+    """The day after, where it is published already, grew from the totals that the window's last day closes with now."""
+    next_day = f"as_of = DATE'{window.last + timedelta(days=1)}'"
+    after = _opened(later_charge_offs.where(next_day), later_balances.where(next_day))
+    return carry.next_opens_as_closed(staged, after, window, last_published, **_CARRY)
+
+
+def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
+    """Each total beside what it was when the day began: less what the balances' movements added to it."""
     moves = " OR ".join(f"{name} <> 0" for name in _MOVEMENTS.values())
     moved = loan_balances.where(moves).select("loan_id", "as_of", *_MOVEMENTS.values())
-    totals = staged.select("loan_id", "as_of", *_MOVEMENTS, "net_loss")
     # In full: a loan that was charged off and has no row is a total that did not grow.
-    opened = totals.join(moved, ["loan_id", "as_of"], "full").na.fill(0)
-    openings = [(F.col(total) - F.col(name)).alias(f"opening_{total}") for total, name in _MOVEMENTS.items()]
-    carried = {f"opening_{total}": total for total in _MOVEMENTS}
-    compared = opens_as_closed(
-        opened.select("*", *openings), charged_off_before, window, day="as_of", keys=["loan_id"], carried=carried
-    )
-    wrong = totals.where("net_loss <> principal - recoveries").select("loan_id", "as_of", F.lit(False).alias("ok"))
-    return compared.unionByName(wrong, allowMissingColumns=True)
+    totals = charged_off.join(moved, ["loan_id", "as_of"], "full").na.fill(0)
+    openings = ((F.col(total) - F.col(name)).alias(f"opening_{total}") for total, name in _MOVEMENTS.items())
+    return totals.select("*", *openings)
 
 
 @dataset(
     ChargedOffLoan,
     partitions=Daily("as_of"),
-    inputs={"charged_off_before": previous(1, "charge_offs")},
-    audits=[totals_grow_by_the_movements],
+    inputs={
+        "charged_off_before": previous(1, "charge_offs"),
+        "later_charge_offs": later("charge_offs"),
+        "later_balances": later("loan_balances"),
+    },
+    audits=[totals_grow_by_the_movements, next_day_opens_as_closed],
     owner="team:credit-risk",
     freshness=timedelta(hours=36),
 )

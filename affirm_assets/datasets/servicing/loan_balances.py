@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pyspark.sql import DataFrame
@@ -39,6 +39,10 @@ class LoanBalance(Contract):
     opening_credit: Money = column("Credit balance at the end of the day before", ge=0)
     opening_accrued: Accrued = column("Interest accrued at the end of the day before, before rounding", ge=0)
     opening_paid: Money = column("What payments had met of instalments at the end of the day before")
+    opening_refunded: Money = column("Refunds up to the end of the day before", ge=0)
+    opening_discount_returned: Money = column("Merchant discount returned up to the end of the day before", ge=0)
+    opening_instalments_taken_off: int = column("Instalments taken off up to the end of the day before", ge=0)
+    opening_settled_on: date | None = column("Day since which nothing was owed at the end of the day before")
     principal_lent: Money = column("Principal lent, on the day of booking", ge=0)
     principal_paid: Money = column("Principal that payments repaid", ge=0)
     principal_reversed: Money = column("Principal owed again since a payment was reversed or a late row came", ge=0)
@@ -79,8 +83,26 @@ class LoanBalance(Contract):
     recovered: Money = column("Recoveries since the charge-off")
 
 
-_CARRIED = {f"opening_{name}": name for name in ("principal", "interest", "credit", "accrued", "paid")}
+_STATE = tuple(name for name in _accounts.STATE if name != "as_of")
+_OPENS_WITH = {
+    **{f"opening_{name}": f"opening_{name}" for name in _STATE},
+    "opening_charged_off_on": "IF(charged_off_on < as_of, charged_off_on, NULL)",
+    "opening_charged_off_principal": "charged_off_principal - principal_charged_off",
+    "opening_charged_off_interest": "charged_off_interest - interest_charged_off",
+    "opening_recovered": "recovered - recovery",
+}
+"""Of an account's state, what a row says that it opened with: in a column, or by what the day moved."""
 
+_LEFT_BY_LAST_ROW = {
+    **dict.fromkeys(("accrued", "paid", "refunded", "discount_returned", "instalments_taken_off"), "0"),
+    "settled_on": "NULL",
+}
+_CARRY: Any = {
+    "day": "as_of",
+    "keys": ["loan_id"],
+    "carried": {f"opening_{name}": name for name in _STATE},
+    "kept": [name for name in (*_accounts.LOAN, *_accounts.TERMS) if name != "loan_id"],
+}
 
 _ADDED_UP = {
     "principal": "opening_principal + principal_lent - principal_paid + principal_reversed - principal_refunded "
@@ -103,27 +125,30 @@ def movements_add_up(staged: DataFrame) -> DataFrame:
 
 @audit()
 def opens_as_closed(staged: DataFrame, opening_balances: DataFrame, window: Window) -> DataFrame:
-    """Each loan opens a day with what it closed the day before with; none is gone on which something was owed."""
-    before = _as_carried(opening_balances)
-    return carry.opens_as_closed(_as_carried(staged), before, window, day="as_of", keys=["loan_id"], carried=_CARRIED)
+    """Each loan opens a day with all that it closed the day before with; none is gone on which something was owed."""
+    return carry.opens_as_closed(_as_carried(staged), _as_carried(opening_balances), window, **_CARRY)
 
 
 @audit()
 def next_day_opens_as_closed(
     staged: DataFrame, later_balances: DataFrame, window: Window, last_published: date | None
 ) -> DataFrame:
-    """The day after, where it is published already, opens with what the window's last day closes with now."""
-    staged, after = _as_carried(staged), _as_carried(later_balances)
-    return carry.next_opens_as_closed(
-        staged, after, window, last_published, day="as_of", keys=["loan_id"], carried=_CARRIED
-    )
+    """The day after, where it is published already, opens with all that the window's last day closes with now."""
+    after = _as_carried(later_balances)
+    return carry.next_opens_as_closed(_as_carried(staged), after, window, last_published, **_CARRY)
 
 
 def _as_carried(balances: DataFrame) -> DataFrame:
-    """With nothing carried on from the last day of a settled loan, after which it has no row."""
-    is_last = F.expr(f"charged_off_on IS NULL AND as_of >= date_add(settled_on, {DAYS_KEPT_SETTLED})")
-    kept = {name: F.when(is_last, 0).otherwise(F.col(name)).alias(name) for name in ("accrued", "paid")}
-    return balances.select("loan_id", "as_of", *_CARRIED, *(kept.get(name, F.col(name)) for name in _CARRIED.values()))
+    """The terms, and the state as it was opened and left; the last day of a settled loan leaves none to another row."""
+    is_last = f"charged_off_on IS NULL AND as_of >= date_add(settled_on, {DAYS_KEPT_SETTLED})"
+    leaves = {name: f"IF({is_last}, {left}, {name})" for name, left in _LEFT_BY_LAST_ROW.items()}
+    return balances.select(
+        "as_of",
+        *_accounts.LOAN,
+        *_accounts.TERMS,
+        *(F.expr(opening).alias(name) for name, opening in _OPENS_WITH.items()),
+        *(F.expr(leaves.get(name, name)).alias(name) for name in _STATE),
+    )
 
 
 @audit()

@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 from functools import reduce
-from typing import Literal
+from typing import Any, Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -15,7 +15,12 @@ from affirm_assets.datasets.transactions._outcomes import NO_PRODUCT
 from affirm_assets.intake.feeds import ID_PATTERN
 
 _WHAT = ("transaction_id", "loan_id", "merchant_id", "kind", "amount", "effective_on", "reverses")
-_CARRIED = {"opening": "closing"}
+_CARRY: Any = {
+    "day": "as_of",
+    "keys": ["transaction_id"],
+    "carried": {"opening": "closing"},
+    "kept": [*(name for name in _WHAT if name != "transaction_id"), "waiting_since"],
+}
 
 
 class Suspense(Contract):
@@ -74,18 +79,16 @@ def none_waits_for_a_booked_loan(staged: DataFrame, loans: DataFrame) -> DataFra
 
 @audit()
 def opens_as_closed(staged: DataFrame, waiting: DataFrame, window: Window) -> DataFrame:
-    """Each transaction opens a day with what it closed the day before with; none is gone that was still waiting."""
-    return carry.opens_as_closed(staged, waiting, window, day="as_of", keys=["transaction_id"], carried=_CARRIED)
+    """Each transaction opens a day as it closed the day before; none is gone that was still waiting."""
+    return carry.opens_as_closed(staged, waiting, window, **_CARRY)
 
 
 @audit()
 def next_day_opens_as_closed(
     staged: DataFrame, later_suspense: DataFrame, window: Window, last_published: date | None
 ) -> DataFrame:
-    """The day after, where it is published already, opens with what the window's last day closes with now."""
-    return carry.next_opens_as_closed(
-        staged, later_suspense, window, last_published, day="as_of", keys=["transaction_id"], carried=_CARRIED
-    )
+    """The day after, where it is published already, opens as the window's last day closes now."""
+    return carry.next_opens_as_closed(staged, later_suspense, window, last_published, **_CARRY)
 
 
 @dataset(

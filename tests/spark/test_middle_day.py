@@ -1,0 +1,218 @@
+"""A day in the middle of the loans' books is run again: what the next day took over may not be corrected behind it."""
+
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from affirm_assets.dataset import Dataset
+from affirm_assets.datasets.loans.loans import Loan
+from affirm_assets.datasets.servicing.charge_offs import charge_offs
+from affirm_assets.datasets.servicing.loan_balances import loan_balances
+from affirm_assets.datasets.transactions.suspense import Suspense
+from affirm_assets.datasets.transactions.transactions import Transaction
+from affirm_assets.partitions import Window
+from affirm_assets.steps.run import AuditsFailed
+from tests.conftest import Steps
+from tests.spark.lender import Row, row, source
+
+D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 6))
+ALL = Window(D1, D5)
+
+
+def loan(loan_id: str, booked_on: date, **over: Any) -> Row:
+    """100.00 at 0 %, so that nothing accrues and no payment leaves a trace but its own."""
+    terms: Row = {
+        "originated_on": booked_on,
+        "first_due_on": date(2025, 2, 1),
+        "frequency": "monthly",
+        "instalments": 4,
+        "apr": "0",
+        "principal": "100.00",
+        "merchant_discount": "5.00",
+    }
+    names = {"user_id": "U1", "merchant_id": "M1", "borrower_state": "CA", "currency": "USD", "record_number": 1}
+    return row(Loan, loan_id=loan_id, booked_on=booked_on, product="installment", **names, **{**terms, **over})
+
+
+def paid(transaction_id: str, loan_id: str, posted_on: date, kind: str, amount: str) -> Row:
+    of = {"transaction_id": transaction_id, "loan_id": loan_id, "product": "installment", "record_number": 1}
+    return row(Transaction, **of, kind=kind, amount=amount, posted_on=posted_on, effective_on=posted_on)
+
+
+# Not paid since September: charged off on D3, its 120th day past due, unless something comes for it by then.
+LATE = {"originated_on": date(2024, 8, 5), "first_due_on": date(2024, 9, 5)}
+EARLIER = {**LATE, "first_due_on": date(2024, 9, 4)}
+LOANS = (loan("late", D1, **LATE), loan("repaid", D1), loan("new", D3))
+TRANSACTIONS = (
+    paid("T1", "repaid", D2, "payment", "100.00"),
+    paid("T2", "late", D4, "recovery", "20.00"),
+)
+
+
+class Lender:
+    """The books of a few loans, a step of its own for each dataset."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+        self.runs = 0
+        self.book()
+
+    def book(self, transactions: Iterable[Row] = TRANSACTIONS, loans: Iterable[Row] = LOANS) -> None:
+        """Publish what came in the five days; again, if it was corrected."""
+        self.sources = (
+            source("loans", Loan, "booked_on", loans),
+            source("transactions", Transaction, "posted_on", transactions),
+            source("suspense", Suspense, "as_of", ()),
+        )
+        for each in self.sources:
+            self.run(ALL, each)
+
+    def run(self, window: Window, *datasets: Dataset) -> None:
+        for each in datasets:
+            self.runs += 1
+            upstream = (*self.sources, loan_balances)
+            self.steps.run(each, window, upstream=upstream, run=f"run{self.runs}")
+
+    def refused(self, window: Window, dataset: Dataset) -> str:
+        """Why, if it is the audit of the next day alone that refuses it."""
+        with pytest.raises(AuditsFailed) as caught:
+            self.run(window, dataset)
+        assert [each.name for each in caught.value.outcomes if not each.passed] == ["next_day_opens_as_closed"]
+        return str(caught.value)
+
+    def rows(self, dataset: Dataset) -> list[tuple[Any, ...]]:
+        """By loan and day."""
+        return sorted(self.steps.rows(dataset, order="loan_id"), key=lambda row: row[:2])
+
+    def values(self, dataset: Dataset, loan_id: str, name: str) -> list[Any]:
+        lake = self.steps.new_lake()
+        of_loan = lake.spark.table(lake.table_name(dataset.table)).where(f"loan_id = '{loan_id}'")
+        return [each[name] for each in of_loan.orderBy("as_of").collect()]
+
+
+@pytest.fixture
+def lender(steps: Steps) -> Lender:
+    lender = Lender(steps)
+    lender.run(ALL, loan_balances, charge_offs)
+    return lender
+
+
+def without(transaction_id: str, *instead: Row) -> list[Row]:
+    return [*(each for each in TRANSACTIONS if each["transaction_id"] != transaction_id), *instead]
+
+
+def test_the_loans_are_as_the_tests_take_them_to_be(lender: Lender) -> None:
+    assert lender.values(loan_balances, "late", "status") == ["open", "open", *["charged_off"] * 3]
+    assert lender.values(loan_balances, "late", "opening_refunded") == [Decimal("0.00")] * 5
+    assert lender.values(loan_balances, "repaid", "opening_settled_on") == [None, None, D2, D2, D2]
+    assert lender.values(charge_offs, "late", "recoveries") == [Decimal(each) for each in ("0.00", "20.00", "20.00")]
+
+
+CORRECTED = [
+    pytest.param(
+        {"transactions": [*TRANSACTIONS, paid("T3", "late", D3, "refund", "100.00")]},
+        Window(D3, D3),
+        {"charged_off_principal_before": "0.00", "charged_off_on_before": None, "settled_on_before": "2025-01-03"},
+        id="charge-off undone by a refund",
+    ),
+    pytest.param(
+        {"transactions": [*TRANSACTIONS, paid("T3", "late", D4, "recovery", "1.00")]},
+        Window(D4, D4),
+        {"opening_recovered": "20.00", "recovered_before": "21.00"},
+        id="recovery added",
+    ),
+    pytest.param(
+        {"transactions": without("T2", paid("T2", "late", D4, "refund", "20.00"))},
+        Window(D4, D4),
+        {"recovered_before": "20.00", "refunded_before": "20.00", "discount_returned_before": "1.00"},
+        id="recovery that was a refund",
+    ),
+    pytest.param(
+        {"transactions": without("T1", paid("T1", "repaid", D3, "payment", "100.00"))},
+        Window(D2, D3),
+        {"opening_settled_on": "2025-01-02", "settled_on_before": "2025-01-03"},
+        id="settled a day later",
+    ),
+    pytest.param(
+        {"loans": [loan("late", D1, **EARLIER), *LOANS[1:]]},
+        Window(D1, D3),
+        {"charged_off_on_before": "2025-01-02", "not_kept": "first_due_on 2024-09-04 is now 2024-09-05"},
+        id="charged off a day earlier",
+    ),
+    pytest.param(
+        {"loans": [*LOANS[:2], loan("new", D3, apr="9.99", first_due_on=date(2025, 2, 2), merchant_discount="6.00")]},
+        Window(D3, D3),
+        {
+            "not_kept": "first_due_on 2025-02-02 is now 2025-02-01, apr 9.990000 is now 0.000000, "
+            "merchant_discount 6.00 is now 5.00, instalment 25.53 is now 25.00"
+        },
+        id="terms",
+    ),
+]
+
+
+@pytest.mark.parametrize(("correction", "window", "found"), CORRECTED)
+def test_a_correction_that_the_next_day_does_not_know_of_is_refused(
+    lender: Lender, correction: dict[str, list[Row]], window: Window, found: dict[str, str | None]
+) -> None:
+    before = lender.rows(loan_balances)
+    lender.book(**correction)
+    why = lender.refused(window, loan_balances)
+    for name, value in {**found, "run_instead": str(Window(window.first, D5))}.items():
+        assert f"'{name}': {value!r}" in why
+    assert lender.rows(loan_balances) == before
+
+
+def test_a_correction_is_published_with_the_days_after_it(lender: Lender) -> None:
+    before = lender.rows(loan_balances)
+    lender.book(transactions=[*TRANSACTIONS, paid("T3", "late", D3, "refund", "100.00")])
+    lender.run(Window(D3, D5), loan_balances, charge_offs)
+    corrected = lender.rows(loan_balances)
+    assert corrected != before
+    assert len(corrected) == len(before)
+
+
+def test_days_in_the_middle_that_close_as_they_did_are_published(lender: Lender) -> None:
+    before = lender.rows(loan_balances), lender.rows(charge_offs)
+    for window in (Window(D2, D3), Window(D4, D4)):
+        lender.run(window, loan_balances, charge_offs)
+    assert (lender.rows(loan_balances), lender.rows(charge_offs)) == before
+
+
+CHARGE_OFFS = [
+    pytest.param(
+        {"transactions": [*TRANSACTIONS, paid("T3", "late", D3, "refund", "100.00")]},
+        Window(D3, D3),
+        {"opening_principal": "100.00", "principal_before": "0.00"},
+        id="charge-off undone by a refund",
+    ),
+    pytest.param(
+        {"transactions": [*TRANSACTIONS, paid("T3", "late", D4, "recovery", "1.00")]},
+        Window(D4, D4),
+        {"opening_recoveries": "20.00", "recoveries_before": "21.00"},
+        id="recovery added",
+    ),
+    pytest.param(
+        {"loans": [loan("late", D1, **EARLIER), *LOANS[1:]]},
+        Window(D2, D3),
+        {"principal_before": "100.00", "not_kept": "charged_off_on 2025-01-02 is now 2025-01-03"},
+        id="charged off a day earlier",
+    ),
+]
+
+
+@pytest.mark.parametrize(("correction", "window", "found"), CHARGE_OFFS)
+def test_charge_offs_of_corrected_balances_are_run_with_the_days_after_them(
+    lender: Lender, correction: dict[str, list[Row]], window: Window, found: dict[str, str]
+) -> None:
+    lender.book(**correction)
+    lender.run(ALL, loan_balances)
+    before = lender.rows(charge_offs)
+    why = lender.refused(window, charge_offs)
+    for name, value in {**found, "run_instead": str(Window(window.first, D5))}.items():
+        assert f"'{name}': {value!r}" in why
+    assert lender.rows(charge_offs) == before
+    lender.run(Window(window.first, D5), charge_offs)
