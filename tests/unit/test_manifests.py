@@ -141,6 +141,20 @@ def test_no_secret_is_in_the_manifests(manifests: list[Manifest]) -> None:
             assert "value" not in variable, name
 
 
+class OnceOnly(yaml.SafeLoader):
+    """Refuses a key that is said twice: some versions of kubectl do, others take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key) for key, _ in node.value]
+        assert len(names) == len(set(names)), f"{node.start_mark}: said twice: {names}"
+        return super().construct_mapping(node, deep)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "deploy").rglob("*.yaml")), ids=lambda file: file.name)
+def test_nothing_is_said_twice(file: Path) -> None:
+    assert [*yaml.load_all(file.read_text(), OnceOnly)]
+
+
 def test_executors_take_the_image_of_the_code(manifests: list[Manifest]) -> None:
     images = {
         container["image"]
