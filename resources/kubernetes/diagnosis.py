@@ -97,8 +97,11 @@ def waiting(pod: Manifest) -> Waiting | None:
 
 
 def out_of_memory(pod: Manifest) -> str | None:
-    """The container of the pod that was killed at its memory limit, and the limit."""
-    for status in _statuses(pod):
+    """The container of the pod that was killed at its memory limit, and the limit.
+
+    Not the one that ships the logs: it is started again, and the work beside it goes on.
+    """
+    for status in pod["status"].get("containerStatuses", ()):
         ended = status.get("state", {}).get("terminated") or {}
         if ended.get("reason") == _OUT_OF_MEMORY:
             return f"container {status['name']} was killed at its memory limit of {_memory_limit(pod, status['name'])}"
@@ -180,7 +183,7 @@ def _statuses(pod: Manifest) -> Iterator[Manifest]:
 
 
 def _memory_limit(pod: Manifest, container: str) -> str:
-    for each in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
+    for each in pod["spec"]["containers"]:
         if each["name"] == container:
             return str(each.get("resources", {}).get("limits", {}).get("memory", "its node (none of its own)"))
     return "unknown"

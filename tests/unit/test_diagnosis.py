@@ -74,6 +74,13 @@ def test_out_of_memory_names_the_limit_and_is_not_tried_again() -> None:
     assert (found.cause, found.may_retry) == ("out of memory", False)
 
 
+def test_a_step_goes_on_while_the_container_that_ships_its_logs_was_out_of_memory() -> None:
+    killed = {"name": "logs", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}
+    running = {"name": "dagster", "state": {"running": {}}}
+    status = {"phase": "Running", "initContainerStatuses": [killed], "containerStatuses": [running]}
+    assert diagnosis(pod(status)) is None
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [
