@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from resources.kubernetes.logs import VARIABLE, LogStore
@@ -51,15 +52,15 @@ class Shipper:
 
 def s3_upload(store: LogStore) -> Upload:
     import boto3
+    from boto3.s3.transfer import TransferConfig
 
     client = boto3.client("s3", endpoint_url=store.endpoint, region_name=store.region)
+    # A part of a large file at a time: the container has little memory.
+    parts = TransferConfig(use_threads=False)
 
     def upload(file: Path, key: str) -> None:
-        try:
-            body = file.read_bytes()
-        except FileNotFoundError:
-            return
-        client.put_object(Bucket=store.bucket, Key=key, Body=body, ContentType="text/plain")
+        with suppress(FileNotFoundError):
+            client.upload_file(str(file), store.bucket, key, ExtraArgs={"ContentType": "text/plain"}, Config=parts)
 
     return upload
 

@@ -54,6 +54,27 @@ def test_all_that_a_killed_step_printed_is_there_for_good(
     assert seen.get_log_data(LOG_KEY).stdout == b"before the kill\n"
 
 
+def test_a_long_log_is_shipped_within_the_containers_memory(
+    s3: S3Server, bucket: str, shipping: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    files = tmp_path / "pod" / log_files("run", "abcd")
+    files.parent.mkdir(parents=True)
+    files.with_suffix(".out").write_bytes(b"x" * (96 << 20))
+    files.with_suffix(".err").write_text("")
+    _wait_until_it_listens(shipping.pid)
+    shipping.send_signal(signal.SIGTERM)
+    peak = 0
+    deadline = time.monotonic() + 30
+    while shipping.poll() is None and time.monotonic() < deadline:
+        found = [line for line in Path(f"/proc/{shipping.pid}/status").read_text().splitlines() if "VmHWM" in line]
+        peak = max([peak, *(int(line.split()[1]) << 10 for line in found)])
+        time.sleep(0.05)
+    assert shipping.returncode == 0
+    assert 0 < peak < 128 << 20, peak >> 20
+    key = f"dagster/storage/{log_files('run', 'abcd')}.out"
+    assert s3.client().head_object(Bucket=bucket, Key=key)["ContentLength"] == 96 << 20
+
+
 def _wait_until_it_listens(pid: int) -> None:
     """Before it has a handler for it, SIGTERM would end the process."""
     deadline = time.monotonic() + 20
