@@ -17,7 +17,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 from affirm_assets.sample_data import write_sample_data
-from tests.kubernetes.cluster import NAMESPACE, ROOT, Tools, forwarded, kubectl, objects
+from tests.kubernetes.cluster import IMAGE, NAMESPACE, ROOT, Tools, forwarded, kubectl, objects
 from tests.servers import (
     ACCESS_KEY,
     PASSWORD,
@@ -193,6 +193,7 @@ def _upload(landed: Path, store: S3Server) -> None:
 
 def _apply(manifests: Path, database: Postgres, store: S3Server) -> None:
     """Apply the overlay with the servers' addresses, on a cluster without the platform."""
+    refuse_anothers()
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
     shutil.copytree(ROOT / "deploy" / "kubernetes", manifests)
     overlay = manifests / "overlays" / "test"
@@ -220,6 +221,16 @@ def _apply(manifests: Path, database: Postgres, store: S3Server) -> None:
     }
     kubectl("apply", "--filename", "-", stdin=json.dumps(secret))
     kubectl("apply", "--kustomize", str(overlay))
+
+
+def refuse_anothers() -> None:
+    """Raises AssertionError if the cluster has a platform that no test brought up: it would be deleted."""
+    image = "--output=jsonpath={.data.AFFIRM_IMAGE}"
+    found = kubectl("get", "configmap", "affirm-environment", "--ignore-not-found", image).strip()
+    assert found in ("", IMAGE), (
+        f"the cluster's namespace {NAMESPACE} has a platform of the image {found}, and the tests begin by deleting it. "
+        "Expected none, or one that tests have left. Point KUBECONFIG at another cluster."
+    )
 
 
 def _wait_until_ready() -> None:
@@ -279,6 +290,7 @@ fragment Entry on MetadataEntry {
   label
   ... on TextMetadataEntry { text }
   ... on IntMetadataEntry { intValue }
+  ... on BoolMetadataEntry { boolValue }
   ... on FloatMetadataEntry { floatValue }
   ... on JsonMetadataEntry { jsonString }
 }
