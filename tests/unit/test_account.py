@@ -389,15 +389,21 @@ def test_a_refund_takes_instalments_off_the_end() -> None:
 
 
 def test_past_due_runs_from_no_instalment_that_a_refund_took_off() -> None:
+    f1 = moved("f1", "refund", "495.00", "2025-01-02")
     told = Told(
         agreed(),
-        moved("f1", "refund", "495.00", "2025-01-02"),
+        f1,
         moved("p1", "payment", "259.58", "2025-04-20"),
         moved("p2", "payment", "259.58", "2025-05-20"),
         until="2025-06-29",
     )
 
-    # In time, 513.33 on 1 February and 257.30 on 1 March are all that is left: two instalments of 259.58.
+    # In time, 513.08 on 1 February and 257.04 on 1 March are all that is left: two instalments of 259.58.
+    # A day of 0.50 and 30 of 0.2525 are 8.075; with 28 of 0.12675, 11.624.
+    in_time = Told(agreed(), f1, P1, until="2025-03-01")
+    assert parts(in_time.applied["p1"]) == ("8.08", "251.50", "0.00")
+    assert interest(("1000", 1), ("505", 30), ("253.50", 28)) == Decimal("11.62")
+    assert owed(in_time["2025-03-01"]) == ("253.50", "3.54", "0.00", 0)
     assert [told[f"2025-01-0{day}"].instalments_taken_off for day in (1, 2)] == [0, 2]
     assert told["2025-05-21"].oldest_due_on == on("2025-03-01")
     assert owed(told["2025-05-21"]) == ("17.71", "0.01", "0.00", 81)
