@@ -11,7 +11,7 @@ from dagster import ResourceParam
 import affirm_assets
 import resources
 from affirm_assets.contract import Contract, columns
-from affirm_assets.dataset import Dataset, Registry
+from affirm_assets.dataset import Dataset, Landing, Registry
 from affirm_assets.orchestration.code_version import code_version
 from affirm_assets.orchestration.compute import StepSession, StepSpark, op_tags, profile_of
 from affirm_assets.orchestration.execution import step_failures
@@ -103,6 +103,8 @@ def _asset(
         ],
         backfill_policy=_backfill_policy(dataset),
         retry_policy=retries,
+        # Two runs of it at once would overtake each other: its queue is the table's, where the instance limits pools.
+        pool=dataset.table.replace(".", "_") if _reads_itself(dataset) else None,
         op_tags=op_tags(profile, cpu_request_scale),
     )
     def step(
@@ -128,6 +130,10 @@ def _asset(
         yield materialization(dataset, result, session.metadata)
 
     return step
+
+
+def _reads_itself(dataset: Dataset) -> bool:
+    return any(not isinstance(each, Landing) and each.dataset == dataset.name for each in dataset.leaves.values())
 
 
 def _code_version(dataset: Dataset) -> str:

@@ -6,6 +6,7 @@ Run as `python -m resources.kubernetes.ship` by the container of `resources.kube
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -75,7 +76,13 @@ def main() -> None:
             shipper.ship_parts()
         except Exception as error:  # the next time, or the last one, may reach S3 again
             print(f"logs not shipped, to be tried again: {error}", flush=True)
-    shipper.ship_all()
+    while True:  # until Kubernetes kills this container, at the end of the pod's grace period
+        try:
+            shipper.ship_all()
+            return
+        except Exception as error:
+            print(f"logs not shipped, to be tried again: {error}", flush=True)
+            time.sleep(1)
 
 
 if __name__ == "__main__":

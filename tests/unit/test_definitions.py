@@ -258,6 +258,12 @@ class TestPartitions:
         mapping = graph.get_partition_mapping(key, key)
         assert (mapping.start_offset, mapping.end_offset) == (-35, -1)
 
+    def test_dataset_that_reads_itself_has_a_pool_of_its_own(self, graph: Graph) -> None:
+        pools = {"/".join(key.path): graph.get(key).pools for key in graph.materializable_asset_keys}
+        assert pools["servicing/loan_balances"] == {"servicing_loan_balances"}
+        assert pools["loans/loans"] == {"loans_loans"}
+        assert pools["ledger/ledger_entries"] == set()
+
     def test_self_dependency_of_a_day_is_the_35_days_before(self, graph: Graph) -> None:
         read = read_by(graph, "loans/loans", "2025-03-01", "loans/loans")
         assert (len(read), read[0], read[-1]) == (35, "2025-01-25", "2025-02-28")
