@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import groupby
 from typing import Literal
 
 from affirm_assets.finance.accrual import CENT, ZERO, daily_interest, to_cents
@@ -177,9 +178,11 @@ class Account:
             application = self._told_anew(movement)
         else:
             application = self._on_time(movement)
-        if movement.kind == "refund" and self.charged_off_on is None:
-            self.instalments_taken_off = self._taken_off(movement)
         self._post(movement, application)
+        if self.refunded and self.charged_off_on is None:
+            facts = self._known_facts(movement) if movement.kind == "refund" else self.facts
+            # Without facts, nothing before today has changed.
+            self.instalments_taken_off = self._taken_off(facts) if facts else self.instalments_taken_off
         return application
 
     def close(self) -> ChargeOff:
@@ -252,26 +255,51 @@ class Account:
         due = (terms.merchant_discount * price_refunded / terms.principal).quantize(CENT, ROUND_HALF_UP)
         return due - self.discount_returned
 
-    def _taken_off(self, refund: Movement) -> int:
-        """How many instalments the loan has less than agreed, with all refunds: of who pays each on its due date.
+    def _taken_off(self, facts: Sequence[_Fact]) -> int:
+        """How many instalments the loan has less than agreed, with all refunds.
+
+        No refund takes off what has been met by the end of its day, nor the one after that: what is left falls due
+        then. A payment that was reversed met none.
+        """
+        undone = {fact.movement.reverses for fact in facts if fact.application.exception is None}
+        stands = [
+            fact
+            for fact in sorted(facts, key=lambda each: each.order)
+            if fact.movement.kind in ("payment", "refund")
+            and fact.application.exception is None
+            and fact.movement.transaction_id not in undone
+        ]
+        told, refunds, last = Account.opened(self.terms), list[_Fact](), self.terms.instalments
+        for day, today in groupby(stands, lambda each: each.day):
+            told.begin(day)
+            known = len(refunds)
+            for fact in today:
+                told._post(fact.movement, told._on_time(fact.movement))
+                if fact.movement.kind == "refund":
+                    refunds.append(fact)
+            if len(refunds) > known:
+                after_met = int(told.paid // self.terms.instalment) + 1
+                last = max(self._last_in_time(refunds), min(last, after_met))
+        return self.terms.instalments - last
+
+    def _last_in_time(self, refunds: Sequence[_Fact]) -> int:
+        """The number of the last instalment of who pays each on its due date, after refunds in their order.
 
         So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
         """
-        facts = [*self._known_facts(refund), _Fact(self._effective_day(refund), refund)]
-        refunds = [fact for fact in sorted(facts, key=lambda each: each.order) if fact.movement.kind == "refund"]
-        terms, told = self.terms, Account.opened(self.terms)
+        terms, told, left = self.terms, Account.opened(self.terms), list(refunds)
         for number in range(1, terms.instalments + 1):
             due_on = terms.due_on(number)
-            while refunds and refunds[0].day < due_on:
-                told.begin(refunds[0].day)
-                told._post(refunds[0].movement, told._on_time(refunds[0].movement))
-                del refunds[0]
+            while left and left[0].day < due_on:
+                told.begin(left[0].day)
+                told._post(left[0].movement, told._on_time(left[0].movement))
+                del left[0]
             if not told.is_owed:
-                return terms.instalments - max(number - 1, 1)
+                return max(number - 1, 1)
             told.begin(due_on)
             payment = Movement(str(number), "payment", terms.instalment, due_on, due_on)
             told._post(payment, told._on_time(payment))
-        return 0
+        return terms.instalments
 
     def _reversal(self, movement: Movement) -> Application:
         refused = Application(unapplied=-movement.amount)

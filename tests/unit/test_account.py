@@ -4,6 +4,7 @@ Most are of `agreed()`: 1,000.00 lent on 1 January at 18.25 %, which is 0.0005 a
 259.58.
 """
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -430,6 +431,42 @@ def test_how_many_instalments_refunds_take_off(refunds: list[tuple[str, str]], t
 
     for told in (Told(agreed(), *movements, until="2025-04-20"), Told(agreed(), *late, until="2025-04-20")):
         assert told["2025-04-20"].instalments_taken_off == taken_off
+
+
+def test_what_a_refund_leaves_falls_due_after_the_instalments_that_were_met() -> None:
+    p1 = moved("p1", "payment", "519.16", "2025-03-20")
+    f1 = moved("f1", "refund", "515.00", "2025-03-21")
+    r1 = moved("r1", "payment_reversal", "519.16", "2025-04-05", of="p1")
+    again = moved("p2", "payment", "519.16", "2025-04-06")
+    told = Told(agreed(), p1, f1, r1, again, until="2025-04-06")
+
+    # 78 days of 0.50 are 39.00; a day of 0.25992 is 0.26. In time, 515.00 on 21 March would have left none after March.
+    assert owed(told["2025-03-20"]) == ("519.84", "0.00", "0.00", 0)
+    assert owed(told["2025-03-21"]) == ("4.84", "0.26", "0.00", 0)
+    assert told["2025-03-21"].oldest_due_on == on("2025-04-01")
+    # What was reversed met nothing: one of two instalments is left, and past due since 1 March.
+    assert told["2025-04-05"].oldest_due_on == on("2025-02-01")
+    assert told["2025-04-06"].oldest_due_on == on("2025-03-01")
+
+    # Late, or on the same day in whatever order.
+    for other in (
+        Told(agreed(), replace(p1, posted_on=on("2025-03-22")), f1, until="2025-03-22"),
+        Told(agreed(), p1, replace(f1, posted_on=on("2025-03-22")), until="2025-03-22"),
+        Told(agreed(), p1, replace(f1, effective_on=on("2025-03-20"), posted_on=on("2025-03-20")), until="2025-03-22"),
+    ):
+        assert other["2025-03-22"].oldest_due_on == on("2025-04-01")
+
+
+def test_a_refund_does_not_put_off_what_an_earlier_one_has_left() -> None:
+    told = Told(
+        agreed(),
+        moved("f1", "refund", "495.00", "2025-01-02"),
+        moved("p1", "payment", "519.16", "2025-05-20"),
+        moved("f2", "refund", "1.00", "2025-05-21"),
+        until="2025-05-21",
+    )
+
+    assert [told[f"2025-05-{day}"].oldest_due_on for day in (20, 21)] == [on("2025-03-01")] * 2
 
 
 def test_a_refund_cures_nothing() -> None:
