@@ -47,8 +47,10 @@ class Tools:
         return Tools(builder, loader, environ["AFFIRM_TEST_HOST"])
 
     def provide_image(self) -> None:
-        subprocess.run([*shlex.split(self.builder), IMAGE, str(ROOT), "-f", "deploy/Dockerfile"], cwd=ROOT, check=True)
-        subprocess.run([*shlex.split(self.loader), IMAGE], cwd=ROOT, check=True)
+        """Build the image and load it. What the commands print goes to stderr."""
+        build = [*shlex.split(self.builder), IMAGE, str(ROOT), "-f", "deploy/Dockerfile"]
+        for command in (build, [*shlex.split(self.loader), IMAGE]):
+            subprocess.run(command, cwd=ROOT, check=True, stdout=2)
 
 
 def kubectl(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
