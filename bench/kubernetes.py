@@ -14,12 +14,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from resources.compute import PROFILES, step_pod
 from tests.kubernetes.cluster import Tools, kubectl
 from tests.kubernetes.platform import START, Platform, running_platform
 
 ROUNDS = 5
 DATASET = "landing/loan_rows"
 _SECONDS = 180
+_CPU_SCALE = 0.1
+"""Of the profile's cores that the pod asks for, as in the overlay for tests."""
 
 STEP = f"""
 import time
@@ -143,7 +146,7 @@ def _pod(name: str, archive: bool) -> dict[str, Any]:
     for each in ("ports", "startupProbe", "readinessProbe", "livenessProbe"):
         container.pop(each, None)
     container["args"] = ["python", "-c", STEP]
-    container["resources"] = {"requests": {"cpu": "200m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}
+    container["resources"] = step_pod(PROFILES["small"].step, _CPU_SCALE)["container_config"]["resources"]
     if not archive:
         container.setdefault("env", []).append({"name": "SPARK_SUBMIT_OPTS", "value": ""})
     return {

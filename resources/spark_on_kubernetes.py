@@ -12,15 +12,13 @@ from dagster import ConfigurableResource
 from pyspark.sql import SparkSession
 
 from resources.compute import SCRATCH, Decision, Pod, Profile, cpu, decide
-from resources.kubernetes.executor_pods import EXECUTOR_CONTAINER, executor_pod
+from resources.kubernetes.executor_pods import EXECUTOR_CONTAINER, KEYS, SECRET, executor_pod
+from resources.kubernetes.labels import IMAGE, RUN_ID, STEP
 from resources.spark import LOGGING, SparkSessions, common_conf
 
 DRIVER_PORT, BLOCK_PORT = 7078, 7079
 """Of the step's pod, to which executors connect."""
 
-SECRET = "affirm-secrets"
-
-_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _PLAIN = ("AWS_REGION", "AWS_ENDPOINT_URL_S3", "AFFIRM_S3_ENDPOINT")
 
 _NEEDED = {
@@ -29,10 +27,10 @@ _NEEDED = {
     "POD_NAME": "metadata.name of the pod, by the downward API",
     "POD_NAMESPACE": "metadata.namespace",
     "POD_IP": "status.podIP",
-    "AFFIRM_IMAGE": "the image of the pod, for its executors",
+    IMAGE: "the image of the pod, for its executors",
     "AFFIRM_EXECUTOR_SERVICE_ACCOUNT": "the account of its executors",
-    "AFFIRM_RUN_ID": "the run that it is of",
-    "AFFIRM_STEP": "the step that it is",
+    RUN_ID.variable: "the run that it is of",
+    STEP.variable: "the step that it is",
 }
 
 _USER = 10001
@@ -107,7 +105,7 @@ class StepPod:
             name=environ["POD_NAME"],
             namespace=environ["POD_NAMESPACE"],
             ip=environ["POD_IP"],
-            image=environ["AFFIRM_IMAGE"],
+            image=environ[IMAGE],
             executor_account=environ["AFFIRM_EXECUTOR_SERVICE_ACCOUNT"],
         )
 
@@ -168,7 +166,7 @@ def executors_conf(
         "spark.dynamicAllocation.maxExecutors": str(decision.executors),
         "spark.dynamicAllocation.minExecutors": str(max(1, decision.profile.min_executors)),
         **{f"spark.executorEnv.{name}": environ[name] for name in _PLAIN if environ.get(name)},
-        **{f"{prefix}.secretKeyRef.{name}": f"{SECRET}:{name}" for name in _KEYS if environ.get(name)},
+        **{f"{prefix}.secretKeyRef.{name}": f"{SECRET}:{name}" for name in KEYS if environ.get(name)},
     }
 
 

@@ -104,6 +104,11 @@ class _Fact:
         return self
 
 
+def _reversed_ids(facts: Iterable[_Fact]) -> set[str | None]:
+    """Of what the reversals that were applied have undone. None is among them, which no movement's id is."""
+    return {fact.movement.reverses for fact in facts if fact.application.exception is None}
+
+
 @dataclass(slots=True)
 class Account:
     """What a loan owes at the end of `day`, and what has become of it so far.
@@ -261,7 +266,7 @@ class Account:
         No refund takes off what has been met by the end of its day, nor the one after that: what is left falls due
         then. A payment that was reversed met none.
         """
-        undone = {fact.movement.reverses for fact in facts if fact.application.exception is None}
+        undone = _reversed_ids(facts)
         stands = [
             fact
             for fact in sorted(facts, key=lambda each: each.order)
@@ -364,7 +369,7 @@ class Account:
 
         Of a charged-off loan it is what was charged off: nothing accrues after that day, and recoveries are left out.
         """
-        undone = {fact.movement.reverses for fact in facts if fact.application.exception is None}
+        undone = _reversed_ids(facts)
         last = self.charged_off_on or self.day
         told = Account.opened(self.terms)
         for fact in sorted((each.seen_from(undone) for each in facts), key=lambda each: each.order):

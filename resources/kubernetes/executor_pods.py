@@ -12,7 +12,10 @@ EXECUTOR_CONTAINER = "executor"
 LOG_FILES = "AFFIRM_LOG_FILES"
 """Path, without .out and .err, to which the image's `executor` entrypoint sends what the JVM prints."""
 
-_SECRETS = "affirm-secrets"
+SECRET = "affirm-secrets"
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""Of S3, by which pods reach it that have no role for that; SECRET holds them under these names."""
+
 _GRACE_SECONDS = 5
 
 
@@ -43,12 +46,9 @@ def _with_logs(spec: Mapping[str, Any], store: LogStore, image: str, run_id: str
             for each in spec["containers"]
         ],
     }
-    return with_shipping(shipped, EXECUTOR_CONTAINER, store, image, {"env": [*map(_key, _KEYS)]})
-
-
-_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    return with_shipping(shipped, EXECUTOR_CONTAINER, store, image, {"env": [*map(_key, KEYS)]})
 
 
 def _key(name: str) -> dict[str, Any]:
     """Optional: without keys, the pod's service account has a role."""
-    return {"name": name, "valueFrom": {"secretKeyRef": {"name": _SECRETS, "key": name, "optional": True}}}
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": SECRET, "key": name, "optional": True}}}

@@ -22,15 +22,11 @@ IMAGE = "AFFIRM_IMAGE"
 
 
 def step_labels(run_id: str, step: str) -> dict[str, str]:
-    return {**_labels(run_id, step, "step"), "app.kubernetes.io/part-of": "affirm"}
+    return _labels(run_id, step, "step")
 
 
 def executor_labels(run_id: str, step: str) -> dict[str, str]:
-    return {
-        **_labels(run_id, step, "executor"),
-        "app.kubernetes.io/part-of": "affirm",
-        "app.kubernetes.io/component": "spark_executor",
-    }
+    return {**_labels(run_id, step, "executor"), "app.kubernetes.io/component": "spark_executor"}
 
 
 def label_value(text: str) -> str:
@@ -43,4 +39,9 @@ def label_value(text: str) -> str:
 
 
 def _labels(run_id: str, step: str, role: str) -> dict[str, str]:
-    return {RUN_ID.label: label_value(run_id), STEP.label: label_value(step), ROLE: role}
+    return {
+        RUN_ID.label: label_value(run_id),
+        STEP.label: label_value(step),
+        ROLE: role,
+        "app.kubernetes.io/part-of": "affirm",
+    }

@@ -17,6 +17,8 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 from affirm_assets.sample_data import write_sample_data
+from resources.landing.stores import Bucket
+from resources.landing.upload import upload
 from tests.kubernetes.cluster import IMAGE, NAMESPACE, ROOT, Tools, forwarded, kubectl, objects
 from tests.servers import (
     ACCESS_KEY,
@@ -174,7 +176,7 @@ def running_platform(tools: Tools, folder: Path) -> Iterator[Platform]:
     landed = folder / "landing"
     write_sample_data(landed, loans=60, start=START, days=DAYS, seed=1)
     with postgres(tools.host, ["dagster", "lake"]) as database, s3_server(tools.host, [LAKE, LOGS]) as store:
-        _upload(landed, store)
+        upload(landed, Bucket(LAKE, "landing", make_client=lambda *_: store.client()))
         _apply(folder / "kubernetes", database, store)
         try:
             _wait_until_ready()
@@ -182,13 +184,6 @@ def running_platform(tools: Tools, folder: Path) -> Iterator[Platform]:
                 yield Platform(database, store, landed, f"http://127.0.0.1:{port}/graphql")
         finally:
             kubectl("delete", "namespace", NAMESPACE, "--timeout=180s")
-
-
-def _upload(landed: Path, store: S3Server) -> None:
-    client = store.client()
-    for path in sorted(landed.rglob("*")):
-        if path.is_file():
-            client.upload_file(str(path), LAKE, f"landing/{path.relative_to(landed)}")
 
 
 def _apply(manifests: Path, database: Postgres, store: S3Server) -> None:

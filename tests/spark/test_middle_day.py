@@ -1,6 +1,6 @@
 """A day in the middle of the loans' books is run again: what the next day took over may not be corrected behind it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -76,12 +76,15 @@ class Lender:
             upstream = (*self.sources, loan_balances)
             self.steps.run(each, window, upstream=upstream, run=f"run{self.runs}")
 
-    def refused(self, window: Window, dataset: Dataset) -> str:
-        """Why, if it is the audit of the next day alone that refuses it."""
+    def is_refused(self, window: Window, dataset: Dataset, found: Mapping[str, str | None]) -> None:
+        """By the audit of the next day alone, which shows what it found and what to run instead; nothing is changed."""
+        before = self.rows(dataset)
         with pytest.raises(AuditsFailed) as caught:
             self.run(window, dataset)
         assert [each.name for each in caught.value.outcomes if not each.passed] == ["next_day_opens_as_closed"]
-        return str(caught.value)
+        for name, value in {**found, "run_instead": str(Window(window.first, D5))}.items():
+            assert f"'{name}': {value!r}" in str(caught.value)
+        assert self.rows(dataset) == before
 
     def rows(self, dataset: Dataset) -> list[tuple[Any, ...]]:
         """By loan and day."""
@@ -158,12 +161,8 @@ CORRECTED = [
 def test_a_correction_that_the_next_day_does_not_know_of_is_refused(
     lender: Lender, correction: dict[str, list[Row]], window: Window, found: dict[str, str | None]
 ) -> None:
-    before = lender.rows(loan_balances)
     lender.book(**correction)
-    why = lender.refused(window, loan_balances)
-    for name, value in {**found, "run_instead": str(Window(window.first, D5))}.items():
-        assert f"'{name}': {value!r}" in why
-    assert lender.rows(loan_balances) == before
+    lender.is_refused(window, loan_balances, found)
 
 
 def test_a_correction_is_published_with_the_days_after_it(lender: Lender) -> None:
@@ -210,9 +209,5 @@ def test_charge_offs_of_corrected_balances_are_run_with_the_days_after_them(
 ) -> None:
     lender.book(**correction)
     lender.run(ALL, loan_balances)
-    before = lender.rows(charge_offs)
-    why = lender.refused(window, charge_offs)
-    for name, value in {**found, "run_instead": str(Window(window.first, D5))}.items():
-        assert f"'{name}': {value!r}" in why
-    assert lender.rows(charge_offs) == before
+    lender.is_refused(window, charge_offs, found)
     lender.run(Window(window.first, D5), charge_offs)
