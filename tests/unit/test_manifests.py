@@ -71,11 +71,16 @@ def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:
 
 
 def pods(manifests: list[Manifest], instance: Manifest) -> Iterator[tuple[str, Manifest, Manifest]]:
-    """Name, settings of the pod, settings of its container: of each deployment, and of what Dagster launches."""
+    """Name, settings of the pod, settings of its container: of each deployment, and of what Dagster launches.
+
+    A container that comes before a deployment's own is named <deployment>/<container>.
+    """
     for name, deployment in of_kind(manifests, "Deployment").items():
         spec = deployment["spec"]["template"]["spec"]
         (container,) = spec["containers"]
         yield name, spec, container
+        for earlier in spec.get("initContainers", ()):
+            yield f"{name}/{earlier['name']}", spec, earlier
     launcher = instance["run_launcher"]["config"]
     container = {
         "securityContext": launcher["security_context"],
@@ -123,14 +128,15 @@ def test_no_pod_is_root_or_writes_its_root_file_system(manifests: list[Manifest]
         assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
         assert "memory" in container["resources"]["limits"], name
         seen.append(name)
-    assert seen == ["affirm-code-location", "affirm-daemon", "affirm-webserver", "runs"]
+    deployments = ["affirm-code-location", "affirm-daemon", "affirm-webserver", "affirm-webserver/after-code"]
+    assert seen == [*deployments, "runs"]
     labels = one(manifests, "Namespace", "affirm")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 def test_each_deployment_is_probed(manifests: list[Manifest], instance: Manifest) -> None:
     for name, _, container in pods(manifests, instance):
-        if name != "runs":
+        if name in of_kind(manifests, "Deployment"):
             assert {"startupProbe", "livenessProbe"} <= container.keys(), name
 
 
