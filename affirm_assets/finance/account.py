@@ -20,7 +20,7 @@ Kind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refu
 Status = Literal["open", "repaid", "charged_off"]
 
 EARLY_REVERSAL_DAYS = 35
-"""For how long a reversal that came before its payment waits for it: the look-back of the feeds."""
+"""For how long, from the day it came, a reversal waits for its payment: the look-back of the feeds."""
 
 _NO_PAYMENT = "reverses no payment or recovery of this loan"
 _UNDONE_BEFORE = "was reversed before it came"
@@ -28,7 +28,10 @@ _UNDONE_BEFORE = "was reversed before it came"
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A transaction on a loan. `posted_on`: the day on which the books apply it; `effective_on`: when it happened."""
+    """A transaction on a loan. `posted_on`: the day on which the books apply it; `effective_on`: when it happened.
+
+    `came_on`: the day of its row, if not `posted_on`; until then it waited in suspense.
+    """
 
     transaction_id: str
     kind: Kind
@@ -36,6 +39,7 @@ class Movement:
     posted_on: date
     effective_on: date
     reverses: str | None = None
+    came_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,7 @@ class Account:
             fact.movement.reverses == movement.transaction_id
             and fact.movement.amount == movement.amount
             and fact.application.exception == _NO_PAYMENT
-            and fact.movement.effective_on >= since
+            and (fact.movement.came_on or fact.movement.posted_on) >= since
             for fact in self.facts or ()
         )
 

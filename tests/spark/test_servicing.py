@@ -229,14 +229,15 @@ def test_a_loan_that_owes_and_has_no_balance_stops_the_step(
         after_its_rows_ended(spark, monkeypatch, (terms, booked_on, [refund])).collect()
 
 
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(days=40)])
 def test_a_payment_whose_reversal_came_the_day_before_comes_to_nothing(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, age: timedelta
 ) -> None:
     terms, booked_on, _ = SETTLED
-    came = date(2025, 1, 15)
-    payment = Movement("T1", "payment", Decimal("25.00"), came, came)
+    came = date(2025, 3, 15)
+    payment = Movement("T1", "payment", Decimal("25.00"), came, came - age)
     eve = came - timedelta(days=1)
-    reversal = Movement("R1", "payment_reversal", Decimal("25.00"), eve, eve, "T1")
+    reversal = Movement("R1", "payment_reversal", Decimal("25.00"), eve, eve - age, "T1")
     monkeypatch.setattr(f"{__name__}.HISTORIES", {"L1": (terms, booked_on, [payment, reversal])})
     before, window = Window(booked_on, eve), Window(came, came)
     opening = loan_balances(**inputs(spark, before), window=before).where(f"as_of = DATE'{eve}'")

@@ -731,6 +731,19 @@ def test_a_reversal_waits_35_days_for_a_payment_of_its_amount(amount: str, came_
     assert (told["2025-02-05"].paid == 0) == is_undone
 
 
+@pytest.mark.parametrize(("came_on", "is_undone"), [("2025-02-14", True), ("2025-02-13", False)])
+def test_a_reversal_waits_from_the_day_it_came_not_from_its_own(came_on: str, is_undone: bool) -> None:
+    reversal = moved("r1", "payment_reversal", "259.58", came_on, at="2025-02-10", of="p1")
+    waited = replace(reversal, posted_on=on("2025-03-20"), came_on=on(came_on))
+    old = replace(reversal, effective_on=on("2025-01-02"))
+    late = moved("p1", "payment", "259.58", "2025-03-21", at="2025-02-01")
+
+    for each in (reversal, waited, old):
+        told = Told(agreed(), each, late, until="2025-03-21")
+        assert (told.applied["p1"].exception == "was reversed before it came") == is_undone
+        assert (told["2025-03-21"].principal == 1000) == is_undone
+
+
 def test_a_reversal_of_another_amount_does_not_stand_in_the_way_of_the_right_one() -> None:
     told = Told(
         agreed(),

@@ -100,7 +100,8 @@ def _movement(
         amount = original.amount + draw(st.sampled_from([ZERO] * 9 + [CENT]))
         if draw(st.integers(0, 7)) == 0:
             # It came before its payment.
-            day = effective_on = max(original.posted_on - timedelta(days=draw(st.sampled_from([1, 2, 40]))), booked_on)
+            day = max(original.posted_on - timedelta(days=draw(st.sampled_from([1, 2, 40]))), booked_on)
+            effective_on = day - timedelta(days=days_late)
         return Movement(name, kind, amount, day, effective_on, original.transaction_id)
     if kind == "credit_refund" and draw(st.integers(0, 3)):
         account = Loan(terms, booked_on, tuple(earlier), day).told(day)
@@ -401,7 +402,8 @@ def test_a_payment_reversed_on_its_day_or_before_is_as_if_it_had_never_been(loan
     for name, day in zip("xyz", data.draw(st.lists(st.sampled_from(free), unique=True)) if free else (), strict=False):
         payment = _movement(data.draw, loan.terms, name, "payment", day, [], loan.booked_on)
         back_on = max(day - timedelta(days=data.draw(st.sampled_from([0, 0, 1, 35]))), loan.booked_on)
-        undone += [payment, Movement(f"{name}R", "payment_reversal", payment.amount, back_on, back_on, name)]
+        made_on = back_on - timedelta(days=data.draw(st.sampled_from([0, 0, 40])))
+        undone += [payment, Movement(f"{name}R", "payment_reversal", payment.amount, back_on, made_on, name)]
     rows = {day.as_of: day for day in replace(loan, movements=(*loan.movements, *undone)).days()}
     for without in loan.days():
         for name in (*STATE, "oldest_due_on", "days_past_due"):

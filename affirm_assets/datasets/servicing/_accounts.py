@@ -72,9 +72,17 @@ RowsOf = Callable[[Account, date, list[Movement], date | None], Iterable[Row]]
 def movements(transactions: DataFrame, suspense: DataFrame) -> DataFrame:
     """The window's movements on loans: what came for a booked loan, and what waited for one that is booked now."""
     direct = transactions.where("product <> 'none'").withColumn("is_from_suspense", F.lit(False))
-    taken_up = suspense.where("taken_up_on IS NOT NULL").withColumn("posted_on", F.col("taken_up_on"))
-    kept = ["loan_id", *_MOVEMENT, "is_from_suspense"]
-    return direct.select(kept).unionByName(taken_up.withColumn("is_from_suspense", F.lit(True)).select(kept))
+    taken_up = suspense.where("taken_up_on IS NOT NULL").withColumn("is_from_suspense", F.lit(True))
+    kept = ["loan_id", *_MOVEMENT, "came_on", "is_from_suspense"]
+    return (
+        direct.withColumn("came_on", F.col("posted_on"))
+        .select(kept)
+        .unionByName(
+            taken_up.withColumn("came_on", F.col("waiting_since"))
+            .withColumn("posted_on", F.col("taken_up_on"))
+            .select(kept)
+        )
+    )
 
 
 def accounts(
@@ -98,7 +106,7 @@ def accounts(
     by_loan = (
         moved.join(F.broadcast(_reversed_before(all_transactions, window)), "transaction_id", "left")
         .groupBy("loan_id")
-        .agg(_collected(_MOVEMENT).alias("moved"), F.bool_or(depends_on_earlier).alias("needs_earlier"))
+        .agg(_collected((*_MOVEMENT, "came_on")).alias("moved"), F.bool_or(depends_on_earlier).alias("needs_earlier"))
     )
     known = known.join(by_loan, "loan_id", "left")
     ended = by_loan.join(known.select("loan_id"), "loan_id", "left_anti")
@@ -133,8 +141,7 @@ def run(
 
 
 def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
-    """What the reversals that still wait for a payment when the window begins are of. A reversal waits from its own
-    date, and comes on that or later."""
+    """What the reversals that still wait for a payment when the window begins are of."""
     since = window.first - timedelta(days=EARLY_REVERSAL_DAYS)
     came = all_transactions.where((F.col("posted_on") < F.lit(window.first)) & (F.col("posted_on") >= F.lit(since)))
     of = came.where("kind = 'payment_reversal'").select(F.col("reverses").alias("transaction_id")).distinct()
@@ -206,7 +213,10 @@ def _told(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
     """The account as all that moved it up to a day has left it."""
     account = Account.opened(terms)
     booked_on = loan["booked_on"]
-    earlier = [Movement(**{**each, "posted_on": max(each["posted_on"], booked_on)}) for each in loan["earlier"] or ()]
+    earlier = [
+        Movement(**{**each, "posted_on": max(each["posted_on"], booked_on), "came_on": each["posted_on"]})
+        for each in loan["earlier"] or ()
+    ]
     for _ in applications(account, last, earlier, booked_on):
         pass
     account.begin(last)
