@@ -247,7 +247,8 @@ class Account:
             return Application(unapplied=amount, exception="a recovery on a loan that is not charged off")
         discount = self._discount_returned(amount) if movement.kind == "refund" else ZERO
         if self.charged_off_on is not None:
-            return Application(recovery=amount, discount_returned=discount)
+            recovery = min(amount, self.charged_off_principal + self.charged_off_interest - self.recovered)
+            return Application(recovery=recovery, credit=amount - recovery, discount_returned=discount)
         if movement.kind == "refund":
             principal = min(amount, self.principal)
             interest = min(amount - principal, self.interest)
@@ -319,8 +320,10 @@ class Account:
             return replace(refused, exception="reverses what was reversed before")
         if original.movement.amount != movement.amount:
             return replace(refused, exception="its amount is not the payment's")
-        if original.application.recovery or original.application.exception:
+        if original.application.exception:
             return self._undone(original.application)
+        if self._is_after_charge_off(original.movement):
+            return self._recovery_undone(movement.amount)
         return self._told_anew(movement)
 
     def _find(self, movement: Movement) -> tuple[_Fact | None, bool]:
@@ -332,6 +335,19 @@ class Account:
             is_reversed |= fact.movement.reverses == movement.reverses and fact.application.exception is None
         return original, is_reversed
 
+    def _is_after_charge_off(self, movement: Movement) -> bool:
+        """Whether it moves what came back of a charged-off loan, and not what was charged off; so does its reversal."""
+        if movement.kind == "payment_reversal":
+            original, _ = self._find(movement)
+            return original is not None and self._is_after_charge_off(original.movement)
+        return self.charged_off_on is not None and movement.posted_on > self.charged_off_on
+
+    def _recovery_undone(self, amount: Decimal) -> Application:
+        """What undoes a recovery: of all that came back, the excess goes first. What was paid out since is lost."""
+        credit = min(amount, self.credit)
+        recovery = min(amount - credit, self.recovered)
+        return Application(principal=credit + recovery - amount, credit=-credit, recovery=-recovery)
+
     def _undone(self, done: Application) -> Application:
         """What undoes a payment. Of a credit that was paid out since, what is missing is principal again."""
         return self._within_bounds(
@@ -339,11 +355,10 @@ class Account:
                 -done.interest,
                 -done.principal,
                 -done.credit,
-                -done.recovery,
-                -done.unapplied,
-                -done.met,
-                -done.interest_given_back,
-                -done.accrual_given_back,
+                unapplied=-done.unapplied,
+                met=-done.met,
+                interest_given_back=-done.interest_given_back,
+                accrual_given_back=-done.accrual_given_back,
             )
         )
 
@@ -354,30 +369,36 @@ class Account:
         today. So the interest that accrued since on the principal that a late one would have paid is given back, and
         the account ends where it would have if the movement had come in time. A reversal undoes what its payment has
         done by that telling, which is what was posted for it and what late movements have corrected of that since.
+        What it then leaves owed of a charged-off loan, an excess of recoveries pays.
         """
-        told = self._retold([*self._known_facts(movement), _Fact(self._effective_day(movement), movement)])
-        given_back = to_cents(self.accrued) - to_cents(told.accrued)
+        facts = self._known_facts(movement)
+        was = self if self.charged_off_on is None else self._retold(facts)
+        told = self._retold([*facts, _Fact(self._effective_day(movement), movement)])
+        given_back = to_cents(was.accrued) - to_cents(told.accrued)
+        interest, principal = was.interest - told.interest - given_back, was.principal - told.principal
+        recovery = ZERO if self.charged_off_on is None else min(self.credit, -interest - principal)
         return Application(
-            # What was charged off is owed by that telling.
-            interest=self.interest + self.charged_off_interest - told.interest - given_back,
-            principal=self.principal + self.charged_off_principal - told.principal,
-            credit=told.credit - self.credit,
-            met=told.paid - self.paid,
+            interest=interest,
+            principal=principal,
+            credit=told.credit - was.credit - recovery,
+            recovery=recovery,
+            met=told.paid - was.paid,
             interest_given_back=given_back,
-            accrual_given_back=self.accrued - told.accrued,
+            accrual_given_back=was.accrued - told.accrued,
             discount_returned=self._discount_returned(movement.amount) if movement.kind == "refund" else ZERO,
         )
 
     def _retold(self, facts: Sequence[_Fact]) -> "Account":
         """The account, had each movement come on its day: what it is, if none of the facts is new.
 
-        Of a charged-off loan it is what was charged off: nothing accrues after that day, and recoveries are left out.
+        Of a charged-off loan it is what was charged off: nothing accrues after that day, and what came back since is
+        not told.
         """
         undone = _reversed_ids(facts)
         last = self.charged_off_on or self.day
         told = Account.opened(self.terms)
         for fact in sorted((each.seen_from(undone) for each in facts), key=lambda each: each.order):
-            if fact.application.exception is None and not fact.application.recovery:
+            if fact.application.exception is None and not self._is_after_charge_off(fact.movement):
                 told.begin(min(fact.day, last))
                 told._post(fact.movement, told._again(fact))
                 told._set_off()

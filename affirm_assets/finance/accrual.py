@@ -1,7 +1,7 @@
 """Simple interest, actual/365: each day accrues on the principal that the day began with.
 
 Regulation Z leaves the method to the contract; simple interest on the daily balance is the one of most consumer
-instalment loans (12 CFR 1026, Supplement I, 17(c)(1)-3 describes it). The cumulative accrual is carried at 8 places;
+instalment loans (12 CFR 1026, Supplement I, 17(c)(2)(i)-3 describes it). The cumulative accrual is carried at 8 places;
 what a day posts is the difference of its half-up rounded values, so that posted cents always add up to the rounded sum.
 """
 

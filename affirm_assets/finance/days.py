@@ -236,12 +236,13 @@ _PARTS = ("interest", "principal", "credit", "recovery", "unapplied", "interest_
 def _counted_as(kind: Kind, part: str, amount: Decimal) -> Kind:
     """The kind of movement whose column holds a part: of principal and credit, no column falls below zero.
 
-    A late row may change what others have paid, or a reversal undo that, by a few cents that go the other way.
+    A late row may change what others have paid, or a reversal undo that, by a few cents that go the other way. What a
+    recovery exceeds the loss by is overpaid as what a payment exceeds the debt by.
     """
     if part in ("principal", "credit"):
         if amount < 0 and kind in ("payment", "refund"):
             return "payment_reversal"
-        if amount > 0 and kind == "payment_reversal":
+        if amount > 0 and kind in ("payment_reversal", "recovery"):
             return "payment"
     return kind
 

@@ -54,7 +54,7 @@ APPLICATIONS = [
     applied("T4", "payment", "269.12", interest="-6.59", principal="275.71", interest_given_back="10.67"),
     applied("T5", "payment", "800.00", interest="13.96", principal="754.93", credit="31.11"),
     applied("T6", "credit_refund", "10.00", credit="-10.00"),
-    applied("T7", "recovery", "99.99", recovery="99.99"),
+    applied("T7", "recovery", "150.00", recovery="99.99", credit="50.01"),
     applied("T8", "recovery", "5.00", unapplied="5.00", exception="a recovery on a loan that is not charged off"),
     applied("T9", "refund", "20.00", recovery="20.00", discount_returned="0.83"),
     applied("W1", "payment", "50.00", principal="50.00", interest_given_back="0.04", is_from_suspense=True),
@@ -122,7 +122,12 @@ WORKED = {
         ("credit_balances", "0.00", "31.11"),
     ],
     "credit_refund/T6": [("cash", "0.00", "10.00"), ("credit_balances", "10.00", "0.00")],
-    "recovery/T7": [("cash", "99.99", "0.00"), ("allowance", "0.00", "99.99")],
+    # More than was charged off.
+    "recovery/T7": [
+        ("cash", "150.00", "0.00"),
+        ("credit_balances", "0.00", "50.01"),
+        ("allowance", "0.00", "99.99"),
+    ],
     # An exception.
     "recovery/T8": [("cash", "5.00", "0.00"), ("unapplied", "0.00", "5.00")],
     # A refund of a loan that is charged off.

@@ -634,6 +634,103 @@ def test_the_reversal_of_a_recovery(kind: str) -> None:
     assert told["2025-07-05"].recovered == 0
 
 
+@pytest.mark.parametrize("kind", ["recovery", "payment"])
+def test_what_exceeds_what_was_charged_off_is_a_credit_and_can_be_paid_out(kind: str) -> None:
+    told = Told(
+        agreed(),
+        moved("v1", kind, "1500.00", "2025-07-01"),  # type: ignore[arg-type]
+        moved("c1", "credit_refund", "424.51", "2025-07-02"),
+        moved("c2", "credit_refund", "424.50", "2025-07-03"),
+        until="2025-07-03",
+    )
+
+    # 1,000.00 and 75.50 were charged off.
+    assert told.applied["v1"] == Application(recovery=Decimal("1075.50"), credit=Decimal("424.50"))
+    first, last = told["2025-07-01"], told["2025-07-03"]
+    assert owed(first) == ("0.00", "0.00", "424.50", 0)
+    assert (first.credit_overpaid, first.recovery, first.recovered) == (Decimal("424.50"), *[Decimal("1075.50")] * 2)
+    assert told.applied["c1"].exception == "more than the credit balance"
+    assert (last.credit_paid_out, last.credit, last.unapplied) == (Decimal("424.50"), 0, 0)
+    assert last.recovered == Decimal("1075.50")
+
+
+def test_a_refund_beyond_what_was_charged_off_is_a_credit() -> None:
+    told = Told(
+        agreed(),
+        moved("v1", "recovery", "1000.00", "2025-07-01"),
+        moved("f1", "refund", "100.00", "2025-07-02"),
+        until="2025-07-02",
+    )
+
+    discount = Decimal("5.00")
+    assert told.applied["f1"] == Application(
+        recovery=Decimal("75.50"), credit=Decimal("24.50"), discount_returned=discount
+    )
+    assert told["2025-07-02"].credit_refunded == Decimal("24.50")
+
+
+def test_a_recovery_that_is_reversed_takes_the_credit_first() -> None:
+    told = Told(
+        agreed(),
+        moved("v1", "recovery", "1000.00", "2025-07-01"),
+        moved("v2", "recovery", "500.00", "2025-07-02"),
+        moved("r1", "payment_reversal", "1000.00", "2025-07-03", of="v1"),
+        moved("r2", "payment_reversal", "500.00", "2025-07-04", of="v2"),
+        until="2025-07-04",
+    )
+
+    assert told.applied["v2"] == Application(recovery=Decimal("75.50"), credit=Decimal("424.50"))
+    # What v2 brought is then no more than what was charged off.
+    assert told.applied["r1"] == Application(recovery=Decimal("-575.50"), credit=Decimal("-424.50"))
+    assert (told["2025-07-03"].recovered, told["2025-07-03"].credit) == (500, 0)
+    assert told.applied["r2"] == Application(recovery=Decimal("-500.00"))
+    assert told["2025-07-04"].recovered == 0
+
+
+def test_a_recovery_that_is_reversed_after_its_credit_was_paid_out_is_a_loss() -> None:
+    told = Told(
+        agreed(),
+        moved("v1", "recovery", "1500.00", "2025-07-01"),
+        moved("c1", "credit_refund", "424.50", "2025-07-02"),
+        moved("r1", "payment_reversal", "1500.00", "2025-07-03", of="v1"),
+        moved("v2", "recovery", "1600.00", "2025-07-04"),
+        until="2025-07-04",
+    )
+
+    row = told["2025-07-03"]
+    assert told.applied["r1"] == Application(recovery=Decimal("-1075.50"), principal=Decimal("-424.50"))
+    assert (row.principal_reversed, row.principal_charged_off) == (Decimal("424.50"), Decimal("424.50"))
+    assert (row.charged_off_principal, row.charged_off_interest, row.recovered) == (
+        Decimal("1424.50"),
+        Decimal("75.50"),
+        0,
+    )
+    assert told.applied["v2"] == Application(recovery=Decimal("1500.00"), credit=Decimal("100.00"))
+
+
+def test_a_payment_that_is_reversed_after_the_charge_off_is_set_off_against_the_credit() -> None:
+    told = Told(
+        agreed(),
+        P1,
+        moved("v1", "recovery", "1000.00", "2025-07-05"),
+        moved("r1", "payment_reversal", "259.58", "2025-07-10", of="p1"),
+        until="2025-07-10",
+    )
+
+    # Charged off were 755.92 and 55.94.
+    assert told.applied["v1"] == Application(recovery=Decimal("811.86"), credit=Decimal("188.14"))
+    assert told.applied["r1"] == Application(
+        interest=Decimal("-15.50"),
+        principal=Decimal("-244.08"),
+        credit=Decimal("-188.14"),
+        recovery=Decimal("188.14"),
+        met=Decimal("-259.58"),
+    )
+    row = told["2025-07-10"]
+    assert owed(row) == ("0.00", "0.00", "0.00", 0)
+    assert (row.charged_off_principal, row.charged_off_interest, row.recovered) == (1000, Decimal("71.44"), 1000)
+
+
 def test_a_payoff_reversed_when_its_instalment_is_120_days_past_due_is_charged_off() -> None:
     told = Told(agreed(), PAYOFF, moved("r1", "payment_reversal", "1010.00", "2025-07-01", of="p1"), until="2025-07-01")
 
