@@ -375,11 +375,11 @@ class Account:
         was = self if self.charged_off_on is None else self._retold(facts)
         told = self._retold([*facts, _Fact(self._effective_day(movement), movement)])
         given_back = to_cents(was.accrued) - to_cents(told.accrued)
-        interest, principal = was.interest - told.interest - given_back, was.principal - told.principal
-        recovery = ZERO if self.charged_off_on is None else min(self.credit, -interest - principal)
+        restored = told.principal + told.interest - was.principal - was.interest
+        recovery = ZERO if self.charged_off_on is None else min(self.credit, restored)
         return Application(
-            interest=interest,
-            principal=principal,
+            interest=was.interest - told.interest - given_back,
+            principal=was.principal - told.principal,
             credit=told.credit - was.credit - recovery,
             recovery=recovery,
             met=told.paid - was.paid,

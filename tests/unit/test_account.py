@@ -731,6 +731,24 @@ def test_a_payment_that_is_reversed_after_the_charge_off_is_set_off_against_the_
     assert (row.charged_off_principal, row.charged_off_interest, row.recovered) == (1000, Decimal("71.44"), 1000)
 
 
+def test_so_is_the_interest_that_was_given_back_for_it() -> None:
+    told = Told(
+        agreed(),
+        moved("p1", "payment", "259.58", "2025-02-03", at="2025-02-01"),
+        moved("v1", "recovery", "1200.00", "2025-07-05"),
+        moved("r1", "payment_reversal", "259.58", "2025-07-10", of="p1"),
+        until="2025-07-10",
+    )
+
+    assert told.applied["p1"].interest_given_back == Decimal("0.24")
+    assert told["2025-07-05"].credit == Decimal("388.14")
+    assert told.applied["r1"].interest_given_back == Decimal("-0.24")
+    assert told.applied["r1"].recovery == -told.applied["r1"].credit == Decimal("259.82")
+    # 33 days of 0.50, and 146 of 0.37796.
+    assert interest(("1000", 33), ("755.92", 146)) == told["2025-07-10"].charged_off_interest == Decimal("71.68")
+    assert told["2025-07-10"].credit == Decimal("128.32")
+
+
 def test_a_payoff_reversed_when_its_instalment_is_120_days_past_due_is_charged_off() -> None:
     told = Told(agreed(), PAYOFF, moved("r1", "payment_reversal", "1010.00", "2025-07-01", of="p1"), until="2025-07-01")
 

@@ -312,7 +312,7 @@ def test_applications_are_the_movements_of_the_days(loan: Loan) -> None:
             ("principal", day.principal_paid, day.principal_reversed),
             ("credit", day.credit_overpaid, day.credit_reversed),
         ):
-            assert into == total(part, "payment", "payment_reversal", sign=1)
+            assert into == total(part, "payment", "payment_reversal", "recovery", sign=1)
             assert again == -total(part, "payment", "payment_reversal", "refund", sign=-1)
         assert day.principal_refunded == total("principal", "refund", sign=1)
         assert day.interest_paid == total("interest", "payment")
