@@ -120,7 +120,8 @@ class Account:
     `principal` and `interest` are owed by the borrower, `credit` to the borrower. `accrued` is all interest since the
     origination; `paid` what payments have met of instalments; `refunded` and `discount_returned` what the merchant gave
     back and got back; `instalments_taken_off` how many instalments that took off the end; `settled_on` the day since
-    which nothing is owed either way, null while something is and once charged off.
+    which nothing is owed either way, null while something is and once charged off; `unapplied` the money, in less out,
+    that could not be applied: a reversal among it may wait for its payment.
 
     `facts` is what happened so far, known only if the account was opened here and not taken over from the day before.
     A late movement, a reversal or a refund needs it, and a payment whose reversal came before.
@@ -141,6 +142,7 @@ class Account:
     charged_off_interest: Decimal = ZERO
     recovered: Decimal = ZERO
     settled_on: date | None = None
+    unapplied: Decimal = ZERO
     facts: list[_Fact] | None = field(default=None, repr=False)
 
     @staticmethod
@@ -467,6 +469,7 @@ class Account:
         self.principal -= application.principal
         self.credit += application.credit
         self.recovered += application.recovery
+        self.unapplied += application.unapplied
         self.accrued -= application.accrual_given_back
         self.paid += application.met
         if movement.kind == "refund":

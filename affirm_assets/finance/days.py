@@ -37,6 +37,7 @@ class Day(NamedTuple):
     opening_discount_returned: Decimal
     opening_instalments_taken_off: int
     opening_settled_on: date | None
+    opening_unapplied: Decimal
     principal_lent: Decimal
     principal_paid: Decimal
     principal_reversed: Decimal
@@ -53,7 +54,7 @@ class Day(NamedTuple):
     credit_refunded: Decimal
     credit_paid_out: Decimal
     recovery: Decimal
-    unapplied: Decimal
+    unapplied_moved: Decimal
     principal: Decimal
     interest: Decimal
     credit: Decimal
@@ -71,6 +72,7 @@ class Day(NamedTuple):
     charged_off_principal: Decimal
     charged_off_interest: Decimal
     recovered: Decimal
+    unapplied: Decimal
 
 
 def days(account: Account, last: date, movements: Iterable[Movement], booked_on: date | None = None) -> Iterator[Day]:
@@ -135,7 +137,7 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
 
 
 def _opening(account: Account) -> tuple[Any, ...]:
-    """A day's columns up to `opening_settled_on`."""
+    """A day's columns up to `opening_unapplied`."""
     return (
         account.principal,
         account.interest,
@@ -146,10 +148,11 @@ def _opening(account: Account) -> tuple[Any, ...]:
         account.discount_returned,
         account.instalments_taken_off,
         account.settled_on,
+        account.unapplied,
     )
 
 
-_NO_OPENING = (*(ZERO,) * 7, 0, None)
+_NO_OPENING = (*(ZERO,) * 7, 0, None, ZERO)
 
 
 def _closing(account: Account, due_on: date | None) -> tuple[Any, ...]:
@@ -174,6 +177,7 @@ def _closing(account: Account, due_on: date | None) -> tuple[Any, ...]:
         account.charged_off_principal,
         account.charged_off_interest,
         account.recovered,
+        account.unapplied,
     )
 
 
@@ -225,7 +229,7 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
         "credit_refunded": refunds["credit"],
         "credit_paid_out": -total["credit_refund"]["credit"],
         "recovery": _sum(total, "recovery"),
-        "unapplied": _sum(total, "unapplied"),
+        "unapplied_moved": _sum(total, "unapplied"),
     }
     return Day._make((day, *opening, *(moved[name] for name in _MOVED), *_closing(account, account.oldest_due_on)))
 

@@ -134,6 +134,12 @@ CORRECTED = [
         id="recovery that was a refund",
     ),
     pytest.param(
+        {"transactions": [*TRANSACTIONS, {**paid("T0", "repaid", D1, "payment_reversal", "100.00"), "reverses": "T1"}]},
+        Window(D1, D1),
+        {"opening_unapplied": "0.00", "unapplied_before": "-100.00"},
+        id="reversal that its payment did not know of",
+    ),
+    pytest.param(
         {"transactions": without("T1", paid("T1", "repaid", D3, "payment", "100.00"))},
         Window(D2, D3),
         {"opening_settled_on": "2025-01-02", "settled_on_before": "2025-01-03"},

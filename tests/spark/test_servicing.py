@@ -162,7 +162,7 @@ def test_a_range_gives_what_the_rules_give(balances: DataFrame, expected: list[R
 
 def test_the_histories_have_every_kind_of_day(expected: list[Row]) -> None:
     moved = ("principal_reversed", "principal_refunded", "principal_charged_off", "interest_given_back")
-    for name in (*moved, "credit_overpaid", "credit_paid_out", "recovery", "unapplied"):
+    for name in (*moved, "credit_overpaid", "credit_paid_out", "recovery", "unapplied_moved"):
         assert any(row[name] for row in expected), name
     assert any(row["interest_paid"] < 0 for row in expected)
 
@@ -306,7 +306,7 @@ def test_a_day_that_opens_with_another_cent_is_found(spark: SparkSession, balanc
 @pytest.mark.parametrize(
     "change",
     [
-        *({name: f"{name} + 0.01"} for name in ("refunded", "discount_returned", "recovered")),
+        *({name: f"{name} + 0.01"} for name in ("refunded", "discount_returned", "recovered", "unapplied")),
         *({name: f"{name} + 0.01"} for name in ("charged_off_principal", "charged_off_interest")),
         *({name: "DATE'2025-01-31'"} for name in ("charged_off_on", "settled_on")),
         *(

@@ -650,7 +650,7 @@ def test_what_exceeds_what_was_charged_off_is_a_credit_and_can_be_paid_out(kind:
     assert owed(first) == ("0.00", "0.00", "424.50", 0)
     assert (first.credit_overpaid, first.recovery, first.recovered) == (Decimal("424.50"), *[Decimal("1075.50")] * 2)
     assert told.applied["c1"].exception == "more than the credit balance"
-    assert (last.credit_paid_out, last.credit, last.unapplied) == (Decimal("424.50"), 0, 0)
+    assert (last.credit_paid_out, last.credit, last.unapplied_moved) == (Decimal("424.50"), 0, 0)
     assert last.recovered == Decimal("1075.50")
 
 
@@ -814,7 +814,7 @@ def test_what_cannot_be_applied_moves_nothing_but_money(movements: list[Movement
     sign = 1 if movements[0].kind == "recovery" else -1
     assert refused == Application(unapplied=sign * movements[0].amount, exception=exception)
     row = told["2025-02-03"]
-    assert row == without["2025-02-03"]._replace(unapplied=refused.unapplied)
+    assert row == without["2025-02-03"]._replace(unapplied_moved=refused.unapplied, unapplied=refused.unapplied)
 
 
 def test_a_payment_comes_to_nothing_if_its_reversal_came_before_it() -> None:

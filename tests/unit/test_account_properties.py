@@ -134,8 +134,9 @@ def test_each_day_opens_as_the_day_before_closed_and_adds_up(loan: Loan) -> None
         if before is None:
             assert (day.as_of, day.principal_lent) == (loan.booked_on, loan.terms.principal)
         elif day.as_of == before.as_of + A_DAY:
-            closed = (before.principal, before.interest, before.credit)
-            assert (day.opening_principal, day.opening_interest, day.opening_credit) == closed
+            for name in _OPENED:
+                assert getattr(day, f"opening_{name}") == getattr(before, name), name
+            assert day.unapplied == before.unapplied + day.unapplied_moved
             assert day.principal_lent == 0
         else:
             assert before.settled_on is not None
@@ -163,6 +164,9 @@ def test_each_day_opens_as_the_day_before_closed_and_adds_up(loan: Loan) -> None
         before = day
 
 
+_OPENED = tuple(name.removeprefix("opening_") for name in Day._fields if name.startswith("opening_"))
+
+
 @given(loans())
 @thorough
 def test_no_cent_appears_or_vanishes(loan: Loan) -> None:
@@ -182,7 +186,7 @@ def test_no_cent_appears_or_vanishes(loan: Loan) -> None:
             + day.credit_refunded
             - day.credit_paid_out
             + day.recovery
-            + day.unapplied
+            + day.unapplied_moved
         )
     assert not posted, "a day on which money moved has no row"
 
@@ -321,7 +325,7 @@ def test_applications_are_the_movements_of_the_days(loan: Loan) -> None:
         assert day.interest_given_back == total("interest_given_back")
         assert day.credit_refunded == total("credit", "refund", sign=1)
         assert day.credit_paid_out == -total("credit", "credit_refund")
-        assert (day.recovery, day.unapplied) == (total("recovery"), total("unapplied"))
+        assert (day.recovery, day.unapplied_moved) == (total("recovery"), total("unapplied"))
     assert _state(account) == {name: getattr(loan.days()[-1], name) for name in STATE} | {
         # The account goes on to its last event only.
         name: getattr(account, name)
@@ -409,7 +413,8 @@ def test_a_payment_reversed_on_its_day_or_before_is_as_if_it_had_never_been(loan
         undone += [payment, Movement(f"{name}R", "payment_reversal", payment.amount, back_on, made_on, name)]
     rows = {day.as_of: day for day in replace(loan, movements=(*loan.movements, *undone)).days()}
     for without in loan.days():
-        for name in (*STATE, "oldest_due_on", "days_past_due"):
+        # The money of either is unapplied until the other comes.
+        for name in {*STATE, "oldest_due_on", "days_past_due"} - {"unapplied"}:
             assert getattr(rows[without.as_of], name) == getattr(without, name), name
 
 

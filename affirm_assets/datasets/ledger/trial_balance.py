@@ -67,7 +67,7 @@ _OF_BALANCES = {
     "principal_receivable": "sum(principal)",
     "interest_receivable": "sum(interest)",
     "credit_balances": "-sum(credit)",
-    "unapplied": "-sum(unapplied)",
+    "unapplied": "-sum(unapplied_moved)",
     "allowance": "sum(principal_charged_off) - sum(recovery)",
     "interest_income": "sum(interest_given_back) + sum(interest_charged_off) - sum(interest_accrued)",
     "merchant_payable": "-sum(IF(booked_on = as_of, amount_lent - merchant_discount, 0))",

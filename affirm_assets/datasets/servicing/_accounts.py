@@ -53,6 +53,7 @@ STATE = (
     "charged_off_interest",
     "recovered",
     "settled_on",
+    "unapplied",
 )
 """What a day takes over of a loan from the day before, beside LOAN and TERMS."""
 

@@ -43,6 +43,7 @@ class LoanBalance(Contract):
     opening_discount_returned: Money = column("Merchant discount returned up to the end of the day before", ge=0)
     opening_instalments_taken_off: int = column("Instalments taken off up to the end of the day before", ge=0)
     opening_settled_on: date | None = column("Day since which nothing was owed at the end of the day before")
+    opening_unapplied: Money = column("Money that could not be applied up to the end of the day before")
     principal_lent: Money = column("Principal lent, on the day of booking", ge=0)
     principal_paid: Money = column("Principal that payments repaid", ge=0)
     principal_reversed: Money = column("Principal owed again since a payment was reversed or a late row came", ge=0)
@@ -63,7 +64,7 @@ class LoanBalance(Contract):
     credit_refunded: Money = column("What merchants' refunds exceeded the debt by", ge=0)
     credit_paid_out: Money = column("Credit balance paid out to the borrower", ge=0)
     recovery: Money = column("Received on a charged-off loan up to what was charged off, less what of it was reversed")
-    unapplied: Money = column("Money of transactions that could not be applied; negative for what went out")
+    unapplied_moved: Money = column("Money of transactions that could not be applied; negative for what went out")
     principal: Money = column("Principal owed at the end of the day", ge=0)
     interest: Money = column("Interest owed at the end of the day", ge=0)
     credit: Money = column("Owed to the borrower at the end of the day (12 CFR 1026.21)", ge=0)
@@ -81,6 +82,7 @@ class LoanBalance(Contract):
     charged_off_principal: Money = column("Principal charged off since origination", ge=0)
     charged_off_interest: Money = column("Interest charged off since origination", ge=0)
     recovered: Money = column("Recoveries since the charge-off")
+    unapplied: Money = column("Money that could not be applied since origination, less what went out so")
 
 
 _STATE = tuple(name for name in _accounts.STATE if name != "as_of")
@@ -94,7 +96,7 @@ _OPENS_WITH = {
 """Of an account's state, what a row says that it opened with: in a column, or by what the day moved."""
 
 _LEFT_BY_LAST_ROW = {
-    **dict.fromkeys(("accrued", "paid", "refunded", "discount_returned", "instalments_taken_off"), "0"),
+    **dict.fromkeys(("accrued", "paid", "refunded", "discount_returned", "instalments_taken_off", "unapplied"), "0"),
     "settled_on": "NULL",
 }
 _CARRY: Any = {
@@ -182,7 +184,7 @@ def every_transaction_is_applied(staged: DataFrame, transactions: DataFrame, sus
         F.expr(
             "principal_paid - principal_reversed + principal_refunded + interest_paid - interest_reversed "
             "+ interest_refunded + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out "
-            "+ recovery + unapplied"
+            "+ recovery + unapplied_moved"
         ).alias("applied"),
     ).where("applied <> 0")
     joined = applied.join(moved, ["loan_id", "as_of"], "full").na.fill(0, ["moved", "applied"])

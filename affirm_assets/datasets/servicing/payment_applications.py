@@ -76,7 +76,7 @@ def applications_are_the_balances_movements(staged: DataFrame, loan_balances: Da
         "principal": "principal_paid - principal_reversed + principal_refunded",
         "credit": "credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
         "recovery": "recovery",
-        "unapplied": "unapplied",
+        "unapplied": "unapplied_moved",
         "interest_given_back": "interest_given_back",
     }
     of_balances = loan_balances.select(
