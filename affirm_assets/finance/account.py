@@ -4,8 +4,7 @@ All amounts are dollars with two places but `accrued`, which has eight. An accou
 `apply(movement)` for each of the day's movements in the order of `in_order`, then `close()`.
 """
 
-from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -14,9 +13,9 @@ from typing import Literal
 
 from affirm_assets.finance.accrual import CENT, ZERO, daily_interest, to_cents
 from affirm_assets.finance.delinquency import CHARGE_OFF_DAYS, oldest_unmet
+from affirm_assets.finance.movements import Application, Fact, Movement, reversed_ids
 from affirm_assets.finance.terms import Terms
 
-Kind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
 Status = Literal["open", "repaid", "charged_off"]
 
 EARLY_REVERSAL_DAYS = 35
@@ -27,90 +26,11 @@ _UNDONE_BEFORE = "was reversed before it came"
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
-    """A transaction on a loan. `posted_on`: the day on which the books apply it; `effective_on`: when it happened.
-
-    `came_on`: the day of its row, if not `posted_on`; until then it waited in suspense.
-    """
-
-    transaction_id: str
-    kind: Kind
-    amount: Decimal
-    posted_on: date
-    effective_on: date
-    reverses: str | None = None
-    came_on: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Application:
-    """What a movement did: where its money went (negative: came from), and what else the posting moved.
-
-    `interest + principal + credit + recovery + unapplied` is the money: the amount, negative for what goes out.
-    `met` is what of it counts toward instalments. Beside the money, `interest_given_back` lowers the interest that is
-    owed, and `discount_returned` goes back to the merchant. `accrual_given_back` is the former before it is rounded.
-    `exception` says why the books cannot apply the movement; its money is then `unapplied`.
-    """
-
-    interest: Decimal = ZERO
-    principal: Decimal = ZERO
-    credit: Decimal = ZERO
-    recovery: Decimal = ZERO
-    unapplied: Decimal = ZERO
-    met: Decimal = ZERO
-    interest_given_back: Decimal = ZERO
-    accrual_given_back: Decimal = ZERO
-    discount_returned: Decimal = ZERO
-    exception: str | None = None
-
-    @property
-    def money(self) -> Decimal:
-        return self.interest + self.principal + self.credit + self.recovery + self.unapplied
-
-
-@dataclass(frozen=True, slots=True)
 class ChargeOff:
     """What a day charged off: principal against the allowance, interest against income."""
 
     principal: Decimal = ZERO
     interest: Decimal = ZERO
-
-
-def in_order(movements: Iterable[Movement]) -> list[Movement]:
-    """The order within a day: payments and the like before reversals, by effective date, then by id."""
-    return sorted(movements, key=lambda m: (m.kind == "payment_reversal", m.effective_on, m.transaction_id))
-
-
-@dataclass(frozen=True, slots=True)
-class _Fact:
-    """A movement that was applied, on the day on which it counts when the account is told anew in order of time."""
-
-    day: date
-    movement: Movement
-    application: Application = Application()
-    is_as_posted: bool = False
-
-    @property
-    def order(self) -> tuple[date, bool, date, str]:
-        m = self.movement
-        return self.day, m.kind == "payment_reversal", m.effective_on, m.transaction_id
-
-    def seen_from(self, reversed_ids: AbstractSet[str | None]) -> "_Fact":
-        """The fact as it is to be told anew.
-
-        What was paid out was, whatever the credit would have been. A late payment that was reversed is told as it was
-        posted, on the day it came: its reversal undoes that too.
-        """
-        m = self.movement
-        is_late_and_reversed = self.day < m.posted_on and m.transaction_id in reversed_ids
-        if m.kind == "credit_refund" or is_late_and_reversed:
-            return replace(self, day=m.posted_on, is_as_posted=True)
-        return self
-
-
-def _reversed_ids(facts: Iterable[_Fact]) -> set[str | None]:
-    """Of what the reversals that were applied have undone. None is among them, which no movement's id is."""
-    return {fact.movement.reverses for fact in facts if fact.application.exception is None}
 
 
 @dataclass(slots=True)
@@ -143,7 +63,7 @@ class Account:
     recovered: Decimal = ZERO
     settled_on: date | None = None
     unapplied: Decimal = ZERO
-    facts: list[_Fact] | None = field(default=None, repr=False)
+    facts: list[Fact] | None = field(default=None, repr=False)
 
     @staticmethod
     def opened(terms: Terms) -> "Account":
@@ -267,13 +187,13 @@ class Account:
         due = (terms.merchant_discount * price_refunded / terms.principal).quantize(CENT, ROUND_HALF_UP)
         return due - self.discount_returned
 
-    def _taken_off(self, facts: Sequence[_Fact]) -> int:
+    def _taken_off(self, facts: Sequence[Fact]) -> int:
         """How many instalments the loan has less than agreed, with all refunds.
 
         No refund takes off what has been met by the end of its day, nor the one after that: what is left falls due
         then. A payment that was reversed met none.
         """
-        undone = _reversed_ids(facts)
+        undone = reversed_ids(facts)
         stands = [
             fact
             for fact in sorted(facts, key=lambda each: each.order)
@@ -281,7 +201,7 @@ class Account:
             and fact.application.exception is None
             and fact.movement.transaction_id not in undone
         ]
-        told, refunds, last = Account.opened(self.terms), list[_Fact](), self.terms.instalments
+        told, refunds, last = Account.opened(self.terms), list[Fact](), self.terms.instalments
         for day, today in groupby(stands, lambda each: each.day):
             told.begin(day)
             known = len(refunds)
@@ -294,7 +214,7 @@ class Account:
                 last = max(self._last_in_time(refunds), min(last, after_met))
         return self.terms.instalments - last
 
-    def _last_in_time(self, refunds: Sequence[_Fact]) -> int:
+    def _last_in_time(self, refunds: Sequence[Fact]) -> int:
         """The number of the last instalment of who pays each on its due date, after refunds in their order.
 
         So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
@@ -328,7 +248,7 @@ class Account:
             return self._recovery_undone(movement.amount)
         return self._told_anew(movement)
 
-    def _find(self, movement: Movement) -> tuple[_Fact | None, bool]:
+    def _find(self, movement: Movement) -> tuple[Fact | None, bool]:
         """The payment that a reversal undoes, and whether another one has."""
         original, is_reversed = None, False
         for fact in self._known_facts(movement):
@@ -375,7 +295,7 @@ class Account:
         """
         facts = self._known_facts(movement)
         was = self if self.charged_off_on is None else self._retold(facts)
-        told = self._retold([*facts, _Fact(self._effective_day(movement), movement)])
+        told = self._retold([*facts, Fact(self._effective_day(movement), movement)])
         given_back = to_cents(was.accrued) - to_cents(told.accrued)
         restored = told.principal + told.interest - was.principal - was.interest
         recovery = ZERO if self.charged_off_on is None else min(self.credit, restored)
@@ -390,13 +310,13 @@ class Account:
             discount_returned=self._discount_returned(movement.amount) if movement.kind == "refund" else ZERO,
         )
 
-    def _retold(self, facts: Sequence[_Fact]) -> "Account":
+    def _retold(self, facts: Sequence[Fact]) -> "Account":
         """The account, had each movement come on its day: what it is, if none of the facts is new.
 
         Of a charged-off loan it is what was charged off: nothing accrues after that day, and what came back since is
         not told.
         """
-        undone = _reversed_ids(facts)
+        undone = reversed_ids(facts)
         last = self.charged_off_on or self.day
         told = Account.opened(self.terms)
         for fact in sorted((each.seen_from(undone) for each in facts), key=lambda each: each.order):
@@ -414,7 +334,7 @@ class Account:
         payment, it then meets instalments.
         """
         facts = self.facts or []
-        undone = {fact.movement.reverses for fact in facts}
+        undone = reversed_ids(facts)
         for position, fact in reversed(list(enumerate(facts))):
             done = fact.application
             taken = min(self.credit, done.credit, self.interest + self.principal)
@@ -435,7 +355,7 @@ class Account:
             )
             facts[position] = replace(fact, application=now)
 
-    def _again(self, fact: _Fact) -> Application:
+    def _again(self, fact: Fact) -> Application:
         """What a movement does when it is told anew."""
         if fact.is_as_posted:
             return self._within_bounds(fact.application)
@@ -476,9 +396,9 @@ class Account:
             self.refunded += movement.amount
             self.discount_returned += application.discount_returned
         if self.facts is not None:
-            self.facts.append(_Fact(self._effective_day(movement), movement, application))
+            self.facts.append(Fact(self._effective_day(movement), movement, application))
 
-    def _known_facts(self, movement: Movement) -> list[_Fact]:
+    def _known_facts(self, movement: Movement) -> list[Fact]:
         if self.facts is None:
             raise ValueError(
                 f"transaction {movement.transaction_id}: expected the account's earlier movements, which a "

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from affirm_assets.finance.account import Account, Movement
+from affirm_assets.finance.account import Account
+from affirm_assets.finance.movements import Movement
 from affirm_assets.finance.terms import Terms
 
 

@@ -33,8 +33,9 @@ from affirm_assets.datasets.servicing.payment_applications import (
 )
 from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
-from affirm_assets.finance.account import Account, Movement
+from affirm_assets.finance.account import Account
 from affirm_assets.finance.days import applications, days
+from affirm_assets.finance.movements import Movement
 from affirm_assets.finance.schedule import schedule
 from affirm_assets.finance.terms import Terms
 from affirm_assets.partitions import Window

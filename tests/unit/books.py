@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
-from affirm_assets.finance.account import Kind, Movement
+from affirm_assets.finance.movements import Kind, Movement
 from affirm_assets.finance.terms import Terms
 
 

@@ -11,10 +11,11 @@ from fractions import Fraction
 
 import pytest
 
-from affirm_assets.finance.account import Account, Application, Movement
+from affirm_assets.finance.account import Account
 from affirm_assets.finance.accrual import daily_interest, to_cents
 from affirm_assets.finance.days import Day, applications, days
 from affirm_assets.finance.delinquency import bucket, days_past_due, oldest_unmet
+from affirm_assets.finance.movements import Application, Movement
 from affirm_assets.finance.terms import Terms
 from tests.unit.books import agreed, dollars, moved
 

@@ -10,9 +10,10 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from affirm_assets.finance.account import Account, Application, Kind, Movement, in_order
+from affirm_assets.finance.account import Account
 from affirm_assets.finance.accrual import CENT, ZERO, to_cents
 from affirm_assets.finance.days import DAYS_KEPT_SETTLED, Day, applications, days
+from affirm_assets.finance.movements import Application, Kind, Movement, in_order
 from affirm_assets.finance.schedule import schedule
 from affirm_assets.finance.terms import Terms
 from tests.unit.books import PlainBooks, cents

@@ -16,8 +16,9 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from affirm_assets.contract import Contract, spark_schema
 from affirm_assets.dataset import Input, Window, history, previous
-from affirm_assets.finance.account import EARLY_REVERSAL_DAYS, Account, Movement
+from affirm_assets.finance.account import EARLY_REVERSAL_DAYS, Account
 from affirm_assets.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
+from affirm_assets.finance.movements import Movement
 from affirm_assets.finance.terms import Terms
 
 HISTORY: Mapping[str, Input] = {

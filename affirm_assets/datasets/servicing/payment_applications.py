@@ -11,8 +11,9 @@ from affirm_assets.books.money import signed_amount
 from affirm_assets.contract import Contract, Money, column, key
 from affirm_assets.dataset import Daily, SameWindow, Window, audit, dataset
 from affirm_assets.datasets.servicing import _accounts
-from affirm_assets.finance.account import Account, Movement
+from affirm_assets.finance.account import Account
 from affirm_assets.finance.days import applications
+from affirm_assets.finance.movements import Movement
 
 
 class PaymentApplication(Contract):

@@ -1,0 +1,91 @@
+"""What moves a loan's account, what came of it, and when it counts."""
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+
+from affirm_assets.finance.accrual import ZERO
+
+Kind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A transaction on a loan. `posted_on`: the day on which the books apply it; `effective_on`: when it happened.
+
+    `came_on`: the day of its row, if not `posted_on`; until then it waited in suspense.
+    """
+
+    transaction_id: str
+    kind: Kind
+    amount: Decimal
+    posted_on: date
+    effective_on: date
+    reverses: str | None = None
+    came_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What a movement did: where its money went (negative: came from), and what else the posting moved.
+
+    `interest + principal + credit + recovery + unapplied` is the money: the amount, negative for what goes out.
+    `met` is what of it counts toward instalments. Beside the money, `interest_given_back` lowers the interest that is
+    owed, and `discount_returned` goes back to the merchant. `accrual_given_back` is the former before it is rounded.
+    `exception` says why the books cannot apply the movement; its money is then `unapplied`.
+    """
+
+    interest: Decimal = ZERO
+    principal: Decimal = ZERO
+    credit: Decimal = ZERO
+    recovery: Decimal = ZERO
+    unapplied: Decimal = ZERO
+    met: Decimal = ZERO
+    interest_given_back: Decimal = ZERO
+    accrual_given_back: Decimal = ZERO
+    discount_returned: Decimal = ZERO
+    exception: str | None = None
+
+    @property
+    def money(self) -> Decimal:
+        return self.interest + self.principal + self.credit + self.recovery + self.unapplied
+
+
+def in_order(movements: Iterable[Movement]) -> list[Movement]:
+    """The order within a day: payments and the like before reversals, by effective date, then by id."""
+    return sorted(movements, key=lambda m: (m.kind == "payment_reversal", m.effective_on, m.transaction_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A movement that was applied, on the day on which it counts when the account is told anew in order of time."""
+
+    day: date
+    movement: Movement
+    application: Application = Application()
+    is_as_posted: bool = False
+
+    @property
+    def order(self) -> tuple[date, bool, date, str]:
+        m = self.movement
+        return self.day, m.kind == "payment_reversal", m.effective_on, m.transaction_id
+
+    def seen_from(self, undone: AbstractSet[str | None]) -> "Fact":
+        """The fact as it is to be told anew.
+
+        What was paid out was, whatever the credit would have been. A late payment that was reversed is told as it was
+        posted, on the day it came: its reversal undoes that too.
+        """
+        m = self.movement
+        is_late_and_reversed = self.day < m.posted_on and m.transaction_id in undone
+        if m.kind == "credit_refund" or is_late_and_reversed:
+            return replace(self, day=m.posted_on, is_as_posted=True)
+        return self
+
+
+def reversed_ids(facts: Iterable[Fact]) -> set[str | None]:
+    """Of what the reversals that were applied have undone. None is among them, which no movement's id is."""
+    return {fact.movement.reverses for fact in facts if fact.application.exception is None}
