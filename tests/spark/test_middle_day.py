@@ -1,6 +1,6 @@
 """A day in the middle of the loans' books is run again: what the next day took over may not be corrected behind it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -76,14 +76,13 @@ class Lender:
             upstream = (*self.sources, loan_balances)
             self.steps.run(each, window, upstream=upstream, run=f"run{self.runs}")
 
-    def is_refused(self, window: Window, dataset: Dataset, found: Mapping[str, str | None]) -> None:
+    def is_refused(self, window: Window, dataset: Dataset, differs: str) -> None:
         """By the audit of the next day alone, which shows what it found and what to run instead; nothing is changed."""
         before = self.rows(dataset)
         with pytest.raises(AuditsFailed) as caught:
             self.run(window, dataset)
         assert [each.name for each in caught.value.outcomes if not each.passed] == ["next_day_opens_as_closed"]
-        for name, value in {**found, "run_instead": str(Window(window.first, D5))}.items():
-            assert f"'{name}': {value!r}" in str(caught.value)
+        assert f"'differs': '{differs}', 'run_instead': '{Window(window.first, D5)}'" in str(caught.value)
         assert self.rows(dataset) == before
 
     def rows(self, dataset: Dataset) -> list[tuple[Any, ...]]:
@@ -118,57 +117,58 @@ CORRECTED = [
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D3, "refund", "100.00")]},
         Window(D3, D3),
-        {"charged_off_principal_before": "0.00", "charged_off_on_before": None, "settled_on_before": "2025-01-03"},
+        "refunded closed as 100.00, opens as 0.00; discount_returned closed as 5.00, opens as 0.00; "
+        "charged_off_on closed as null, opens as 2025-01-03; "
+        "charged_off_principal closed as 0.00, opens as 100.00; settled_on closed as 2025-01-03, opens as null",
         id="charge-off undone by a refund",
     ),
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D4, "recovery", "1.00")]},
         Window(D4, D4),
-        {"opening_recovered": "20.00", "recovered_before": "21.00"},
+        "recovered closed as 21.00, opens as 20.00",
         id="recovery added",
     ),
     pytest.param(
         {"transactions": without("T2", paid("T2", "late", D4, "refund", "20.00"))},
         Window(D4, D4),
-        {"recovered_before": "20.00", "refunded_before": "20.00", "discount_returned_before": "1.00"},
+        "refunded closed as 20.00, opens as 0.00; discount_returned closed as 1.00, opens as 0.00",
         id="recovery that was a refund",
     ),
     pytest.param(
         {"transactions": [*TRANSACTIONS, {**paid("T0", "repaid", D1, "payment_reversal", "100.00"), "reverses": "T1"}]},
         Window(D1, D1),
-        {"opening_unapplied": "0.00", "unapplied_before": "-100.00"},
+        "unapplied closed as -100.00, opens as 0.00",
         id="reversal that its payment did not know of",
     ),
     pytest.param(
         {"transactions": without("T1", paid("T1", "repaid", D3, "payment", "100.00"))},
         Window(D2, D3),
-        {"opening_settled_on": "2025-01-02", "settled_on_before": "2025-01-03"},
+        "settled_on closed as 2025-01-03, opens as 2025-01-02",
         id="settled a day later",
     ),
     pytest.param(
         {"loans": [loan("late", D1, **EARLIER), *LOANS[1:]]},
         Window(D1, D3),
-        {"charged_off_on_before": "2025-01-02", "not_kept": "first_due_on 2024-09-04 is now 2024-09-05"},
+        "charged_off_on closed as 2025-01-02, opens as 2025-01-03; "
+        "first_due_on closed as 2024-09-04, opens as 2024-09-05",
         id="charged off a day earlier",
     ),
     pytest.param(
         {"loans": [*LOANS[:2], loan("new", D3, apr="9.99", first_due_on=date(2025, 2, 2), merchant_discount="6.00")]},
         Window(D3, D3),
-        {
-            "not_kept": "first_due_on 2025-02-02 is now 2025-02-01, apr 9.990000 is now 0.000000, "
-            "merchant_discount 6.00 is now 5.00, instalment 25.53 is now 25.00"
-        },
+        "first_due_on closed as 2025-02-02, opens as 2025-02-01; apr closed as 9.990000, opens as 0.000000; "
+        "merchant_discount closed as 6.00, opens as 5.00; instalment closed as 25.53, opens as 25.00",
         id="terms",
     ),
 ]
 
 
-@pytest.mark.parametrize(("correction", "window", "found"), CORRECTED)
+@pytest.mark.parametrize(("correction", "window", "differs"), CORRECTED)
 def test_a_correction_that_the_next_day_does_not_know_of_is_refused(
-    lender: Lender, correction: dict[str, list[Row]], window: Window, found: dict[str, str | None]
+    lender: Lender, correction: dict[str, list[Row]], window: Window, differs: str
 ) -> None:
     lender.book(**correction)
-    lender.is_refused(window, loan_balances, found)
+    lender.is_refused(window, loan_balances, differs)
 
 
 def test_a_correction_is_published_with_the_days_after_it(lender: Lender) -> None:
@@ -191,29 +191,29 @@ CHARGE_OFFS = [
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D3, "refund", "100.00")]},
         Window(D3, D3),
-        {"opening_principal": "100.00", "principal_before": "0.00"},
+        "principal closed as 0.00, opens as 100.00; recoveries closed as 0.00, opens as 20.00",
         id="charge-off undone by a refund",
     ),
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D4, "recovery", "1.00")]},
         Window(D4, D4),
-        {"opening_recoveries": "20.00", "recoveries_before": "21.00"},
+        "recoveries closed as 21.00, opens as 20.00",
         id="recovery added",
     ),
     pytest.param(
         {"loans": [loan("late", D1, **EARLIER), *LOANS[1:]]},
         Window(D2, D3),
-        {"principal_before": "100.00", "not_kept": "charged_off_on 2025-01-02 is now 2025-01-03"},
+        "charged_off_on closed as 2025-01-02, opens as 2025-01-03",
         id="charged off a day earlier",
     ),
 ]
 
 
-@pytest.mark.parametrize(("correction", "window", "found"), CHARGE_OFFS)
+@pytest.mark.parametrize(("correction", "window", "differs"), CHARGE_OFFS)
 def test_charge_offs_of_corrected_balances_are_run_with_the_days_after_them(
-    lender: Lender, correction: dict[str, list[Row]], window: Window, found: dict[str, str]
+    lender: Lender, correction: dict[str, list[Row]], window: Window, differs: str
 ) -> None:
     lender.book(**correction)
     lender.run(ALL, loan_balances)
-    lender.is_refused(window, charge_offs, found)
+    lender.is_refused(window, charge_offs, differs)
     lender.run(Window(window.first, D5), charge_offs)

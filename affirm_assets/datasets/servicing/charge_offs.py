@@ -44,8 +44,9 @@ def totals_grow_by_the_movements(
 ) -> DataFrame:
     """Loan by loan, each total is that of the day before and what the balances' movements added to it; net loss too."""
     compared = carry.opens_as_closed(_opened(staged, loan_balances), charged_off_before, window, **_CARRY)
-    wrong = staged.where("net_loss <> principal - recoveries").select("loan_id", "as_of", F.lit(False).alias("ok"))
-    return compared.unionByName(wrong, allowMissingColumns=True)
+    wrong = staged.where("net_loss <> principal - recoveries")
+    differs = F.lit("net_loss is not principal - recoveries").alias("differs")
+    return compared.unionByName(wrong.select("loan_id", "as_of", differs, F.lit(False).alias("ok")))
 
 
 @audit()
