@@ -38,10 +38,11 @@ class Account:
     """What a loan owes at the end of `day`, and what has become of it so far.
 
     `principal` and `interest` are owed by the borrower, `credit` to the borrower. `accrued` is all interest since the
-    origination; `paid` what payments have met of instalments; `refunded` and `discount_returned` what the merchant gave
-    back and got back; `instalments_taken_off` how many instalments that took off the end; `settled_on` the day since
-    which nothing is owed either way, null while something is and once charged off; `unapplied` the money, in less out,
-    that could not be applied: a reversal among it may wait for its payment.
+    origination; `paid` what payments have met of instalments; `last_instalment` the number of the last one, which is
+    the schedule's as long as refunds take none off the end; `refunded` and `discount_returned` what the merchant gave
+    back and got back; `settled_on` the day since which nothing is owed either way, null while something is and once
+    charged off; `unapplied` the money, in less out, that could not be applied: a reversal among it may wait for its
+    payment.
 
     `facts` is what happened so far, known only if the account was opened here and not taken over from the day before.
     A late movement, a reversal or a refund needs it, and a payment whose reversal came before.
@@ -50,13 +51,13 @@ class Account:
     terms: Terms
     day: date
     principal: Decimal
+    last_instalment: int
     interest: Decimal = ZERO
     credit: Decimal = ZERO
     accrued: Decimal = ZERO
     paid: Decimal = ZERO
     refunded: Decimal = ZERO
     discount_returned: Decimal = ZERO
-    instalments_taken_off: int = 0
     charged_off_on: date | None = None
     charged_off_principal: Decimal = ZERO
     charged_off_interest: Decimal = ZERO
@@ -68,7 +69,13 @@ class Account:
     @staticmethod
     def opened(terms: Terms) -> "Account":
         """The account at the end of the day of origination, with nothing accrued and no movement yet."""
-        return Account(terms, terms.originated_on, terms.principal, facts=[])
+        account = Account(terms, terms.originated_on, terms.principal, terms.instalments, facts=[])
+        account.last_instalment = account._last_in_time(())
+        return account
+
+    def _at_first(self) -> "Account":
+        """The account at the end of the day of origination, to be told anew."""
+        return Account(self.terms, self.terms.originated_on, self.terms.principal, self.last_instalment, facts=[])
 
     @property
     def is_owed(self) -> bool:
@@ -83,8 +90,8 @@ class Account:
     @property
     def oldest_due_on(self) -> date | None:
         """When the oldest unmet instalment falls or fell due; null if nothing is owed."""
-        last = self.terms.instalments - self.instalments_taken_off
-        return self.terms.due_on(oldest_unmet(self.terms, self.paid, last)) if self.is_owed else None
+        oldest = oldest_unmet(self.terms, self.paid, self.last_instalment)
+        return self.terms.due_on(oldest) if self.is_owed else None
 
     @property
     def charge_off_due_on(self) -> date | None:
@@ -113,7 +120,7 @@ class Account:
         if self.refunded and self.charged_off_on is None:
             facts = self._known_facts(movement) if movement.kind == "refund" else self.facts
             # Without facts, nothing before today has changed.
-            self.instalments_taken_off = self._taken_off(facts) if facts else self.instalments_taken_off
+            self.last_instalment = self._last_left(facts) if facts else self.last_instalment
         return application
 
     def close(self) -> ChargeOff:
@@ -187,39 +194,39 @@ class Account:
         due = (terms.merchant_discount * price_refunded / terms.principal).quantize(CENT, ROUND_HALF_UP)
         return due - self.discount_returned
 
-    def _taken_off(self, facts: Sequence[Fact]) -> int:
-        """How many instalments the loan has less than agreed, with all refunds.
+    def _last_left(self, facts: Sequence[Fact]) -> int:
+        """The number of the last instalment that all refunds have left.
 
         No refund takes off what has been met by the end of its day, nor the one after that: what is left falls due
         then. A payment that was reversed met none.
         """
         undone = reversed_ids(facts)
         stands = [
-            fact
-            for fact in sorted(facts, key=lambda each: each.order)
-            if fact.movement.kind in ("payment", "refund")
+            fact.seen_from(undone)
+            for fact in facts
+            if fact.movement.kind in ("payment", "refund", "credit_refund")
             and fact.application.exception is None
             and fact.movement.transaction_id not in undone
         ]
-        told, refunds, last = Account.opened(self.terms), list[Fact](), self.terms.instalments
-        for day, today in groupby(stands, lambda each: each.day):
+        told, refunds, last = self._at_first(), list[Fact](), self._last_in_time(())
+        for day, today in groupby(sorted(stands, key=lambda each: each.order), lambda each: each.day):
             told.begin(day)
             known = len(refunds)
             for fact in today:
-                told._post(fact.movement, told._on_time(fact.movement))
+                told._post(fact.movement, told._again(fact))
                 if fact.movement.kind == "refund":
                     refunds.append(fact)
             if len(refunds) > known:
                 after_met = int(told.paid // self.terms.instalment) + 1
                 last = max(self._last_in_time(refunds), min(last, after_met))
-        return self.terms.instalments - last
+        return last
 
     def _last_in_time(self, refunds: Sequence[Fact]) -> int:
         """The number of the last instalment of who pays each on its due date, after refunds in their order.
 
         So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
         """
-        terms, told, left = self.terms, Account.opened(self.terms), list(refunds)
+        terms, told, left = self.terms, self._at_first(), list(refunds)
         for number in range(1, terms.instalments + 1):
             due_on = terms.due_on(number)
             while left and left[0].day < due_on:
@@ -318,7 +325,7 @@ class Account:
         """
         undone = reversed_ids(facts)
         last = self.charged_off_on or self.day
-        told = Account.opened(self.terms)
+        told = self._at_first()
         for fact in sorted((each.seen_from(undone) for each in facts), key=lambda each: each.order):
             if fact.application.exception is None and not self._is_after_charge_off(fact.movement):
                 told.begin(min(fact.day, last))

@@ -36,7 +36,7 @@ class Day(NamedTuple):
     opening_paid: Decimal
     opening_refunded: Decimal
     opening_discount_returned: Decimal
-    opening_instalments_taken_off: int
+    opening_last_instalment: int
     opening_settled_on: date | None
     opening_unapplied: Decimal
     principal_lent: Decimal
@@ -68,7 +68,7 @@ class Day(NamedTuple):
     paid: Decimal
     refunded: Decimal
     discount_returned: Decimal
-    instalments_taken_off: int
+    last_instalment: int
     charged_off_on: date | None
     charged_off_principal: Decimal
     charged_off_interest: Decimal
@@ -147,7 +147,7 @@ def _opening(account: Account) -> tuple[Any, ...]:
         account.paid,
         account.refunded,
         account.discount_returned,
-        account.instalments_taken_off,
+        account.last_instalment,
         account.settled_on,
         account.unapplied,
     )
@@ -173,7 +173,7 @@ def _closing(account: Account, due_on: date | None) -> tuple[Any, ...]:
         account.paid,
         account.refunded,
         account.discount_returned,
-        account.instalments_taken_off,
+        account.last_instalment,
         account.charged_off_on,
         account.charged_off_principal,
         account.charged_off_interest,

@@ -55,8 +55,14 @@ class Application:
 
 
 def in_order(movements: Iterable[Movement]) -> list[Movement]:
-    """The order within a day: payments and the like before reversals, by effective date, then by id."""
-    return sorted(movements, key=lambda m: (m.kind == "payment_reversal", m.effective_on, m.transaction_id))
+    """The order within a day: what comes in, credit refunds, reversals; of these by effective date, then by id."""
+    return sorted(movements, key=_place)
+
+
+def _place(movement: Movement) -> tuple[int, date, str]:
+    """So a credit that comes in can be paid out that day, whatever the ids."""
+    rank = {"credit_refund": 1, "payment_reversal": 2}.get(movement.kind, 0)
+    return rank, movement.effective_on, movement.transaction_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +75,8 @@ class Fact:
     is_as_posted: bool = False
 
     @property
-    def order(self) -> tuple[date, bool, date, str]:
-        m = self.movement
-        return self.day, m.kind == "payment_reversal", m.effective_on, m.transaction_id
+    def order(self) -> tuple[date, int, date, str]:
+        return self.day, *_place(self.movement)
 
     def seen_from(self, undone: AbstractSet[str | None]) -> "Fact":
         """The fact as it is to be told anew.

@@ -16,6 +16,7 @@ from affirm_assets.finance.accrual import daily_interest, to_cents
 from affirm_assets.finance.days import Day, applications, days
 from affirm_assets.finance.delinquency import bucket, days_past_due, oldest_unmet
 from affirm_assets.finance.movements import Application, Movement
+from affirm_assets.finance.schedule import schedule
 from affirm_assets.finance.terms import Terms
 from tests.unit.books import agreed, dollars, moved
 
@@ -406,7 +407,7 @@ def test_past_due_runs_from_no_instalment_that_a_refund_took_off() -> None:
     assert parts(in_time.applied["p1"]) == ("8.08", "251.50", "0.00")
     assert interest(("1000", 1), ("505", 30), ("253.50", 28)) == Decimal("11.62")
     assert owed(in_time["2025-03-01"]) == ("253.50", "3.54", "0.00", 0)
-    assert [told[f"2025-01-0{day}"].instalments_taken_off for day in (1, 2)] == [0, 2]
+    assert [told[f"2025-01-0{day}"].last_instalment for day in (1, 2)] == [4, 2]
     assert told["2025-05-21"].oldest_due_on == on("2025-03-01")
     assert owed(told["2025-05-21"]) == ("17.71", "0.01", "0.00", 81)
     assert told["2025-06-28"].days_past_due == 119
@@ -431,7 +432,55 @@ def test_how_many_instalments_refunds_take_off(refunds: list[tuple[str, str]], t
     late = [moved(f"f{number}", "refund", amount, "2025-04-20", at=day) for number, (amount, day) in enumerate(refunds)]
 
     for told in (Told(agreed(), *movements, until="2025-04-20"), Told(agreed(), *late, until="2025-04-20")):
-        assert told["2025-04-20"].instalments_taken_off == taken_off
+        assert told["2025-04-20"].last_instalment == 4 - taken_off
+
+
+def test_the_last_instalment_is_the_last_of_the_schedule() -> None:
+    # 48 level instalments were agreed, but after a first period of 14 days 47 repay the loan.
+    terms = agreed(apr="35.99", instalments=48, originated_on="2024-01-01", first_due_on="2024-01-15")
+    due = list(schedule(terms))
+    assert (len(due), due[-1].due_on, due[-1].payment) == (47, on("2027-11-15"), Decimal("14.59"))
+    a_month_late = [
+        moved(f"p{each.number:02}", "payment", terms.instalment, str(each.due_on + timedelta(days=27)))
+        for each in due[:-1]
+    ]
+    last = moved("p47", "payment", terms.instalment, "2027-11-15")
+
+    # A cent back takes off none of the 47.
+    for movements in ([*a_month_late, last], [*a_month_late, last, moved("f1", "refund", "0.01", "2024-01-02")]):
+        told = Told(terms, *movements, until="2027-12-14")
+        row = told["2027-12-14"]
+        assert row.principal > 0
+        assert (row.last_instalment, row.oldest_due_on, row.days_past_due) == (47, on("2027-11-15"), 29)
+
+
+def test_what_was_paid_out_since_is_owed_when_a_refund_takes_instalments_off() -> None:
+    told = Told(
+        agreed(apr="0"),
+        moved("p1", "payment", "2000.00", "2025-01-10"),
+        moved("c1", "credit_refund", "1000.00", "2025-01-11"),
+        moved("r1", "payment_reversal", "2000.00", "2025-01-15", of="p1"),
+        moved("f1", "refund", "500.00", "2025-02-05"),
+        moved("p2", "payment", "1000.00", "2025-02-05"),
+        until="2025-04-10",
+    )
+
+    # 2,000.00 are owed when f1 comes, and p2 meets all four instalments of 250.00.
+    assert owed(told["2025-02-04"]) == ("2000.00", "0.00", "0.00", 3)
+    assert (told["2025-04-10"].oldest_due_on, told["2025-04-10"].last_instalment) == (on("2025-05-01"), 4)
+    assert owed(told["2025-04-10"]) == ("500.00", "0.00", "0.00", 0)
+
+
+def test_a_credit_can_be_paid_out_on_the_day_it_comes() -> None:
+    told = Told(
+        agreed(),
+        moved("a", "credit_refund", "90.00", "2025-01-21"),
+        moved("z", "payment", "1100.00", "2025-01-21"),
+        until="2025-01-21",
+    )
+
+    assert told.applied["a"] == Application(credit=Decimal("-90.00"))
+    assert owed(told["2025-01-21"]) == ("0.00", "0.00", "0.00", 0)
 
 
 def test_what_a_refund_leaves_falls_due_after_the_instalments_that_were_met() -> None:
@@ -1026,7 +1075,7 @@ def test_every_fortnight_of_a_biweekly_loan_accrues_14_days() -> None:
     ],
 )
 def test_what_depends_on_the_past_is_refused_without_it(movement: Movement) -> None:
-    account = Account(agreed(), on("2025-01-11"), Decimal("1000.00"))
+    account = replace(Account.opened(agreed()), day=on("2025-01-11"), facts=None)
     assert account.needs_facts(movement)
     with pytest.raises(ValueError, match="transaction x: expected the account's earlier movements"):
         account.apply(movement)

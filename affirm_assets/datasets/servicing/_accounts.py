@@ -48,7 +48,7 @@ STATE = (
     "paid",
     "refunded",
     "discount_returned",
-    "instalments_taken_off",
+    "last_instalment",
     "charged_off_on",
     "charged_off_principal",
     "charged_off_interest",
@@ -207,7 +207,15 @@ def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> tuple[Acc
         return _told(loan, terms, yesterday), None
     account = Account(terms, yesterday, **{name: loan[name] for name in STATE if name != "as_of"})
     if loan["needs_earlier"]:
-        account.facts = _told(loan, terms, yesterday).facts
+        told = _told(loan, terms, yesterday)
+        # Or the difference would be posted as if today's movement had made it.
+        if differs := [name for name in STATE if name != "as_of" and getattr(told, name) != loan[name]]:
+            found = ", ".join(f"{name} {loan[name]} and not {getattr(told, name)}" for name in differs)
+            raise ValueError(
+                f"loan {loan['loan_id']}: expected the balance of {yesterday} to be what the loan's transactions make; "
+                f"found {found}. A transaction, the loan or a rule has changed since: run the balances from that day."
+            )
+        account.facts = told.facts
     return account, None
 
 

@@ -41,7 +41,7 @@ class LoanBalance(Contract):
     opening_paid: Money = column("What payments had met of instalments at the end of the day before")
     opening_refunded: Money = column("Refunds up to the end of the day before", ge=0)
     opening_discount_returned: Money = column("Merchant discount returned up to the end of the day before", ge=0)
-    opening_instalments_taken_off: int = column("Instalments taken off up to the end of the day before", ge=0)
+    opening_last_instalment: int = column("Number of the last instalment at the end of the day before", ge=0)
     opening_settled_on: date | None = column("Day since which nothing was owed at the end of the day before")
     opening_unapplied: Money = column("Money that could not be applied up to the end of the day before")
     principal_lent: Money = column("Principal lent, on the day of booking", ge=0)
@@ -77,7 +77,7 @@ class LoanBalance(Contract):
     paid: Money = column("What payments have met of instalments since origination")
     refunded: Money = column("Refunds since origination", ge=0)
     discount_returned: Money = column("Merchant discount returned with refunds since origination", ge=0)
-    instalments_taken_off: int = column("Instalments that refunds have taken off the end", ge=0)
+    last_instalment: int = column("Number of the last instalment: the schedule's, less what refunds took off", ge=1)
     charged_off_on: date | None = column("Day of the charge-off")
     charged_off_principal: Money = column("Principal charged off since origination", ge=0)
     charged_off_interest: Money = column("Interest charged off since origination", ge=0)
@@ -96,7 +96,7 @@ _OPENS_WITH = {
 """Of an account's state, what a row says that it opened with: in a column, or by what the day moved."""
 
 _LEFT_BY_LAST_ROW = {
-    **dict.fromkeys(("accrued", "paid", "refunded", "discount_returned", "instalments_taken_off", "unapplied"), "0"),
+    **dict.fromkeys(("accrued", "paid", "refunded", "discount_returned", "last_instalment", "unapplied"), "0"),
     "settled_on": "NULL",
 }
 _CARRY: Any = {
