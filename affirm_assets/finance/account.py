@@ -22,7 +22,7 @@ EARLY_REVERSAL_DAYS = 35
 """For how long, from the day it came, a reversal waits for its payment: the look-back of the feeds."""
 
 _NO_PAYMENT = "reverses no payment or recovery of this loan"
-_UNDONE_BEFORE = "was reversed before it came"
+_REVERSED_BEFORE = "was reversed before it came"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ class Account:
 
     def apply(self, movement: Movement) -> Application:
         """Apply a movement on the account's day. Raises ValueError if it needs facts and there are none."""
-        if self._is_undone_before(movement):
-            application = Application(unapplied=movement.amount, exception=_UNDONE_BEFORE)
+        if self._was_reversed_before(movement):
+            application = Application(unapplied=movement.amount, exception=_REVERSED_BEFORE)
         elif self._is_late(movement):
             application = self._told_anew(movement)
         else:
@@ -127,6 +127,7 @@ class Account:
         """End the day: charge off what is 120 days past due, and what a reversal restored of a charged-off loan."""
         charge_off = ChargeOff()
         due_on = self.charge_off_due_on
+        # With something owed, there is none only if it was charged off before.
         if self.is_owed and (due_on is None or due_on <= self.day):
             charge_off = ChargeOff(self.principal, self.interest)
             self.charged_off_on = self.charged_off_on or self.day
@@ -153,7 +154,7 @@ class Account:
     def _is_late(self, movement: Movement) -> bool:
         return self.charged_off_on is None and self._effective_day(movement) < self.day
 
-    def _is_undone_before(self, movement: Movement) -> bool:
+    def _was_reversed_before(self, movement: Movement) -> bool:
         """Whether its reversal waits for it. Then the money of both stays unapplied, and comes to nothing."""
         since = movement.posted_on - timedelta(days=EARLY_REVERSAL_DAYS)
         return movement.kind in ("payment", "recovery") and any(
@@ -245,14 +246,14 @@ class Account:
         original, is_reversed = self._find(movement)
         if original is None:
             return replace(refused, exception=_NO_PAYMENT)
-        if is_reversed or original.application.exception == _UNDONE_BEFORE:
+        if is_reversed or original.application.exception == _REVERSED_BEFORE:
             return replace(refused, exception="reverses what was reversed before")
         if original.movement.amount != movement.amount:
             return replace(refused, exception="its amount is not the payment's")
         if original.application.exception:
-            return self._undone(original.application)
+            return self._inverse(original.application)
         if self._is_after_charge_off(original.movement):
-            return self._recovery_undone(movement.amount)
+            return self._inverse_of_recovery(movement.amount)
         return self._told_anew(movement)
 
     def _find(self, movement: Movement) -> tuple[Fact | None, bool]:
@@ -271,13 +272,13 @@ class Account:
             return original is not None and self._is_after_charge_off(original.movement)
         return self.charged_off_on is not None and movement.posted_on > self.charged_off_on
 
-    def _recovery_undone(self, amount: Decimal) -> Application:
+    def _inverse_of_recovery(self, amount: Decimal) -> Application:
         """What undoes a recovery: of all that came back, the excess goes first. What was paid out since is lost."""
         credit = min(amount, self.credit)
         recovery = min(amount - credit, self.recovered)
         return Application(principal=credit + recovery - amount, credit=-credit, recovery=-recovery)
 
-    def _undone(self, done: Application) -> Application:
+    def _inverse(self, done: Application) -> Application:
         """What undoes a payment. Of a credit that was paid out since, what is missing is principal again."""
         return self._within_bounds(
             Application(
@@ -369,7 +370,7 @@ class Account:
         if fact.movement.kind == "payment_reversal":
             original, _ = self._find(fact.movement)
             # One without an original undoes what was not applied either.
-            return self._undone(original.application) if original else fact.application
+            return self._inverse(original.application) if original else fact.application
         return self._on_time(fact.movement)
 
     def _within_bounds(self, application: Application) -> Application:

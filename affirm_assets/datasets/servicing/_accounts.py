@@ -104,7 +104,7 @@ def accounts(
         f"charged_off_on IS NOT NULL OR settled_on IS NULL OR as_of < date_add(settled_on, {DAYS_KEPT_SETTLED})"
     ).select(*LOAN, *TERMS, *STATE)
     known = carried.unionByName(_with_terms(loans), allowMissingColumns=True)
-    depends_on_earlier = F.expr(_DEPENDS_ON_EARLIER) | F.col("is_undone_before")
+    depends_on_earlier = F.expr(_DEPENDS_ON_EARLIER) | F.col("was_reversed_before")
     by_loan = (
         moved.join(F.broadcast(_reversed_before(all_transactions, window)), "transaction_id", "left")
         .groupBy("loan_id")
@@ -147,7 +147,7 @@ def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
     since = window.first - timedelta(days=EARLY_REVERSAL_DAYS)
     came = all_transactions.where((F.col("posted_on") < F.lit(window.first)) & (F.col("posted_on") >= F.lit(since)))
     of = came.where("kind = 'payment_reversal'").select(F.col("reverses").alias("transaction_id")).distinct()
-    return of.withColumn("is_undone_before", F.lit(True))
+    return of.withColumn("was_reversed_before", F.lit(True))
 
 
 # Account.needs_facts for Spark, which is to read the past before there is an account to ask.
