@@ -85,6 +85,17 @@ class GapRefused(WindowRefused):
         )
 
 
+class InputsNotPublished(WindowRefused):
+    """A window whose inputs lack partitions that were never published: they would read as if nothing had happened."""
+
+    def __init__(self, dataset: str, window: str, missing: Mapping[str, str]) -> None:
+        found = ", ".join(f"{name} of {days}" for name, days in missing.items())
+        super().__init__(
+            f"{dataset}: {window} reads other datasets' partitions of the same days; expected all of them to be "
+            f"published, if only without rows; found that these were not: {found}. Run them first."
+        )
+
+
 class PublishConflict(AffirmError):
     """Another writer changed what this step read or replaces after the step pinned it. Running it again is safe."""
 

@@ -1,15 +1,44 @@
-"""Books that carry something from day to day: a window may not begin after a day that was never published."""
+"""Windows that may not be computed: after a day that was never published, or from inputs that were not."""
 
 from collections.abc import Mapping
+from datetime import date
+from itertools import groupby
 
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from affirm_assets.dataset import Dataset, Previous, SameWindow
-from affirm_assets.errors import GapRefused
+from affirm_assets.errors import GapRefused, InputsNotPublished
 from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Storage
-from affirm_assets.steps.tables import published_windows
+from affirm_assets.steps.tables import is_history_whole, published_windows
+
+
+def check_inputs_published(
+    dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, storage: Storage
+) -> None:
+    """Raises InputsNotPublished if the dataset reads partitions of its window that were never published.
+
+    They would read as days on which nothing happened. What was published is read in the snapshots of `main`: where some
+    have expired, all before the first window that is left counts as published.
+    """
+    if window is None:
+        return
+    missing = {str(each): _not_published(each, window, storage) for each in _read_for_the_window(dataset, upstream)}
+    if any(missing.values()):
+        found = {name: ", ".join(map(str, windows)) for name, windows in missing.items() if windows}
+        raise InputsNotPublished(str(dataset), str(window), found)
+
+
+def _not_published(source: Dataset, window: Window, storage: Storage) -> list[Window]:
+    assert source.partitions is not None
+    known, is_whole = _published(source.table, storage)
+    since = date.min if is_whole else min((each.first for each in known), default=date.max)
+    by_run = groupby(
+        source.partitions.starts(window), lambda day: day >= since and not any(each.contains(day) for each in known)
+    )
+    runs = [list(days) for is_missing, days in by_run if is_missing]
+    return [Window(days[0], days[-1]) for days in runs]
 
 
 def check_no_gap(
@@ -36,7 +65,8 @@ def check_no_gap(
         found = f"the last one published before {window} is {last}"
         raise GapRefused(str(dataset), str(window), before, found, str(Window(first_missing, window.last)))
     for each in _read_for_the_window(dataset, upstream):
-        first = min((published.first for published in _published(each.table, storage)), default=window.first)
+        known, _ = _published(each.table, storage)
+        first = min((published.first for published in known), default=window.first)
         if first < window.first:
             found = f"nothing was published before {window}, while {each}, which it reads, begins with {first}"
             raise GapRefused(str(dataset), str(window), before, found, str(Window(first, window.last)))
@@ -54,8 +84,10 @@ def _read_for_the_window(dataset: Dataset, upstream: Mapping[str, Dataset]) -> l
     return [each for each in read if type(each.partitions) is type(dataset.partitions)]
 
 
-def _published(table: str, storage: Storage) -> list[Window]:
+def _published(table: str, storage: Storage) -> tuple[list[Window], bool]:
+    """The windows that were published, and whether these are all."""
     try:
-        return published_windows(storage.catalog.load_table(table))
+        loaded = storage.catalog.load_table(table)
     except NoSuchTableError:
-        return []
+        return [], True
+    return published_windows(loaded), is_history_whole(loaded)

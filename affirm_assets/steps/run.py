@@ -23,7 +23,7 @@ from affirm_assets.steps.audit import (
     unique_outcome,
     value_rules,
 )
-from affirm_assets.steps.gaps import check_no_gap
+from affirm_assets.steps.gaps import check_inputs_published, check_no_gap
 from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.lineage import ColumnRef, lineage_of
 from affirm_assets.steps.publish import AUDITS, STAGED_SNAPSHOT, find_published, publish
@@ -107,6 +107,7 @@ def run_step(
         request = pin(dataset, upstream, window, run, code_version, storage)
     if published := find_published(dataset, request, table):
         return replace(_result(dataset, request, published, storage, timer.seconds), already_published=True)
+    check_inputs_published(dataset, upstream, window, storage)
     check_no_gap(dataset, upstream, window, table, storage)
     with timer.part("measure"):
         scan = scan_size(dataset, upstream, request, table, storage)

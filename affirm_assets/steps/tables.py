@@ -86,6 +86,11 @@ def published_windows(table: Table) -> list[Window]:
     return [Window.parse(str(text)) for text in recorded if text not in (None, WHOLE_TABLE)]
 
 
+def is_history_whole(table: Table) -> bool:
+    """Whether no snapshot of `main` has expired, so that `published_windows` are all that there were."""
+    return all(each.parent_snapshot_id is None for each in list(main_history(table))[-1:])
+
+
 def java_table(lake: Lake, table: str) -> Any:
     """The table in Spark's JVM, where Iceberg's whole commit interface is."""
     spark: Any = lake.spark

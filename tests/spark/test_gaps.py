@@ -7,8 +7,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.contract import Contract, column, key, spark_schema
 from affirm_assets.dataset import Daily, Dataset, history, previous
-from affirm_assets.errors import GapRefused
+from affirm_assets.errors import GapRefused, InputsNotPublished
 from affirm_assets.partitions import Monthly, Partitions, Window
+from affirm_assets.steps.tables import WINDOW
 from tests.conftest import Steps, declare
 
 D1, D2, D3, D4, D5, D6 = (date(2025, 1, day) for day in range(1, 7))
@@ -64,6 +65,45 @@ def test_the_first_window_must_reach_back_to_the_beginning_of_what_it_reads(step
     with pytest.raises(GapRefused, match=r"which it reads, begins with 2025-01-02\. Run 2025-01-02\.\.\."):
         steps.run(carried, Window(D3, D3), upstream=(read,))
     assert steps.run(carried, Window(D2, D3), upstream=(read,), run="range").total_rows == 2
+
+
+def source(window: Window) -> DataFrame:
+    return SparkSession.active().createDataFrame([(window.first, 1)], spark_schema(Count))
+
+
+def derived(source: DataFrame) -> DataFrame:
+    return source
+
+
+SOURCE = declare(source, Count, Daily("day"))
+DERIVED = declare(derived, Count, Daily("day"))
+
+
+def test_a_window_of_which_an_input_was_never_published_is_refused(steps: Steps) -> None:
+    with pytest.raises(InputsNotPublished, match=r"tests/source of 2025-01-01\. Run them first"):
+        steps.run(DERIVED, Window(D1, D1), upstream=(SOURCE,), run="no table")
+    steps.run(SOURCE, Window(D2, D2))
+    steps.run(SOURCE, Window(D4, D5), run="later")
+    with pytest.raises(InputsNotPublished) as caught:
+        steps.run(DERIVED, Window(D1, D6), upstream=(SOURCE,), run="too early")
+    assert str(caught.value) == (
+        "tests/derived: 2025-01-01...2025-01-06 reads other datasets' partitions of the same days; expected all of "
+        "them to be published, if only without rows; found that these were not: tests/source of 2025-01-01, "
+        "2025-01-03, 2025-01-06. Run them first."
+    )
+    assert steps.run(DERIVED, Window(D4, D5), upstream=(SOURCE,), run="what is there").total_rows == 1
+
+
+def test_what_was_published_before_snapshots_expired_is_not_missed(steps: Steps) -> None:
+    for number, day in enumerate((D1, D2, D3)):
+        steps.run(SOURCE, Window(day, day), run=f"run{number}")
+    table = steps.new_lake().catalog.load_table(SOURCE.table)
+    oldest = min(table.snapshots(), key=lambda each: each.sequence_number or 0)
+    others = [each.snapshot_id for each in table.snapshots() if WINDOW not in (each.summary or {})]
+    table.maintenance.expire_snapshots().by_ids([oldest.snapshot_id, *others]).commit()
+    assert steps.run(DERIVED, Window(D1, D1), upstream=(SOURCE,), run="old").total_rows == 1
+    with pytest.raises(InputsNotPublished, match=r"tests/source of 2025-01-04\."):
+        steps.run(DERIVED, Window(D3, D4), upstream=(SOURCE,), run="new")
 
 
 def test_a_day_published_without_rows_is_no_gap(steps: Steps) -> None:
