@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.contract import Contract, columns, spark_schema
 from affirm_assets.dataset import Daily, Dataset
+from affirm_assets.datasets.loans.loans import Loan as BookedLoan
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.suspense import Suspense
@@ -206,8 +207,23 @@ def books(spark: SparkSession) -> dict[str, DataFrame]:
         "payment_applications": (PaymentApplication, applied()),
         "transactions": (Transaction, posted()),
         "suspense": (Suspense, waiting()),
+        "loans": (BookedLoan, loans()),
     }
     return {name: frame(spark, contract, rows).cache() for name, (contract, rows) in made.items()}
+
+
+def loans() -> list[Row]:
+    return [
+        row(
+            BookedLoan,
+            loan_id=loan_id,
+            booked_on=each.booked_on,
+            product=each.product,
+            principal=each.terms.principal,
+            merchant_discount=each.terms.merchant_discount,
+        )
+        for loan_id, each in LOANS.items()
+    ]
 
 
 def _fields(each: Posted) -> Row:

@@ -24,7 +24,13 @@ from resources.spark import SparkSessions
 from tests.spark.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
 
 ACCOUNTS = AccountBalance.model_fields["account"].annotation.__args__  # type: ignore[union-attr]
-SUBLEDGERS = ("loan_balances", "suspense", "payment_applications", "transactions")
+SUBLEDGERS = {
+    "loan_balances": "loan_balances",
+    "suspense": "suspense",
+    "all_loans": "loans",
+    "all_transactions": "transactions",
+    "all_applications": "payment_applications",
+}
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +130,9 @@ def test_a_range_in_the_middle_goes_on(entries: DataFrame, staged: DataFrame) ->
     assert rows(found) == rows(staged.where("as_of >= '2025-03-01'"))
 
 
-def tied(staged: DataFrame, given: dict[str, DataFrame], **over: DataFrame) -> DataFrame:
-    return ties_to_subledgers.function(staged, **{**{name: given[name] for name in SUBLEDGERS}, **over})
+def tied(staged: DataFrame, given: dict[str, DataFrame], window: Window = WINDOW, **over: DataFrame) -> DataFrame:
+    subledgers = {name: given[dataset] for name, dataset in SUBLEDGERS.items()}
+    return ties_to_subledgers.function(staged, **{**subledgers, **over}, window=window)
 
 
 def test_audits_pass(staged: DataFrame, given: dict[str, DataFrame], nothing: DataFrame) -> None:
@@ -213,19 +220,48 @@ def test_accounts_that_are_a_cent_off_their_subledgers_are_found(
         ),
         ("loan_balances", "loan_id = 'REFUNDED' AND as_of = DATE'2025-03-05'", {"credit_balances"}),
         ("suspense", "transaction_id = 'W4' AND as_of = DATE'2025-06-01'", {"suspense"}),
-        ("transactions", "transaction_id = 'P1'", {"cash"}),
-        ("transactions", "transaction_id = 'M1'", {"cash", "merchant_payable"}),
-        ("payment_applications", "transaction_id = 'P8'", {"merchant_payable", "merchant_discount_income"}),
+        ("loan_balances", "loan_id = 'NEVER-PAID' AND as_of = DATE'2025-07-20'", {"allowance"}),
+        ("all_transactions", "transaction_id = 'P1'", {"cash"}),
+        ("all_transactions", "transaction_id = 'M1'", {"cash", "merchant_payable"}),
+        ("all_applications", "transaction_id = 'P8'", {"merchant_payable", "merchant_discount_income"}),
+        ("all_loans", "loan_id = 'LATE'", {"merchant_payable", "merchant_discount_income"}),
     ],
-    ids=["a loan", "a credit balance", "waiting cash", "a payment", "a payout", "a discount"],
+    ids=["a loan", "a credit balance", "waiting cash", "a loss", "a payment", "a payout", "a discount", "a price"],
 )
 def test_a_subledger_row_that_the_ledger_does_not_have_is_found(
     staged: DataFrame, given: dict[str, DataFrame], name: str, wrong: str, accounts: set[str]
 ) -> None:
-    more = given[name].unionByName(given[name].where(wrong))
-    failed = tied(staged, given, **{name: more}).where("NOT ok").collect()
+    of = given[SUBLEDGERS[name]]
+    row = of.where(wrong).first()
+    assert row is not None
+    failed = tied(staged, given, **{name: of.unionByName(of.where(wrong))}).where("NOT ok").collect()
     assert {each.account for each in failed} == accounts
-    assert len({each.as_of for each in failed}) == 1
+    since = row["booked_on"] if name == "all_loans" else row["posted_on" if name.startswith("all_") else "as_of"]
+    days = {each.as_of for each in failed}
+    assert min(days) == since
+    # A balance that is added up from the first day on stays wrong.
+    assert len(days) == ((WINDOW.last - since).days + 1 if name.startswith("all_") else 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "accounts"),
+    [
+        ("all_transactions", "transaction_id = 'M1'", {"cash", "merchant_payable"}),
+        ("all_applications", "transaction_id = 'P8'", {"merchant_payable", "merchant_discount_income"}),
+        ("all_loans", "loan_id = 'LATE'", {"merchant_payable", "merchant_discount_income"}),
+    ],
+    ids=["a payout", "a discount", "a price"],
+)
+def test_an_earlier_day_that_was_corrected_behind_the_ledger_is_found(
+    staged: DataFrame, given: dict[str, DataFrame], name: str, wrong: str, accounts: set[str]
+) -> None:
+    window = Window(WINDOW.last, WINDOW.last)
+    of_day = f"as_of = DATE'{WINDOW.last}'"
+    given = {**given, **{each: given[each].where(of_day) for each in ("loan_balances", "suspense")}}
+    assert not_ok(tied(staged.where(of_day), given, window)) == 0
+    of = given[SUBLEDGERS[name]]
+    failed = tied(staged.where(of_day), given, window, **{name: of.unionByName(of.where(wrong))}).where("NOT ok")
+    assert {each.account for each in failed.collect()} == accounts
 
 
 def test_a_day_that_the_ledger_does_not_have_is_found(staged: DataFrame, given: dict[str, DataFrame]) -> None:

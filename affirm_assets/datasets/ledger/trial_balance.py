@@ -1,5 +1,6 @@
 """The balance of each account of the ledger, day by day."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import reduce
 from typing import get_args
@@ -10,7 +11,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.books import carry
 from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, SameWindow, Window, audit, dataset, later, previous
+from affirm_assets.dataset import Daily, SameWindow, Window, audit, dataset, history, later, previous
 from affirm_assets.datasets.ledger._totals import CASH, Account, added_up
 
 
@@ -60,28 +61,42 @@ def next_day_opens_as_closed(
     )
 
 
-_BALANCE_TIES = ("principal_receivable", "interest_receivable", "credit_balances", "suspense")
-"""Accounts whose balance a subledger keeps. Of the others it knows what a day moves."""
-
 _OF_BALANCES = {
     "principal_receivable": "sum(principal)",
     "interest_receivable": "sum(interest)",
     "credit_balances": "-sum(credit)",
-    "unapplied": "-sum(unapplied_moved)",
-    "allowance": "sum(principal_charged_off) - sum(recovery)",
-    "interest_income": "sum(interest_given_back) + sum(interest_charged_off) - sum(interest_accrued)",
-    "merchant_payable": "-sum(IF(booked_on = as_of, amount_lent - merchant_discount, 0))",
-    "merchant_discount_income": "-sum(IF(booked_on = as_of, merchant_discount, 0))",
+    # A charged-off loan has a row always.
+    "allowance": "sum(charged_off_principal) - sum(recovered)",
 }
 _OF_SUSPENSE = {"suspense": "-sum(closing)"}
-_OF_APPLICATIONS = {
-    "merchant_payable": "-sum(discount_returned)",
-    "merchant_discount_income": "sum(discount_returned)",
+_SINCE_THE_BEGINNING = {
+    "all_loans": (
+        "booked_on",
+        {
+            "merchant_payable": "sum(merchant_discount) - sum(principal)",
+            "merchant_discount_income": "-sum(merchant_discount)",
+        },
+    ),
+    "all_transactions": (
+        "posted_on",
+        {
+            "cash": f"sum({CASH})",
+            "merchant_payable": "sum(IF(kind IN ('refund', 'merchant_payout'), amount, 0))",
+        },
+    ),
+    "all_applications": (
+        "posted_on",
+        {
+            "merchant_payable": "-sum(discount_returned)",
+            "merchant_discount_income": "sum(discount_returned)",
+            "unapplied": "-sum(unapplied)",
+        },
+    ),
 }
-_OF_TRANSACTIONS = {
-    "cash": f"sum({CASH})",
-    "merchant_payable": "sum(IF(kind IN ('refund', 'merchant_payout'), amount, 0))",
-}
+"""Accounts whose balance no subledger keeps from day to day: what moved them is added up from the first day on."""
+
+# Loans end, and no row says what they have earned: of this one, what a day moves.
+_MOVED = {"interest_income": "sum(interest_given_back) + sum(interest_charged_off) - sum(interest_accrued)"}
 
 
 @audit()
@@ -89,33 +104,42 @@ def ties_to_subledgers(
     staged: DataFrame,
     loan_balances: DataFrame,
     suspense: DataFrame,
-    payment_applications: DataFrame,
-    transactions: DataFrame,
+    all_loans: DataFrame,
+    all_transactions: DataFrame,
+    all_applications: DataFrame,
+    window: Window,
 ) -> DataFrame:
-    """Each account's balance, or what the day moved it by, is what the loans, suspense and transactions say.
+    """Each account's balance is what the loans, suspense and transactions say, and what interest income moves by.
 
-    Nothing here is computed from the ledger's entries. `tied` says which of the two is compared.
+    Nothing here is computed from the ledger's entries. Where one differs that opened so, an earlier day was corrected
+    and the ledger not run for it again.
     """
-    by_day = {
-        "as_of": [(loan_balances, _OF_BALANCES), (suspense, _OF_SUSPENSE)],
-        "posted_on": [(payment_applications, _OF_APPLICATIONS), (transactions, _OF_TRANSACTIONS)],
-    }
-    subledgers = (
-        added_up(source.withColumnRenamed(day, "as_of"), ["as_of"], [({"account": a}, sql) for a, sql in of.items()])
-        for day, sources in by_day.items()
-        for source, of in sources
+    histories = {"all_loans": all_loans, "all_transactions": all_transactions, "all_applications": all_applications}
+    moved = reduce(
+        DataFrame.unionByName,
+        (
+            _by_account(histories[name].withColumnRenamed(day, "moved_on"), "moved_on", totals)
+            for name, (day, totals) in _SINCE_THE_BEGINNING.items()
+        ),
     )
-    has_balance = F.col("account").isin(*_BALANCE_TIES)
-    in_ledger = F.when(has_balance, F.col("closing")).otherwise(F.col("closing") - F.col("opening"))
+    so_far = _days(staged, window).join(moved, F.col("moved_on") <= F.col("as_of"))
+    subledgers = (
+        _by_account(loan_balances, "as_of", {**_OF_BALANCES, **_MOVED})
+        .unionByName(_by_account(suspense, "as_of", _OF_SUSPENSE))
+        .unionByName(so_far.select("as_of", "account", "amount"))
+    )
+    in_ledger = F.when(F.col("account").isin(*_MOVED), F.col("closing") - F.col("opening")).otherwise(F.col("closing"))
     return (
-        reduce(DataFrame.unionByName, subledgers)
-        .withColumnRenamed("amount", "in_subledgers")
+        subledgers.withColumnRenamed("amount", "in_subledgers")
         .unionByName(staged.select("as_of", "account", in_ledger.alias("in_ledger")), allowMissingColumns=True)
         .groupBy("as_of", "account")
         .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("in_ledger", "in_subledgers")))
-        .withColumn("tied", F.when(has_balance, "balance").otherwise("movement"))
         .withColumn("ok", F.col("in_ledger") == F.col("in_subledgers"))
     )
+
+
+def _by_account(source: DataFrame, day: str, totals: Mapping[str, str]) -> DataFrame:
+    return added_up(source, [day], [({"account": account}, total) for account, total in totals.items()])
 
 
 @dataset(
@@ -124,7 +148,11 @@ def ties_to_subledgers(
     inputs={
         "before": previous(1, "trial_balance"),
         "later_trial_balance": later("trial_balance"),
-        **{name: SameWindow(name) for name in ("loan_balances", "suspense", "payment_applications", "transactions")},
+        "loan_balances": SameWindow("loan_balances"),
+        "suspense": SameWindow("suspense"),
+        "all_loans": history("loans"),
+        "all_transactions": history("transactions"),
+        "all_applications": history("payment_applications"),
     },
     audits=[sums_to_zero, closings_add_up, opens_as_closed, next_day_opens_as_closed, ties_to_subledgers],
     owner="team:finance",
@@ -154,10 +182,11 @@ def trial_balance(ledger_entries: DataFrame, before: DataFrame, window: Window) 
 
 
 def _every_account_and_day(ledger_entries: DataFrame, window: Window) -> DataFrame:
-    days = F.sequence(F.lit(window.first), F.lit(window.last), F.expr("INTERVAL 1 DAY"))
     accounts = F.array(*(F.lit(account) for account in _ACCOUNTS))
-    return (
-        ledger_entries.sparkSession.range(1)
-        .select(F.explode(days).alias("as_of"))
-        .select("as_of", F.explode(accounts).alias("account"))
-    )
+    return _days(ledger_entries, window).select("as_of", F.explode(accounts).alias("account"))
+
+
+def _days(frame: DataFrame, window: Window) -> DataFrame:
+    """The days of the window, in the frame's session."""
+    days = F.sequence(F.lit(window.first), F.lit(window.last), F.expr("INTERVAL 1 DAY"))
+    return frame.sparkSession.range(1).select(F.explode(days).alias("as_of"))
