@@ -23,7 +23,7 @@ OUT = ("payment_reversal", "credit_refund")
 A_DAY = timedelta(days=1)
 
 # The same examples each time: a change that breaks a property is not found by the luck of one run.
-thorough = settings(max_examples=100, deadline=None, derandomize=True)
+thorough = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 @dataclass(frozen=True)
