@@ -55,7 +55,8 @@ def spark(sessions: SparkSessions) -> SparkSession:
 
 
 def random_history(number: int) -> History:
-    """A loan, the day on which it is booked and what moves it: some borrowers stop paying, some rows come late."""
+    """A loan, the day on which it is booked and what moves it: some borrowers stop paying, some rows come late, and
+    where the loan is booked late, some wait for it in suspense."""
     rng = Random(number)
     originated_on = FIRST + timedelta(days=rng.randrange(60))
     terms = Terms.agreed(
@@ -67,28 +68,26 @@ def random_history(number: int) -> History:
         first_due_on=originated_on + timedelta(days=rng.randrange(14, 40)),
         merchant_discount=Decimal("12.34"),
     )
-    booked_on = originated_on + timedelta(days=rng.choice([0, 0, 0, 4]))
+    booked_on = originated_on + timedelta(days=rng.choice([0, 0, 0, 90]))
     movements: list[Movement] = []
     for position in range(rng.choice([0, 2, 6, 9])):
         effective_on = originated_on + timedelta(days=rng.randrange(1, 200))
-        posted_on = max(booked_on, effective_on + timedelta(days=rng.choice([0, 0, 0, 1, 30])))
+        came_on = effective_on + timedelta(days=rng.choice([0, 0, 0, 1, 30]))
         kind = rng.choice(["payment"] * 6 + ["refund", "recovery", "credit_refund"])
         amount = rng.choice([terms.instalment, terms.principal, Decimal("10.01")])
-        movements.append(Movement(f"T{number}-{position}", kind, amount, posted_on, effective_on))  # type: ignore[arg-type]
+        movements.append(came(came_on, booked_on, f"T{number}-{position}", kind, amount, effective_on))
     for paid in [each for each in movements if each.kind == "payment"]:
         if rng.random() < 0.2:
-            back_on = paid.posted_on + timedelta(days=rng.choice([0, 3]))
-            movements.append(
-                replace(
-                    paid,
-                    transaction_id=f"{paid.transaction_id}R",
-                    kind="payment_reversal",
-                    posted_on=back_on,
-                    effective_on=back_on,
-                    reverses=paid.transaction_id,
-                )
-            )
+            back_on = (paid.came_on or paid.posted_on) + timedelta(days=rng.choice([0, 3]))
+            of = paid.transaction_id
+            movements.append(came(back_on, booked_on, f"{of}R", "payment_reversal", paid.amount, back_on, of))
     return terms, booked_on, [each for each in movements if each.posted_on <= LAST]
+
+
+def came(came_on: date, booked_on: date, name: str, kind: Any, amount: Decimal, *rest: Any) -> Movement:
+    """A movement that waits in suspense if it came before its loan was booked."""
+    is_early = came_on < booked_on
+    return Movement(name, kind, amount, max(came_on, booked_on), *rest, came_on=came_on if is_early else None)
 
 
 HISTORIES = {f"L{number:03}": random_history(number) for number in range(LOANS)}
@@ -105,17 +104,33 @@ def transaction_row(loan_id: str, movement: Movement) -> Row:
     fields = {name: getattr(movement, name) for name in Movement.__slots__}
     return {
         **fields,
+        "posted_on": movement.came_on or movement.posted_on,
         "loan_id": loan_id,
         "merchant_id": None,
-        "product": "installment",
+        "product": "none" if movement.came_on else "installment",
         "file": "f",
         "record_number": 1,
+    }
+
+
+def suspense_row(loan_id: str, movement: Movement) -> Row:
+    """Its last day in suspense."""
+    fields = {name: getattr(movement, name) for name in Movement.__slots__}
+    days = {"as_of": movement.posted_on, "waiting_since": movement.came_on, "taken_up_on": movement.posted_on}
+    return {
+        **fields,
+        **days,
+        "loan_id": loan_id,
+        "merchant_id": None,
+        "opening": movement.amount,
+        "closing": Decimal(0),
     }
 
 
 def inputs(spark: SparkSession, window: Window, opening: DataFrame | None = None) -> dict[str, DataFrame]:
     loans = [loan_row(loan_id) for loan_id in HISTORIES]
     moved = [transaction_row(loan_id, each) for loan_id, (_, _, all_of) in HISTORIES.items() for each in all_of]
+    waited = [suspense_row(loan_id, m) for loan_id, (_, _, all_of) in HISTORIES.items() for m in all_of if m.came_on]
 
     def inside(day: date) -> bool:
         return window.first <= day <= window.last
@@ -123,7 +138,7 @@ def inputs(spark: SparkSession, window: Window, opening: DataFrame | None = None
     return {
         "loans": frame(spark, Loan, [row for row in loans if inside(row["booked_on"])]),
         "transactions": frame(spark, Transaction, [row for row in moved if inside(row["posted_on"])]),
-        "suspense": frame(spark, Suspense, []),
+        "suspense": frame(spark, Suspense, [row for row in waited if inside(row["as_of"])]),
         "opening_balances": frame(spark, LoanBalance, []) if opening is None else opening,
         "all_loans": frame(spark, Loan, [row for row in loans if row["booked_on"] <= window.last]),
         "all_transactions": frame(spark, Transaction, [row for row in moved if row["posted_on"] <= window.last]),
@@ -166,6 +181,8 @@ def test_the_histories_have_every_kind_of_day(expected: list[Row]) -> None:
     for name in (*moved, "credit_overpaid", "credit_paid_out", "recovery", "unapplied_moved"):
         assert any(row[name] for row in expected), name
     assert any(row["interest_paid"] < 0 for row in expected)
+    waited = {each.kind for _, _, movements in HISTORIES.values() for each in movements if each.came_on}
+    assert waited >= {"payment", "payment_reversal", "refund"}
 
 
 def test_windows_one_after_another_give_the_same_rows(
