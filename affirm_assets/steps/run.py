@@ -107,8 +107,8 @@ def run_step(
         request = pin(dataset, upstream, window, run, code_version, storage)
     if published := find_published(dataset, request, table):
         return replace(_result(dataset, request, published, storage, timer.seconds), already_published=True)
-    check_inputs_published(dataset, upstream, window, storage)
     check_no_gap(dataset, upstream, window, table, storage)
+    check_inputs_published(dataset, upstream, window, storage)
     with timer.part("measure"):
         scan = scan_size(dataset, upstream, request, table, storage)
     with timer.part("session"):

@@ -534,8 +534,9 @@ def test_only_the_files_of_the_window_are_read(steps: Steps, new_lake: Callable[
         assert scanned_files(read) == files, name
 
 
-def test_an_input_that_was_never_published_is_empty(steps: Steps) -> None:
-    assert steps.run(downstream(), one(D1), upstream=(amounts_of(),)).rows == {D1: 0}
+def test_a_history_that_was_never_published_is_empty(steps: Steps) -> None:
+    copies = downstream({"amounts": history("amounts")})
+    assert steps.run(copies, one(D1), upstream=(amounts_of(),)).rows == {D1: 0}
 
 
 def test_a_range_is_one_call_of_the_transform(steps: Steps) -> None:

@@ -175,7 +175,7 @@ def test_landing_files_count_with_their_sizes(storage: Storage, tmp_path: Path) 
 
 
 def test_what_was_never_published_has_no_size(storage: Storage) -> None:
-    assert measured(storage, reader(first=SameWindow("amounts")), D1) == ScanSize(0, 0)
+    assert measured(storage, reader(first=history("amounts")), D1) == ScanSize(0, 0)
 
 
 def test_work_that_is_published_already_needs_no_spark(storage: Storage) -> None:
