@@ -267,10 +267,12 @@ class Account:
 
     def _is_after_charge_off(self, movement: Movement) -> bool:
         """Whether it moves what came back of a charged-off loan, and not what was charged off; so does its reversal."""
+        if self.charged_off_on is None:
+            return False
         if movement.kind == "payment_reversal":
             original, _ = self._find(movement)
             return original is not None and self._is_after_charge_off(original.movement)
-        return self.charged_off_on is not None and movement.posted_on > self.charged_off_on
+        return movement.posted_on > self.charged_off_on
 
     def _inverse_of_recovery(self, amount: Decimal) -> Application:
         """What undoes a recovery: of all that came back, the excess goes first. What was paid out since is lost."""

@@ -52,19 +52,15 @@ def test_a_dataset_that_only_looks_back_may_leave_days_out(steps: Steps) -> None
 
 
 def test_the_first_window_must_reach_back_to_the_beginning_of_what_it_reads(steps: Steps) -> None:
-    def source(window: Window) -> DataFrame:
-        return SparkSession.active().createDataFrame([(window.first, 1)], spark_schema(Count))
-
     def counts(source: DataFrame, earlier: DataFrame) -> DataFrame:
         return source
 
-    read = declare(source, Count, Daily("day"))
     carried = declare(counts, Count, Daily("day"), inputs={"earlier": previous(1, "counts")})
-    steps.run(read, Window(D2, D2))
-    steps.run(read, Window(D3, D3), run="next")
+    steps.run(SOURCE, Window(D2, D2))
+    steps.run(SOURCE, Window(D3, D3), run="next")
     with pytest.raises(GapRefused, match=r"which it reads, begins with 2025-01-02\. Run 2025-01-02\.\.\."):
-        steps.run(carried, Window(D3, D3), upstream=(read,))
-    assert steps.run(carried, Window(D2, D3), upstream=(read,), run="range").total_rows == 2
+        steps.run(carried, Window(D3, D3), upstream=(SOURCE,))
+    assert steps.run(carried, Window(D2, D3), upstream=(SOURCE,), run="range").total_rows == 2
 
 
 def source(window: Window) -> DataFrame:

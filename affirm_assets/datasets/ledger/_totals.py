@@ -27,6 +27,11 @@ CASH = """
 """Spark SQL: the cash that a transaction moves; a refund moves none, it lowers what the merchant is owed."""
 
 
+def by_account(totals: Mapping[str, str]) -> Iterable[tuple[dict[str, str], str]]:
+    """Totals for `added_up`, of Spark SQL by account."""
+    return (({"account": account}, total) for account, total in totals.items())
+
+
 def added_up(source: DataFrame, by: Sequence[str], totals: Iterable[tuple[Mapping[str, str], str]]) -> DataFrame:
     """Totals as rows: for each group and total the columns of `by`, the total's labels and `amount`, debit positive.
 

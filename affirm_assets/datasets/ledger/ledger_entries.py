@@ -1,6 +1,5 @@
 """The ledger: what moved in the books, as postings of which each balances."""
 
-from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import reduce
 from typing import Literal
@@ -10,7 +9,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.contract import Contract, Money, column, key
 from affirm_assets.dataset import Daily, audit, dataset
-from affirm_assets.datasets.ledger._totals import CASH, Account, added_up
+from affirm_assets.datasets.ledger._totals import CASH, Account, added_up, by_account
 
 
 class LedgerEntry(Contract):
@@ -103,13 +102,13 @@ def every_movement_is_posted(
                 for account, total in totals.items()
             ),
         ),
-        added_up(payment_applications, [*by, "kind"], _by_account(_OF_APPLICATIONS)),
+        added_up(payment_applications, [*by, "kind"], by_account(_OF_APPLICATIONS)),
         added_up(
             transactions.where("product = 'none'").withColumn(
                 "posting", F.expr("IF(kind = 'merchant_payout', kind, 'suspense')")
             ),
             [*by, "posting"],
-            _by_account(_OF_TRANSACTIONS),
+            by_account(_OF_TRANSACTIONS),
         ).withColumnRenamed("posting", "kind"),
     ]
     posted = staged.select(*by, "kind", "account", F.expr("debit - credit").alias("posted"))
@@ -122,10 +121,6 @@ def every_movement_is_posted(
         .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("expected", "posted")))
         .withColumn("ok", F.col("expected") == F.col("posted"))
     )
-
-
-def _by_account(totals: dict[str, str]) -> Iterable[tuple[dict[str, str], str]]:
-    return (({"account": account}, total) for account, total in totals.items())
 
 
 @audit()

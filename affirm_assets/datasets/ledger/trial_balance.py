@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import date, timedelta
-from functools import reduce
 from typing import get_args
 
 from pyspark.sql import DataFrame
@@ -12,7 +11,7 @@ from pyspark.sql import functions as F
 from affirm_assets.books import carry
 from affirm_assets.contract import Contract, Money, column, key
 from affirm_assets.dataset import Daily, SameWindow, Window, audit, dataset, history, later, previous
-from affirm_assets.datasets.ledger._totals import CASH, Account, added_up
+from affirm_assets.datasets.ledger._totals import CASH, Account, added_up, by_account
 
 
 class AccountBalance(Contract):
@@ -69,31 +68,21 @@ _OF_BALANCES = {
     "allowance": "sum(charged_off_principal) - sum(recovered)",
 }
 _OF_SUSPENSE = {"suspense": "-sum(closing)"}
-_SINCE_THE_BEGINNING = {
-    "all_loans": (
-        "booked_on",
-        {
-            "merchant_payable": "sum(merchant_discount) - sum(principal)",
-            "merchant_discount_income": "-sum(merchant_discount)",
-        },
-    ),
-    "all_transactions": (
-        "posted_on",
-        {
-            "cash": f"sum({CASH})",
-            "merchant_payable": "sum(IF(kind IN ('refund', 'merchant_payout'), amount, 0))",
-        },
-    ),
-    "all_applications": (
-        "posted_on",
-        {
-            "merchant_payable": "-sum(discount_returned)",
-            "merchant_discount_income": "sum(discount_returned)",
-            "unapplied": "-sum(unapplied)",
-        },
-    ),
+
+# Of these accounts no subledger keeps a balance from day to day: what moved them is added up from the first day on.
+_OF_LOANS = {
+    "merchant_payable": "sum(merchant_discount) - sum(principal)",
+    "merchant_discount_income": "-sum(merchant_discount)",
 }
-"""Accounts whose balance no subledger keeps from day to day: what moved them is added up from the first day on."""
+_OF_TRANSACTIONS = {
+    "cash": f"sum({CASH})",
+    "merchant_payable": "sum(IF(kind IN ('refund', 'merchant_payout'), amount, 0))",
+}
+_OF_APPLICATIONS = {
+    "merchant_payable": "-sum(discount_returned)",
+    "merchant_discount_income": "sum(discount_returned)",
+    "unapplied": "-sum(unapplied)",
+}
 
 # Loans end, and no row says what they have earned: of this one, what a day moves.
 _MOVED = {"interest_income": "sum(interest_given_back) + sum(interest_charged_off) - sum(interest_accrued)"}
@@ -114,19 +103,17 @@ def ties_to_subledgers(
     Nothing here is computed from the ledger's entries. Where one differs that opened so, an earlier day was corrected
     and the ledger not run for it again.
     """
-    histories = {"all_loans": all_loans, "all_transactions": all_transactions, "all_applications": all_applications}
-    moved = reduce(
-        DataFrame.unionByName,
-        (
-            _by_account(histories[name].withColumnRenamed(day, "moved_on"), "moved_on", totals)
-            for name, (day, totals) in _SINCE_THE_BEGINNING.items()
-        ),
+    moved = (
+        _daily(all_loans, "booked_on", _OF_LOANS)
+        .unionByName(_daily(all_transactions, "posted_on", _OF_TRANSACTIONS))
+        .unionByName(_daily(all_applications, "posted_on", _OF_APPLICATIONS))
+        .withColumnRenamed("as_of", "moved_on")
     )
-    so_far = _days(staged, window).join(moved, F.col("moved_on") <= F.col("as_of"))
+    so_far = _days(staged, window).join(moved, F.col("moved_on") <= F.col("as_of")).drop("moved_on")
     subledgers = (
-        _by_account(loan_balances, "as_of", {**_OF_BALANCES, **_MOVED})
-        .unionByName(_by_account(suspense, "as_of", _OF_SUSPENSE))
-        .unionByName(so_far.select("as_of", "account", "amount"))
+        _daily(loan_balances, "as_of", {**_OF_BALANCES, **_MOVED})
+        .unionByName(_daily(suspense, "as_of", _OF_SUSPENSE))
+        .unionByName(so_far)
     )
     in_ledger = F.when(F.col("account").isin(*_MOVED), F.col("closing") - F.col("opening")).otherwise(F.col("closing"))
     return (
@@ -138,8 +125,8 @@ def ties_to_subledgers(
     )
 
 
-def _by_account(source: DataFrame, day: str, totals: Mapping[str, str]) -> DataFrame:
-    return added_up(source, [day], [({"account": account}, total) for account, total in totals.items()])
+def _daily(source: DataFrame, day: str, totals: Mapping[str, str]) -> DataFrame:
+    return added_up(source.withColumnRenamed(day, "as_of"), ["as_of"], by_account(totals))
 
 
 @dataset(

@@ -205,12 +205,13 @@ def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> tuple[Acc
     yesterday = window.first - timedelta(days=1)
     if loan["as_of"] is None:
         return _told(loan, terms, yesterday), None
-    account = Account(terms, yesterday, **{name: loan[name] for name in STATE if name != "as_of"})
+    state = {name: loan[name] for name in STATE if name != "as_of"}
+    account = Account(terms, yesterday, **state)
     if loan["needs_earlier"]:
         told = _told(loan, terms, yesterday)
         # Or the difference would be posted as if today's movement had made it.
-        if differs := [name for name in STATE if name != "as_of" and getattr(told, name) != loan[name]]:
-            found = ", ".join(f"{name} {loan[name]} and not {getattr(told, name)}" for name in differs)
+        if differs := [name for name, value in state.items() if getattr(told, name) != value]:
+            found = ", ".join(f"{name} {state[name]} and not {getattr(told, name)}" for name in differs)
             raise ValueError(
                 f"loan {loan['loan_id']}: expected the balance of {yesterday} to be what the loan's transactions make; "
                 f"found {found}. A transaction, the loan or a rule has changed since: run the balances from that day."
