@@ -61,7 +61,7 @@ def demo(loans: int, days: int, seed: int) -> None:
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another business.")
 def sample_data(loans: int, start: datetime, days: int, seed: int) -> None:
     """Write deterministic landing files of a made-up lender into the deployment's landing zone."""
-    from affirm_assets.sample_data import write_sample_data
+    from affirm_assets.lender.sample_data import write_sample_data
     from resources.landing.stores import Bucket, store_of
     from resources.landing.upload import upload
 

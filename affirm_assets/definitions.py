@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 import affirm_assets.datasets
-from affirm_assets.dataset import Registry
+from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.assets import assets
 from affirm_assets.orchestration.compute import StepSpark
 from affirm_assets.orchestration.execution import execution_of

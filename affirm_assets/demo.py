@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 import affirm_assets.datasets
-from affirm_assets.contract import key_columns
-from affirm_assets.dataset import Dataset, Registry
+from affirm_assets.declare.contract import key_columns
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Monthly, Window
+from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import catalog_of
 from affirm_assets.errors import SettingError
-from affirm_assets.partitions import Monthly, Window
-from affirm_assets.sample_data import write_sample_data
+from affirm_assets.lender.sample_data import write_sample_data
 from affirm_assets.settings import Settings
 
 _POLL_SECONDS = 0.3

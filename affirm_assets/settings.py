@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from affirm_assets.declare.partitions import iso_date
 from affirm_assets.errors import SettingError, SettingsMissing
-from affirm_assets.partitions import iso_date
 
 DEPLOYMENTS = ("local", "kubernetes")
 

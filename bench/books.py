@@ -14,9 +14,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import affirm_assets.datasets
-from affirm_assets.contract import spark_schema
-from affirm_assets.dataset import Dataset, Registry
-from affirm_assets.partitions import Window
+from affirm_assets.declare.contract import spark_schema
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Window
+from affirm_assets.declare.registry import Registry
 from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import run_step

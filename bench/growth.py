@@ -19,9 +19,10 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 import affirm_assets.datasets
-from affirm_assets.dataset import Dataset, Registry
-from affirm_assets.partitions import Window
-from affirm_assets.sample_data import write_sample_data
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Window
+from affirm_assets.declare.registry import Registry
+from affirm_assets.lender.sample_data import write_sample_data
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.read import between
 from affirm_assets.steps.request import Run

@@ -30,9 +30,9 @@ times = {{"python": time.time()}}  # when Python ran; what came before is the po
 import json, os
 import pyspark.core.context
 import affirm_assets.datasets
-from affirm_assets.dataset import Registry
+from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import catalog_of
-from affirm_assets.partitions import Window, iso_date
+from affirm_assets.declare.partitions import Window, iso_date
 from affirm_assets.settings import Settings
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.request import Run

@@ -14,9 +14,10 @@ from unittest.mock import patch
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, Dataset, SameWindow
-from affirm_assets.partitions import Window
+from affirm_assets.declare.contract import Contract, Money, column, key
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import SameWindow
+from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps import run as steps_run
 from affirm_assets.steps.audit import Outcome
 from affirm_assets.steps.lake import Lake, Storage

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame
 
-from affirm_assets.contract import Contract
-from affirm_assets.dataset import Audit, Dataset, Input, SameWindow, Shared
-from affirm_assets.partitions import Partitions, Window
+from affirm_assets.declare.contract import Contract
+from affirm_assets.declare.dataset import Audit, Dataset
+from affirm_assets.declare.inputs import Input, SameWindow, Shared
+from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import Result, run_step

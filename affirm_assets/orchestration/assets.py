@@ -10,14 +10,16 @@ from dagster import ResourceParam
 
 import affirm_assets
 import resources
-from affirm_assets.contract import Contract, columns
-from affirm_assets.dataset import Dataset, Landing, Registry
+from affirm_assets.declare.contract import Contract, columns
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import Landing
+from affirm_assets.declare.partitions import Daily
+from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.code_version import code_version
 from affirm_assets.orchestration.compute import StepSession, StepSpark, op_tags, profile_of
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
-from affirm_assets.partitions import Daily
 from affirm_assets.steps.audit import audit_specs
 from affirm_assets.steps.lake import LandingZone, Storage
 from affirm_assets.steps.request import Run

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import dagster as dg
 from pyspark.sql import SparkSession
 
-from affirm_assets.dataset import Dataset
+from affirm_assets.declare.dataset import Dataset
 from affirm_assets.errors import DeclarationError
 from affirm_assets.steps.scan import ScanSize
 from resources.compute import Decision, Profile, profile, step_pod

@@ -7,8 +7,9 @@ from datetime import date, datetime
 
 import dagster as dg
 
-from affirm_assets.dataset import FEEDS, Daily, Dataset, History, Landing, Later, Mapped, Monthly, Previous, SameWindow
-from affirm_assets.partitions import Partitions, Window
+from affirm_assets.declare.dataset import FEEDS, Dataset
+from affirm_assets.declare.inputs import History, Landing, Later, Mapped, Previous, SameWindow
+from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 
 BOOKS_TIME_ZONE = "America/New_York"
 """A business date ends at midnight here."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from affirm_assets.contract import spark_schema
-from affirm_assets.dataset import Dataset
+from affirm_assets.declare.contract import spark_schema
+from affirm_assets.declare.dataset import Dataset
 from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.steps.audit import Outcome
 from affirm_assets.steps.run import Result

@@ -10,9 +10,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import NumericType
 
-from affirm_assets.contract import Rule, columns, key_columns, personal_columns, required_columns
-from affirm_assets.dataset import IN_WINDOW, NOT_NULL, UNIQUE_KEY, Audit, Dataset
-from affirm_assets.partitions import Monthly, Window
+from affirm_assets.declare.contract import Rule, columns, key_columns, personal_columns, required_columns
+from affirm_assets.declare.dataset import IN_WINDOW, NOT_NULL, UNIQUE_KEY, Audit, Dataset
+from affirm_assets.declare.partitions import Monthly, Window
 from affirm_assets.steps.read import Frames, between
 
 SAMPLE_ROWS = 10

@@ -7,9 +7,10 @@ from itertools import groupby
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
-from affirm_assets.dataset import Dataset, Previous, SameWindow
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import Previous, SameWindow
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import GapRefused, InputsNotPublished
-from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.tables import is_history_whole, published_windows
 

@@ -7,9 +7,10 @@ from py4j.protocol import Py4JJavaError
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 
-from affirm_assets.dataset import Dataset, History, Later, Previous
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import History, Later, Previous
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import PublishConflict
-from affirm_assets.partitions import Window
 from affirm_assets.steps.audit import Outcome, outcomes_to_json
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.request import Request

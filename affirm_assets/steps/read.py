@@ -10,10 +10,11 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import columns, personal_columns, spark_schema
-from affirm_assets.dataset import LAST_PUBLISHED, STAGED, WINDOW, Dataset, Input, Landing, Mapped, MappedTable, Shared
+from affirm_assets.declare.contract import columns, personal_columns, spark_schema
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import LAST_PUBLISHED, STAGED, WINDOW, Input, Landing, Mapped, MappedTable, Shared
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused
-from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.request import Request
 from affirm_assets.steps.tables import published_windows

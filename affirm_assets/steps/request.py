@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-from affirm_assets.dataset import Dataset, Landing
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import Landing
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
-from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.tables import WHOLE_TABLE, main_snapshot
 

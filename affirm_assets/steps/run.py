@@ -11,9 +11,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame, SparkSession
 
-from affirm_assets.dataset import Dataset
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import AffirmError
-from affirm_assets.partitions import Window
 from affirm_assets.steps.audit import (
     Outcome,
     declared_outcome,

@@ -9,8 +9,9 @@ from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.types import DateType
 
-from affirm_assets.dataset import Dataset, Landing
-from affirm_assets.partitions import Window
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import Landing
+from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.read import TableRead, table_read
 from affirm_assets.steps.request import Request

@@ -9,10 +9,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Rule, column_differences, columns
-from affirm_assets.dataset import Dataset
+from affirm_assets.declare.contract import Rule, column_differences, columns
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import StageLost, WrongColumns, WrongSession
-from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.read import between
 from affirm_assets.steps.request import Request

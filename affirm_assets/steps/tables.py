@@ -13,10 +13,10 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
 
-from affirm_assets.contract import iceberg_schema, schema_change
-from affirm_assets.dataset import Dataset
+from affirm_assets.declare.contract import iceberg_schema, schema_change
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused, TableNotStageable
-from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Lake, Storage
 
 SUMMARY = "affirm."

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from affirm_assets.intake.feeds import LOAN_FIELDS, TRANSACTION_FIELDS
+from affirm_assets.lender.intake.feeds import LOAN_FIELDS, TRANSACTION_FIELDS
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
 from tests.integration.books import DAILY, Books, loan, transaction

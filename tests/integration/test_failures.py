@@ -20,11 +20,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from affirm_assets import datasets as project
-from affirm_assets.contract import Contract, Money, column, key, spark_schema
-from affirm_assets.dataset import Daily, Dataset, Registry, audit
+from affirm_assets.declare.contract import Contract, Money, column, key, spark_schema
+from affirm_assets.declare.dataset import Dataset, audit
+from affirm_assets.declare.partitions import Daily, Window
+from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.errors import AffirmError, StageLost, WindowRefused
-from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.request import Run
 from resources.iceberg import IcebergCatalog

@@ -14,8 +14,8 @@ import dagster as dg
 import pytest
 
 from affirm_assets import datasets as project
-from affirm_assets.dataset import Registry
-from affirm_assets.sample_data import SampleSummary, write_sample_data
+from affirm_assets.declare.registry import Registry
+from affirm_assets.lender.sample_data import SampleSummary, write_sample_data
 from resources.spark import SparkSessions
 from tests.integration.books import BOOKS, DAILY, Books
 

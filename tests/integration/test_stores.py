@@ -8,10 +8,9 @@ import dagster as dg
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from affirm_assets.contract import Contract, column, key
-from affirm_assets.dataset import Daily
+from affirm_assets.declare.contract import Contract, column, key
+from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.definitions import build_defs, catalog_of, landing_zone_of
-from affirm_assets.partitions import Window
 from affirm_assets.settings import Settings
 from affirm_assets.steps.lake import Lake, Storage
 from resources.landing import LandingFileChanged

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
-from affirm_assets.sample_data import write_sample_data
+from affirm_assets.lender.sample_data import write_sample_data
 from resources.landing.stores import Bucket
 from resources.landing.upload import upload
 from tests.kubernetes.cluster import IMAGE, NAMESPACE, ROOT, Tools, forwarded, kubectl, objects

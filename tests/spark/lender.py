@@ -8,18 +8,18 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from affirm_assets.contract import Contract, columns, spark_schema
-from affirm_assets.dataset import Daily, Dataset
 from affirm_assets.datasets.loans.loans import Loan as BookedLoan
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
-from affirm_assets.finance.account import Account
-from affirm_assets.finance.days import applications, days
-from affirm_assets.finance.movements import Movement
-from affirm_assets.finance.terms import Terms
-from affirm_assets.partitions import Window
+from affirm_assets.declare.contract import Contract, columns, spark_schema
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Daily, Window
+from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.days import applications, days
+from affirm_assets.lender.finance.movements import Movement
+from affirm_assets.lender.finance.terms import Terms
 from tests.conftest import declare
 
 Row = dict[str, Any]

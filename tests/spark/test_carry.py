@@ -9,10 +9,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from affirm_assets.books.carry import next_opens_as_closed, opens_as_closed
-from affirm_assets.contract import Contract, Money, column, key, spark_schema
-from affirm_assets.dataset import Daily, Dataset, audit, later, previous
-from affirm_assets.partitions import Window
+from affirm_assets.audits.carry import next_opens_as_closed, opens_as_closed
+from affirm_assets.declare.contract import Contract, Money, column, key, spark_schema
+from affirm_assets.declare.dataset import Dataset, audit
+from affirm_assets.declare.inputs import later, previous
+from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.run import AuditsFailed
 from tests.conftest import Steps, declare

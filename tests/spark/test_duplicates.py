@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from pyspark.sql import SparkSession
 
-from affirm_assets.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, not_booked_later, outcomes, settle
+from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, not_booked_later, outcomes, settle
 from resources.spark import SparkSessions
 
 LOOK_BACK = 5

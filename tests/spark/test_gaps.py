@@ -5,10 +5,11 @@ from datetime import date
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from affirm_assets.contract import Contract, column, key, spark_schema
-from affirm_assets.dataset import Daily, Dataset, history, previous
+from affirm_assets.declare.contract import Contract, column, key, spark_schema
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import history, previous
+from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import GapRefused, InputsNotPublished
-from affirm_assets.partitions import Monthly, Partitions, Window
 from affirm_assets.steps.tables import WINDOW
 from tests.conftest import Steps, declare
 

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from affirm_assets.contract import column_differences
 from affirm_assets.datasets.ledger.ledger_entries import (
     LedgerEntry,
     every_movement_is_posted,
@@ -16,6 +15,7 @@ from affirm_assets.datasets.ledger.ledger_entries import (
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.transactions import Transaction
+from affirm_assets.declare.contract import column_differences
 from resources.spark import SparkSessions
 from tests.spark.lender import DAY, Row, books, changed, frame, not_ok, row
 

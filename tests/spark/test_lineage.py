@@ -9,9 +9,10 @@ from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
 import affirm_assets.datasets
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, Landing, Registry
-from affirm_assets.partitions import Window
+from affirm_assets.declare.contract import Contract, Money, column, key
+from affirm_assets.declare.inputs import Landing
+from affirm_assets.declare.partitions import Daily, Window
+from affirm_assets.declare.registry import Registry
 from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.lineage import ColumnRef, lineage_of
 from affirm_assets.steps.read import Frames

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from affirm_assets.dataset import Dataset
 from affirm_assets.datasets.loans.loans import Loan
 from affirm_assets.datasets.servicing.charge_offs import charge_offs
 from affirm_assets.datasets.servicing.loan_balances import loan_balances
 from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
-from affirm_assets.partitions import Window
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.run import AuditsFailed
 from tests.conftest import Steps
 from tests.spark.lender import Row, row, source

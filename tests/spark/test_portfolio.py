@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from affirm_assets.contract import column_differences
 from affirm_assets.datasets.ledger.ledger_entries import ledger_entries
 from affirm_assets.datasets.ledger.trial_balance import AccountBalance, trial_balance
 from affirm_assets.datasets.portfolio.portfolio_daily import (
@@ -17,6 +16,7 @@ from affirm_assets.datasets.portfolio.portfolio_daily import (
     totals_equal_the_ledger,
 )
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
+from affirm_assets.declare.contract import column_differences
 from resources.spark import SparkSessions
 from tests.spark.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
 

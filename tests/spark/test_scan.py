@@ -6,9 +6,10 @@ from decimal import Decimal
 
 from pyspark.sql import DataFrame, SparkSession
 
-from affirm_assets.contract import Contract, Money, column, key, spark_schema
-from affirm_assets.dataset import Daily, Dataset, SameWindow
-from affirm_assets.partitions import Window
+from affirm_assets.declare.contract import Contract, Money, column, key, spark_schema
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import SameWindow
+from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import run_step

@@ -11,7 +11,6 @@ import pytest
 from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
-from affirm_assets.contract import spark_schema
 from affirm_assets.datasets.loans.loan_schedules import every_loan_is_repaid, instalments_add_up, loan_schedules
 from affirm_assets.datasets.loans.loans import Loan
 from affirm_assets.datasets.servicing import _accounts
@@ -33,12 +32,13 @@ from affirm_assets.datasets.servicing.payment_applications import (
 )
 from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
-from affirm_assets.finance.account import Account
-from affirm_assets.finance.days import applications, days
-from affirm_assets.finance.movements import Movement
-from affirm_assets.finance.schedule import schedule
-from affirm_assets.finance.terms import Terms
-from affirm_assets.partitions import Window
+from affirm_assets.declare.contract import spark_schema
+from affirm_assets.declare.partitions import Window
+from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.days import applications, days
+from affirm_assets.lender.finance.movements import Movement
+from affirm_assets.lender.finance.schedule import schedule
+from affirm_assets.lender.finance.terms import Terms
 from resources.spark import SparkSessions
 from tests.spark import lender
 from tests.spark.lender import Row, changed, frame, not_ok

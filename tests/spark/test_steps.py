@@ -17,8 +17,10 @@ from pyiceberg.types import LongType
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Contract, Money, column, key, spark_schema
-from affirm_assets.dataset import Daily, Dataset, Monthly, audit, history, previous
+from affirm_assets.declare.contract import Contract, Money, column, key, spark_schema
+from affirm_assets.declare.dataset import Dataset, audit
+from affirm_assets.declare.inputs import history, previous
+from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import (
     PublishConflict,
     SchemaChangeRefused,
@@ -27,7 +29,6 @@ from affirm_assets.errors import (
     WrongColumns,
     WrongSession,
 )
-from affirm_assets.partitions import Window
 from affirm_assets.settings import Settings
 from affirm_assets.steps.audit import unique_outcome
 from affirm_assets.steps.lake import Lake, Storage

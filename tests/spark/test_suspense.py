@@ -10,11 +10,11 @@ import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.dataset import Dataset
 from affirm_assets.datasets.loans.loans import Loan
 from affirm_assets.datasets.transactions.suspense import suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
-from affirm_assets.partitions import Window
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.run import AuditsFailed
 from tests.conftest import Steps
 from tests.spark.lender import source

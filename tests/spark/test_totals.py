@@ -10,7 +10,6 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from affirm_assets.dataset import Audit, Dataset
 from affirm_assets.datasets.portfolio.cash_daily import cash_daily, totals_equal_the_transactions
 from affirm_assets.datasets.portfolio.originations_daily import (
     apr_is_that_of_the_loans,
@@ -22,6 +21,7 @@ from affirm_assets.datasets.portfolio.originations_monthly import (
     originations_monthly,
     totals_equal_the_days,
 )
+from affirm_assets.declare.dataset import Audit, Dataset
 from resources.spark import SparkSessions
 
 D1, D2, FEBRUARY = date(2025, 1, 1), date(2025, 1, 31), date(2025, 2, 1)

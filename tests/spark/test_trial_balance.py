@@ -8,7 +8,6 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import column_differences, spark_schema
 from affirm_assets.datasets.ledger.ledger_entries import LedgerEntry, ledger_entries
 from affirm_assets.datasets.ledger.trial_balance import (
     AccountBalance,
@@ -19,7 +18,8 @@ from affirm_assets.datasets.ledger.trial_balance import (
     ties_to_subledgers,
     trial_balance,
 )
-from affirm_assets.partitions import Window
+from affirm_assets.declare.contract import column_differences, spark_schema
+from affirm_assets.declare.partitions import Window
 from resources.spark import SparkSessions
 from tests.spark.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
 

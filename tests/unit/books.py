@@ -8,8 +8,8 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
-from affirm_assets.finance.movements import Kind, Movement
-from affirm_assets.finance.terms import Terms
+from affirm_assets.lender.finance.movements import Kind, Movement
+from affirm_assets.lender.finance.terms import Terms
 
 
 def agreed(**changed: Any) -> Terms:

@@ -11,13 +11,13 @@ from fractions import Fraction
 
 import pytest
 
-from affirm_assets.finance.account import Account
-from affirm_assets.finance.accrual import daily_interest, to_cents
-from affirm_assets.finance.days import Day, applications, days
-from affirm_assets.finance.delinquency import bucket, days_past_due, oldest_unmet
-from affirm_assets.finance.movements import Application, Movement
-from affirm_assets.finance.schedule import schedule
-from affirm_assets.finance.terms import Terms
+from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.accrual import daily_interest, to_cents
+from affirm_assets.lender.finance.days import Day, applications, days
+from affirm_assets.lender.finance.delinquency import bucket, days_past_due, oldest_unmet
+from affirm_assets.lender.finance.movements import Application, Movement
+from affirm_assets.lender.finance.schedule import schedule
+from affirm_assets.lender.finance.terms import Terms
 from tests.unit.books import agreed, dollars, moved
 
 A_DAY_OF_100 = Fraction("0.05")

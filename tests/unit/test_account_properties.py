@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from affirm_assets.finance.account import Account
-from affirm_assets.finance.accrual import CENT, ZERO, to_cents
-from affirm_assets.finance.days import DAYS_KEPT_SETTLED, Day, applications, days
-from affirm_assets.finance.movements import Application, Kind, Movement, in_order
-from affirm_assets.finance.schedule import schedule
-from affirm_assets.finance.terms import Terms
+from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.accrual import CENT, ZERO, to_cents
+from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day, applications, days
+from affirm_assets.lender.finance.movements import Application, Kind, Movement, in_order
+from affirm_assets.lender.finance.schedule import schedule
+from affirm_assets.lender.finance.terms import Terms
 from tests.unit.books import PlainBooks, cents
 
 STATE = tuple(each.name for each in fields(Account) if each.name not in ("terms", "day", "facts"))

@@ -8,7 +8,8 @@ import dagster as dg
 import pytest
 
 import affirm_assets.datasets
-from affirm_assets.dataset import Compute, Registry
+from affirm_assets.declare.dataset import Compute
+from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.compute import StepSession, op_tags

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 from pyiceberg.schema import Schema
 
-from affirm_assets.contract import (
+from affirm_assets.declare.contract import (
     ColumnSpec,
     Contract,
     Money,

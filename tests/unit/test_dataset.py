@@ -6,23 +6,21 @@ from typing import Any
 
 import pytest
 
-from affirm_assets.contract import Contract, column, key
-from affirm_assets.dataset import (
-    Audit,
-    Dataset,
+from affirm_assets.declare.contract import Contract, column, key
+from affirm_assets.declare.dataset import Audit, Dataset, audit
+from affirm_assets.declare.inputs import (
     History,
     Landing,
     Mapped,
     Previous,
     SameWindow,
-    audit,
     history,
     landing,
     previous,
     shared,
 )
+from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import DeclarationError
-from affirm_assets.partitions import Daily, Monthly, Partitions, Window
 
 DAILY = Daily("as_of")
 MONTHLY = Monthly("as_of")

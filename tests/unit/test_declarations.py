@@ -9,10 +9,8 @@ import pytest
 import affirm_assets
 
 PACKAGE = Path(affirm_assets.__file__).parent
-MODULES = [
-    *(PACKAGE / f"{name}.py" for name in ("contract", "partitions", "dataset", "errors")),
-    *(file for name in ("finance", "intake", "datasets") for file in sorted((PACKAGE / name).rglob("*.py"))),
-]
+FOLDERS = ("declare", "audits", "lender", "datasets")
+MODULES = [PACKAGE / "errors.py", *(file for name in FOLDERS for file in sorted((PACKAGE / name).rglob("*.py")))]
 
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
@@ -34,7 +32,7 @@ def test_a_session_is_found_in(source: str) -> None:
     assert not {"SparkSession", "getOrCreate"}.isdisjoint(names_in(ast.parse(source)))
 
 
-@pytest.mark.parametrize("name", ["finance", "intake", "datasets"])
+@pytest.mark.parametrize("name", FOLDERS)
 def test_every_folder_of_declarations_is_looked_at(name: str) -> None:
     assert [file for file in MODULES if file.is_relative_to(PACKAGE / name) and file.name != "__init__.py"]
 

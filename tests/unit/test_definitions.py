@@ -19,12 +19,13 @@ import pytest
 import affirm_assets
 import affirm_assets.datasets
 import resources
-from affirm_assets.contract import columns, iceberg_schema
-from affirm_assets.dataset import Dataset, Registry
+from affirm_assets.declare.contract import columns, iceberg_schema
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Daily, Monthly
+from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.errors import SettingError
 from affirm_assets.orchestration.code_version import code_version
-from affirm_assets.partitions import Daily, Monthly
 from affirm_assets.settings import Settings
 from affirm_assets.steps.audit import audit_specs
 from resources.iceberg import IcebergCatalog
@@ -347,8 +348,9 @@ class TestResources:
 
 ELSEWHERE = """
 from datetime import date
-from affirm_assets.contract import Contract, key
-from affirm_assets.dataset import Daily, dataset
+from affirm_assets.declare.contract import Contract, key
+from affirm_assets.declare.partitions import Daily
+from affirm_assets.declare.dataset import dataset
 from ledger.days import DAYS
 
 class Booking(Contract):

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from affirm_assets.dataset import Window
 from affirm_assets.datasets.servicing import _accounts
-from affirm_assets.finance.days import DAYS_KEPT_SETTLED, days
+from affirm_assets.declare.partitions import Window
+from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, days
 
 BOOKED, SETTLED = date(2025, 1, 1), date(2025, 1, 21)
 

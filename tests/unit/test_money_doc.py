@@ -12,12 +12,12 @@ from typing import cast
 
 import pytest
 
-from affirm_assets.finance.account import Account
-from affirm_assets.finance.days import Day, applications, days
-from affirm_assets.finance.delinquency import bucket
-from affirm_assets.finance.instalment import Frequency
-from affirm_assets.finance.movements import Application, Kind, Movement
-from affirm_assets.finance.terms import Terms
+from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.days import Day, applications, days
+from affirm_assets.lender.finance.delinquency import bucket
+from affirm_assets.lender.finance.instalment import Frequency
+from affirm_assets.lender.finance.movements import Application, Kind, Movement
+from affirm_assets.lender.finance.terms import Terms
 
 TEXT = (Path(__file__).parents[2] / "docs" / "money.md").read_text()
 

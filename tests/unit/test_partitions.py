@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affirm_assets.partitions import Daily, Monthly, Partitions, Window
+from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 
 DAILY = Daily("as_of")
 MONTHLY = Monthly("month")

@@ -10,9 +10,11 @@ from textwrap import dedent
 
 import pytest
 
-from affirm_assets.dataset import Compute, Registry, SameWindow
+from affirm_assets.declare.dataset import Compute
+from affirm_assets.declare.inputs import SameWindow
+from affirm_assets.declare.partitions import Daily
+from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import ContractError, DeclarationError
-from affirm_assets.partitions import Daily
 
 Walk = Callable[..., Registry]
 
@@ -43,8 +45,10 @@ def module(
     """The file of a valid daily dataset of this name that reads these others, but for what is given."""
     return f"""
 from datetime import date, datetime, timedelta
-from affirm_assets.contract import Contract, column, key
-from affirm_assets.dataset import Daily, Monthly, audit, dataset, history, landing, previous, shared
+from affirm_assets.declare.contract import Contract, column, key
+from affirm_assets.declare.partitions import Daily, Monthly
+from affirm_assets.declare.dataset import audit, dataset
+from affirm_assets.declare.inputs import history, landing, previous, shared
 {contract}
 {dedent(before)}
 @dataset(Row, partitions={partitions}, inputs={inputs}, audits={audits}, owner="{owner}"{more})

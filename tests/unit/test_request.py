@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from affirm_assets.partitions import Window
+from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.request import PinnedFile, Request, Run
 
 FILE = PinnedFile("loans", date(2025, 1, 2), "loans/2025-01-02/part-0.jsonl", 120, "ab" * 32)

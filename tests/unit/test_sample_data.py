@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-import affirm_assets.sample_data
-from affirm_assets.finance.instalment import level_instalment
-from affirm_assets.intake.feeds import LOAN_FIELDS, LOAN_KINDS, LOOK_BACK_DAYS, STATES, TRANSACTION_FIELDS
-from affirm_assets.sample_data import SampleSummary, files, write_sample_data
-from affirm_assets.sample_data.window import SampleWindow, origination_days
+import affirm_assets.lender.sample_data
+from affirm_assets.lender.finance.instalment import level_instalment
+from affirm_assets.lender.intake.feeds import LOAN_FIELDS, LOAN_KINDS, LOOK_BACK_DAYS, STATES, TRANSACTION_FIELDS
+from affirm_assets.lender.sample_data import SampleSummary, files, write_sample_data
+from affirm_assets.lender.sample_data.window import SampleWindow, origination_days
 
 START = date(2024, 9, 1)
 DAYS = 180
@@ -535,7 +535,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
 
 def test_no_money_passes_through_a_float() -> None:
-    for source in Path(affirm_assets.sample_data.__path__[0]).glob("*.py"):
+    for source in Path(affirm_assets.lender.sample_data.__path__[0]).glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
             assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), source
             assert not (isinstance(node, ast.Name) and node.id == "float"), source

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame
 
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, Dataset, Input, Monthly, SameWindow, history, landing, previous
+from affirm_assets.declare.contract import Contract, Money, column, key
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import Input, SameWindow, history, landing, previous
+from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import GapRefused
-from affirm_assets.partitions import Window
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.publish import AUDITS, PUBLISHED_WAP_ID, STAGED_SNAPSHOT
 from affirm_assets.steps.request import Run, pin

@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from affirm_assets.finance.instalment import level_instalment
-from affirm_assets.finance.schedule import schedule
-from affirm_assets.finance.terms import Terms
+from affirm_assets.lender.finance.instalment import level_instalment
+from affirm_assets.lender.finance.schedule import schedule
+from affirm_assets.lender.finance.terms import Terms
 from tests.unit.books import agreed
 
 

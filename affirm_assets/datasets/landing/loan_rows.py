@@ -4,9 +4,8 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.contract import Contract, column, key
-from affirm_assets.dataset import Daily, dataset, landing
-from affirm_assets.intake.feeds import LOAN_FIELDS
+from affirm_assets.declare import Contract, Daily, column, dataset, key, landing
+from affirm_assets.lender.intake.feeds import LOAN_FIELDS
 
 
 class LoanRow(Contract):

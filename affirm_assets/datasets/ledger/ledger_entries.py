@@ -7,9 +7,8 @@ from typing import Literal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, audit, dataset
 from affirm_assets.datasets.ledger._totals import CASH, Account, added_up, by_account
+from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
 
 
 class LedgerEntry(Contract):

@@ -8,10 +8,22 @@ from pyspark.sql import DataFrame
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from affirm_assets.books import carry
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, SameWindow, Window, audit, dataset, history, later, previous
+from affirm_assets.audits import carry
 from affirm_assets.datasets.ledger._totals import CASH, Account, added_up, by_account
+from affirm_assets.declare import (
+    Contract,
+    Daily,
+    Money,
+    SameWindow,
+    Window,
+    audit,
+    column,
+    dataset,
+    history,
+    key,
+    later,
+    previous,
+)
 
 
 class AccountBalance(Contract):

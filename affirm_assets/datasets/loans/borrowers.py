@@ -5,11 +5,10 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Contract, column, key
-from affirm_assets.dataset import Daily, audit, dataset
 from affirm_assets.datasets.loans._outcomes import EMAIL_PATTERN, loan_outcomes
-from affirm_assets.intake.duplicates import ACCEPTED
-from affirm_assets.intake.feeds import ID_PATTERN
+from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
+from affirm_assets.lender.intake.duplicates import ACCEPTED
+from affirm_assets.lender.intake.feeds import ID_PATTERN
 
 
 class Borrower(Contract):

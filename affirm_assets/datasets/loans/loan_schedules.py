@@ -8,10 +8,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from affirm_assets.contract import Contract, Money, column, key, spark_schema
-from affirm_assets.dataset import Daily, audit, dataset
-from affirm_assets.finance.schedule import Instalment, schedule
-from affirm_assets.finance.terms import Terms
+from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
+from affirm_assets.declare.contract import spark_schema
+from affirm_assets.lender.finance.schedule import Instalment, schedule
+from affirm_assets.lender.finance.terms import Terms
 
 
 class ScheduledInstalment(Contract):

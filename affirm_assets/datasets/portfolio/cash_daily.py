@@ -6,9 +6,8 @@ from typing import Literal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, audit, dataset
 from affirm_assets.datasets.portfolio._totals import same_totals
+from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
 
 
 class CashDaily(Contract):

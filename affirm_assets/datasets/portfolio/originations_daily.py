@@ -8,9 +8,8 @@ from pydantic import Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Contract, Money, Rate, column, key
-from affirm_assets.dataset import Daily, audit, dataset
 from affirm_assets.datasets.portfolio._totals import same_totals, same_weighted_apr
+from affirm_assets.declare import Contract, Daily, Money, Rate, audit, column, dataset, key
 
 _KEY = ("booked_on", "product", "borrower_state")
 

@@ -6,9 +6,8 @@ from typing import Literal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Contract, Money, Rate, column, key
-from affirm_assets.dataset import Monthly, audit, dataset
 from affirm_assets.datasets.portfolio._totals import same_totals, same_weighted_apr
+from affirm_assets.declare import Contract, Money, Monthly, Rate, audit, column, dataset, key
 
 _KEY = ("month", "product", "borrower_state")
 

@@ -7,9 +7,8 @@ from typing import Literal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, SameWindow, audit, dataset
 from affirm_assets.datasets.portfolio._totals import same_totals
+from affirm_assets.declare import Contract, Daily, Money, SameWindow, audit, column, dataset, key
 
 
 class PortfolioDaily(Contract):

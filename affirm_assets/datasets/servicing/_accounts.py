@@ -1,4 +1,4 @@
-"""The accounts that a window moves, one row for each loan, and the rules of affirm_assets.finance run over them.
+"""The accounts that a window moves, one row for each loan, and the rules of affirm_assets.lender.finance run over them.
 
 An account is taken over from the balances of the day before the window, or opened where its loan is booked in it.
 """
@@ -14,12 +14,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from affirm_assets.contract import Contract, spark_schema
-from affirm_assets.dataset import Input, Window, history, previous
-from affirm_assets.finance.account import EARLY_REVERSAL_DAYS, Account
-from affirm_assets.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
-from affirm_assets.finance.movements import Movement
-from affirm_assets.finance.terms import Terms
+from affirm_assets.declare import Contract, Input, Window, history, previous
+from affirm_assets.declare.contract import spark_schema
+from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, Account
+from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
+from affirm_assets.lender.finance.movements import Movement
+from affirm_assets.lender.finance.terms import Terms
 
 HISTORY: Mapping[str, Input] = {
     "opening_balances": previous(1, "loan_balances"),

@@ -6,9 +6,8 @@ from typing import Any, Literal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.books import carry
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, Window, audit, dataset, later, previous
+from affirm_assets.audits import carry
+from affirm_assets.declare import Contract, Daily, Money, Window, audit, column, dataset, key, later, previous
 
 
 class ChargedOffLoan(Contract):

@@ -8,12 +8,11 @@ from pydantic import Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.books import carry
-from affirm_assets.books.money import signed_amount
-from affirm_assets.contract import Contract, Money, Rate, column, key
-from affirm_assets.dataset import Daily, Window, audit, dataset, later
+from affirm_assets.audits import carry
 from affirm_assets.datasets.servicing import _accounts
-from affirm_assets.finance.days import DAYS_KEPT_SETTLED, Day, days
+from affirm_assets.declare import Contract, Daily, Money, Rate, Window, audit, column, dataset, key, later
+from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day, days
+from affirm_assets.lender.money import signed_amount
 
 Accrued = Annotated[Decimal, Field(max_digits=18, decimal_places=8)]
 """Interest before it is rounded to the cent."""
@@ -215,7 +214,7 @@ def loan_balances(
     all_transactions: DataFrame,
     window: Window,
 ) -> DataFrame:
-    """Each loan's balance, delinquency and movements by day: the rules of affirm_assets.finance over every account."""
+    """Each loan's balance, delinquency and movements by day: the rules of finance over every account."""
     moved = _accounts.movements(transactions, suspense)
     accounts = _accounts.accounts(moved, loans, opening_balances, all_loans, all_transactions, window)
     of_loan = (*_accounts.LOAN, *_accounts.TERMS)

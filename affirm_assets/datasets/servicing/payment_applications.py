@@ -7,13 +7,12 @@ from typing import Any, Literal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.books.money import signed_amount
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, SameWindow, Window, audit, dataset
 from affirm_assets.datasets.servicing import _accounts
-from affirm_assets.finance.account import Account
-from affirm_assets.finance.days import applications
-from affirm_assets.finance.movements import Movement
+from affirm_assets.declare import Contract, Daily, Money, SameWindow, Window, audit, column, dataset, key
+from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.days import applications
+from affirm_assets.lender.finance.movements import Movement
+from affirm_assets.lender.money import signed_amount
 
 
 class PaymentApplication(Contract):

@@ -5,10 +5,10 @@ from decimal import Decimal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.dataset import Window, history, previous, shared
-from affirm_assets.intake import values
-from affirm_assets.intake.duplicates import digest, outcomes, to_compare
-from affirm_assets.intake.feeds import (
+from affirm_assets.declare import Window, history, previous, shared
+from affirm_assets.lender.intake import values
+from affirm_assets.lender.intake.duplicates import digest, outcomes, to_compare
+from affirm_assets.lender.intake.feeds import (
     ID_PATTERN,
     KINDS,
     LOOK_BACK_DAYS,

@@ -4,13 +4,12 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.contract import Contract, column, key
-from affirm_assets.dataset import Daily, audit, dataset
 from affirm_assets.datasets.transactions._outcomes import transaction_outcomes
-from affirm_assets.intake.accounting import accounts
-from affirm_assets.intake.duplicates import REJECTED
-from affirm_assets.intake.feeds import TRANSACTION_FIELDS
-from affirm_assets.intake.refusals import masked_fields
+from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
+from affirm_assets.lender.intake.accounting import accounts
+from affirm_assets.lender.intake.duplicates import REJECTED
+from affirm_assets.lender.intake.feeds import TRANSACTION_FIELDS
+from affirm_assets.lender.intake.refusals import masked_fields
 
 
 class RejectedTransaction(Contract):

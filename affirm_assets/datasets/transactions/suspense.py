@@ -7,12 +7,11 @@ from typing import Any, Literal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.books import carry
-from affirm_assets.books.money import signed_amount
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, Window, audit, dataset, later, previous
+from affirm_assets.audits import carry
 from affirm_assets.datasets.transactions._outcomes import NO_PRODUCT
-from affirm_assets.intake.feeds import ID_PATTERN
+from affirm_assets.declare import Contract, Daily, Money, Window, audit, column, dataset, key, later, previous
+from affirm_assets.lender.intake.feeds import ID_PATTERN
+from affirm_assets.lender.money import signed_amount
 
 _WHAT = ("transaction_id", "loan_id", "merchant_id", "kind", "amount", "effective_on", "reverses")
 _CARRY: Any = {

@@ -5,12 +5,11 @@ from typing import Literal
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.contract import Contract, Money, column, key
-from affirm_assets.dataset import Daily, audit, dataset, later
 from affirm_assets.datasets.transactions._outcomes import TERMS, transaction_outcomes
-from affirm_assets.intake.accounting import accounts
-from affirm_assets.intake.duplicates import ACCEPTED, not_booked_later
-from affirm_assets.intake.feeds import ID_PATTERN
+from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key, later
+from affirm_assets.lender.intake.accounting import accounts
+from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later
+from affirm_assets.lender.intake.feeds import ID_PATTERN
 
 
 class Transaction(Contract):

@@ -5,7 +5,7 @@ import os
 import dagster as dg
 
 import affirm_assets.datasets
-from affirm_assets.dataset import Registry
+from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.settings import Settings
 from tests.kubernetes.faults import datasets

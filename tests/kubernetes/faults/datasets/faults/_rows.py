@@ -5,8 +5,8 @@ from datetime import date
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import Contract, key
-from affirm_assets.partitions import Window
+from affirm_assets.declare.contract import Contract, key
+from affirm_assets.declare.partitions import Window
 
 ROWS = 100
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.dataset import Daily, Window, dataset
+from affirm_assets.declare.dataset import dataset
+from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps import run
 from tests.kubernetes.faults.datasets.faults._rows import Numbered, rows, say
 

@@ -2,7 +2,8 @@
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.dataset import Compute, Daily, Window, dataset
+from affirm_assets.declare.dataset import Compute, dataset
+from affirm_assets.declare.partitions import Daily, Window
 from tests.kubernetes.faults.datasets.faults._rows import Numbered, say, slow_rows
 
 

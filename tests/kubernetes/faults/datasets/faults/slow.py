@@ -4,7 +4,8 @@ import time
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.dataset import Daily, Window, dataset
+from affirm_assets.declare.dataset import dataset
+from affirm_assets.declare.partitions import Daily, Window
 from tests.kubernetes.faults.datasets.faults._rows import Numbered, rows, say
 
 _SECONDS = 10

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from random import Random
 
-from affirm_assets.sample_data.draws import Weighted, between
+from affirm_assets.lender.sample_data.draws import Weighted, between
 
 # Purchases by weekday, Monday first, and by month, January first: online shops sell most early in the week and in
 # November and December.

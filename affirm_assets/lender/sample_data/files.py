@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from affirm_assets.sample_data.window import SampleWindow
+from affirm_assets.lender.sample_data.window import SampleWindow
 
 Feed = Literal["loans", "transactions"]
 

@@ -6,10 +6,10 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from affirm_assets.finance.account import Account
-from affirm_assets.finance.accrual import ZERO
-from affirm_assets.finance.delinquency import bucket, days_past_due
-from affirm_assets.finance.movements import Application, Kind, Movement, in_order
+from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.accrual import ZERO
+from affirm_assets.lender.finance.delinquency import bucket, days_past_due
+from affirm_assets.lender.finance.movements import Application, Kind, Movement, in_order
 
 DAYS_KEPT_SETTLED = 180
 """How long a loan on which nothing is owed any more keeps a row each day; a charged-off loan keeps it always."""

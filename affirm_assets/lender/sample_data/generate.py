@@ -7,12 +7,12 @@ from datetime import date, datetime
 from pathlib import Path
 from random import Random
 
-from affirm_assets.intake.feeds import LOOK_BACK_DAYS
-from affirm_assets.sample_data.files import Feed, LandingFiles, TransactionRecord, money
-from affirm_assets.sample_data.loans import MERCHANTS, Loan, make_loan, merchant_id
-from affirm_assets.sample_data.oddities import Host, Oddities, OddityCount, Outcome
-from affirm_assets.sample_data.repayment import Fact, repay
-from affirm_assets.sample_data.window import SampleWindow, origination_days
+from affirm_assets.lender.intake.feeds import LOOK_BACK_DAYS
+from affirm_assets.lender.sample_data.files import Feed, LandingFiles, TransactionRecord, money
+from affirm_assets.lender.sample_data.loans import MERCHANTS, Loan, make_loan, merchant_id
+from affirm_assets.lender.sample_data.oddities import Host, Oddities, OddityCount, Outcome
+from affirm_assets.lender.sample_data.repayment import Fact, repay
+from affirm_assets.lender.sample_data.window import SampleWindow, origination_days
 
 _LOANS_BETWEEN_REPORTS = 5_000
 

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from affirm_assets.finance.accrual import ZERO
+from affirm_assets.lender.finance.accrual import ZERO
 
 Kind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
 

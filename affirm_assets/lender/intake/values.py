@@ -11,7 +11,7 @@ from decimal import Decimal
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from affirm_assets.contract import java_pattern
+from affirm_assets.declare.contract import java_pattern
 
 # Plain digits: no plus sign, exponent, NaN, thousands separator or blank; \z since Java's $ lets a line break pass.
 # Sixteen digits before the point fit Money.

@@ -11,10 +11,10 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
 from typing import Literal
 
-from affirm_assets.finance.accrual import CENT, ZERO, daily_interest, to_cents
-from affirm_assets.finance.delinquency import CHARGE_OFF_DAYS, oldest_unmet
-from affirm_assets.finance.movements import Application, Fact, Movement, reversed_ids
-from affirm_assets.finance.terms import Terms
+from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_cents
+from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, oldest_unmet
+from affirm_assets.lender.finance.movements import Application, Fact, Movement, reversed_ids
+from affirm_assets.lender.finance.terms import Terms
 
 Status = Literal["open", "repaid", "charged_off"]
 

@@ -1,56 +1,41 @@
-"""What a dataset is: a contract, one pure function, and how its inputs are read. Registered by decorating the function.
+"""What a dataset is: a contract, one pure function, and how its inputs are read. Declared by decorating the function.
 
-Belongs here: declarations and their checks. Does not: reading, writing, Spark sessions, Dagster.
+Belongs here: a single declaration and its checks. Does not: how datasets fit each other (registry), reading, writing,
+Spark sessions, Dagster.
 """
 
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pyiceberg.types as iceberg
 
-from affirm_assets.contract import Contract, columns
+from affirm_assets.declare.contract import Contract, columns
+from affirm_assets.declare.inputs import (
+    LAST_PUBLISHED,
+    STAGED,
+    WINDOW,
+    History,
+    Input,
+    Landing,
+    Later,
+    Mapped,
+    Previous,
+    SameWindow,
+    collect_leaves,
+    inputs_of,
+)
+from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.errors import DeclarationError
-from affirm_assets.partitions import Daily, Monthly, Partitions, Window
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = [
-    "Audit",
-    "Compute",
-    "Daily",
-    "Dataset",
-    "Monthly",
-    "Registry",
-    "Window",
-    "audit",
-    "dataset",
-    "history",
-    "landing",
-    "later",
-    "previous",
-    "shared",
-]
-
-WINDOW = "window"
-"""A transform or audit that names a parameter so gets the Window that is computed."""
-
-STAGED = "staged"
-"""The first parameter of an audit: the staged rows of the window."""
-
-LAST_PUBLISHED = "last_published"
-"""An audit that names a parameter so gets the last date after the window for which the dataset is published, or None.
-
-Rows cannot say it: a day may have been published without any."""
 
 NOT_NULL, IN_WINDOW, UNIQUE_KEY = BUILT_IN_AUDITS = ("not_null", "in_window", "unique_key")
 """Audits that every dataset has, beside those of its contract."""
@@ -73,86 +58,6 @@ class Compute:
     scratch: str | None = None
     min_executors: int | None = None
     max_executors: int | None = None
-
-
-@dataclass(frozen=True)
-class SameWindow:
-    """The default: the input's partitions of the same days. A monthly dataset reads its months' days."""
-
-    dataset: str
-
-
-@dataclass(frozen=True)
-class Previous:
-    """The `n` partitions before the window's first."""
-
-    n: int
-    dataset: str
-
-
-@dataclass(frozen=True)
-class History:
-    """Every partition up to the window: with it for another dataset, without it for the dataset itself."""
-
-    dataset: str
-
-
-@dataclass(frozen=True)
-class Later:
-    """Every partition after the window."""
-
-    dataset: str
-
-
-@dataclass(frozen=True)
-class Landing:
-    """The files that arrived in a feed for the window's days. `fields`: name -> kind of the feed's fields."""
-
-    feed: str
-    fields: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A frame computed once in a step, from its own inputs, for the transform and the audits that name it."""
-
-    name: str
-    function: Callable[..., "DataFrame"]
-    inputs: Mapping[str, "Input"]
-
-
-MappedTable = SameWindow | Previous | History | Later
-Mapped = MappedTable | Landing
-Input = Mapped | Shared
-
-
-def previous(n: int, dataset: str) -> Previous:
-    """Read the `n` partitions before the window of `dataset` (which may be the dataset itself)."""
-    return Previous(n, dataset)
-
-
-def history(dataset: str) -> History:
-    """Read all of `dataset` up to the window; its scheduling depends on the window's own partitions only."""
-    return History(dataset)
-
-
-def later(dataset: str) -> Later:
-    """Read what `dataset` has after the window, for an audit that nothing there contradicts it; schedules nothing."""
-    return Later(dataset)
-
-
-def landing(feed: str, fields: Mapping[str, str]) -> Landing:
-    """Read the records of `landing/<feed>/<day>/`, fields as text. Only datasets of the landing domain may."""
-    return Landing(feed, dict(fields))
-
-
-def shared(inputs: Mapping[str, Input] | None = None) -> Callable[[Callable[..., "DataFrame"]], Shared]:
-    """Declare a function as a frame that several datasets, transforms and audits name and that a step computes once."""
-
-    def decorate(function: Callable[..., "DataFrame"]) -> Shared:
-        return Shared(function.__name__, function, _inputs_of(function, inputs or {}))
-
-    return decorate
 
 
 @dataclass(frozen=True)
@@ -218,7 +123,7 @@ class Dataset:
     def leaves(self) -> Mapping[str, Mapped]:
         """Every input that is read, those of shared frames included, by parameter name."""
         found: dict[str, Mapped] = {}
-        _collect_leaves(f"{self.source}: dataset {self.name!r}", self.inputs, found, {})
+        collect_leaves(f"{self.source}: dataset {self.name!r}", self.inputs, found, {})
         return found
 
     @property
@@ -276,7 +181,7 @@ def dataset(
             domain=source.parent.name,
             contract=contract,
             partitions=partitions,
-            inputs=_inputs_of(function, inputs or {}, audits),
+            inputs=inputs_of(function, inputs or {}, [each.function for each in audits]),
             function=function,
             owner=owner,
             description=inspect.getdoc(function) or inspect.getdoc(contract) or "",
@@ -294,94 +199,9 @@ def dataset(
     return decorate
 
 
-@dataclass(frozen=True)
-class Registry:
-    """The datasets of a project by name, checked against each other."""
-
-    datasets: Mapping[str, Dataset]
-
-    @staticmethod
-    def of(declared: Iterable[Dataset]) -> "Registry":
-        """Raises DeclarationError for a repeated name, an unknown input or a cycle."""
-        datasets: dict[str, Dataset] = {}
-        for item in declared:
-            if other := datasets.get(item.name):
-                raise DeclarationError(
-                    f"{item.source}: a dataset named {item.name!r} is already declared in {other.source}. Names are "
-                    "unique across domains, since parameters name them. Rename one."
-                )
-            datasets[item.name] = item
-        for item in datasets.values():
-            _check_inputs(item, datasets)
-        _check_no_cycle(datasets)
-        return Registry(datasets)
-
-    @staticmethod
-    def walk(package: ModuleType) -> "Registry":
-        """Import every module under `package`, but what begins with `_`, and collect the datasets in them."""
-        found: list[Dataset] = []
-        for folder in map(Path, package.__path__):
-            # The files and not the packages: a folder that lacks an __init__.py must not vanish without a word.
-            for file in sorted(folder.rglob("*.py")):
-                parts = file.relative_to(folder).with_suffix("").parts
-                if file.is_file() and not any(part.startswith(("_", ".")) for part in parts):
-                    declared = _declared_in(importlib.import_module(".".join((package.__name__, *parts))))
-                    if not declared:
-                        raise DeclarationError(
-                            f"{file}: expected a dataset in this file, found none. One file is one table; a module of "
-                            "helpers begins with an underscore."
-                        )
-                    found.extend(declared)
-        return Registry.of(found)
-
-    def __getitem__(self, name: str) -> Dataset:
-        return self.datasets[name]
-
-    @property
-    def feeds(self) -> Mapping[str, Landing]:
-        return {feed.feed: feed for item in self.datasets.values() for feed in item.feeds}
-
-    def in_order(self) -> list[Dataset]:
-        """Upstream first; by name where the order is free."""
-        sorter = TopologicalSorter({name: _upstream_names(self[name]) for name in sorted(self.datasets)})
-        return [self[name] for name in sorter.static_order()]
-
-
 def _partitions_of(upstream: Partitions | None) -> Partitions:
     assert upstream is not None
     return upstream
-
-
-def _inputs_of(
-    function: Callable[..., Any], mapped: Mapping[str, Input], audits: Iterable[Audit] = ()
-) -> Mapping[str, Input]:
-    """What the function's parameters mean, and what an audit's mean that only it names."""
-    of_audits = {name for each in audits for name in inspect.signature(each.function).parameters if name in mapped}
-    of_function = [name for name in inspect.signature(function).parameters if name != WINDOW]
-    parameters = [*of_function, *sorted(of_audits - set(of_function))]
-    if unused := sorted(set(mapped) - set(parameters)):
-        raise DeclarationError(
-            f"{inspect.getfile(function)}: {function.__name__} maps {', '.join(unused)}, which is none of its "
-            f"parameters ({', '.join(parameters) or 'none'})."
-        )
-    return {name: mapped.get(name, SameWindow(name)) for name in parameters}
-
-
-def _collect_leaves(
-    where: str, inputs: Mapping[str, Input], found: dict[str, Mapped], shared_frames: dict[str, Shared]
-) -> None:
-    for name, item in inputs.items():
-        if isinstance(item, Shared):
-            if shared_frames.setdefault(name, item) is not item:
-                raise DeclarationError(f"{where}: the parameter {name!r} names two different shared frames.")
-            _collect_leaves(where, item.inputs, found, shared_frames)
-        elif found.setdefault(name, item) != item:
-            raise DeclarationError(f"{where}: the parameter {name!r} is read in two ways: {found[name]} and {item}.")
-
-
-def _declared_in(module: ModuleType) -> list[Dataset]:
-    own = Path(module.__file__ or "")
-    return list({id(x): x for x in vars(module).values() if isinstance(x, Dataset) and x.source == own}.values())
 
 
 def _check_declaration(item: Dataset) -> None:
@@ -434,43 +254,3 @@ def _check_declaration(item: Dataset) -> None:
                 f"{where}: its audit {each.name!r} asks for {', '.join(unknown)}; expected inputs of the dataset: "
                 f"{', '.join(sorted(available))}; or {', '.join(given)}."
             )
-
-
-def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
-    for parameter, mapped in item.leaves.items():
-        where = f"{item.source}: dataset {item.name!r}, parameter {parameter!r}"
-        if isinstance(mapped, Landing):
-            continue
-        if isinstance(mapped, Previous) and mapped.n < 1:
-            raise DeclarationError(
-                f"{where}: previous({mapped.n}, {mapped.dataset!r}) reads nothing; expected 1 or more."
-            )
-        if mapped.dataset not in datasets:
-            raise DeclarationError(
-                f"{where}: no dataset is named {mapped.dataset!r}. There are: {', '.join(sorted(datasets))}."
-            )
-        if isinstance(mapped, Previous | History | Later) and (
-            item.partitions is None or datasets[mapped.dataset].partitions is None
-        ):
-            raise DeclarationError(
-                f"{where}: previous(), history() and later() are for partitioned datasets that read partitioned ones."
-            )
-        if isinstance(mapped, SameWindow) and mapped.dataset == item.name:
-            raise DeclarationError(
-                f"{where}: a dataset cannot read the partition that it computes. Use previous() or history()."
-            )
-
-
-def _upstream_names(item: Dataset) -> set[str]:
-    return {m.dataset for m in item.leaves.values() if not isinstance(m, Landing) and m.dataset != item.name}
-
-
-def _check_no_cycle(datasets: Mapping[str, Dataset]) -> None:
-    try:
-        TopologicalSorter({name: _upstream_names(item) for name, item in datasets.items()}).prepare()
-    except CycleError as error:
-        cycle = error.args[1]
-        raise DeclarationError(
-            f"{datasets[cycle[0]].source}: datasets read each other in a cycle: {' -> '.join(cycle)}. A dataset may "
-            "read earlier partitions of itself, but not of one that reads it."
-        ) from None

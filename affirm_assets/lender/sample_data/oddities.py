@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
-from affirm_assets.intake.feeds import LOOK_BACK_DAYS
-from affirm_assets.sample_data.draws import between
-from affirm_assets.sample_data.files import Feed, LoanRecord, TransactionRecord
+from affirm_assets.lender.intake.feeds import LOOK_BACK_DAYS
+from affirm_assets.lender.sample_data.draws import between
+from affirm_assets.lender.sample_data.files import Feed, LoanRecord, TransactionRecord
 
 Outcome = Literal["duplicate", "rejected", "suspense"]
 """What becomes of a record: one in suspense is booked, but waits for a loan that never comes."""

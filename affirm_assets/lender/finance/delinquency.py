@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from affirm_assets.finance.terms import Terms
+from affirm_assets.lender.finance.terms import Terms
 
 CHARGE_OFF_DAYS = 120
 """Closed-end retail loans are charged off at this age: FFIEC, Uniform Retail Credit Classification, 65 FR 36903."""

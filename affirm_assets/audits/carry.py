@@ -18,7 +18,7 @@ from operator import and_
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.partitions import Window
+from affirm_assets.declare.partitions import Window
 
 
 def opens_as_closed(

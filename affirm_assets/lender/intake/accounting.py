@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED
+from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED
 
 
 def accounts(received: DataFrame, outcomes: DataFrame, staged: DataFrame, staged_outcome: str) -> DataFrame:

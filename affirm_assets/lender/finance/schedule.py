@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from affirm_assets.finance.account import Account
-from affirm_assets.finance.movements import Movement
-from affirm_assets.finance.terms import Terms
+from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.movements import Movement
+from affirm_assets.lender.finance.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)

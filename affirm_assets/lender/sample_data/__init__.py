@@ -4,7 +4,7 @@ The order of reading: `generate` writes; `loans` and `repayment` decide what hap
 way; `files` knows the landing zone. Nothing in here is read by a dataset.
 """
 
-from affirm_assets.sample_data.generate import SampleSummary, write_sample_data
-from affirm_assets.sample_data.oddities import OddityCount, Outcome
+from affirm_assets.lender.sample_data.generate import SampleSummary, write_sample_data
+from affirm_assets.lender.sample_data.oddities import OddityCount, Outcome
 
 __all__ = ["OddityCount", "Outcome", "SampleSummary", "write_sample_data"]

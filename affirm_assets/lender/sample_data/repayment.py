@@ -11,10 +11,10 @@ from itertools import takewhile
 from random import Random
 from typing import Literal
 
-from affirm_assets.finance.instalment import level_instalment
-from affirm_assets.sample_data.draws import Weighted, between, happens
-from affirm_assets.sample_data.loans import Loan
-from affirm_assets.sample_data.window import SampleWindow
+from affirm_assets.lender.finance.instalment import level_instalment
+from affirm_assets.lender.sample_data.draws import Weighted, between, happens
+from affirm_assets.lender.sample_data.loans import Loan
+from affirm_assets.lender.sample_data.window import SampleWindow
 
 LoanKind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
 Habit = Literal["punctual", "early", "late", "partial", "misses_and_cures", "pays_off", "defaults"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from affirm_assets.finance.instalment import Frequency, level_instalment
+from affirm_assets.lender.finance.instalment import Frequency, level_instalment
 
 
 @dataclass(frozen=True, slots=True)
