@@ -61,12 +61,31 @@ class WrongColumns(AffirmError):
         )
 
 
+class UnfitForEngine(AffirmError):
+    """A step that an engine would not compute as Spark does, or a table that it would not read rightly.
+
+    Said before anything is computed; the step is for another engine then.
+    """
+
+
+class NotPlain(UnfitForEngine):
+    """A table whose data files cannot be read by their names alone."""
+
+
+class NotProven(UnfitForEngine):
+    """An operator, function or type of a plan that is not proven to give the same rows as on Spark."""
+
+
+class EngineMissing(AffirmError):
+    """An engine that a step needs and this machine cannot run."""
+
+
 class WrongSession(AffirmError):
     """A transform whose result belongs to another Spark session, where its write would not be staged."""
 
     def __init__(self, dataset: str) -> None:
         super().__init__(
-            f"{dataset}: expected the transform's result to belong to the step's Spark session, found another; nothing "
+            f"{dataset}: expected the transform's result to belong to the step's session, found another; nothing "
             "was written. Make frames with SparkSession.active() or an input's sparkSession, not SparkSession.builder."
         )
 
