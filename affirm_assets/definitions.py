@@ -9,13 +9,14 @@ import dagster as dg
 import affirm_assets.datasets
 from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.assets import assets
-from affirm_assets.orchestration.compute import StepSpark
+from affirm_assets.orchestration.engines import StepSpark
 from affirm_assets.orchestration.execution import execution_of
 from affirm_assets.orchestration.partitions import PartitionSets
 from affirm_assets.orchestration.reaper import reaper
 from affirm_assets.settings import Settings
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
+from resources.sail import SailSessions
 from resources.spark import local_sessions
 from resources.spark_on_kubernetes import KubernetesSparkSessions
 
@@ -28,7 +29,11 @@ def build_defs(
     execution = execution_of(settings.deployment)
     return dg.Definitions(
         assets=assets(
-            registry, PartitionSets(settings.first_business_date), execution.retries, settings.cpu_request_scale
+            registry,
+            PartitionSets(settings.first_business_date),
+            execution.retries,
+            settings.cpu_request_scale,
+            settings.engines,
         ),
         resources={**_resources(settings), **(resource_overrides or {})},
         executor=execution.executor,
@@ -53,6 +58,7 @@ def _resources(settings: Settings) -> dict[str, Any]:
     return {
         "catalog": catalog_of(settings),
         "spark": _spark(settings),
+        "sail": SailSessions(settings.s3_endpoint, settings.region),
         "landing_zone": landing_zone_of(settings),
     }
 

@@ -79,6 +79,13 @@ class NotProven(UnfitForEngine):
 class EngineMissing(AffirmError):
     """An engine that a step needs and this machine cannot run."""
 
+    def __init__(self, dataset: str, window: object, why: str, problem: str) -> None:
+        of_days = "" if window is None else f" {window}"
+        super().__init__(
+            f"{dataset}{of_days}: its engine was chosen since {why}; found that {problem} Or choose another: "
+            "AFFIRM_ENGINE, engine= of the dataset, or AFFIRM_SAIL_MIB for how much sail may read."
+        )
+
 
 class WrongSession(AffirmError):
     """A transform whose result belongs to another Spark session, where its write would not be staged."""
@@ -112,6 +119,16 @@ class InputsNotPublished(WindowRefused):
         super().__init__(
             f"{dataset}: {window} reads other datasets' partitions of the same days; expected all of them to be "
             f"published, if only without rows; found that these were not: {found}. Run them first."
+        )
+
+
+class RecordRefused(AffirmError):
+    """A table of which it is not certain what is published: its record and its snapshots contradict each other."""
+
+    def __init__(self, table: str, found: str, forward: str, settle: str) -> None:
+        super().__init__(
+            f"{table}: expected the record of what is published to agree with the snapshots of main, found {found}. "
+            f"Nothing is read or published until somebody says which holds. {forward}{settle}."
         )
 
 

@@ -30,6 +30,33 @@ _REGION = re.compile(r"[a-z0-9-]+")
 _SPOT = re.compile(r"([a-z0-9.-]+/)?[\w.-]+=[\w.-]+", re.ASCII)
 
 
+SAIL, SPARK = ENGINES = ("sail", "spark")
+
+DEFAULT_SAIL_MIB = 256
+"""Compressed MiB to read up to which a step is computed by sail, in the step's own process; see bench/step.py."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """`engine`: the one for every step, whatever it reads; None: by what it reads, sail up to `sail_mib`."""
+
+    engine: str | None = None
+    sail_mib: int = DEFAULT_SAIL_MIB
+
+    @staticmethod
+    def of(environ: Mapping[str, str]) -> "EngineSettings":
+        """Raises SettingError."""
+        engine = environ.get("AFFIRM_ENGINE") or None
+        if engine not in (None, *ENGINES):
+            raise SettingError("AFFIRM_ENGINE", repr(engine), f"one of {', '.join(ENGINES)}, or nothing")
+        mib = environ.get("AFFIRM_SAIL_MIB") or str(DEFAULT_SAIL_MIB)
+        if not re.fullmatch(r"[0-9]{1,9}", mib):
+            raise SettingError("AFFIRM_SAIL_MIB", repr(mib), "a whole number of MiB")
+        return EngineSettings(engine, int(mib))
+
+
+BY_SIZE = EngineSettings()
+
 @dataclass(frozen=True)
 class Settings:
     """Where a deployment keeps its tables and finds its files. Holds no password and no key.
@@ -38,7 +65,8 @@ class Settings:
     `warehouse`: file://<folder> or s3://<bucket>/<prefix>. `landing`: an absolute folder, or s3:// likewise.
     `s3_endpoint`: of another S3 than AWS. `first_business_date`: the first day that has a partition. `lake`: the folder
     that holds all of a local deployment. `cpu_request_scale`: how much of their cores pods ask for; 1 but on small
-    nodes. `spot`: <key>=<value>, taint and label of nodes that may vanish, for executors; None: there are none.
+    nodes. `engines`: which one computes a step. `spot`: <key>=<value>, taint and label of nodes that may vanish, for
+    executors; None: there are none.
     """
 
     deployment: str
@@ -51,6 +79,7 @@ class Settings:
     lake: Path | None = None
     cpu_request_scale: float = 1.0
     spot: str | None = None
+    engines: EngineSettings = BY_SIZE
 
     @staticmethod
     def of(environ: Mapping[str, str]) -> "Settings":
@@ -66,10 +95,11 @@ class Settings:
         if deployment == "kubernetes":
             return _on_kubernetes(environ)
         lake = Path(environ.get("AFFIRM_LAKE") or ".lake").expanduser().absolute()
-        return Settings.local(lake, _first_business_date(environ.get("AFFIRM_FIRST_BUSINESS_DATE") or "2025-01-01"))
+        first = _first_business_date(environ.get("AFFIRM_FIRST_BUSINESS_DATE") or "2025-01-01")
+        return Settings.local(lake, first, EngineSettings.of(environ))
 
     @staticmethod
-    def local(lake: Path, first_business_date: date) -> "Settings":
+    def local(lake: Path, first_business_date: date, engines: EngineSettings = BY_SIZE) -> "Settings":
         """All of it in one folder; `lake` is its absolute path."""
         if _NO_PLAIN_LOCATION.search(str(lake)):
             expected = "a folder whose whole path has no #, ?, % or control character"
@@ -81,6 +111,7 @@ class Settings:
             warehouse=f"file://{lake}/warehouse",
             landing=f"{lake}/landing",
             lake=lake,
+            engines=engines,
         )
 
 
@@ -108,6 +139,7 @@ def _on_kubernetes(environ: Mapping[str, str]) -> Settings:
         else None,
         cpu_request_scale=_cpu_request_scale(environ.get("AFFIRM_CPU_REQUEST_SCALE") or "1"),
         spot=_matching(_SPOT, environ, "AFFIRM_SPOT", "<key>=<value> of a taint and label") if spot else None,
+        engines=EngineSettings.of(environ),
     )
 
 

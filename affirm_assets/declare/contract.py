@@ -158,6 +158,14 @@ def spark_schema(contract: type[Contract]) -> spark.StructType:
     )
 
 
+_MONEY = spark.DecimalType(18, 2)
+
+
+def money_columns(schema: spark.StructType) -> tuple[str, ...]:
+    """The columns of amounts, whose sums are compared as control totals."""
+    return tuple(each.name for each in schema.fields if each.dataType == _MONEY)
+
+
 @dataclass(frozen=True)
 class SchemaChange:
     """What would bring a table to its contract: `add`, `relax` and `redoc` are safe, `refused` is not."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyiceberg.types as iceberg
 
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-NOT_NULL, IN_WINDOW, UNIQUE_KEY = BUILT_IN_AUDITS = ("not_null", "in_window", "unique_key")
+NOT_NULL, IN_WINDOW, UNIQUE_KEY, CONTROL_TOTALS = BUILT_IN_AUDITS = (
+    "not_null",
+    "in_window",
+    "unique_key",
+    "control_totals",
+)
 """Audits that every dataset has, beside those of its contract."""
 
 FEEDS = "feeds"
@@ -103,6 +108,7 @@ class Dataset:
     source: Path
     audits: tuple[Audit, ...] = ()
     compute: Compute = Compute("small")
+    engine: str | None = None
     freshness: timedelta | None = None
     retention: timedelta | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -158,6 +164,7 @@ def dataset(
     inputs: Mapping[str, Input] | None = None,
     audits: Iterable[Audit] = (),
     compute: str | Compute = "small",
+    engine: Literal["sail", "spark"] | None = None,
     freshness: timedelta | None = None,
     retention: timedelta | None = None,
     tags: Mapping[str, str] | None = None,
@@ -168,8 +175,9 @@ def dataset(
     Its parameters name upstream datasets, read for the same window; `inputs` maps a parameter to something else:
     previous(), history(), landing() or a @shared frame. `owner` is an e-mail address or `team:<name>`. `freshness` is
     the age at which the newest materialization is late; `retention` how long its rows are kept. `ranges=False` is for a
-    transform that can compute only one partition at a time. `compute` is a profile's name, or Compute(). Raises
-    DeclarationError, naming file and dataset.
+    transform that can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is
+    for one that only one engine computes rightly; otherwise what a step reads decides. Raises DeclarationError, naming
+    file and dataset.
     """
 
     audits = tuple(audits)
@@ -188,6 +196,7 @@ def dataset(
             source=source,
             audits=audits,
             compute=Compute(compute) if isinstance(compute, str) else compute,
+            engine=engine,
             freshness=freshness,
             retention=retention,
             tags=dict(tags or {}),
@@ -214,6 +223,8 @@ def _check_declaration(item: Dataset) -> None:
         raise DeclarationError(
             f"{where}: its name and its folder's, the domain, are lower-case letters, digits and underscores."
         )
+    if item.engine not in (None, "sail", "spark"):
+        raise DeclarationError(f"{where}: expected engine to be 'sail' or 'spark'; found {item.engine!r}.")
     if item.domain == FEEDS:
         raise DeclarationError(f"{where}: the folder {FEEDS!r} stands for the feeds themselves. Choose another domain.")
     if not re.fullmatch(r"team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+", item.owner):

@@ -16,10 +16,12 @@ from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Daily
 from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.code_version import code_version
-from affirm_assets.orchestration.compute import StepSession, StepSpark, op_tags, profile_of
+from affirm_assets.orchestration.compute import op_tags, profile_of
+from affirm_assets.orchestration.engines import StepEngines, StepSpark
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
+from affirm_assets.settings import BY_SIZE, EngineSettings
 from affirm_assets.steps.audit import audit_specs
 from affirm_assets.steps.lake import LandingZone, Storage
 from affirm_assets.steps.request import Run
@@ -27,6 +29,7 @@ from affirm_assets.steps.run import AuditsFailed, run_step
 from resources import landing
 from resources.compute import Profile
 from resources.iceberg import IcebergCatalog
+from resources.sail import SailSessions
 
 
 def assets(
@@ -34,12 +37,13 @@ def assets(
     partition_sets: PartitionSets,
     retries: dg.RetryPolicy | None = None,
     cpu_request_scale: float = 1.0,
+    engine_settings: EngineSettings = BY_SIZE,
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """Every dataset of the registry and every feed that one of them reads."""
     return [
         *(_feed(name, partition_sets) for name in registry.feeds),
         *(
-            _asset(dataset, registry.datasets, partition_sets, retries, cpu_request_scale)
+            _asset(dataset, registry.datasets, partition_sets, retries, cpu_request_scale, engine_settings)
             for dataset in registry.in_order()
         ),
     ]
@@ -80,6 +84,7 @@ def _asset(
     partition_sets: PartitionSets,
     retries: dg.RetryPolicy | None,
     cpu_request_scale: float,
+    engine_settings: EngineSettings,
 ) -> dg.AssetsDefinition:
     version, profile = _code_version(dataset), profile_of(dataset)
     spec = dg.AssetSpec(
@@ -113,15 +118,16 @@ def _asset(
         context: dg.AssetExecutionContext,
         catalog: IcebergCatalog,
         spark: ResourceParam[StepSpark],
+        sail: ResourceParam[SailSessions],
         landing_zone: ResourceParam[LandingZone],
     ) -> Iterator[Any]:
         run = Run(context.run.run_id, context.run.root_run_id or context.run.run_id)
         step = dataset, datasets, window_of(dataset, context), run, version
-        session = StepSession(spark, catalog.spark_conf(), profile)
+        engines = StepEngines(spark, catalog.spark_conf(), catalog.name, sail, profile, engine_settings)
         try:
             with step_failures():
                 storage = Storage(catalog.load(), landing_zone, catalog.name)
-                result = run_step(*step, storage, session.open)
+                result = run_step(*step, storage, engines)
         except AuditsFailed as failure:
             yield from (check_result(dataset, outcome) for outcome in failure.outcomes)
             # Bad data does not get better by waiting.
@@ -129,7 +135,7 @@ def _asset(
         for key, metadata in partition_metadata(dataset, result):
             context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
         yield from (check_result(dataset, outcome) for outcome in result.outcomes)
-        yield materialization(dataset, result, session.metadata)
+        yield materialization(dataset, result, engines.metadata)
 
     return step
 

@@ -1,19 +1,28 @@
-"""Audits of staged rows. Value audits are counted while the rows are written; the others read the staged snapshot."""
+"""Audits of staged rows: of single values, of keys, and those that the dataset declares."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import NumericType
 
-from affirm_assets.declare.contract import Rule, columns, key_columns, personal_columns, required_columns
-from affirm_assets.declare.dataset import IN_WINDOW, NOT_NULL, UNIQUE_KEY, Audit, Dataset
+from affirm_assets.declare.contract import (
+    Rule,
+    columns,
+    key_columns,
+    money_columns,
+    personal_columns,
+    required_columns,
+    spark_schema,
+)
+from affirm_assets.declare.dataset import CONTROL_TOTALS, IN_WINDOW, NOT_NULL, UNIQUE_KEY, Audit, Dataset
 from affirm_assets.declare.partitions import Monthly, Window
-from affirm_assets.steps.read import Frames, between
+from affirm_assets.steps.engine import Days
+from affirm_assets.steps.read import Frames
 
 SAMPLE_ROWS = 10
 MASK = "***"
@@ -46,6 +55,7 @@ def audit_specs(dataset: Dataset) -> tuple[AuditSpec, ...]:
     """Every audit of the dataset, in the order in which they run."""
     return (
         *(AuditSpec(rule.name, rule.description) for rule in value_rules(dataset)),
+        control_totals_spec(dataset),
         _unique_spec(dataset),
         *(AuditSpec(each.name, each.description, each.blocking) for each in dataset.audits),
     )
@@ -56,32 +66,29 @@ def value_rules(dataset: Dataset, window: Window | None = None) -> tuple[Rule, .
     return (_not_null(dataset), *_in_window(dataset, window), *(r for c in columns(dataset.contract) for r in c.rules))
 
 
-def observed_outcomes(
-    dataset: Dataset, rules: Iterable[Rule], counts: Mapping[str, int], staged: DataFrame
-) -> list[Outcome]:
-    """From the violations that the write counted; staged rows are read only where there is a sample to show."""
+def value_outcomes(dataset: Dataset, rules: Sequence[Rule], staged: DataFrame) -> list[Outcome]:
+    """Count what breaks each rule, all in one query; rows are read again only where there is a sample to show."""
+    counted = staged.agg(
+        F.count(F.lit(1)).alias("rows"), *(_violations(rule).alias(f"rule {i}") for i, rule in enumerate(rules))
+    ).first()
+    assert counted is not None
+    failed = [int(counted[f"rule {i}"]) for i in range(len(rules))]
     return [
         Outcome(
             name=rule.name,
             description=rule.description,
-            passed=counts[rule.name] == 0,
-            checked=counts["rows"],
-            failed=counts[rule.name],
-            sample=_key_sample(dataset, staged.where(rule.violation)) if counts[rule.name] else (),
+            passed=count == 0,
+            checked=int(counted["rows"]),
+            failed=count,
+            sample=_key_sample(dataset, staged.where(rule.violation)) if count else (),
         )
-        for rule in rules
+        for rule, count in zip(rules, failed, strict=True)
     ]
 
 
 def null_outcome(dataset: Dataset, result: DataFrame) -> Outcome:
     """Count a transform's nulls in columns that have none: such rows cannot even be staged."""
-    rule = _not_null(dataset)
-    counted = result.agg(F.count(F.lit(1)).alias("rows"), F.expr(f"count_if({rule.violation})").alias("failed")).first()
-    assert counted is not None
-    sample = _key_sample(dataset, result.where(rule.violation))
-    return Outcome(
-        rule.name, rule.description, counted["failed"] == 0, counted["rows"], counted["failed"], sample=sample
-    )
+    return value_outcomes(dataset, [_not_null(dataset)], result)[0]
 
 
 def unique_outcome(dataset: Dataset, staged: DataFrame, rows: int) -> Outcome:
@@ -133,6 +140,10 @@ def outcomes_from_json(text: str) -> tuple[Outcome, ...]:
     return tuple(Outcome(**{**each, "sample": tuple(each["sample"])}) for each in json.loads(text))
 
 
+def _violations(rule: Rule) -> Column:
+    return F.count_if(F.expr(rule.violation))
+
+
 def _not_null(dataset: Dataset) -> Rule:
     names = required_columns(dataset.contract)
     return Rule(NOT_NULL, f"never null: {', '.join(names)}", " OR ".join(f"`{name}` IS NULL" for name in names))
@@ -143,7 +154,7 @@ def _in_window(dataset: Dataset, window: Window | None) -> Iterable[Rule]:
         return
     column = dataset.partitions.column
     # Without a window (when audits are only listed) the violation is never evaluated.
-    inside = "true" if window is None else between(column, window)
+    inside = "true" if window is None else Days(column, window).sql
     if isinstance(dataset.partitions, Monthly):
         inside = f"{inside} AND day(`{column}`) = 1"
     yield Rule(IN_WINDOW, f"{column} is a partition of the window that was computed", f"NOT ({inside})")
@@ -154,6 +165,13 @@ def _unique_columns(dataset: Dataset) -> tuple[str, ...]:
     keys = key_columns(dataset.contract)
     column = dataset.partitions.column if dataset.partitions else None
     return keys if column is None or column in keys else (*keys, column)
+
+
+def control_totals_spec(dataset: Dataset) -> AuditSpec:
+    """The audit of what was written, by `control_totals`."""
+    sums = money_columns(spark_schema(dataset.contract))
+    of_what = "rows" + "".join(f", {name}" for name in sums)
+    return AuditSpec(CONTROL_TOTALS, f"the files hold what the engine says it wrote, read by another reader: {of_what}")
 
 
 def _unique_spec(dataset: Dataset) -> AuditSpec:

@@ -1,7 +1,7 @@
-"""What a step works on: the catalog of tables, the landing zone, a Spark session. All handed in, none made here."""
+"""What a step works on: the catalog of tables and the landing zone. Both are handed in, none is made here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
@@ -36,21 +36,8 @@ class LandingZone(Protocol):
 
 @dataclass(frozen=True)
 class Storage:
-    """What a step needs before it has Spark. `name` is the catalog's name in Spark; `catalog` is the same catalog."""
+    """The tables and the files that a step reads and writes. `name` is the catalog's name in Spark SQL."""
 
     catalog: Catalog
     landing: LandingZone
     name: str = "lake"
-
-    def table_name(self, table: str) -> str:
-        return f"{self.name}.{table}"
-
-    def with_spark(self, spark: SparkSession) -> "Lake":
-        return Lake(self.catalog, self.landing, self.name, spark=spark)
-
-
-@dataclass(frozen=True)
-class Lake(Storage):
-    """`spark` is a session of one step alone: `spark.wap.id`, which stages a write, holds for a whole session."""
-
-    spark: SparkSession = field(kw_only=True)

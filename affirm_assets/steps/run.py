@@ -4,46 +4,71 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
+from typing import Protocol
 
-from pyiceberg.manifest import ManifestContent, ManifestEntryStatus
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
+from affirm_assets.declare.contract import column_differences, columns, spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
-from affirm_assets.errors import AffirmError
+from affirm_assets.errors import AffirmError, UnfitForEngine, WrongColumns, WrongSession
 from affirm_assets.steps.audit import (
     Outcome,
+    control_totals_spec,
     declared_outcome,
     null_outcome,
-    observed_outcomes,
-    outcomes_from_json,
     unique_outcome,
+    value_outcomes,
     value_rules,
 )
+from affirm_assets.steps.control_totals import control_totals_outcome, listed_rows, totals_of
+from affirm_assets.steps.engine import Days, Engine, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.gaps import check_inputs_published, check_no_gap
-from affirm_assets.steps.lake import Lake, Storage
-from affirm_assets.steps.lineage import ColumnRef, lineage_of
-from affirm_assets.steps.publish import AUDITS, STAGED_SNAPSHOT, find_published, publish
-from affirm_assets.steps.read import Frames, snapshot_frame
-from affirm_assets.steps.request import Request, Run, pin
+from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.lineage import ColumnRef
+from affirm_assets.steps.publish import (
+    Report,
+    find_published,
+    keep_for_inspection,
+    publish,
+    read_report,
+    report_of,
+    summary,
+)
+from affirm_assets.steps.published import Publication
+from affirm_assets.steps.read import Frames
+from affirm_assets.steps.request import Pinned, Request, Run, pin
 from affirm_assets.steps.scan import ScanSize, scan_size
-from affirm_assets.steps.stage import NullInRequiredColumn, Staged, conform, stage, window_filter
-from affirm_assets.steps.tables import ensure_table, partition_day, partition_positions
+from affirm_assets.steps.tables import SUMMARY, ensure_table
 
 Lineage = Mapping[str, frozenset[ColumnRef]]
 """The table columns that each column's values come from; empty for a step that was already published."""
 
+ENGINE = f"{SUMMARY}engine"
+"""In a snapshot's summary: which engine computed it, and why that one."""
+
+
+class Engines(Protocol):
+    """The engines that a step may have."""
+
+    def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
+        """The one that fits what the step will read, at work for this step alone. Raises EngineMissing."""
+
+    def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
+        """Another one, for a step that the first was found unfit for. Raises EngineMissing, or the error itself."""
+
 
 @dataclass(frozen=True)
 class Result:
-    """What a step published. `rows` by partition (first day; None: unpartitioned), zeros included; sizes in bytes."""
+    """What a step published. `rows` by partition (first day; None: unpartitioned), zeros included; sizes in bytes.
+
+    `engine`: which one computed it, and why that one; None for a step that was already published.
+    """
 
     request: Request
     snapshot: int
-    staged_snapshot: int
     rows: Mapping[date | None, int]
     total_rows: int
     added_files: int
@@ -52,6 +77,7 @@ class Result:
     location: str
     outcomes: tuple[Outcome, ...]
     already_published: bool = False
+    engine: str | None = None
     lineage: Lineage = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -60,13 +86,9 @@ class AuditsFailed(AffirmError):
     """One blocking audit or more failed: readers see what they saw before."""
 
     def __init__(
-        self,
-        dataset: Dataset,
-        request: Request,
-        outcomes: tuple[Outcome, ...],
-        staged_snapshot: int | None,
-        table: str,
+        self, dataset: Dataset, request: Request, outcomes: tuple[Outcome, ...], kept: str, staged_snapshot: int | None
     ) -> None:
+        """`kept` says where the refused rows can be looked at; `staged_snapshot` holds them, if they were written."""
         self.outcomes = outcomes
         self.staged_snapshot = staged_snapshot
         failed = "\n  - ".join(
@@ -75,15 +97,17 @@ class AuditsFailed(AffirmError):
             for each in outcomes
             if each.blocking and not each.passed
         )
-        kept = (
-            f"The staged rows are kept: SELECT * FROM {table} VERSION AS OF {staged_snapshot} "
-            f"WHERE {window_filter(dataset, request.window)}"
-            if staged_snapshot
-            else "Nothing was staged, since such rows cannot be written at all."
-        )
         super().__init__(
             f"{dataset} {request.window_text}: nothing was published, blocking audits failed:\n  - {failed}\n{kept}"
         )
+
+
+@dataclass(frozen=True)
+class _Computed:
+    staged: Staged
+    outcomes: tuple[Outcome, ...]
+    lineage: Lineage
+    engine: str
 
 
 def run_step(
@@ -93,109 +117,144 @@ def run_step(
     run: Run,
     code_version: str,
     storage: Storage,
-    open_spark: Callable[[ScanSize], SparkSession],
+    engines: Engines,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Result:
     """Pin, read, transform, stage, audit, publish and report. On AffirmError readers see what they saw before.
 
-    `open_spark` is asked for a session of this step's own once it is known how much there is to read; not at all if an
-    earlier try has published already, or if the window is refused.
+    `engines` is asked for one once it is known how much there is to read; not at all if an earlier try has published
+    already, or if the window is refused.
     """
     timer = _Timer(clock)
     with timer.part("pin"):
         table = ensure_table(storage.catalog, dataset)
-        request = pin(dataset, upstream, window, run, code_version, storage)
-    if published := find_published(dataset, request, table):
-        return replace(_result(dataset, request, published, storage, timer.seconds), already_published=True)
-    check_no_gap(dataset, upstream, window, table, storage)
-    check_inputs_published(dataset, upstream, window, storage)
-    with timer.part("measure"):
-        scan = scan_size(dataset, upstream, request, table, storage)
-    with timer.part("session"):
-        lake = storage.with_spark(open_spark(scan))
-    frames = Frames(dataset, upstream, request, lake)
-    try:
-        staged, outcomes, lineage = _stage_and_audit(dataset, request, frames, lake, timer)
-    finally:
-        frames.release()
-    if any(each.blocking and not each.passed for each in outcomes):
-        raise AuditsFailed(dataset, request, outcomes, staged.snapshot, lake.table_name(dataset.table))
+        pinned = pin(dataset, upstream, window, run, code_version, storage, table)
+    if earlier := find_published(dataset, pinned.request, table):
+        report = read_report(table, earlier)
+        return replace(_result(pinned.request, earlier, report, table, timer.seconds), already_published=True)
+    check_no_gap(dataset, upstream, pinned)
+    check_inputs_published(dataset, upstream, pinned)
+    step = _Step(dataset, upstream, pinned, storage, table, timer)
+    computed = step.compute(engines)
+    if any(each.blocking and not each.passed for each in computed.outcomes):
+        raise step.failed(computed)
     with timer.part("publish"):
-        snapshot = publish(dataset, request, staged, outcomes, lake)
-    return replace(_result(dataset, request, snapshot, storage, timer.seconds), lineage=lineage)
+        publication = publish(
+            dataset, pinned.request, computed.staged, computed.outcomes, storage, now(), notes={ENGINE: computed.engine}
+        )
+    report = report_of(dataset, pinned.request, computed.staged, computed.outcomes, table)
+    result = _result(pinned.request, publication, report, table, timer.seconds)
+    return replace(result, lineage=computed.lineage, engine=computed.engine)
 
 
-def _stage_and_audit(
-    dataset: Dataset, request: Request, frames: Frames, lake: Lake, timer: "_Timer"
-) -> tuple[Staged, tuple[Outcome, ...], Lineage]:
-    with timer.part("transform"):
-        rows = conform(dataset, frames.call(dataset.function), lake.spark)
-        lineage = _lineage(rows)
-    rules = value_rules(dataset, request.window)
-    try:
-        with timer.part("stage"):
-            staged = stage(dataset, request, rows, rules, lake)
-    except NullInRequiredColumn:
-        raise AuditsFailed(dataset, request, (null_outcome(dataset, rows),), None, dataset.table) from None
-    with timer.part("audit"):
-        frame = snapshot_frame(lake, dataset, staged.snapshot).where(window_filter(dataset, request.window))
-        outcomes = observed_outcomes(dataset, rules, staged.counts, frame)
-        outcomes.append(unique_outcome(dataset, frame, staged.counts["rows"]))
-        outcomes += [declared_outcome(each, frames, frame) for each in dataset.audits]
-    return staged, tuple(outcomes), lineage
+@dataclass(frozen=True)
+class _Step:
+    """What is between the pin and the publish."""
+
+    dataset: Dataset
+    upstream: Mapping[str, Dataset]
+    pinned: Pinned
+    storage: Storage
+    table: Table
+    timer: "_Timer"
+
+    def compute(self, engines: Engines) -> _Computed:
+        """On the engine that fits, or on another if that one finds out that it does not."""
+        window = self.pinned.request.window
+        with self.timer.part("measure"):
+            scan = scan_size(self.dataset, self.upstream, self.pinned)
+        with self.timer.part("session"):
+            engine = engines.open(self.dataset, window, scan)
+        try:
+            return self._compute_on(engine)
+        except UnfitForEngine as error:
+            with self.timer.part("session"):
+                engine = engines.instead(self.dataset, window, scan, error)
+            return self._compute_on(engine)
+
+    def failed(self, computed: _Computed) -> AuditsFailed:
+        snapshot = keep_for_inspection(self.dataset, self.pinned.request, computed.staged, self.storage)
+        days = self._target.days
+        kept = (
+            f"The staged rows are kept: SELECT * FROM {self.storage.name}.{self.dataset.table} VERSION AS OF {snapshot}"
+            + (f" WHERE {days.sql}" if days else "")
+        )
+        return AuditsFailed(self.dataset, self.pinned.request, computed.outcomes, kept, snapshot)
+
+    @property
+    def _target(self) -> Target:
+        request, partitions = self.pinned.request, self.dataset.partitions
+        days = None if request.window is None or partitions is None else Days(partitions.column, request.window)
+        return Target(self.table, days, request.wap_id, summary(request))
+
+    def _compute_on(self, engine: Engine) -> _Computed:
+        frames = Frames(self.dataset, self.upstream, self.pinned, self.storage, engine)
+        try:
+            with engine.active():
+                staged, outcomes, lineage = self._stage_and_audit(engine, frames)
+        finally:
+            engine.close()
+        return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}")
+
+    def _stage_and_audit(self, engine: Engine, frames: Frames) -> tuple[Staged, tuple[Outcome, ...], Lineage]:
+        dataset, target = self.dataset, self._target
+        with self.timer.part("transform"):
+            rows = _conform(dataset, frames.call(dataset.function), engine)
+            lineage = _lineage(engine, rows)
+        try:
+            with self.timer.part("stage"):
+                staged = engine.stage(rows, target)
+        except NullInRequiredColumn:
+            kept = "Nothing was staged, since such rows cannot be written at all."
+            raise AuditsFailed(dataset, self.pinned.request, (null_outcome(dataset, rows),), kept, None) from None
+        with self.timer.part("audit"):
+            frame = engine.look(staged, target, spark_schema(dataset.contract))
+            outcomes = [
+                *value_outcomes(dataset, value_rules(dataset, self.pinned.request.window), frame),
+                self._control_totals(staged),
+                unique_outcome(dataset, frame, staged.rows),
+                *(declared_outcome(each, frames, frame) for each in dataset.audits),
+            ]
+        return staged, tuple(outcomes), lineage
+
+    def _control_totals(self, staged: Staged) -> Outcome:
+        found = totals_of(staged.files, list(staged.sums), self.table.io)
+        return control_totals_outcome(control_totals_spec(self.dataset), staged, listed_rows(staged.files), found)
 
 
-def _lineage(rows: DataFrame) -> Lineage:
+def _conform(dataset: Dataset, result: DataFrame, engine: Engine) -> DataFrame:
+    """The contract's columns in the contract's order. Raises WrongColumns or WrongSession; casts and drops nothing."""
+    if not engine.owns(result):
+        raise WrongSession(str(dataset))
+    if differences := column_differences(dataset.contract, result.schema):
+        raise WrongColumns(str(dataset), dataset.contract.__name__, differences)
+    return result.select([spec.name for spec in columns(dataset.contract)])
+
+
+def _lineage(engine: Engine, rows: DataFrame) -> Lineage:
     """Lineage is a report: a plan that it cannot read must not keep rows from being published."""
     try:
-        return lineage_of(rows)
+        return engine.lineage(rows)
     except (LookupError, TypeError, ValueError, AttributeError):
         return {}
 
 
 def _result(
-    dataset: Dataset,
-    request: Request,
-    snapshot: Snapshot,
-    storage: Storage,
-    seconds: Mapping[str, float],
+    request: Request, publication: Publication, report: Report | None, table: Table, seconds: Mapping[str, float]
 ) -> Result:
-    recorded = snapshot.summary
-    assert recorded is not None
-    table = storage.catalog.load_table(dataset.table)
     return Result(
         request=request,
-        snapshot=snapshot.snapshot_id,
-        staged_snapshot=int(recorded[STAGED_SNAPSHOT] or 0),
-        rows=_rows_by_partition(dataset, request.window, table, snapshot),
-        total_rows=int(recorded["total-records"] or 0),
-        added_files=int(recorded.get("added-data-files") or 0),
-        added_bytes=int(recorded.get("added-files-size") or 0),
-        partitions_touched=int(recorded.get("changed-partition-count") or 0),
+        snapshot=publication.snapshot,
+        rows=report.rows if report else {},
+        total_rows=publication.total_rows,
+        added_files=report.files if report else 0,
+        added_bytes=report.bytes if report else 0,
+        partitions_touched=sum(1 for rows in report.rows.values() if rows) if report else 0,
         location=table.location(),
-        outcomes=outcomes_from_json(recorded[AUDITS] or "[]"),
+        outcomes=report.outcomes if report else (),
         seconds=dict(seconds),
     )
-
-
-def _rows_by_partition(
-    dataset: Dataset, window: Window | None, table: Table, snapshot: Snapshot
-) -> Mapping[date | None, int]:
-    """Of the data files that the snapshot added."""
-    files = [
-        entry.data_file
-        for manifest in snapshot.manifests(table.io)
-        if manifest.content == ManifestContent.DATA and manifest.added_snapshot_id == snapshot.snapshot_id
-        for entry in manifest.fetch_manifest_entry(table.io)
-        if entry.status == ManifestEntryStatus.ADDED
-    ]
-    if window is None or dataset.partitions is None:
-        return {None: sum(file.record_count for file in files)}
-    rows: dict[date | None, int] = dict.fromkeys(dataset.partitions.starts(window), 0)
-    positions = partition_positions(table, dataset.partitions.column)
-    for file in files:
-        rows[partition_day(file, positions[file.spec_id])] += file.record_count
-    return rows
 
 
 class _Timer:
@@ -211,4 +270,4 @@ class _Timer:
         try:
             yield
         finally:
-            self.seconds[name] = self._clock() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - start

@@ -1,21 +1,17 @@
-"""How much a step will read: the bytes and files of its pinned inputs, from metadata alone and before any Spark."""
+"""How much a step will read: the bytes and files of its pinned inputs, from metadata alone and before any engine."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
-from pyiceberg.types import DateType
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Window
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.read import TableRead, table_read
-from affirm_assets.steps.request import Request
-from affirm_assets.steps.tables import epoch_day, partition_day, partition_positions
+from affirm_assets.steps.request import Pinned
+from affirm_assets.steps.tables import days_held, partition_day, partition_positions
 
 
 @dataclass(frozen=True)
@@ -26,24 +22,17 @@ class ScanSize:
     files: int
 
 
-def scan_size(
-    dataset: Dataset, upstream: Mapping[str, Dataset], request: Request, own: Table, storage: Storage
-) -> ScanSize:
-    """The landing files and, once for each table and range of its days, the data files. `own`: the dataset's table."""
+def scan_size(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned) -> ScanSize:
+    """The landing files and, once for each table and range of its days, the data files."""
     reads = [
-        table_read(dataset, mapped, parameter, upstream, request)
+        table_read(dataset, mapped, parameter, upstream, pinned.request)
         for parameter, mapped in dataset.leaves.items()
         if not isinstance(mapped, Landing)
     ]
-    tables = {dataset.table: own}
-    sizes = [ScanSize(each.size, 1) for each in request.files]
+    sizes = [ScanSize(each.size, 1) for each in pinned.request.files]
     for read in {(each.source.table, each.days): each for each in reads}.values():
         if read.snapshot is not None:
-            name = read.source.table
-            # A snapshot younger than the table as it was loaded: somebody published in between.
-            if name not in tables or tables[name].snapshot_by_id(read.snapshot) is None:
-                tables[name] = storage.catalog.load_table(name)
-            sizes += _sizes(tables[name], read.snapshot, read)
+            sizes += _sizes(pinned.tables[read.source.table], read.snapshot, read)
     return ScanSize(sum(each.bytes for each in sizes), sum(each.files for each in sizes))
 
 
@@ -56,24 +45,12 @@ def _sizes(table: Table, snapshot: int, read: TableRead) -> Iterator[ScanSize]:
         if manifest.content != ManifestContent.DATA:
             continue
         position = positions.get(manifest.partition_spec_id)
-        held = _days_held(manifest, position)
+        held = None if position is None else days_held(manifest, position)
         if read.days and held and not held.overlaps(read.days):
             continue
         is_inside = read.days is None or (held and read.days.first <= held.first and held.last <= read.days.last)
         known = _known_size(table, manifest) if is_inside else None
         yield known or _size_of_entries(table, manifest, position, read.days)
-
-
-def _days_held(manifest: ManifestFile, position: int | None) -> Window | None:
-    """From the first to the last partition that has files in the manifest; None: it does not say."""
-    if position is None or not manifest.partitions:
-        return None
-    bounds = manifest.partitions[position]
-    if bounds.lower_bound is None or bounds.upper_bound is None:
-        return None
-    first: Any = from_bytes(DateType(), bounds.lower_bound)
-    last: Any = from_bytes(DateType(), bounds.upper_bound)
-    return Window(epoch_day(first), epoch_day(last))
 
 
 def _known_size(table: Table, manifest: ManifestFile) -> ScanSize | None:

@@ -1,0 +1,99 @@
+"""Which engine a step gets, and why; opens it, and remembers what was chosen."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pyspark.sql import SparkSession
+
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Window
+from affirm_assets.engines.sail import SailEngine
+from affirm_assets.engines.spark import SparkEngine
+from affirm_assets.errors import EngineMissing, UnfitForEngine
+from affirm_assets.orchestration.compute import compute_metadata
+from affirm_assets.settings import SAIL, SPARK, EngineSettings
+from affirm_assets.steps.engine import Engine
+from affirm_assets.steps.scan import ScanSize
+from resources.compute import Decision, Profile
+from resources.sail import SailSessions, sail_problem
+from resources.spark import java_problem
+
+_log = logging.getLogger(__name__)
+
+
+class StepSpark(Protocol):
+    """Makes Spark for a step that will read so much."""
+
+    def open(self, conf: Mapping[str, str], profile: Profile, scan_bytes: int) -> tuple[SparkSession, Decision | None]:
+        """A session of the step's own with these settings; None: in this process, which was there before."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and why that one. `is_fixed`: by a declaration or a setting, and not by how much there is to read."""
+
+    engine: str
+    why: str
+    is_fixed: bool = False
+
+
+def choose(declared: str | None, settings: EngineSettings, scan_bytes: int) -> Choice:
+    """The environment decides before the declaration, and the declaration before what there is to read."""
+    if settings.engine:
+        return Choice(settings.engine, f"AFFIRM_ENGINE={settings.engine}", is_fixed=True)
+    if declared:
+        return Choice(declared, f"the dataset is declared with engine={declared!r}", is_fixed=True)
+    to_read, limit = f"{scan_bytes / 2**20:,.1f} MiB to read", f"{settings.sail_mib:,} MiB"
+    if scan_bytes <= settings.sail_mib << 20:
+        return Choice(SAIL, f"{to_read}, of at most {limit} for sail")
+    return Choice(SPARK, f"{to_read}, more than the {limit} for sail")
+
+
+@dataclass
+class StepEngines:
+    """Opens a step's engine. `metadata` says what was chosen: nothing, if the step needed none."""
+
+    spark: StepSpark
+    spark_conf: Mapping[str, str]
+    catalog: str
+    sail: SailSessions
+    profile: Profile
+    settings: EngineSettings
+    java_problem: Callable[[], str | None] = java_problem
+
+    def __post_init__(self) -> None:
+        self.metadata: Mapping[str, Any] = {}
+
+    def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
+        choice = choose(dataset.engine, self.settings, scan.bytes)
+        if choice.engine == SAIL and not choice.is_fixed and (problem := sail_problem()):
+            choice = Choice(SPARK, f"{choice.why}, but {problem}")
+        return self._open(choice, dataset, window, scan)
+
+    def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
+        choice = choose(dataset.engine, self.settings, scan.bytes)
+        if choice.is_fixed:
+            raise error
+        _log.warning("%s %s is computed by spark and not by sail: %s", dataset, window or "", error)
+        return self._open(Choice(SPARK, f"not fit for sail: {error}"), dataset, window, scan)
+
+    def _open(self, choice: Choice, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
+        decision = None
+        engine: Engine
+        if choice.engine == SAIL:
+            if problem := sail_problem():
+                raise EngineMissing(str(dataset), window, choice.why, problem)
+            engine = SailEngine(self.sail.open(), choice.why)
+        else:
+            if problem := self.java_problem():
+                raise EngineMissing(str(dataset), window, choice.why, f"spark cannot start here: {problem}")
+            session, decision = self.spark.open(self.spark_conf, self.profile, scan.bytes)
+            engine = SparkEngine(session, self.catalog, choice.why)
+        self.metadata = {
+            "engine": choice.engine,
+            "engine_why": choice.why,
+            **compute_metadata(self.profile, decision, scan),
+        }
+        return engine
