@@ -96,6 +96,16 @@ class InputsNotPublished(WindowRefused):
         )
 
 
+class RecordRefused(AffirmError):
+    """A table of which it is not certain what is published: its record and its snapshots contradict each other."""
+
+    def __init__(self, table: str, found: str, forward: str, settle: str) -> None:
+        super().__init__(
+            f"{table}: expected the record of what is published to agree with the snapshots of main, found {found}. "
+            f"Nothing is read or published until somebody says which holds. {forward}{settle}."
+        )
+
+
 class PublishConflict(AffirmError):
     """Another writer changed what this step read or replaces after the step pinned it. Running it again is safe."""
 

@@ -1,114 +1,428 @@
-"""Put a staged, audited write on `main`: atomically, once, and only if nobody changed what it read or replaces."""
+"""Put staged, audited files on `main`: atomically, once, and only if nobody changed what the step read or replaces.
 
-from collections.abc import Iterable
+One commit replaces the window's files, moves the record of what is published and removes what an engine staged. Each
+try looks at the table anew and commits only on the head that it looked at, so it is not left to PyIceberg's own retries.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
+from pyiceberg.conversions import from_bytes
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent, ManifestFile
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Operation, Snapshot, Summary
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.snapshots import Operation, Snapshot
+from pyiceberg.table.update import (
+    AddSnapshotUpdate,
+    AssertRefSnapshotId,
+    AssertTableUUID,
+    RemoveSnapshotsUpdate,
+    SetPropertiesUpdate,
+    SetSnapshotRefUpdate,
+    TableRequirement,
+    TableUpdate,
+)
+from pyiceberg.types import DateType
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import History, Later, Previous
 from affirm_assets.declare.partitions import Window
-from affirm_assets.errors import PublishConflict
-from affirm_assets.steps.audit import Outcome, outcomes_to_json
-from affirm_assets.steps.lake import Lake
+from affirm_assets.errors import PublishConflict, StageLost, TableNotStageable
+from affirm_assets.steps.audit import Outcome, outcomes_from_json, outcomes_to_json
+from affirm_assets.steps.engine import Staged
+from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.manifests import (
+    NOTHING,
+    VERSIONS,
+    NewSnapshot,
+    Replaced,
+    delete_files,
+    read_manifests,
+)
+from affirm_assets.steps.published import Publication, Record, record_of, work_digest
 from affirm_assets.steps.request import Request
-from affirm_assets.steps.stage import Staged, summary
-from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, WINDOW, main_history
+from affirm_assets.steps.tables import (
+    SUMMARY,
+    WHOLE_TABLE,
+    WINDOW,
+    days_held,
+    epoch_day,
+    main_history,
+    partition_day,
+    partition_positions,
+    window_of,
+)
 
 PUBLISHED_WAP_ID = "published-wap-id"  # Iceberg's own name for it
-AUDITS = f"{SUMMARY}audits"
-STAGED_SNAPSHOT = f"{SUMMARY}staged-snapshot"
+REPORT = f"{SUMMARY}report"
+"""In a snapshot's summary: the file with the request and the audits' outcomes, which the summary is too small for."""
+
+_TRIES = 100
+"""Each one that fails is another writer's success."""
+
+_LONGEST_WAIT = 1.0  # seconds
 
 
-def find_published(dataset: Dataset, request: Request, table: Table) -> Snapshot | None:
-    """The snapshot with which an earlier try of this very work was published, if one was and none has overtaken it."""
-    concerned = _read_or_replaced(dataset, request.window)
-    for snapshot in main_history(table):
-        recorded = snapshot.summary
-        if recorded is None or recorded.operation == Operation.REPLACE:  # compaction: the same rows in other files
-            continue
-        if recorded.get(PUBLISHED_WAP_ID) == request.wap_id:
-            return snapshot
-        if _concerns(recorded, concerned):
+@dataclass(frozen=True)
+class Report:
+    """What is kept of a publish in a file beside the table's metadata. `rows` by partition, zeros included."""
+
+    request: Request
+    outcomes: tuple[Outcome, ...]
+    rows: Mapping[date | None, int]
+    files: int
+    bytes: int
+
+    def to_json(self) -> str:
+        rows = [[None if day is None else str(day), count] for day, count in self.rows.items()]
+        return json.dumps(
+            {
+                "request": json.loads(self.request.to_json()),
+                "audits": json.loads(outcomes_to_json(self.outcomes)),
+                "rows": rows,
+                "files": self.files,
+                "bytes": self.bytes,
+            }
+        )
+
+    @staticmethod
+    def from_json(text: str) -> "Report":
+        value: dict[str, Any] = json.loads(text)
+        return Report(
+            request=Request.from_json(json.dumps(value["request"])),
+            outcomes=outcomes_from_json(json.dumps(value["audits"])),
+            rows={None if day is None else date.fromisoformat(day): count for day, count in value["rows"]},
+            files=value["files"],
+            bytes=value["bytes"],
+        )
+
+
+def wait_a_little(failed: int) -> None:
+    """Longer after each failed try, and never the same for two writers."""
+    time.sleep(random.uniform(0, min(0.02 * 2 ** min(failed, 10), _LONGEST_WAIT)))
+
+
+def find_published(dataset: Dataset, request: Request, table: Table) -> Publication | None:
+    """With which an earlier try of this very work was published, if one was and none has overtaken it.
+
+    Raises RecordRefused.
+    """
+    concerned, work = _read_or_replaced(dataset, request.window), work_digest(request.wap_id)
+    found: Publication | None = None
+    for publication in record_of(dataset, table).recent:
+        if publication.work == work:
+            found = publication
+            break
+        if _concerns(publication.window, concerned):
             return None
-    return None
+    if found is None:
+        return None
+    later = (each for each in main_history(table) if (each.sequence_number or 0) > found.sequence_number)
+    return None if any(_is_by_others(each) for each in later) else found
 
 
-def _concerns(recorded: Summary, window: Window | None) -> bool:
-    """Whether a publication changed something of the window; one that does not say what it changed may have."""
-    changed = recorded.get(WINDOW)
-    return window is None or changed in (None, WHOLE_TABLE) or Window.parse(str(changed)).overlaps(window)
+def publish(
+    dataset: Dataset,
+    request: Request,
+    staged: Staged,
+    outcomes: Iterable[Outcome],
+    storage: Storage,
+    now: datetime,
+    *,
+    notes: Mapping[str, str] | None = None,
+    wait: Callable[[int], None] = wait_a_little,
+) -> Publication:
+    """Replace the window's files on `main` by the staged ones in one commit, which also clears days without rows.
+
+    Other windows of the table may be published at the same time. `notes` go to the snapshot's summary. `wait` is called
+    with how many tries have failed. Raises PublishConflict if, since the request was pinned, somebody changed the window
+    or the earlier partitions of this table that the step read; RecordRefused, StageLost, TableNotStageable.
+    """
+    attempt = _Attempt(dataset, request, staged, tuple(outcomes), storage, now, dict(notes or {}))
+    try:
+        for failed in range(_TRIES):
+            if failed:
+                wait(failed)
+            if publication := attempt.once():
+                return publication
+    except Exception:
+        if not attempt.is_unknown:
+            attempt.discard_report()
+        raise
+    attempt.discard_report()
+    cause = f"{_TRIES} other commits to this table, one just before each try to publish"
+    raise PublishConflict(dataset.table, request.window_text, request.base, cause)
 
 
-def _check_not_overtaken(dataset: Dataset, request: Request, table: Table) -> None:
-    """Iceberg notices files that came or went, but not an empty result that was published over an empty one."""
+def keep_for_inspection(dataset: Dataset, request: Request, staged: Staged, storage: Storage) -> int:
+    """The snapshot, on no branch, that holds the staged rows: what an audit refused can be looked at until it expires."""
+    if staged.snapshot is not None:
+        return staged.snapshot
+    for failed in range(_TRIES):
+        if failed:
+            wait_a_little(failed)
+        table = storage.catalog.load_table(dataset.table)
+        new = NewSnapshot(table, table.metadata.new_snapshot_id(), parent=None)
+        snapshot = new.write(staged.files, NOTHING, summary(request))
+        try:
+            _commit(table, (AddSnapshotUpdate(snapshot=snapshot),), ())
+        except (CommitFailedException, ValueError):
+            if not _is_in(storage, dataset, snapshot):
+                new.discard()
+                continue
+        return snapshot.snapshot_id
+    raise StageLost(f"{dataset.table}: the refused rows could not be kept: {_TRIES} other commits were faster.")
+
+
+def read_report(table: Table, publication: Publication) -> Report | None:
+    """None if the file is no longer there: others remove what the table's metadata does not name."""
+    try:
+        with table.io.new_input(_report_path(table, publication.snapshot)).open() as stream:
+            return Report.from_json(stream.read().decode())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def summary(request: Request) -> dict[str, str]:
+    """What a snapshot says of how it came about."""
+    return {
+        f"{SUMMARY}dataset": request.dataset,
+        WINDOW: request.window_text,
+        f"{SUMMARY}run-id": request.run.run_id,
+        f"{SUMMARY}root-run-id": request.run.root_run_id,
+        f"{SUMMARY}code-version": request.code_version,
+    }
+
+
+def rows_by_partition(
+    dataset: Dataset, window: Window | None, table: Table, files: Sequence[DataFile]
+) -> Mapping[date | None, int]:
+    """By the partition's first day, with zeros; None: the dataset has no partitions."""
+    if window is None or dataset.partitions is None:
+        return {None: sum(each.record_count for each in files)}
+    rows: dict[date | None, int] = dict.fromkeys(dataset.partitions.starts(window), 0)
+    positions = partition_positions(table, dataset.partitions.column)
+    for each in files:
+        day = partition_day(each, positions[each.spec_id])
+        if day not in rows:
+            raise StageLost(f"{dataset.table}: expected staged files of {window}, found {each.file_path} of {day}.")
+        rows[day] += each.record_count
+    return rows
+
+
+@dataclass
+class _Attempt:
+    """The tries of one publish. `is_unknown`: nobody knows whether the last one is in the table; its files must stay."""
+
+    dataset: Dataset
+    request: Request
+    staged: Staged
+    outcomes: tuple[Outcome, ...]
+    storage: Storage
+    now: datetime
+    notes: Mapping[str, str]
+    is_unknown: bool = False
+    _snapshot_id: int = 0  # of every try, so that one whose answer was lost is found
+    _report: str = ""
+    _failed: tuple[NewSnapshot, Publication] | None = None
+    _table: Table = field(init=False)
+
+    def once(self) -> Publication | None:
+        """None: another commit came first."""
+        self._table = table = self.storage.catalog.load_table(self.dataset.table)
+        if self._failed:
+            new, publication = self._failed
+            if table.snapshot_by_id(publication.snapshot):
+                return publication
+            new.discard()
+            self._failed = None
+        if earlier := find_published(self.dataset, self.request, table):
+            self.discard_report()
+            return earlier
+        record = record_of(self.dataset, table)
+        _check_not_overtaken(self.dataset, self.request, table, record)
+        _check_writable(self.dataset, table)
+        _check_still_staged(self.dataset, self.staged, table)
+        self._write_report(table)
+        return self._commit_on(table, record)
+
+    def _commit_on(self, table: Table, record: Record) -> Publication | None:
+        new = NewSnapshot(table, self._snapshot_id, parent=table.current_snapshot())
+        snapshot, publication = self._write(new, record)
+        moved = record.with_window(self.request.window, self.dataset.partitions).with_publication(publication)
+        try:
+            _commit(table, self._updates(table, snapshot, moved), _requirements(table))
+        except (CommitFailedException, ValueError) as error:
+            # PyIceberg says ValueError where a commit on no branch has taken the next sequence number.
+            self._failed = new, publication
+            if isinstance(error, ValueError) and not self._has_moved(table):
+                new.discard()
+                raise
+            return None
+        except Exception:
+            self.is_unknown = True
+            if not _is_in(self.storage, self.dataset, snapshot):
+                raise
+        self._forget_stage(table)
+        return publication
+
+    def _write(self, new: NewSnapshot, record: Record) -> tuple[Snapshot, Publication]:
+        says = {
+            **self.notes,
+            **summary(self.request),
+            PUBLISHED_WAP_ID: self.request.wap_id,
+            REPORT: self._report,
+            **record.with_window(self.request.window, self.dataset.partitions).summary(),
+        }
+        try:
+            snapshot = new.write(self.staged.files, _replaced(self.dataset, self.request.window, new.table), says)
+        except BaseException:
+            new.discard()
+            raise
+        assert snapshot.sequence_number is not None
+        assert snapshot.summary is not None
+        publication = Publication(
+            run_id=self.request.run.run_id,
+            window=self.request.window_text,
+            work=work_digest(self.request.wap_id),
+            snapshot=snapshot.snapshot_id,
+            sequence_number=snapshot.sequence_number,
+            published_at=self.now.astimezone(UTC),
+            total_rows=int(snapshot.summary.get("total-records") or 0),
+        )
+        return snapshot, publication
+
+    def _updates(self, table: Table, snapshot: Snapshot, record: Record) -> tuple[TableUpdate, ...]:
+        main = table.metadata.refs.get(MAIN_BRANCH)
+        updates: tuple[TableUpdate, ...] = (
+            AddSnapshotUpdate(snapshot=snapshot),
+            SetSnapshotRefUpdate(
+                ref_name=MAIN_BRANCH,
+                type=SnapshotRefType.BRANCH,
+                snapshot_id=snapshot.snapshot_id,
+                # What others said of how long main's snapshots are kept stays.
+                max_ref_age_ms=main.max_ref_age_ms if main else None,
+                max_snapshot_age_ms=main.max_snapshot_age_ms if main else None,
+                min_snapshots_to_keep=main.min_snapshots_to_keep if main else None,
+            ),
+            SetPropertiesUpdate(updates=dict(record.properties())),
+        )
+        return (*updates, RemoveSnapshotsUpdate(snapshot_ids=[s])) if (s := self._removable_stage(table)) else updates
+
+    def _removable_stage(self, table: Table) -> int | None:
+        """Not one that somebody has put a branch or a tag on."""
+        staged = self.staged.snapshot
+        return None if any(each.snapshot_id == staged for each in table.metadata.refs.values()) else staged
+
+    def _forget_stage(self, before: Table) -> None:
+        """Delete the metadata that only the staged snapshot named; the data files are those just published."""
+        staged = before.snapshot_by_id(self._removable_stage(before) or 0)
+        if staged is None:
+            return
+        try:
+            manifests = read_manifests(before.io, staged)
+        except (OSError, ValueError):
+            return
+        own = [each.manifest_path for each in manifests if each.added_snapshot_id == staged.snapshot_id]
+        delete_files(before.io, [*own, staged.manifest_list])
+
+    def _has_moved(self, table: Table) -> bool:
+        return self.storage.catalog.load_table(self.dataset.table).metadata_location != table.metadata_location
+
+    def _write_report(self, table: Table) -> None:
+        if self._report:
+            return
+        self._snapshot_id = table.metadata.new_snapshot_id()
+        self._report = _report_path(table, self._snapshot_id)
+        files = self.staged.files
+        report = Report(
+            request=self.request,
+            outcomes=self.outcomes,
+            rows=rows_by_partition(self.dataset, self.request.window, table, files),
+            files=len(files),
+            bytes=sum(each.file_size_in_bytes for each in files),
+        )
+        with table.io.new_output(self._report).create() as stream:
+            stream.write(report.to_json().encode())
+
+    def discard_report(self) -> None:
+        if self._report:
+            delete_files(self._table.io, [self._report])
+
+
+def _commit(table: Table, updates: tuple[TableUpdate, ...], requirements: tuple[TableRequirement, ...]) -> None:
+    """One try: `commit.retry.*` is for PyIceberg's transactions, which would commit on a head that nobody looked at."""
+    table._do_commit(updates, requirements)
+
+
+def _requirements(table: Table) -> tuple[TableRequirement, ...]:
+    head = table.current_snapshot()
+    return (
+        AssertTableUUID(uuid=table.metadata.table_uuid),
+        AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=head.snapshot_id if head else None),
+    )
+
+
+def _is_in(storage: Storage, dataset: Dataset, snapshot: Snapshot) -> bool:
+    return storage.catalog.load_table(dataset.table).snapshot_by_id(snapshot.snapshot_id) is not None
+
+
+def _report_path(table: Table, snapshot: int) -> str:
+    return table.location_provider().new_metadata_location(f"affirm-{snapshot}.json")
+
+
+def _check_not_overtaken(dataset: Dataset, request: Request, table: Table, record: Record) -> None:
+    """Raises PublishConflict: also for an empty result over an empty one, of which no file tells."""
     concerned = _read_or_replaced(dataset, request.window)
     for snapshot in main_history(table):
         if snapshot.snapshot_id == request.base:
             return
-        recorded = snapshot.summary
-        if recorded and recorded.operation != Operation.REPLACE and _concerns(recorded, concerned):
-            cause = f"snapshot {snapshot.snapshot_id} of run {recorded.get(f'{SUMMARY}run-id')}"
+        changed = window_of(snapshot)
+        if _is_by_others(snapshot) or (changed is not None and _concerns(changed, concerned)):
+            run_id = snapshot.summary.get(f"{SUMMARY}run-id") if snapshot.summary else None
+            cause = f"snapshot {snapshot.snapshot_id} of " + (f"run {run_id}" if run_id else "somebody else")
             raise PublishConflict(dataset.table, request.window_text, request.base, cause)
-
-
-def publish(dataset: Dataset, request: Request, staged: Staged, outcomes: Iterable[Outcome], lake: Lake) -> Snapshot:
-    """Replace the window's files on `main` by the staged ones in one commit; returns its snapshot.
-
-    The commit (Iceberg's OverwriteFiles with the window as row filter) also clears the partitions that got no rows, and
-    lets other windows of the table be published at the same time. Raises PublishConflict if, since the request was
-    pinned, somebody changed the window or the earlier partitions of this table that the step read.
-    """
-    present = lake.catalog.load_table(dataset.table)
-    if published := find_published(dataset, request, present):
-        return published
-    _check_not_overtaken(dataset, request, present)
-    spark: Any = lake.spark
-    expressions = spark._jvm.org.apache.iceberg.expressions.Expressions
-    window = _java_filter(expressions, dataset, request.window)
-    overwrite = (
-        staged.table.newOverwrite()
-        .overwriteByRowFilter(window)
-        .conflictDetectionFilter(_java_filter(expressions, dataset, _read_or_replaced(dataset, request.window)))
-        .validateNoConflictingData()
-        .validateNoConflictingDeletes()
-    )
     if request.base is not None:
-        overwrite = overwrite.validateFromSnapshot(request.base)
-    for file in staged.files:
-        overwrite.addFile(file)
-    if staged.files:
-        overwrite.validateAddedFilesMatchOverwriteFilter()
-    properties = {
-        **summary(request),
-        PUBLISHED_WAP_ID: request.wap_id,
-        STAGED_SNAPSHOT: str(staged.snapshot),
-        AUDITS: outcomes_to_json(outcomes),
-    }
-    for name, value in properties.items():
-        overwrite.set(name, value)
-    try:
-        overwrite.commit()
-    except Py4JJavaError as error:
-        cause = error.java_exception
-        if cause.getClass().getSimpleName() != "ValidationException":
-            raise
-        if published := find_published(dataset, request, lake.catalog.load_table(dataset.table)):
-            return published
-        raise PublishConflict(dataset.table, request.window_text, request.base, cause.getMessage()) from error
-    return _committed(dataset, request, staged, lake)
+        cause = "that this snapshot is no longer in the history of main: others expired it, or took main back"
+        raise PublishConflict(dataset.table, request.window_text, request.base, cause)
+    # Since there was nothing, snapshots may have come and expired; the record stays.
+    if record.whole or any(concerned is None or each.overlaps(concerned) for each in record.windows):
+        cause = f"that {record.text} was published"
+        raise PublishConflict(dataset.table, request.window_text, request.base, cause)
 
 
-def _committed(dataset: Dataset, request: Request, staged: Staged, lake: Lake) -> Snapshot:
-    """The snapshot of the commit just made, which another one may have overtaken already."""
-    ours = request.wap_id, str(staged.snapshot)
-    for snapshot in lake.catalog.load_table(dataset.table).metadata.snapshots:
-        recorded = snapshot.summary
-        if recorded and (recorded.get(PUBLISHED_WAP_ID), recorded.get(STAGED_SNAPSHOT)) == ours:
-            return snapshot
-    raise AssertionError(f"{dataset.table}: the commit succeeded, but its snapshot is not in the table")
+def _concerns(changed: str, window: Window | None) -> bool:
+    return window is None or changed == WHOLE_TABLE or Window.parse(changed).overlaps(window)
+
+
+def _is_by_others(snapshot: Snapshot) -> bool:
+    """A commit that does not say what it changed may have changed anything, unless it is a compaction."""
+    if snapshot.summary and snapshot.summary.operation == Operation.REPLACE:
+        return False
+    return window_of(snapshot) is None
+
+
+def _check_writable(dataset: Dataset, table: Table) -> None:
+    if table.metadata.format_version not in VERSIONS:
+        raise TableNotStageable(
+            f"{dataset.table}: expected Iceberg's format version {' or '.join(map(str, VERSIONS))}, found "
+            f"{table.metadata.format_version}. Set the table property format-version to {max(VERSIONS)}."
+        )
+
+
+def _check_still_staged(dataset: Dataset, staged: Staged, table: Table) -> None:
+    """Whoever expires a staged snapshot deletes its data files."""
+    if staged.snapshot is not None and table.snapshot_by_id(staged.snapshot) is None:
+        raise StageLost(
+            f"{dataset.table}: expected the staged snapshot {staged.snapshot}, found that it is gone: somebody expired "
+            "it, and its data files with it. Nothing was published; run the step again."
+        )
 
 
 def _read_or_replaced(dataset: Dataset, window: Window | None) -> Window | None:
@@ -124,10 +438,47 @@ def _read_or_replaced(dataset: Dataset, window: Window | None) -> Window | None:
     return Window(first, last)
 
 
-def _java_filter(expressions: Any, dataset: Dataset, window: Window | None) -> Any:
+def _replaced(dataset: Dataset, window: Window | None, table: Table) -> Replaced:
+    """The files of the window: data files, and the delete files that can only belong to these."""
     if window is None or dataset.partitions is None:
-        return expressions.alwaysTrue()
+        return Replaced(manifests=lambda _: True, files=lambda _: True)
     column = dataset.partitions.column
-    first = expressions.greaterThanOrEqual(column, str(window.first))
-    last = expressions.lessThanOrEqual(column, str(window.last))
-    return getattr(expressions, "and")(first, last)
+    positions, field_id = partition_positions(table, column), table.schema().find_field(column).field_id
+
+    def manifests(manifest: ManifestFile) -> bool:
+        position = positions.get(manifest.partition_spec_id)
+        if position is None:
+            return manifest.content == ManifestContent.DATA
+        held = days_held(manifest, position)
+        return held is None or held.overlaps(window)
+
+    def files(file: DataFile) -> bool:
+        position = positions.get(file.spec_id)
+        if position is not None:
+            day = file.partition[position]
+            return day is not None and window.contains(epoch_day(day))
+        # Written when the table had no partition of the day. Deletes there that apply to what goes away stay: they
+        # apply to nothing that is written later.
+        return file.content == DataFileContent.DATA and _lies_within(file, field_id, dataset, window)
+
+    return Replaced(manifests, files)
+
+
+def _lies_within(file: DataFile, field_id: int, dataset: Dataset, window: Window) -> bool:
+    """By the bounds of its column. Raises TableNotStageable for a file with rows inside and outside."""
+    bounds = [(each or {}).get(field_id) for each in (file.lower_bounds, file.upper_bounds)]
+    days = [epoch_day(from_bytes(DateType(), each)) for each in bounds if each is not None]
+    if len(days) == 2:
+        held = Window(days[0], days[1])
+        if not held.overlaps(window):
+            return False
+        if window.contains(held.first) and window.contains(held.last):
+            return True
+    found = f"rows of {days[0]}...{days[1]}" if len(days) == 2 else "rows of unknown days"
+    column = dataset.partitions.column if dataset.partitions else ""
+    raise TableNotStageable(
+        f"{dataset.table}: nothing was published for {window}: expected data files that lie in its partitions, found "
+        f"{file.file_path} with {found}, written when {column} was no partition field of the table. Rewrite such files "
+        f"by the present partitions: CALL <catalog>.system.rewrite_data_files(table => '{dataset.table}', options => "
+        "map('rewrite-all', 'true')), then run the step again."
+    )

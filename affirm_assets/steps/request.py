@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
+from pyiceberg.table import Table
+
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
 from affirm_assets.steps.lake import Storage
-from affirm_assets.steps.tables import WHOLE_TABLE, main_snapshot
+from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,17 @@ class Request:
         )
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """A request, and the tables by name as they were loaded for it: snapshot and record of one and the same commit.
+
+    The dataset's own is among them; a table that does not exist is not.
+    """
+
+    request: Request
+    tables: Mapping[str, Table]
+
+
 def pin(
     dataset: Dataset,
     upstream: Mapping[str, Dataset],
@@ -90,17 +103,17 @@ def pin(
     run: Run,
     code_version: str,
     storage: Storage,
-) -> Request:
-    """Fix what the step reads. `upstream`: the datasets that it names, by name.
+    own: Table | None = None,
+) -> Pinned:
+    """Fix what the step reads. `upstream`: the datasets that it names, by name; `own`: its table, if just loaded.
 
     Raises WindowRefused, or the landing zone's errors where a day's files are not there.
     """
     _check_window(dataset, window)
     # The own table first: whoever publishes this window after that is noticed when this step publishes, so a step with
     # older inputs can never replace the result of one with newer inputs.
-    base = main_snapshot(storage, dataset.table)
+    loaded = {dataset.table: own or load_if_exists(storage.catalog, dataset.table)}
     inputs: dict[str, int | None] = {}
-    pinned: dict[str, int | None] = {}  # by table: two parameters of one table read one snapshot of it
     files: list[PinnedFile] = []
     for parameter, mapped in dataset.leaves.items():
         if isinstance(mapped, Landing):
@@ -111,11 +124,13 @@ def pin(
                 for each in storage.landing.pin(mapped.feed, days.first, days.last)
             ]
         elif mapped.dataset != dataset.name:
-            table = upstream[mapped.dataset].table
-            if table not in pinned:
-                pinned[table] = main_snapshot(storage, table)
-            inputs[parameter] = pinned[table]
-    return Request(str(dataset), window, run, code_version, base, inputs, tuple(files))
+            name = upstream[mapped.dataset].table
+            if name not in loaded:  # two parameters of one table read one snapshot of it
+                loaded[name] = load_if_exists(storage.catalog, name)
+            inputs[parameter] = main_snapshot(loaded[name])
+    base = main_snapshot(loaded[dataset.table])
+    request = Request(str(dataset), window, run, code_version, base, inputs, tuple(files))
+    return Pinned(request, {name: table for name, table in loaded.items() if table is not None})
 
 
 def _check_window(dataset: Dataset, window: Window | None) -> None:

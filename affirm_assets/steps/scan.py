@@ -2,12 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
-from pyiceberg.types import DateType
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Landing
@@ -15,7 +12,7 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.read import TableRead, table_read
 from affirm_assets.steps.request import Request
-from affirm_assets.steps.tables import epoch_day, partition_day, partition_positions
+from affirm_assets.steps.tables import days_held, partition_day, partition_positions
 
 
 @dataclass(frozen=True)
@@ -56,24 +53,12 @@ def _sizes(table: Table, snapshot: int, read: TableRead) -> Iterator[ScanSize]:
         if manifest.content != ManifestContent.DATA:
             continue
         position = positions.get(manifest.partition_spec_id)
-        held = _days_held(manifest, position)
+        held = None if position is None else days_held(manifest, position)
         if read.days and held and not held.overlaps(read.days):
             continue
         is_inside = read.days is None or (held and read.days.first <= held.first and held.last <= read.days.last)
         known = _known_size(table, manifest) if is_inside else None
         yield known or _size_of_entries(table, manifest, position, read.days)
-
-
-def _days_held(manifest: ManifestFile, position: int | None) -> Window | None:
-    """From the first to the last partition that has files in the manifest; None: it does not say."""
-    if position is None or not manifest.partitions:
-        return None
-    bounds = manifest.partitions[position]
-    if bounds.lower_bound is None or bounds.upper_bound is None:
-        return None
-    first: Any = from_bytes(DateType(), bounds.lower_bound)
-    last: Any = from_bytes(DateType(), bounds.upper_bound)
-    return Window(epoch_day(first), epoch_day(last))
 
 
 def _known_size(table: Table, manifest: ManifestFile) -> ScanSize | None:

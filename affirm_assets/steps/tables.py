@@ -6,18 +6,20 @@ from datetime import date, timedelta
 from typing import Any
 
 from pyiceberg.catalog import Catalog
+from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
-from pyiceberg.manifest import DataFile
+from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import DateType
 
 from affirm_assets.declare.contract import iceberg_schema, schema_change
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused, TableNotStageable
-from affirm_assets.steps.lake import Lake, Storage
+from affirm_assets.steps.lake import Lake
 
 SUMMARY = "affirm."
 """Prefix of this platform's keys in a snapshot's summary."""
@@ -61,12 +63,16 @@ def ensure_table(catalog: Catalog, dataset: Dataset) -> Table:
     return table
 
 
-def main_snapshot(storage: Storage, table: str) -> int | None:
-    """The snapshot that readers of `main` see now; None if there is no table or nothing was published."""
+def load_if_exists(catalog: Catalog, table: str) -> Table | None:
     try:
-        current = storage.catalog.load_table(table).current_snapshot()
+        return catalog.load_table(table)
     except NoSuchTableError:
         return None
+
+
+def main_snapshot(table: Table | None) -> int | None:
+    """The snapshot that readers of `main` saw when it was loaded; None if there is no table or nothing was published."""
+    current = table.current_snapshot() if table else None
     return current.snapshot_id if current else None
 
 
@@ -80,15 +86,10 @@ def main_history(table: Table) -> Iterator[Snapshot]:
         snapshot = None if parent is None else by_id.get(parent)
 
 
-def published_windows(table: Table) -> list[Window]:
-    """The windows of this platform's commits on `main`, newest first; compactions and what others write have none."""
-    recorded = (each.summary.get(WINDOW) for each in main_history(table) if each.summary)
-    return [Window.parse(str(text)) for text in recorded if text not in (None, WHOLE_TABLE)]
-
-
-def is_history_whole(table: Table) -> bool:
-    """Whether no snapshot of `main` has expired, so that `published_windows` are all that there were."""
-    return all(each.parent_snapshot_id is None for each in list(main_history(table))[-1:])
+def window_of(snapshot: Snapshot) -> str | None:
+    """The window that this platform published with it, as text; compactions and what others write have none."""
+    found = snapshot.summary.get(WINDOW) if snapshot.summary else None
+    return None if found is None else str(found)
 
 
 def java_table(lake: Lake, table: str) -> Any:
@@ -120,6 +121,18 @@ def partition_positions(table: Table, column: str) -> dict[int, int]:
 def partition_day(file: DataFile, position: int) -> date:
     """The partition of a data file by the date column whose field stands at this position."""
     return epoch_day(file.partition[position])
+
+
+def days_held(manifest: ManifestFile, position: int) -> Window | None:
+    """From the first to the last partition that has files in the manifest; None: it does not say."""
+    if not manifest.partitions:
+        return None
+    bounds = manifest.partitions[position]
+    if bounds.lower_bound is None or bounds.upper_bound is None:
+        return None
+    first: Any = from_bytes(DateType(), bounds.lower_bound)
+    last: Any = from_bytes(DateType(), bounds.upper_bound)
+    return Window(epoch_day(first), epoch_day(last))
 
 
 def epoch_day(days: int) -> date:

@@ -1,0 +1,206 @@
+"""What of a table is published, known for ever: a record in its properties that each publish moves in its own commit.
+
+Snapshots cannot say it: others expire them, and compact the files that they added.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Partitions, Window
+from affirm_assets.errors import RecordRefused
+from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, window_of
+
+PUBLISHED = f"{SUMMARY}published"
+"""The table property with the windows that were published: `2025-01-01...2025-06-29, 2025-07-02`, or `all`.
+
+Also in the summary of each publish, as it was with it, where it is short."""
+
+RECENT = f"{SUMMARY}recent"
+"""The table property with the last publishes, newest first, as JSON."""
+
+_WEEKS_KEPT = timedelta(weeks=5)
+_PUBLISHES_KEPT = 64
+_BYTES_KEPT = 16 * 1024
+"""Of `RECENT`: every commit to the table writes its properties again."""
+
+_LONGEST_IN_SUMMARY = 300
+"""Characters. A snapshot's summary is written again by each later commit, so it does not hold a record with many holes."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One publish: the work (a digest of the request's wap_id), its snapshot, and the rows in the table after it."""
+
+    run_id: str
+    window: str
+    work: str
+    snapshot: int
+    sequence_number: int
+    published_at: datetime
+    total_rows: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """The windows that were published, in order and never adjacent, and the last publishes, newest first.
+
+    `whole`: a table without partitions was published.
+    """
+
+    windows: tuple[Window, ...] = ()
+    recent: tuple[Publication, ...] = ()
+    whole: bool = False
+
+    def covers(self, day: date) -> bool:
+        return any(each.contains(day) for each in self.windows)
+
+    def with_window(self, window: Window | None, partitions: Partitions | None) -> "Record":
+        if window is None or partitions is None:
+            return replace(self, whole=True)
+        return replace(self, windows=_joined((*self.windows, window), partitions))
+
+    def with_publication(self, new: Publication) -> "Record":
+        return replace(self, recent=_kept((new, *self.recent)))
+
+    @property
+    def text(self) -> str:
+        return WHOLE_TABLE if self.whole else ", ".join(map(str, self.windows))
+
+    def properties(self) -> Mapping[str, str]:
+        """As table properties."""
+        return {PUBLISHED: self.text, RECENT: _recent_to_json(self.recent)}
+
+    def summary(self) -> Mapping[str, str]:
+        """As part of a snapshot's summary."""
+        return {PUBLISHED: self.text} if len(self.text) <= _LONGEST_IN_SUMMARY else {}
+
+
+def record_of(dataset: Dataset, table: Table) -> Record:
+    """The record as of the table's load. Raises RecordRefused where it and the table's snapshots contradict each other."""
+    text, history = table.properties.get(PUBLISHED), list(main_history(table))
+    if text is None:
+        if RECENT in table.properties or any(window_of(each) for each in history):
+            found = f"no property {PUBLISHED}, although snapshots of this platform are in the table"
+            raise RecordRefused(dataset.table, found, "", _settle(dataset, history))
+        return Record()
+    try:
+        record = _parse(text, table.properties.get(RECENT, "[]"), dataset.partitions)
+    except (ValueError, KeyError, TypeError) as error:
+        found = f"properties {PUBLISHED} and {RECENT} that cannot be read ({error})"
+        raise RecordRefused(dataset.table, found, "", _settle(dataset, history)) from error
+    if lost := [each for each in record.recent if not _is_on_main(each, history)]:
+        raise _taken_back(dataset, table, history, lost)
+    return record
+
+
+def last_published(dataset: Dataset, table: Table, window: Window | None) -> date | None:
+    """The last date after the window for which the dataset is published, as of the table's load."""
+    if window is None:
+        return None
+    ends = [each.last for each in record_of(dataset, table).windows]
+    return max((last for last in ends if last > window.last), default=None)
+
+
+def work_digest(wap_id: str) -> str:
+    return hashlib.sha256(wap_id.encode()).hexdigest()[:16]
+
+
+def _is_on_main(publication: Publication, history: Sequence[Snapshot]) -> bool:
+    """False only where it is certain: of what lies before the oldest snapshot that is left, nothing can be said."""
+    if not history:
+        return False
+    first, last = (each.sequence_number or 0 for each in (history[-1], history[0]))
+    if publication.sequence_number > last:
+        return False
+    return publication.sequence_number < first or any(each.snapshot_id == publication.snapshot for each in history)
+
+
+def _taken_back(dataset: Dataset, table: Table, history: Sequence[Snapshot], lost: Sequence[Publication]) -> RecordRefused:
+    newest = lost[0]
+    windows = ", ".join(dict.fromkeys(each.window for each in lost))
+    main = f"main at snapshot {history[0].snapshot_id}" if history else "main without any snapshot"
+    found = (
+        f"{main}, which does not descend from snapshot {newest.snapshot}, with which run {newest.run_id} published "
+        f"{newest.window}: somebody took main back, and what was published of {windows} is no longer on it"
+    )
+    forward = ""
+    if table.snapshot_by_id(newest.snapshot):
+        forward = (
+            f"To bring it back: CALL <catalog>.system.set_current_snapshot('{dataset.table}', {newest.snapshot}). "
+            "Otherwise, to go on from what main holds now: "
+        )
+    return RecordRefused(dataset.table, found, forward, _settle(dataset, history))
+
+
+def _settle(dataset: Dataset, history: Sequence[Snapshot]) -> str:
+    """How somebody says what is published, in Spark SQL."""
+    text = _last_said(dataset, history)
+    said = f"'{text}'" if text else "'<what is published, such as 2025-01-01...2025-06-29>'"
+    unsure = "" if text else " (or unset it too, if nothing is)"
+    return (
+        f"ALTER TABLE <catalog>.{dataset.table} SET TBLPROPERTIES ('{PUBLISHED}' = {said}){unsure} and "
+        f"ALTER TABLE <catalog>.{dataset.table} UNSET TBLPROPERTIES IF EXISTS ('{RECENT}'), then run again the steps of "
+        "the days that are missing"
+    )
+
+
+def _last_said(dataset: Dataset, history: Sequence[Snapshot]) -> str:
+    """What the snapshots that are left on main say was published; empty: nothing."""
+    for snapshot in history:
+        if snapshot.summary and (said := snapshot.summary.get(PUBLISHED)):
+            return str(said)
+    windows = [text for each in history if (text := window_of(each))]
+    if dataset.partitions is None or WHOLE_TABLE in windows:
+        return WHOLE_TABLE if windows else ""
+    return ", ".join(map(str, _joined(map(Window.parse, windows), dataset.partitions)))
+
+
+def _parse(text: str, recent: str, partitions: Partitions | None) -> Record:
+    publications = tuple(_publication(**each) for each in json.loads(recent))
+    if partitions is None:
+        if text.strip() != WHOLE_TABLE:
+            raise ValueError(f"expected {WHOLE_TABLE!r} for a dataset without partitions, found {text!r}")
+        return Record(recent=publications, whole=True)
+    windows = [Window.parse(each.strip()) for each in text.split(",") if each.strip()]
+    return Record(_joined(windows, partitions), publications)
+
+
+def _joined(windows: Iterable[Window], partitions: Partitions) -> tuple[Window, ...]:
+    """As few windows as hold the same partitions."""
+    joined: list[Window] = []
+    for each in sorted(windows, key=lambda window: window.first):
+        if joined and partitions.before(each, 1).last <= joined[-1].last:
+            joined[-1] = Window(joined[-1].first, max(joined[-1].last, each.last))
+        else:
+            joined.append(each)
+    return tuple(joined)
+
+
+def _kept(publications: tuple[Publication, ...]) -> tuple[Publication, ...]:
+    """The newest always; of the others those of the last weeks, while they are few."""
+    newest, *others = publications
+    since = newest.published_at - _WEEKS_KEPT
+    kept = [newest, *(each for each in others if each.published_at >= since)][:_PUBLISHES_KEPT]
+    while len(kept) > 1 and len(_recent_to_json(kept)) > _BYTES_KEPT:
+        kept.pop()
+    return tuple(kept)
+
+
+def _recent_to_json(publications: Sequence[Publication]) -> str:
+    def as_json(publication: Publication) -> dict[str, Any]:
+        at = publication.published_at.astimezone(UTC).isoformat(timespec="seconds")
+        return {**asdict(publication), "published_at": at}
+
+    return json.dumps([as_json(each) for each in publications], separators=(",", ":"))
+
+
+def _publication(**values: Any) -> Publication:
+    return Publication(**{**values, "published_at": datetime.fromisoformat(values["published_at"])})
