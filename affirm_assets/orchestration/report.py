@@ -22,7 +22,6 @@ def materialization(dataset: Dataset, result: Result, compute: Mapping[str, Any]
             "dagster/uri": result.location,
             **(_of_columns(dataset, result) if None in result.rows else {}),
             "snapshot": str(result.snapshot),
-            "staged_snapshot": str(result.staged_snapshot),
             "already_published": result.already_published,
             "window": result.request.window_text,
             "rows": sum(result.rows.values()),

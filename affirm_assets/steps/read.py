@@ -16,8 +16,8 @@ from affirm_assets.declare.inputs import LAST_PUBLISHED, STAGED, WINDOW, Input, 
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused
 from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.published import last_published
 from affirm_assets.steps.request import Request
-from affirm_assets.steps.tables import published_windows
 
 _FILE_OPEN_COST = 512 * 1024
 """Bytes that opening a file counts for when Iceberg packs files into tasks. Its default of 4 MiB gives each task of a
@@ -47,7 +47,7 @@ class Frames:
     """A step's input frames by parameter name. A shared frame is made when first named, and kept until `release`."""
 
     def __init__(self, dataset: Dataset, upstream: Mapping[str, Dataset], request: Request, lake: Lake) -> None:
-        self._window, self._table, self._lake = request.window, dataset.table, lake
+        self._window, self._dataset, self._lake = request.window, dataset, lake
         self._read: dict[str, DataFrame] = {
             name: _read(dataset, mapped, name, upstream, request, lake) for name, mapped in dataset.leaves.items()
         }
@@ -90,10 +90,7 @@ class Frames:
 
     def _last_published(self) -> date | None:
         """The last date after the window for which the dataset is published."""
-        if self._window is None:
-            return None
-        ends = [each.last for each in published_windows(self._lake.catalog.load_table(self._table))]
-        return max((last for last in ends if last > self._window.last), default=None)
+        return last_published(self._dataset, self._lake.catalog.load_table(self._dataset.table), self._window)
 
     def _frame(self, name: str, declared: Input | None) -> DataFrame:
         if not isinstance(declared, Shared):

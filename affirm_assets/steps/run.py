@@ -4,11 +4,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 
-from pyiceberg.manifest import ManifestContent, ManifestEntryStatus
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.declare.dataset import Dataset
@@ -19,19 +17,20 @@ from affirm_assets.steps.audit import (
     declared_outcome,
     null_outcome,
     observed_outcomes,
-    outcomes_from_json,
     unique_outcome,
     value_rules,
 )
+from affirm_assets.steps.engine import Staged
 from affirm_assets.steps.gaps import check_inputs_published, check_no_gap
 from affirm_assets.steps.lake import Lake, Storage
 from affirm_assets.steps.lineage import ColumnRef, lineage_of
-from affirm_assets.steps.publish import AUDITS, STAGED_SNAPSHOT, find_published, publish
+from affirm_assets.steps.publish import Report, find_published, publish, read_report, report_of
+from affirm_assets.steps.published import Publication
 from affirm_assets.steps.read import Frames, snapshot_frame
 from affirm_assets.steps.request import Request, Run, pin
 from affirm_assets.steps.scan import ScanSize, scan_size
-from affirm_assets.steps.stage import NullInRequiredColumn, Staged, conform, stage, window_filter
-from affirm_assets.steps.tables import ensure_table, partition_day, partition_positions
+from affirm_assets.steps.stage import NullInRequiredColumn, conform, stage, window_filter
+from affirm_assets.steps.tables import ensure_table
 
 Lineage = Mapping[str, frozenset[ColumnRef]]
 """The table columns that each column's values come from; empty for a step that was already published."""
@@ -43,7 +42,6 @@ class Result:
 
     request: Request
     snapshot: int
-    staged_snapshot: int
     rows: Mapping[date | None, int]
     total_rows: int
     added_files: int
@@ -104,11 +102,12 @@ def run_step(
     timer = _Timer(clock)
     with timer.part("pin"):
         table = ensure_table(storage.catalog, dataset)
-        request = pin(dataset, upstream, window, run, code_version, storage)
-    if published := find_published(dataset, request, table):
-        return replace(_result(dataset, request, published, storage, timer.seconds), already_published=True)
-    check_no_gap(dataset, upstream, window, table, storage)
-    check_inputs_published(dataset, upstream, window, storage)
+        pinned = pin(dataset, upstream, window, run, code_version, storage, table)
+        request = pinned.request
+    if earlier := find_published(dataset, request, table):
+        return _result(request, earlier, read_report(table, earlier), table, timer.seconds, True)
+    check_no_gap(dataset, upstream, pinned)
+    check_inputs_published(dataset, upstream, pinned)
     with timer.part("measure"):
         scan = scan_size(dataset, upstream, request, table, storage)
     with timer.part("session"):
@@ -121,8 +120,9 @@ def run_step(
     if any(each.blocking and not each.passed for each in outcomes):
         raise AuditsFailed(dataset, request, outcomes, staged.snapshot, lake.table_name(dataset.table))
     with timer.part("publish"):
-        snapshot = publish(dataset, request, staged, outcomes, lake)
-    return replace(_result(dataset, request, snapshot, storage, timer.seconds), lineage=lineage)
+        publication = publish(dataset, request, staged, outcomes, lake, datetime.now(UTC))
+    report = report_of(dataset, request, staged, outcomes, table)
+    return replace(_result(request, publication, report, table, timer.seconds), lineage=lineage)
 
 
 def _stage_and_audit(
@@ -134,15 +134,17 @@ def _stage_and_audit(
     rules = value_rules(dataset, request.window)
     try:
         with timer.part("stage"):
-            staged = stage(dataset, request, rows, rules, lake)
+            written = stage(dataset, request, rows, rules, lake)
     except NullInRequiredColumn:
         raise AuditsFailed(dataset, request, (null_outcome(dataset, rows),), None, dataset.table) from None
     with timer.part("audit"):
-        frame = snapshot_frame(lake, dataset, staged.snapshot).where(window_filter(dataset, request.window))
-        outcomes = observed_outcomes(dataset, rules, staged.counts, frame)
-        outcomes.append(unique_outcome(dataset, frame, staged.counts["rows"]))
+        frame = snapshot_frame(lake, dataset, written.staged.snapshot or 0).where(
+            window_filter(dataset, request.window)
+        )
+        outcomes = observed_outcomes(dataset, rules, written.counts, frame)
+        outcomes.append(unique_outcome(dataset, frame, written.counts["rows"]))
         outcomes += [declared_outcome(each, frames, frame) for each in dataset.audits]
-    return staged, tuple(outcomes), lineage
+    return written.staged, tuple(outcomes), lineage
 
 
 def _lineage(rows: DataFrame) -> Lineage:
@@ -154,48 +156,26 @@ def _lineage(rows: DataFrame) -> Lineage:
 
 
 def _result(
-    dataset: Dataset,
     request: Request,
-    snapshot: Snapshot,
-    storage: Storage,
+    publication: Publication,
+    report: Report | None,
+    table: Table,
     seconds: Mapping[str, float],
+    already_published: bool = False,
 ) -> Result:
-    recorded = snapshot.summary
-    assert recorded is not None
-    table = storage.catalog.load_table(dataset.table)
     return Result(
         request=request,
-        snapshot=snapshot.snapshot_id,
-        staged_snapshot=int(recorded[STAGED_SNAPSHOT] or 0),
-        rows=_rows_by_partition(dataset, request.window, table, snapshot),
-        total_rows=int(recorded["total-records"] or 0),
-        added_files=int(recorded.get("added-data-files") or 0),
-        added_bytes=int(recorded.get("added-files-size") or 0),
-        partitions_touched=int(recorded.get("changed-partition-count") or 0),
+        snapshot=publication.snapshot,
+        rows=report.rows if report else {},
+        total_rows=publication.total_rows,
+        added_files=report.files if report else 0,
+        added_bytes=report.bytes if report else 0,
+        partitions_touched=sum(1 for rows in report.rows.values() if rows) if report else 0,
         location=table.location(),
-        outcomes=outcomes_from_json(recorded[AUDITS] or "[]"),
+        outcomes=report.outcomes if report else (),
+        already_published=already_published,
         seconds=dict(seconds),
     )
-
-
-def _rows_by_partition(
-    dataset: Dataset, window: Window | None, table: Table, snapshot: Snapshot
-) -> Mapping[date | None, int]:
-    """Of the data files that the snapshot added."""
-    files = [
-        entry.data_file
-        for manifest in snapshot.manifests(table.io)
-        if manifest.content == ManifestContent.DATA and manifest.added_snapshot_id == snapshot.snapshot_id
-        for entry in manifest.fetch_manifest_entry(table.io)
-        if entry.status == ManifestEntryStatus.ADDED
-    ]
-    if window is None or dataset.partitions is None:
-        return {None: sum(file.record_count for file in files)}
-    rows: dict[date | None, int] = dict.fromkeys(dataset.partitions.starts(window), 0)
-    positions = partition_positions(table, dataset.partitions.column)
-    for file in files:
-        rows[partition_day(file, positions[file.spec_id])] += file.record_count
-    return rows
 
 
 class _Timer:

@@ -13,10 +13,12 @@ from affirm_assets.declare.contract import Rule, column_differences, columns
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import StageLost, WrongColumns, WrongSession
+from affirm_assets.steps.engine import Staged
 from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.publish import summary
 from affirm_assets.steps.read import between
 from affirm_assets.steps.request import Request
-from affirm_assets.steps.tables import SUMMARY, WINDOW, added_files, java_table
+from affirm_assets.steps.tables import SUMMARY, added_files
 
 ATTEMPT = f"{SUMMARY}attempt"
 
@@ -32,12 +34,10 @@ class NullInRequiredColumn(Exception):
 
 
 @dataclass(frozen=True)
-class Staged:
-    """A staged write: its table and data files (in the JVM), its snapshot and the counts observed while writing."""
+class Written:
+    """A staged write and the counts observed while writing."""
 
-    table: Any
-    snapshot: int
-    files: tuple[Any, ...]
+    staged: Staged
     counts: Mapping[str, int]
 
 
@@ -51,7 +51,7 @@ def conform(dataset: Dataset, result: DataFrame, step_session: Any) -> DataFrame
     return result.select([spec.name for spec in columns(dataset.contract)])
 
 
-def stage(dataset: Dataset, request: Request, rows: DataFrame, rules: Iterable[Rule], lake: Lake) -> Staged:
+def stage(dataset: Dataset, request: Request, rows: DataFrame, rules: Iterable[Rule], lake: Lake) -> Written:
     """Stage `rows` as the whole new content of the window. Raises NullInRequiredColumn, StageLost."""
     lake.spark.conf.set("spark.wap.id", request.wap_id)
     lake.spark.conf.set(_WITHOUT_RULES, _CUTS_EMPTY_BRANCHES)
@@ -83,18 +83,6 @@ def window_filter(dataset: Dataset, window: Window | None) -> str:
     return "true" if window is None or dataset.partitions is None else between(dataset.partitions.column, window)
 
 
-def summary(request: Request) -> dict[str, str]:
-    """What a snapshot says of how it came about."""
-    return {
-        f"{SUMMARY}dataset": request.dataset,
-        WINDOW: request.window_text,
-        f"{SUMMARY}run-id": request.run.run_id,
-        f"{SUMMARY}root-run-id": request.run.root_run_id,
-        f"{SUMMARY}code-version": request.code_version,
-        f"{SUMMARY}request": request.to_json(),
-    }
-
-
 def _layout(window: Window | None) -> Mapping[str, str]:
     """A shuffle by partition spares a range a small file for each task and day; one partition needs none.
 
@@ -105,18 +93,17 @@ def _layout(window: Window | None) -> Mapping[str, str]:
     return {"distribution-mode": "hash", "fanout-enabled": "false"}
 
 
-def _find_staged(dataset: Dataset, attempt: str, counts: Mapping[str, int], lake: Lake) -> Staged:
-    snapshots = lake.catalog.load_table(dataset.table).metadata.snapshots
-    staged = [each.snapshot_id for each in snapshots if each.summary and each.summary.get(ATTEMPT) == attempt]
+def _find_staged(dataset: Dataset, attempt: str, counts: Mapping[str, int], lake: Lake) -> Written:
+    table = lake.catalog.load_table(dataset.table)
+    staged = [each for each in table.metadata.snapshots if each.summary and each.summary.get(ATTEMPT) == attempt]
     if not staged:
         raise StageLost(f"{dataset.table}: expected a staged snapshot with {ATTEMPT}={attempt}, found none.")
-    table = java_table(lake, dataset.table)
-    files = tuple(added_files(lake, table, staged[-1]))
-    written = sum(file.recordCount() for file in files)
+    files = added_files(table, staged[-1])
+    written = sum(file.record_count for file in files)
     if written != counts["rows"]:
         # A retried task may be observed twice, and then no count that was observed can be believed.
         raise StageLost(
-            f"{dataset.table}: {counts['rows']} rows were observed while writing, but the staged snapshot {staged[-1]} "
-            f"holds {written}. Nothing was published; run the step again."
+            f"{dataset.table}: {counts['rows']} rows were observed while writing, but the staged snapshot "
+            f"{staged[-1].snapshot_id} holds {written}. Nothing was published; run the step again."
         )
-    return Staged(table, staged[-1], files, counts)
+    return Written(Staged(tuple(files), written, {}, staged[-1].snapshot_id), counts)

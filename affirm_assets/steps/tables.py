@@ -8,7 +8,7 @@ from typing import Any
 from pyiceberg.catalog import Catalog
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
-from pyiceberg.manifest import DataFile, ManifestFile
+from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus, ManifestFile
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
@@ -19,7 +19,6 @@ from affirm_assets.declare.contract import iceberg_schema, schema_change
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused, TableNotStageable
-from affirm_assets.steps.lake import Lake
 
 SUMMARY = "affirm."
 """Prefix of this platform's keys in a snapshot's summary."""
@@ -71,7 +70,7 @@ def load_if_exists(catalog: Catalog, table: str) -> Table | None:
 
 
 def main_snapshot(table: Table | None) -> int | None:
-    """The snapshot that readers of `main` saw when it was loaded; None if there is no table or nothing was published."""
+    """The snapshot that readers of `main` saw when it was loaded; None: there is no table, or nothing in it."""
     current = table.current_snapshot() if table else None
     return current.snapshot_id if current else None
 
@@ -92,19 +91,15 @@ def window_of(snapshot: Snapshot) -> str | None:
     return None if found is None else str(found)
 
 
-def java_table(lake: Lake, table: str) -> Any:
-    """The table in Spark's JVM, where Iceberg's whole commit interface is."""
-    spark: Any = lake.spark
-    return spark._jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, lake.table_name(table))
-
-
-def added_files(lake: Lake, java_table: Any, snapshot: int) -> list[Any]:
-    """The data files (in the JVM) that a snapshot added."""
-    spark: Any = lake.spark
-    changes = spark._jvm.org.apache.iceberg.SnapshotChanges.builderFor(java_table).snapshot(
-        java_table.snapshot(snapshot)
-    )
-    return list(changes.build().addedDataFiles())
+def added_files(table: Table, snapshot: Snapshot) -> list[DataFile]:
+    """The data files that a snapshot added."""
+    return [
+        entry.data_file
+        for manifest in snapshot.manifests(table.io)
+        if manifest.content == ManifestContent.DATA and manifest.added_snapshot_id == snapshot.snapshot_id
+        for entry in manifest.fetch_manifest_entry(table.io)
+        if entry.status == ManifestEntryStatus.ADDED
+    ]
 
 
 def partition_positions(table: Table, column: str) -> dict[int, int]:
