@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 from uuid import UUID, uuid4
 
 from pyiceberg.avro.codecs import AVRO_CODEC_KEY
@@ -77,16 +78,17 @@ class NewSnapshot:
         manifests = [*self._added(added), *self._merged(kept)]
         path, rows = self._manifest_list(manifests)
         is_v3 = self.table.metadata.format_version >= 3
-        return Snapshot(
-            snapshot_id=self.snapshot_id,
-            parent_snapshot_id=self.parent.snapshot_id if self.parent else None,
-            sequence_number=self._sequence_number,
-            manifest_list=path,
-            summary=self._summary(added, summary),
-            schema_id=self.table.metadata.current_schema_id,
-            first_row_id=self._next_row_id if is_v3 else None,
-            added_rows=rows if is_v3 else None,
-        )
+        values: dict[str, Any] = {
+            "snapshot-id": self.snapshot_id,
+            "parent-snapshot-id": self.parent.snapshot_id if self.parent else None,
+            "sequence-number": self._sequence_number,
+            "manifest-list": path,
+            "summary": self._summary(added, summary),
+            "schema-id": self.table.metadata.current_schema_id,
+            "first-row-id": self._next_row_id if is_v3 else None,
+            "added-rows": rows if is_v3 else None,
+        }
+        return Snapshot(**values)
 
     def discard(self) -> None:
         """Delete what was written: only once it is certain that no commit names it."""
@@ -95,7 +97,7 @@ class NewSnapshot:
 
     @property
     def _sequence_number(self) -> int:
-        return self.table.metadata.last_sequence_number + 1
+        return self.table.metadata.next_sequence_number()
 
     @property
     def _next_row_id(self) -> int:
@@ -269,7 +271,7 @@ def read_entries(io: FileIO, manifest: ManifestFile) -> list[ManifestEntry]:
         read_enums={0: ManifestEntryStatus, 101: FileFormat, 134: DataFileContent},
     ) as reader:
         entries = [each for each in reader if each.status != ManifestEntryStatus.DELETED]
-    row_id = manifest[_FIRST_ROW_ID]
+    row_id: int | None = manifest[_FIRST_ROW_ID]
     for each in entries:
         each.snapshot_id = manifest.added_snapshot_id if each.snapshot_id is None else each.snapshot_id
         each.sequence_number = manifest.sequence_number if each.sequence_number is None else each.sequence_number
@@ -279,7 +281,7 @@ def read_entries(io: FileIO, manifest: ManifestFile) -> list[ManifestEntry]:
         file.spec_id = manifest.partition_spec_id
         if row_id is not None and file[_FIRST_ROW_ID_OF_FILE] is None and manifest.content == ManifestContent.DATA:
             file[_FIRST_ROW_ID_OF_FILE] = row_id
-            row_id += file.record_count
+            row_id = row_id + file.record_count
     return entries
 
 
@@ -288,6 +290,8 @@ def delete_files(io: FileIO, paths: Iterable[str]) -> None:
     for path in paths:
         try:
             io.delete(path)
+        except FileNotFoundError:
+            pass
         except Exception:
             _log.warning("could not delete %s", path, exc_info=True)
 

@@ -1,7 +1,7 @@
 """Put staged, audited files on `main`: atomically, once, and only if nobody changed what the step read or replaces.
 
 One commit replaces the window's files, moves the record of what is published and removes what an engine staged. Each
-try looks at the table anew and commits only on the head that it looked at, so it is not left to PyIceberg's own retries.
+try looks at the table anew and commits only on the head that it looked at: PyIceberg's own retries do not.
 """
 
 import json
@@ -54,6 +54,7 @@ from affirm_assets.steps.tables import (
     days_held,
     epoch_day,
     main_history,
+    main_snapshot,
     partition_day,
     partition_positions,
     window_of,
@@ -141,8 +142,8 @@ def publish(
     """Replace the window's files on `main` by the staged ones in one commit, which also clears days without rows.
 
     Other windows of the table may be published at the same time. `notes` go to the snapshot's summary. `wait` is called
-    with how many tries have failed. Raises PublishConflict if, since the request was pinned, somebody changed the window
-    or the earlier partitions of this table that the step read; RecordRefused, StageLost, TableNotStageable.
+    with how many tries have failed. Raises PublishConflict if, since the request was pinned, somebody changed the
+    window or the earlier partitions of this table that the step read; RecordRefused, StageLost, TableNotStageable.
     """
     attempt = _Attempt(dataset, request, staged, tuple(outcomes), storage, now, dict(notes or {}))
     try:
@@ -161,7 +162,7 @@ def publish(
 
 
 def keep_for_inspection(dataset: Dataset, request: Request, staged: Staged, storage: Storage) -> int:
-    """The snapshot, on no branch, that holds the staged rows: what an audit refused can be looked at until it expires."""
+    """The snapshot, on no branch, of the staged rows: what an audit refused can be looked at until it expires."""
     if staged.snapshot is not None:
         return staged.snapshot
     for failed in range(_TRIES):
@@ -228,7 +229,7 @@ def rows_by_partition(
 
 @dataclass
 class _Attempt:
-    """The tries of one publish. `is_unknown`: nobody knows whether the last one is in the table; its files must stay."""
+    """The tries of one publish. `is_unknown`: nobody knows whether the last one is in the table; its files stay."""
 
     dataset: Dataset
     request: Request
@@ -310,20 +311,16 @@ class _Attempt:
 
     def _updates(self, table: Table, snapshot: Snapshot, record: Record) -> tuple[TableUpdate, ...]:
         main = table.metadata.refs.get(MAIN_BRANCH)
+        ref: dict[str, Any] = main.model_dump() if main else {"type": SnapshotRefType.BRANCH}
         updates: tuple[TableUpdate, ...] = (
             AddSnapshotUpdate(snapshot=snapshot),
-            SetSnapshotRefUpdate(
-                ref_name=MAIN_BRANCH,
-                type=SnapshotRefType.BRANCH,
-                snapshot_id=snapshot.snapshot_id,
-                # What others said of how long main's snapshots are kept stays.
-                max_ref_age_ms=main.max_ref_age_ms if main else None,
-                max_snapshot_age_ms=main.max_snapshot_age_ms if main else None,
-                min_snapshots_to_keep=main.min_snapshots_to_keep if main else None,
-            ),
+            # What others said of how long main's snapshots are kept stays.
+            SetSnapshotRefUpdate(**{**ref, "snapshot-id": snapshot.snapshot_id, "ref-name": MAIN_BRANCH}),
             SetPropertiesUpdate(updates=dict(record.properties())),
         )
-        return (*updates, RemoveSnapshotsUpdate(snapshot_ids=[s])) if (s := self._removable_stage(table)) else updates
+        staged = self._removable_stage(table)
+        removed: dict[str, Any] = {"snapshot-ids": [staged]}
+        return updates if staged is None else (*updates, RemoveSnapshotsUpdate(**removed))
 
     def _removable_stage(self, table: Table) -> int | None:
         """Not one that somebody has put a branch or a tag on."""
@@ -348,9 +345,9 @@ class _Attempt:
     def _write_report(self, table: Table) -> None:
         if self._report:
             return
+        report = report_of(self.dataset, self.request, self.staged, self.outcomes, table)
         self._snapshot_id = table.metadata.new_snapshot_id()
         self._report = _report_path(table, self._snapshot_id)
-        report = report_of(self.dataset, self.request, self.staged, self.outcomes, table)
         with table.io.new_output(self._report).create() as stream:
             stream.write(report.to_json().encode())
 
@@ -365,11 +362,8 @@ def _commit(table: Table, updates: tuple[TableUpdate, ...], requirements: tuple[
 
 
 def _requirements(table: Table) -> tuple[TableRequirement, ...]:
-    head = table.current_snapshot()
-    return (
-        AssertTableUUID(uuid=table.metadata.table_uuid),
-        AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=head.snapshot_id if head else None),
-    )
+    main: dict[str, Any] = {"ref": MAIN_BRANCH, "snapshot-id": main_snapshot(table)}
+    return AssertTableUUID(uuid=table.metadata.table_uuid), AssertRefSnapshotId(**main)
 
 
 def _is_in(storage: Storage, dataset: Dataset, snapshot: Snapshot) -> bool:
@@ -470,7 +464,8 @@ def _replaced(dataset: Dataset, window: Window | None, table: Table) -> Replaced
 def _lies_within(file: DataFile, field_id: int, dataset: Dataset, window: Window) -> bool:
     """By the bounds of its column. Raises TableNotStageable for a file with rows inside and outside."""
     bounds = [(each or {}).get(field_id) for each in (file.lower_bounds, file.upper_bounds)]
-    days = [epoch_day(from_bytes(DateType(), each)) for each in bounds if each is not None]
+    values: list[Any] = [from_bytes(DateType(), each) for each in bounds if each is not None]
+    days = [epoch_day(each) for each in values]
     if len(days) == 2:
         held = Window(days[0], days[1])
         if not held.overlaps(window):

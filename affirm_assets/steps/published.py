@@ -32,7 +32,7 @@ _BYTES_KEPT = 16 * 1024
 """Of `RECENT`: every commit to the table writes its properties again."""
 
 _LONGEST_IN_SUMMARY = 300
-"""Characters. A snapshot's summary is written again by each later commit, so it does not hold a record with many holes."""
+"""Characters. Each later commit writes a snapshot's summary again, so it does not hold a record with many holes."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Record:
 
 
 def record_of(dataset: Dataset, table: Table) -> Record:
-    """The record as of the table's load. Raises RecordRefused where it and the table's snapshots contradict each other."""
+    """The record as of the table's load. Raises RecordRefused where it and the table's snapshots contradict."""
     text, history = table.properties.get(PUBLISHED), list(main_history(table))
     if text is None:
         if RECENT in table.properties or any(window_of(each) for each in history):
@@ -149,8 +149,8 @@ def _settle(dataset: Dataset, history: Sequence[Snapshot]) -> str:
     unsure = "" if text else " (or unset it too, if nothing is)"
     return (
         f"ALTER TABLE <catalog>.{dataset.table} SET TBLPROPERTIES ('{PUBLISHED}' = {said}){unsure} and "
-        f"ALTER TABLE <catalog>.{dataset.table} UNSET TBLPROPERTIES IF EXISTS ('{RECENT}'), then run again the steps of "
-        "the days that are missing"
+        f"ALTER TABLE <catalog>.{dataset.table} UNSET TBLPROPERTIES IF EXISTS ('{RECENT}'), then run again the steps "
+        "of the days that are missing"
     )
 
 

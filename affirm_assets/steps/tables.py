@@ -71,7 +71,7 @@ def load_if_exists(catalog: Catalog, table: str) -> Table | None:
 
 
 def main_snapshot(table: Table | None) -> int | None:
-    """The snapshot that readers of `main` saw when it was loaded; None if there is no table or nothing was published."""
+    """The snapshot that readers of `main` saw when it was loaded; None: there is no table, or nothing in it."""
     current = table.current_snapshot() if table else None
     return current.snapshot_id if current else None
 
