@@ -2,22 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame
 
 from affirm_assets.declare.contract import Contract
 from affirm_assets.declare.dataset import Audit, Dataset
-from affirm_assets.declare.inputs import Input, SameWindow, Shared
-from affirm_assets.declare.partitions import Partitions, Window
-from affirm_assets.steps.lake import Lake, Storage
-from affirm_assets.steps.request import Run
-from affirm_assets.steps.run import Result, run_step
+from affirm_assets.declare.inputs import Input, SameWindow
+from affirm_assets.declare.partitions import Partitions
+from affirm_assets.steps.lake import Storage
 from resources.iceberg import IcebergCatalog
 from resources.jars import LOCAL, REMOTE
 from resources.landing import LandingZone
 from resources.spark import SparkSessions, local_sessions
+from tests.lake import Lake, Steps, on_spark
 from tests.servers import SECRETS, Postgres, S3Server, postgres, postgres_missing, s3_missing, s3_server
 
 QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
@@ -79,7 +77,7 @@ def catalog(tmp_path: Path) -> IcebergCatalog:
 def new_lake(sessions: SparkSessions, catalog: IcebergCatalog, tmp_path: Path) -> Callable[[], Lake]:
     """Each call is another step's view of the same tables: a session of its own."""
     landing = LandingZone(str(tmp_path / "landing"))
-    return lambda: Storage(catalog.load(), landing, catalog.name).with_spark(sessions.session(catalog.spark_conf()))
+    return lambda: on_spark(Storage(catalog.load(), landing, catalog.name), sessions.session(catalog.spark_conf()))
 
 
 @pytest.fixture
@@ -114,48 +112,6 @@ def declare(
     )
 
 
-def run_in(
-    lake: Lake,
-    dataset: Dataset,
-    upstream: Mapping[str, Dataset],
-    window: Window | None,
-    run: Run,
-    code_version: str = "v1",
-) -> Result:
-    """A step in a session that there is already."""
-    return run_step(dataset, upstream, window, run, code_version, lake, lambda _: lake.spark)
-
-
-class Steps:
-    """Runs steps of test datasets, each in a session of its own."""
-
-    def __init__(self, new_lake: Callable[[], Lake]) -> None:
-        self.new_lake = new_lake
-
-    def run(
-        self,
-        dataset: Dataset,
-        window: Window | None,
-        *,
-        upstream: tuple[Dataset, ...] = (),
-        run: str = "run",
-        **over: Any,
-    ) -> Result:
-        datasets = {each.name: each for each in (*upstream, dataset)}
-        arguments = {"code_version": "v1", "root": run, **over}
-        return run_in(
-            self.new_lake(), dataset, datasets, window, Run(run, arguments["root"]), arguments["code_version"]
-        )
-
-    def rows(self, dataset: Dataset, *, order: str = "id") -> list[tuple[Any, ...]]:
-        """What a reader of `main` sees."""
-        lake = self.new_lake()
-        return [tuple(row) for row in lake.spark.table(lake.table_name(dataset.table)).orderBy(order).collect()]
-
-
 @pytest.fixture
 def steps(new_lake: Callable[[], Lake]) -> Steps:
     return Steps(new_lake)
-
-
-__all__ = ["Shared", "Steps", "declare", "run_in"]

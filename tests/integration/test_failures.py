@@ -31,8 +31,9 @@ from affirm_assets.steps.request import Run
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingFile, LandingZone
 from resources.spark import SparkSessions
-from tests.conftest import declare, run_in
+from tests.conftest import declare
 from tests.integration.books import Books, jsonl, loan
+from tests.lake import on_spark, run_in
 
 
 def execute(
@@ -576,7 +577,7 @@ def publish_theirs(books: Books) -> None:
     settings, run = books.settings, f"theirs{published(books, 'tests.amounts')}"
     catalog = IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse)
     storage = Storage(catalog.load(), LandingZone(settings.landing))
-    lake = storage.with_spark(books.sessions.session(catalog.spark_conf()))
+    lake = on_spark(storage, books.sessions.session(catalog.spark_conf()))
     run_in(lake, amounts_of(("theirs", "9.00")), {}, Window(DAY, DAY), Run(run, run))
 
 

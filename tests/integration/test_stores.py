@@ -12,12 +12,13 @@ from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.definitions import build_defs, catalog_of, landing_zone_of
 from affirm_assets.settings import Settings
-from affirm_assets.steps.lake import Lake, Storage
+from affirm_assets.steps.lake import Storage
 from resources.landing import LandingFileChanged
 from resources.landing.stores import Bucket
 from resources.spark import SparkSessions
-from tests.conftest import Steps, declare
+from tests.conftest import declare
 from tests.integration.books import jsonl, loan
+from tests.lake import Lake, Steps, on_spark
 from tests.servers import PASSWORD, REGION, SECRET_KEY, SECRETS, Postgres, S3Server
 
 D1, D2 = date(2025, 1, 2), date(2025, 1, 3)
@@ -49,7 +50,7 @@ def settings(database: Postgres, s3: S3Server) -> Settings:
 @pytest.fixture(scope="module")
 def new_lake(settings: Settings, sessions: SparkSessions) -> Callable[[], Lake]:
     catalog, landing = catalog_of(settings), landing_zone_of(settings)
-    return lambda: Storage(catalog.load(), landing, catalog.name).with_spark(sessions.session(catalog.spark_conf()))
+    return lambda: on_spark(Storage(catalog.load(), landing, catalog.name), sessions.session(catalog.spark_conf()))
 
 
 @pytest.fixture(scope="module")

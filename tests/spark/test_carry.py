@@ -14,9 +14,9 @@ from affirm_assets.declare.contract import Contract, Money, column, key, spark_s
 from affirm_assets.declare.dataset import Dataset, audit
 from affirm_assets.declare.inputs import later, previous
 from affirm_assets.declare.partitions import Daily, Window
-from affirm_assets.steps.lake import Lake
 from affirm_assets.steps.run import AuditsFailed
-from tests.conftest import Steps, declare
+from tests.conftest import declare
+from tests.lake import Lake, Steps
 
 D0, D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 7))
 D9 = date(2025, 1, 10)

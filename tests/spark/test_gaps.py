@@ -10,7 +10,8 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import history, previous
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import GapRefused, InputsNotPublished
-from tests.conftest import Steps, declare
+from tests.conftest import declare
+from tests.lake import Steps
 
 D1, D2, D3, D4, D5, D6 = (date(2025, 1, day) for day in range(1, 7))
 

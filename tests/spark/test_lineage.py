@@ -13,15 +13,16 @@ from affirm_assets.declare.contract import Contract, Money, column, key
 from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.declare.registry import Registry
-from affirm_assets.steps.lake import Lake, Storage
-from affirm_assets.steps.lineage import ColumnRef, lineage_of
-from affirm_assets.steps.read import Frames
+from affirm_assets.engines.spark.lineage import lineage_of
+from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.lineage import ColumnRef
 from affirm_assets.steps.request import Run, pin
 from affirm_assets.steps.tables import ensure_table
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from resources.spark import SparkSessions
-from tests.conftest import Steps, declare
+from tests.conftest import declare
+from tests.lake import Lake, Steps, on_spark
 
 DAY = date(2025, 1, 1)
 
@@ -177,7 +178,7 @@ def books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> 
     catalog = IcebergCatalog(uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
     landing = folder / "landing"
     storage = Storage(catalog.load(), LandingZone(str(landing)), catalog.name)
-    lake = storage.with_spark(sessions.session(catalog.spark_conf()))
+    lake = on_spark(storage, sessions.session(catalog.spark_conf()))
     for feed in registry.feeds:
         day = landing / feed / str(DAY)
         day.mkdir(parents=True)
@@ -187,10 +188,9 @@ def books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> 
         table.append(table.schema().as_arrow().empty_table())
     found = {}
     for dataset in registry.in_order():
-        request = pin(dataset, registry.datasets, window, Run("run", "run"), "v1", lake)
-        frames = Frames(dataset, registry.datasets, request, lake)
+        pinned = pin(dataset, registry.datasets, window, Run("run", "run"), "v1", lake)
+        frames = lake.frames(dataset, registry.datasets, pinned)
         found[dataset.table] = texts(lineage_of(frames.call(dataset.function)))
-        frames.release()
     return found
 
 

@@ -10,11 +10,12 @@ from affirm_assets.declare.contract import Contract, Money, column, key, spark_s
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import SameWindow
 from affirm_assets.declare.partitions import Daily, Window
-from affirm_assets.steps.lake import Lake
+from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import run_step
 from affirm_assets.steps.scan import ScanSize
-from tests.conftest import Steps, declare
+from tests.conftest import declare
+from tests.lake import Lake, OneEngine, Steps
 
 D1, D2, D3 = (date(2025, 1, day) for day in range(1, 4))
 
@@ -40,20 +41,21 @@ def copies(amounts: DataFrame) -> DataFrame:
     return amounts
 
 
-def test_inputs_are_pinned_and_measured_before_spark_is_asked_for(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_inputs_are_pinned_and_measured_before_an_engine_is_asked_for(
+    steps: Steps, new_lake: Callable[[], Lake]
+) -> None:
     """What is published while the session starts is neither read nor counted."""
     steps.run(source(1), Window(D1, D3))
     steps.run(source(1000), Window(D2, D2), run="again")
-    lake, scans = new_lake(), list[ScanSize]()
+    lake = new_lake()
     files = [each.file for each in lake.catalog.load_table("tests.amounts").scan("day = '2025-01-02'").plan_files()]
 
-    def open_spark(scan: ScanSize) -> SparkSession:
-        scans.append(scan)
+    def opens() -> Engine:
         steps.run(source(2), Window(D2, D2), run="later")
-        return lake.spark
+        return lake.opens()
 
     reader = declare(copies, Amount, Daily("day"), inputs={"amounts": SameWindow("amounts")})
-    upstream = {"amounts": source(1)}
-    result = run_step(reader, upstream, Window(D2, D2), Run("run", "run"), "v1", lake, open_spark)
-    assert scans == [ScanSize(sum(each.file_size_in_bytes for each in files), len(files))]
+    upstream, engines = {"amounts": source(1)}, OneEngine(opens)
+    result = run_step(reader, upstream, Window(D2, D2), Run("run", "run"), "v1", lake, engines)
+    assert engines.scans == [ScanSize(sum(each.file_size_in_bytes for each in files), len(files))]
     assert result.rows == {D2: 1000}

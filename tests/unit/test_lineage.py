@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from affirm_assets.steps.lineage import ColumnRef, column_lineage
+from affirm_assets.engines.spark.lineage import column_lineage
+from affirm_assets.steps.lineage import ColumnRef
 
 Plan = list[dict[str, Any]]
 PLANS = "org.apache.spark.sql.catalyst.plans.logical"

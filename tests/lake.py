@@ -1,0 +1,105 @@
+"""A lake of a test: its tables, its landing zone, an engine that computes steps on it, and a session to look with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from affirm_assets.declare.contract import spark_schema
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Window
+from affirm_assets.engines.spark import SparkEngine
+from affirm_assets.errors import UnfitForEngine
+from affirm_assets.steps.engine import Engine
+from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.read import Frames
+from affirm_assets.steps.request import Pinned, Run
+from affirm_assets.steps.run import Result, run_step
+from affirm_assets.steps.scan import ScanSize
+
+Opens = Callable[[], Engine]
+
+
+@dataclass(frozen=True)
+class OneEngine:
+    """Steps get the engine that a test is about, whatever they read."""
+
+    opens: Opens
+    scans: list[ScanSize] = field(default_factory=list)
+
+    def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
+        self.scans.append(scan)
+        return self.opens()
+
+    def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
+        raise error
+
+
+@dataclass(frozen=True)
+class Lake(Storage):
+    """`engine` opens one for a step; `spark` is the session of one that is open, to make and look at frames with."""
+
+    opens: Opens = field(kw_only=True)
+    spark: SparkSession = field(kw_only=True)
+
+    def frames(self, dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned) -> Frames:
+        return Frames(dataset, upstream, pinned, self, self.opens())
+
+    def read(self, dataset: Dataset, snapshot: int) -> DataFrame:
+        """The dataset's table as it was with a snapshot."""
+        table = self.catalog.load_table(dataset.table)
+        return self.opens().read(table, snapshot, spark_schema(dataset.contract), None)
+
+    def table_name(self, table: str) -> str:
+        return f"{self.name}.{table}"
+
+    def rows(self, table: str, *, order: str) -> list[tuple[Any, ...]]:
+        """What a reader of `main` sees, by PyIceberg."""
+        read = self.catalog.load_table(table).scan().to_arrow().sort_by(order)
+        return [tuple(row.values()) for row in read.to_pylist()]
+
+
+def on_spark(storage: Storage, session: SparkSession) -> Lake:
+    """The storage as a step on classic Spark sees it."""
+    opens = partial(SparkEngine, session, storage.name, "the test asks for it")
+    return Lake(storage.catalog, storage.landing, storage.name, opens=opens, spark=session)
+
+
+def run_in(
+    lake: Lake,
+    dataset: Dataset,
+    upstream: Mapping[str, Dataset],
+    window: Window | None,
+    run: Run,
+    code_version: str = "v1",
+) -> Result:
+    """A step on the lake's engine."""
+    return run_step(dataset, upstream, window, run, code_version, lake, OneEngine(lake.opens))
+
+
+class Steps:
+    """Runs steps of test datasets, each in a session of its own."""
+
+    def __init__(self, new_lake: Callable[[], Lake]) -> None:
+        self.new_lake = new_lake
+
+    def run(
+        self,
+        dataset: Dataset,
+        window: Window | None,
+        *,
+        upstream: tuple[Dataset, ...] = (),
+        run: str = "run",
+        **over: Any,
+    ) -> Result:
+        datasets = {each.name: each for each in (*upstream, dataset)}
+        arguments = {"code_version": "v1", "root": run, **over}
+        return run_in(
+            self.new_lake(), dataset, datasets, window, Run(run, arguments["root"]), arguments["code_version"]
+        )
+
+    def rows(self, dataset: Dataset, *, order: str = "id") -> list[tuple[Any, ...]]:
+        """What a reader of `main` sees."""
+        return self.new_lake().rows(dataset.table, order=order)
