@@ -69,7 +69,23 @@ class UnfitForEngine(AffirmError):
 
 
 class NotPlain(UnfitForEngine):
-    """A table whose data files cannot be read by their names alone."""
+    """A table that the engine sail cannot read or write as Iceberg means it. The step can be done by Spark."""
+
+    def __init__(self, table: str, what: str, reason: str) -> None:
+        super().__init__(
+            f"{table}: {what}: {reason}. The engine sail reads and writes a table's plain Parquet files by name, and "
+            "this would give other rows. Run the step with engine spark."
+        )
+
+
+class InputLost(AffirmError):
+    """Data files of a pinned snapshot that the engine does not find: it would read them as if they had no rows."""
+
+    def __init__(self, table: str, snapshot: int, expected: str, found: str) -> None:
+        super().__init__(
+            f"{table}: expected {expected} in the data files of snapshot {snapshot}, found {found}. Were files removed "
+            "while the step ran, or is their store not reachable from here? Nothing was published; run the step again."
+        )
 
 
 class NotProven(UnfitForEngine):

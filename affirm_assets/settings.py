@@ -57,6 +57,7 @@ class EngineSettings:
 
 BY_SIZE = EngineSettings()
 
+
 @dataclass(frozen=True)
 class Settings:
     """Where a deployment keeps its tables and finds its files. Holds no password and no key.

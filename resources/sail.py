@@ -10,9 +10,10 @@ one process, but not at the same time in two threads.
 
 import atexit
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -135,7 +136,7 @@ _starting = threading.Lock()
 
 
 def _server_address() -> tuple[str, int]:
-    global _running
+    global _running  # noqa: PLW0603  (one server for the process, whoever asks)
     with _starting:
         if _running is None or _running.process != os.getpid():
             _running = _Running(os.getpid(), _start())

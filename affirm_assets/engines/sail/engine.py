@@ -3,10 +3,11 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 from pyiceberg.table import Table
@@ -16,8 +17,8 @@ from pyspark.sql.types import StructField, StructType
 from affirm_assets.engines.sail.plain import THREADS, PlainScan, name_for_sail, plain_scan
 from affirm_assets.engines.sail.stage import stage_files
 from affirm_assets.errors import InputLost
-from affirm_assets.steps.engine import Days, Staged
-from affirm_assets.steps.request import Request
+from affirm_assets.steps.engine import Days, Staged, Target
+from affirm_assets.steps.lineage import ColumnRef
 
 KEPT = "affirm-kept-"
 """How the folders of kept frames begin, in the folder for temporary files. A killed process leaves its own."""
@@ -40,8 +41,9 @@ class SailEngine:
 
     name = "sail"
 
-    def __init__(self, opened: Session) -> None:
+    def __init__(self, opened: Session, why: str) -> None:
         self._opened = opened
+        self.why = why
         self.session = opened.spark
         self.sources: dict[str, str] = {}
         self.kept: dict[str, DataFrame] = {}
@@ -74,21 +76,26 @@ class SailEngine:
             self.kept[path] = frame
             return self.session.read.schema(schema).parquet(path)
 
-    def stage(self, rows: DataFrame, table: Table, request: Request) -> Staged:
+    def owns(self, frame: DataFrame) -> bool:
+        return frame.sparkSession is self.session
+
+    def stage(self, frame: DataFrame, target: Target) -> Staged:
         """Raises NullInRequiredColumn, NotPlain, InputLost."""
-        window = request.window
+        window = target.days.window if target.days else None
+        is_range = window is not None and window.first != window.last
         with self.active():
-            staged = stage_files(
-                rows, table, is_range=window is not None and window.first != window.last, tasks=os.cpu_count() or 1
-            )
+            staged = stage_files(frame, target.table, is_range=is_range, tasks=os.cpu_count() or 1)
             self.check_inputs()
         return staged
 
-    def look(self, table: Table, staged: Staged, schema: StructType) -> DataFrame:
+    def look(self, staged: Staged, target: Target, schema: StructType) -> DataFrame:
         with self.active():
-            name = ".".join(table.name())
+            name = ".".join(target.table.name())
             paths = tuple(name_for_sail(name, file) for file in staged.files)
             return self._by_name(name, staged.snapshot or 0, paths, staged.rows, schema)
+
+    def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
+        return {}
 
     def check_inputs(self) -> None:
         """Raises InputLost if files that were read are gone: what was computed may lack their rows."""
@@ -117,11 +124,7 @@ class SailEngine:
 
 def _within(frame: DataFrame, days: Days) -> DataFrame:
     """A file that was written by another partition spec may hold other days too."""
-    from pyspark.sql.connect import functions as F
-
-    column, window = days
-    inside: Any = F.col(column).between(F.lit(window.first), F.lit(window.last))
-    return frame.where(inside)
+    return frame.where(days.sql)
 
 
 def _bare(schema: StructType) -> StructType:

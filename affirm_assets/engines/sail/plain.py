@@ -105,7 +105,7 @@ def _check_days(table: Table, schema: Schema, days: Days | None) -> None:
     """PyIceberg finds the files of a snapshot by the names that columns have now."""
     if days is None:
         return
-    column, _ = days
+    column = days.column
     then = schema.find_field(column).field_id
     now = {field.name: field.field_id for field in table.schema().fields}.get(column)
     if now != then:
@@ -130,7 +130,7 @@ def _planned(table: Table, snapshot: int, days: Days | None) -> list[FileScanTas
 def _filter(days: Days | None) -> BooleanExpression:
     if days is None:
         return AlwaysTrue()
-    column, window = days
+    column, window = days.column, days.window
     # PyIceberg knows no dates before the year 1 or after 9999, and these mean that there is no bound.
     first = GreaterThanOrEqual(column, str(window.first)) if window.first != datetime.date.min else AlwaysTrue()
     last = LessThanOrEqual(column, str(window.last)) if window.last != datetime.date.max else AlwaysTrue()
