@@ -1,5 +1,6 @@
 """The Spark session of a step, on dagster-pyspark: one Spark for the process, one session for each step."""
 
+import logging
 import os
 import re
 import shutil
@@ -9,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyspark
 from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import SparkSession
 
 from resources.compute import Profile
 from resources.jars import LOCAL
 from resources.pgpass import share_password
+
+_log = logging.getLogger(__name__)
 
 JAVA_VERSIONS = (17, 21)
 """What Spark 4.1 runs on."""
@@ -32,6 +36,7 @@ _KEYS_IN_HADOOP = (
     "fs.s3a.secret.key",
     "fs.s3a.session.token",
 )
+_LEGACY = "spark.sql.legacy."
 LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -51,6 +56,7 @@ class SparkSessions(LazyPySparkResource):
         share_password()  # before the first session starts the JVM
         session: SparkSession = self.spark_session.newSession()
         _forget_keys(session)
+        _forget_legacy_settings(session)
         for key, value in conf.items():
             session.conf.set(key, value)
         _skip_checksum_files(session)
@@ -69,6 +75,13 @@ def _forget_keys(session: Any) -> None:
     for conf in (session._jsc.hadoopConfiguration(), hadoop):
         for name in _KEYS_IN_HADOOP:
             conf.unset(name)
+
+
+def _forget_legacy_settings(session: SparkSession) -> None:
+    """Take back what a user's spark-defaults.conf says to have results as older versions of Spark gave them."""
+    for key in session.conf.getAll:
+        if key.startswith(_LEGACY):
+            session.conf.unset(key)
 
 
 def _skip_checksum_files(session: Any) -> None:
@@ -102,6 +115,7 @@ def local_sessions(memory: str = "1g", packages: Sequence[str] = LOCAL) -> Spark
 
 def common_conf() -> dict[str, str]:
     """Wherever Spark runs."""
+    _use_our_own_spark()
     # Spark's Python workers are this interpreter, with its packages, and not the first python3 on the path.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     return {
@@ -115,6 +129,15 @@ def common_conf() -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
+
+
+def _use_our_own_spark() -> None:
+    """PySpark starts whichever Spark SPARK_HOME names, which may be another version or a folder that is gone."""
+    ours = str(Path(pyspark.__file__).parent)
+    theirs = os.environ.get("SPARK_HOME")
+    if theirs and Path(theirs) != Path(ours):
+        _log.warning("SPARK_HOME=%s is not used: this project starts its own Spark, %s.", theirs, ours)
+    os.environ["SPARK_HOME"] = ours
 
 
 def java_problem(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -11,6 +11,7 @@ from affirm_assets.declare.dataset import Audit, Dataset
 from affirm_assets.declare.inputs import Input, SameWindow
 from affirm_assets.declare.partitions import Partitions
 from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.iceberg import IcebergCatalog
 from resources.jars import LOCAL, REMOTE
 from resources.landing import LandingZone
@@ -77,7 +78,10 @@ def catalog(tmp_path: Path) -> IcebergCatalog:
 def new_lake(sessions: SparkSessions, catalog: IcebergCatalog, tmp_path: Path) -> Callable[[], Lake]:
     """Each call is another step's view of the same tables: a session of its own."""
     landing = LandingZone(str(tmp_path / "landing"))
-    return lambda: on_spark(Storage(catalog.load(), landing, catalog.name), sessions.session(catalog.spark_conf()))
+    conf = {**catalog.spark_conf(), **RESULT_SETTINGS}
+    return lambda: on_spark(Storage(catalog.load(), landing, catalog.name), sessions.session(conf))
+        Storage(catalog.load(), landing, catalog.name), sessions.session({**catalog.spark_conf(), **RESULT_SETTINGS})
+    )
 
 
 @pytest.fixture

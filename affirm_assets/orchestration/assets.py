@@ -24,7 +24,7 @@ from affirm_assets.orchestration.report import check_result, materialization, pa
 from affirm_assets.settings import BY_SIZE, EngineSettings
 from affirm_assets.steps.audit import audit_specs
 from affirm_assets.steps.lake import LandingZone, Storage
-from affirm_assets.steps.request import Run
+from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import AuditsFailed, run_step
 from resources import landing
 from resources.compute import Profile
@@ -123,7 +123,9 @@ def _asset(
     ) -> Iterator[Any]:
         run = Run(context.run.run_id, context.run.root_run_id or context.run.run_id)
         step = dataset, datasets, window_of(dataset, context), run, version
-        engines = StepEngines(spark, catalog.spark_conf(), catalog.name, sail, profile, engine_settings)
+        engines = StepEngines(
+            spark, {**catalog.spark_conf(), **RESULT_SETTINGS}, catalog.name, sail, profile, engine_settings
+        )
         try:
             with step_failures():
                 storage = Storage(catalog.load(), landing_zone, catalog.name)

@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
+from types import MappingProxyType
 from typing import Any
 
 from pyiceberg.table import Table
@@ -15,6 +16,29 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot
+
+RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        # Overflow, division by zero and text that is no number are errors, and not other numbers or nulls.
+        "spark.sql.ansi.enabled": "true",
+        "spark.sql.ansi.doubleQuotedIdentifiers": "false",
+        "spark.sql.storeAssignmentPolicy": "ANSI",
+        # How many places the result of decimal arithmetic has.
+        "spark.sql.decimalOperations.allowPrecisionLoss": "true",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.timestampType": "TIMESTAMP_LTZ",
+        "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+        "spark.sql.caseSensitive": "false",
+        "spark.sql.groupByAliases": "true",
+        "spark.sql.parser.quotedRegexColumnNames": "false",
+        "spark.sql.jsonGenerator.ignoreNullFields": "true",
+        "spark.sql.mapKeyDedupPolicy": "EXCEPTION",
+        "spark.sql.sources.partitionOverwriteMode": "static",
+    }
+)
+"""Settings of a session that change which rows come out, said for each step, whatever the user's defaults are.
+
+Spark has no setting for where nulls are sorted: first where ascending, last where descending."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +65,7 @@ class Request:
     """`base` is the snapshot of the dataset's own table at the pin: also what the step reads of its own partitions.
 
     `inputs` are the snapshots of the other tables that it reads, by parameter. None: nothing is published there.
+    `settings`: of the session, whatever engine computes it.
     """
 
     dataset: str
@@ -50,6 +75,7 @@ class Request:
     base: int | None
     inputs: Mapping[str, int | None]
     files: tuple[PinnedFile, ...]
+    settings: Mapping[str, str] = field(default_factory=lambda: dict(RESULT_SETTINGS))
 
     @property
     def window_text(self) -> str:
@@ -82,6 +108,7 @@ class Request:
                 PinnedFile(**{**each, "business_date": date.fromisoformat(each["business_date"])})
                 for each in value["files"]
             ),
+            settings=value["settings"],
         )
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 from affirm_assets.declare.contract import column_differences, columns, spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
-from affirm_assets.errors import AffirmError, UnfitForEngine, WrongColumns, WrongSession
+from affirm_assets.errors import AffirmError, StageLost, UnfitForEngine, WrongColumns, WrongSession
 from affirm_assets.steps.audit import (
     Outcome,
     control_totals_spec,
@@ -211,12 +211,26 @@ class _Step:
         with self.timer.part("audit"):
             frame = engine.look(staged, target, spark_schema(dataset.contract))
             outcomes = [
-                *value_outcomes(dataset, value_rules(dataset, self.pinned.request.window), frame),
+                *self._values(rows, frame, staged),
                 self._control_totals(staged),
                 unique_outcome(dataset, frame, staged.rows),
                 *(declared_outcome(each, frames, frame) for each in dataset.audits),
             ]
         return staged, tuple(outcomes), lineage
+
+    def _values(self, rows: DataFrame, looked_at: DataFrame, staged: Staged) -> list[Outcome]:
+        rules = value_rules(self.dataset, self.pinned.request.window)
+        outcomes = value_outcomes(self.dataset, rules, looked_at)
+        if all(each.checked == staged.rows for each in outcomes):
+            return outcomes
+        # Rows of other days are found in the transform's result, and not by looking at the window's days.
+        outcomes = value_outcomes(self.dataset, rules, rows)
+        if all(each.passed for each in outcomes):
+            raise StageLost(
+                f"{self.dataset} {self.pinned.request.window_text}: expected the {staged.rows} rows that were staged, "
+                "found others in the staged files. Nothing was published; run the step again."
+            )
+        return outcomes
 
     def _control_totals(self, staged: Staged) -> Outcome:
         found = totals_of(staged.files, list(staged.sums), self.table.io)
