@@ -11,6 +11,7 @@ from dotenv import load_dotenv
 
 from affirm_assets.errors import AffirmError
 from affirm_assets.settings import Settings
+from resources.iceberg import CatalogError
 
 
 class _Errors(click.Group):
@@ -19,7 +20,7 @@ class _Errors(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except AffirmError as error:
+        except (AffirmError, CatalogError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -52,6 +53,17 @@ def demo(loans: int, days: int, seed: int) -> None:
     from affirm_assets.demo import run_demo
 
     sys.exit(run_demo(Settings.of(os.environ), loans=loans, days=days, seed=seed))
+
+
+@main.command("register-tables")
+def register_tables() -> None:
+    """Register the tables of the warehouse in a catalog that has lost them, by their newest metadata files."""
+    from affirm_assets.definitions import catalog_of
+
+    registered = catalog_of(Settings.of(os.environ)).register_tables()
+    for table, location in registered.items():
+        click.echo(f"{table}: {location}")
+    click.echo(f"{len(registered)} tables registered.")
 
 
 @main.command("sample-data")

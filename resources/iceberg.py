@@ -1,13 +1,18 @@
 """The catalog of tables: one description gives PyIceberg's properties and Spark's settings. No secret is in either."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from dagster import ConfigurableResource
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from pyiceberg.io.fsspec import FsspecFileIO
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
 
 FILES = "file://"
 BUCKETS = "s3://"
@@ -16,9 +21,24 @@ _SQL = {"sqlite", "postgresql+psycopg2"}
 _REST = {"http", "https"}
 _GLUE = "glue"
 
+_NUMBERED = re.compile(r"(\d+)-.*\.metadata\.json")
+"""How Iceberg names a table's metadata files: 00012-<uuid>.metadata.json."""
 
-class CatalogUnreachable(Exception):
+
+class CatalogError(Exception):
+    """The catalog of tables cannot be used as it is."""
+
+
+class CatalogUnreachable(CatalogError):
     """The catalog's database does not answer, or refuses the user."""
+
+
+class CatalogDamaged(CatalogError):
+    """The catalog's file is not a whole database."""
+
+
+class CatalogLost(CatalogError):
+    """The catalog knows no table, and the warehouse is full of them: to begin a new lake would hide the old one."""
 
 
 class _SharedSqlCatalog(SqlCatalog):
@@ -39,6 +59,14 @@ def _sql_catalog(name: str, properties: dict[str, str]) -> SqlCatalog:
         return _SharedSqlCatalog(name, **properties)
 
 
+def _check_whole(catalog: SqlCatalog) -> None:
+    """Raises DatabaseError: a damaged page is found now, and not by the step that happens to need it."""
+    with catalog.engine.connect() as connection:
+        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if found != "ok":
+            raise DatabaseError("PRAGMA quick_check", None, ValueError(str(found)))
+
+
 class IcebergCatalog(ConfigurableResource[Catalog]):
     """Where the tables are listed (`uri`) and where they are (`warehouse`).
 
@@ -57,7 +85,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
     s3_endpoint: str | None = None
 
     def load(self) -> Catalog:
-        """Raises CatalogUnreachable."""
+        """Raises CatalogUnreachable, CatalogDamaged, CatalogLost."""
         if self.warehouse.startswith(FILES):
             Path(self.warehouse.removeprefix(FILES)).mkdir(parents=True, exist_ok=True)
         properties = self.properties()
@@ -70,12 +98,61 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
             from pyiceberg.catalog.glue import GlueCatalog
 
             return GlueCatalog(self.name, **properties)
+        catalog = self._load_sql(properties)
+        if not catalog.list_namespaces() and (found := self.tables_in_warehouse()):
+            first = next(iter(found))
+            raise CatalogLost(
+                f"catalog {self.uri}: expected the {len(found)} tables that lie in {self.warehouse} (such as {first}), "
+                "found none: was its database removed, or another one named? Bring it back, or register the tables "
+                "again from their newest metadata files with: affirm register-tables"
+            )
+        return catalog
+
+    def register_tables(self) -> Mapping[str, str]:
+        """Register each table of the warehouse that the catalog lacks, by its newest metadata file; returns these."""
+        catalog = self._load_sql(self.properties())
+        registered = {}
+        for table, location in self.tables_in_warehouse().items():
+            if not catalog.table_exists(table):
+                catalog.create_namespace_if_not_exists(table.partition(".")[0])
+                catalog.register_table(table, location)
+                registered[table] = location
+        return registered
+
+    def tables_in_warehouse(self) -> Mapping[str, str]:
+        """By table, its newest metadata file: the one with the highest number, and of two with one number the later."""
+        files, kind = self._file_system()
+        root = self.warehouse.removeprefix(f"{kind}://").rstrip("/")
+        newest: dict[str, tuple[int, str, str]] = {}
+        for path in files.glob(f"{root}/*/*/metadata/*.metadata.json"):
+            namespace, table, _, name = str(path).removeprefix(root).strip("/").split("/")
+            number = int(found[1]) if (found := _NUMBERED.match(name)) else -1
+            version = (number, str(files.modified(path)), f"{kind}://{path}")
+            newest[f"{namespace}.{table}"] = max(version, newest.get(f"{namespace}.{table}", version))
+        return {table: location for table, (_, _, location) in sorted(newest.items())}
+
+    def _file_system(self) -> tuple[AbstractFileSystem, str]:
+        kind = self.warehouse.partition("://")[0]
+        if kind == "file":
+            return LocalFileSystem(), kind
+        return FsspecFileIO(self.properties()).get_fs(kind), kind
+
+    def _load_sql(self, properties: dict[str, str]) -> SqlCatalog:
         try:
-            return _sql_catalog(self.name, properties)
+            catalog = _sql_catalog(self.name, properties)
+            if self._kind == "sqlite":
+                _check_whole(catalog)
+            return catalog
         except OperationalError as error:
             raise CatalogUnreachable(
                 f"catalog {self.uri}: expected a database that this user may use; found: {str(error.orig).strip()}. "
                 "Check AFFIRM_CATALOG_URI and PGPASSWORD, and that the database can be reached from here."
+            ) from error
+        except DatabaseError as error:
+            raise CatalogDamaged(
+                f"catalog {self.uri}: expected a whole SQLite database, found: {' '.join(str(error.orig).split())}. Bring back a "
+                "copy of the file; or move it away and register the tables again from their newest metadata files with: "
+                "affirm register-tables"
             ) from error
 
     def properties(self) -> dict[str, str]:

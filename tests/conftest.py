@@ -80,8 +80,6 @@ def new_lake(sessions: SparkSessions, catalog: IcebergCatalog, tmp_path: Path) -
     landing = LandingZone(str(tmp_path / "landing"))
     conf = {**catalog.spark_conf(), **RESULT_SETTINGS}
     return lambda: on_spark(Storage(catalog.load(), landing, catalog.name), sessions.session(conf))
-        Storage(catalog.load(), landing, catalog.name), sessions.session({**catalog.spark_conf(), **RESULT_SETTINGS})
-    )
 
 
 @pytest.fixture

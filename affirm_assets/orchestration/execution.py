@@ -8,6 +8,7 @@ import dagster as dg
 
 from affirm_assets.errors import AffirmError, PublishConflict, StageLost
 from affirm_assets.steps.run import AuditsFailed
+from resources.iceberg import CatalogDamaged, CatalogLost
 from resources.kubernetes.executor import affirm_step_executor
 from resources.memory import MemoryWatch
 
@@ -50,7 +51,7 @@ def step_failures() -> Iterator[None]:
         raise
     except (PublishConflict, StageLost) as error:
         raise dg.RetryRequested(_OVERTAKEN_RETRIES, _SECONDS_BEFORE_OVERTAKEN) from error
-    except AffirmError as error:
+    except (AffirmError, CatalogDamaged, CatalogLost) as error:
         # What the platform refuses, it refuses again.
         raise dg.Failure(str(error), allow_retries=False) from error
     except Exception as error:

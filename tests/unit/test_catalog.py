@@ -10,10 +10,11 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
-from resources.iceberg import CatalogUnreachable, IcebergCatalog
+from resources.iceberg import CatalogDamaged, CatalogLost, CatalogUnreachable, IcebergCatalog
 from tests.servers import LOCALHOST, Postgres
 
 S3 = {"warehouse": "s3://books/warehouse", "region": "eu-west-1"}
@@ -186,3 +187,41 @@ class TestPassword:
 
     def test_without_one_there_is_no_file(self, tmp_path: Path) -> None:
         assert self.shared(tmp_path) == ["None None None"]
+
+
+class TestLost:
+    """A catalog that is gone or damaged while the warehouse is full."""
+
+    @pytest.fixture
+    def full(self, tmp_path: Path) -> IcebergCatalog:
+        catalog = IcebergCatalog(uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
+        loaded = catalog.load()
+        loaded.create_namespace("loans")
+        table = loaded.create_table("loans.loans", pa.schema([("id", pa.string())]))
+        table.append(pa.table({"id": ["a"]}))
+        table.append(pa.table({"id": ["b"]}))
+        return catalog
+
+    def test_no_new_lake_is_begun_over_an_old_one(self, full: IcebergCatalog, tmp_path: Path) -> None:
+        (tmp_path / "catalog.db").unlink()
+        with pytest.raises(
+            CatalogLost, match=r"expected the 1 tables .* \(such as loans.loans\), found none"
+        ) as caught:
+            full.load()
+        assert "affirm register-tables" in str(caught.value)
+
+    def test_tables_are_registered_again_by_their_newest_metadata(self, full: IcebergCatalog, tmp_path: Path) -> None:
+        (tmp_path / "catalog.db").unlink()
+        assert list(full.register_tables()) == ["loans.loans"]
+        assert sorted(full.load().load_table("loans.loans").scan().to_arrow()["id"].to_pylist()) == ["a", "b"]
+        assert full.register_tables() == {}
+
+    @pytest.mark.parametrize("damage", [slice(0, 100), slice(4096, 4400)], ids=["header", "page"])
+    def test_a_damaged_file_is_one_line(self, full: IcebergCatalog, tmp_path: Path, damage: slice) -> None:
+        file = tmp_path / "catalog.db"
+        content = bytearray(file.read_bytes())
+        content[damage] = b"x" * (damage.stop - damage.start)
+        file.write_bytes(content)
+        with pytest.raises(CatalogDamaged, match="expected a whole SQLite database") as caught:
+            full.load()
+        assert "\n" not in str(caught.value)
