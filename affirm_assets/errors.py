@@ -69,7 +69,13 @@ class UnfitForEngine(AffirmError):
 
 
 class NotPlain(UnfitForEngine):
-    """A table whose data files cannot be read by their names alone."""
+    """A table whose data files cannot be read by their names alone, or are written in another way."""
+
+    def __init__(self, table: str, what: str, reason: str) -> None:
+        super().__init__(
+            f"{table}: {what}: {reason}. The engine sail reads and writes a table's plain Parquet files by name, which "
+            "would give other rows here. Run the step with the engine spark."
+        )
 
 
 class NotProven(UnfitForEngine):
@@ -128,3 +134,13 @@ class PublishConflict(AffirmError):
 
 class StageLost(AffirmError):
     """A staged write that cannot be found, or that does not hold the rows that were written."""
+
+
+class InputLost(AffirmError):
+    """Data files of a pinned snapshot that the engine does not find: it would read them as if they had no rows."""
+
+    def __init__(self, table: str, snapshot: int, expected: str, found: str) -> None:
+        super().__init__(
+            f"{table}: expected {expected} in the data files of snapshot {snapshot}, found {found}. Were files removed "
+            "while the step ran, or is their store not reachable from here? Nothing was published; run the step again."
+        )

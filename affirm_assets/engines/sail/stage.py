@@ -1,0 +1,307 @@
+"""Write a frame's rows as data files of a table, from inside the engine, and count them on the way.
+
+PyArrow writes; PyIceberg's FileIO stores the files and its writer gives each file's metrics, from what was just written.
+Nothing lists the files: until a commit names them, nobody sees them. A process that is killed, or a disk that is full,
+leaves them behind. Whoever looks after tables knows them by their name, `affirm-<32 hex digits of the write>-<task>-
+<number>.parquet` in the table's data folder: one that no snapshot names, and that is older than the longest step, is
+a leftover.
+
+The engine hands its batches to a Python function (mapInArrow), which writes them and gives back their amounts as they
+came. The engine adds these up, so that count and sums are its own word on what it handed over, and not what a reader of
+the files finds in them.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+from pyiceberg.io.fileformat import FileFormatFactory, FileFormatWriter
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.table.locations import load_location_provider
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import Record
+from pyiceberg.types import DateType
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql.types import DecimalType, StructField, StructType
+
+from affirm_assets.errors import NotPlain
+from affirm_assets.steps.engine import NullInRequiredColumn, Staged
+
+PREFIX = "affirm-"
+
+ROWS_IN_GROUP = 1 << 18
+"""Rows that a task holds before it writes them: some 30 MiB of a wide table. Spark's row groups are larger, in memory."""
+
+_MOST_OPEN = 16
+"""Files that a task has open at a time."""
+
+_MONEY = DecimalType(18, 2)
+_FORMAT = "write.format.default"
+
+
+def stage_files(rows: DataFrame, table: Table, *, is_range: bool) -> Staged:
+    """Write `rows`, which have the table's columns in its order. A range is several partitions of the table.
+
+    Raises NullInRequiredColumn, with nothing left behind; NotPlain for a table that is written in another way.
+    """
+    layout = _layout(table)
+    if is_range and layout.column is not None:
+        rows = _by_day(rows, layout.column)
+    money = [each.name for each in rows.schema.fields if each.dataType == _MONEY]
+    with _writing(_Write(layout, money=tuple(money), hands_over=not is_range)) as write:
+        counted = _run(rows, write)
+        write.write_rest()
+    sums = {name: Decimal(counted[1 + i] if counted[1 + i] is not None else 0) for i, name in enumerate(money)}
+    return Staged(tuple(write.files), int(counted[0]), sums)
+
+
+def _by_day(rows: DataFrame, column: str) -> DataFrame:
+    """Each day in one task, one day after another.
+
+    As for a window function: Sail leaves out a sort whose order nothing needs, and a mapInArrow is nothing to it.
+    """
+    from pyspark.sql.connect import functions as F
+    from pyspark.sql.connect.window import Window
+
+    number: Any = F.row_number().over(Window.partitionBy(column).orderBy(column))
+    return rows.withColumn(_NUMBER, number)
+
+
+def _run(rows: DataFrame, write: "_Write") -> Any:
+    """Count and sums, by the engine, of the batches that it handed to the write."""
+    from pyspark.sql.connect import functions as F
+
+    counts: Any = F.count(F.lit(1))
+    columns = [StructField(name, _MONEY) for name in write.money] or [StructField(_NOTHING, rows.schema[0].dataType)]
+    passed = rows.mapInArrow(_WriteOf(write.token), StructType(columns))
+    try:
+        return passed.agg(counts, *(F.sum(name) for name in write.money)).collect()[0]
+    except PySparkException as error:
+        # The engine passes on the text of an error only.
+        raise (write.errors[0] if write.errors else error) from None
+
+
+_NUMBER = "number in its day"
+
+_NOTHING = "nothing"
+"""The column that is given back for a table without amounts, since a batch without columns has no rows."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the table's files are written. `column`: the date by which they are partitioned, if they are."""
+
+    table: Table
+    schema: Schema
+    arrow: pa.Schema
+    column: str | None
+    required: tuple[str, ...]
+
+
+def _layout(table: Table) -> _Layout:
+    name, schema = ".".join(table.name()), table.schema()
+    if (form := table.properties.get(_FORMAT, "parquet").lower()) != "parquet":
+        raise NotPlain(name, "the table", f"its files are to be {form} ({_FORMAT})")
+    spec = table.spec()
+    by_date = (
+        len(spec.fields) == 1
+        and isinstance(spec.fields[0].transform, IdentityTransform)
+        and isinstance(schema.find_type(spec.fields[0].source_id), DateType)
+    )
+    if spec.fields and not by_date:
+        raise NotPlain(name, "the table", f"it is not partitioned by one date alone, but by {spec}")
+    return _Layout(
+        table,
+        schema,
+        # Without descriptions: Sail takes columns that are described otherwise for other columns.
+        _without_descriptions(schema_to_pyarrow(schema, include_field_ids=True)),
+        schema.find_column_name(spec.fields[0].source_id) if spec.fields else None,
+        tuple(each.name for each in schema.fields if each.required),
+    )
+
+
+def _without_descriptions(schema: pa.Schema) -> pa.Schema:
+    kept = (b"PARQUET:field_id",)
+    return pa.schema(
+        [f.with_metadata({k: v for k, v in (f.metadata or {}).items() if k in kept}) for f in schema], metadata=None
+    )
+
+
+@dataclass
+class _Write:
+    """One frame on its way into files. Tasks of the engine work on it side by side, in threads of this process."""
+
+    layout: _Layout
+    money: tuple[str, ...]
+    hands_over: bool
+    """Whether a task leaves what is less than a row group to be put together with that of the others."""
+    token: str = field(default_factory=lambda: uuid4().hex)
+    files: list[DataFile] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    rest: list[tuple[date | None, pa.Table]] = field(default_factory=list)
+
+    def task(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Write a task's batches; give back their amounts."""
+        try:
+            files = _Files(self)
+            for batch in batches:
+                for day, rows in self._by_day(self._conform(batch)):
+                    files.add(day, rows)
+                yield self._amounts(batch)
+            files.end()
+        except Exception as error:
+            self.errors.append(error)
+            raise
+
+    def write_rest(self) -> None:
+        """What the tasks left, in one file for each day."""
+        for each in sorted({day for day, _ in self.rest}, key=str):
+            path, writer = self.open(each)
+            writer.write(pa.concat_tables(rows for day, rows in self.rest if day == each))
+            self.close(each, path, writer)
+        self.rest.clear()
+
+    def open(self, day: date | None) -> tuple[str, FileFormatWriter]:
+        layout = self.layout
+        name = f"{PREFIX}{self.token}-{threading.get_native_id()}-{len(self.paths)}.parquet"
+        locations = load_location_provider(layout.table.location(), layout.table.properties)
+        path = locations.new_data_location(name, self._partition_key(day))
+        self.paths.append(path)
+        model = FileFormatFactory.get(FileFormat.PARQUET)
+        return path, model.create_writer(layout.table.io.new_output(path), layout.schema, layout.table.properties)
+
+    def close(self, day: date | None, path: str, writer: FileFormatWriter) -> None:
+        statistics, layout = writer.close(), self.layout
+        key = self._partition_key(day)
+        self.files.append(
+            DataFile.from_args(
+                content=DataFileContent.DATA,
+                file_path=path,
+                file_format=FileFormat.PARQUET,
+                partition=key.partition if key else Record(),
+                file_size_in_bytes=len(layout.table.io.new_input(path)),
+                sort_order_id=None,
+                spec_id=layout.table.spec().spec_id,
+                equality_ids=None,
+                key_metadata=None,
+                **statistics.to_serialized_dict(),
+            )
+        )
+
+    def remove(self) -> None:
+        """As far as it goes: what is left is a leftover like any other."""
+        for path in self.paths:
+            with suppress(Exception):
+                self.layout.table.io.delete(path)
+
+    def _conform(self, batch: pa.RecordBatch) -> pa.Table:
+        """The table's columns, with its field ids. Types are the engine's own but for how it holds text and zones."""
+        if nulls := [name for name in self.layout.required if batch.column(name).null_count]:
+            raise NullInRequiredColumn(", ".join(nulls))
+        columns = [batch.column(field.name).cast(field.type) for field in self.layout.arrow]
+        return pa.Table.from_arrays(columns, schema=self.layout.arrow)
+
+    def _by_day(self, rows: pa.Table) -> Iterator[tuple[date | None, pa.Table]]:
+        """Runs of rows of one day: one, or in a sorted range as many as a batch has days."""
+        column = self.layout.column
+        if column is None:
+            yield None, rows
+            return
+        runs = pa.compute.run_end_encode(rows.column(column).combine_chunks())
+        start = 0
+        for day, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+            yield day, rows.slice(start, end - start)
+            start = end
+
+    def _amounts(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if not self.money:
+            return pa.RecordBatch.from_arrays([batch.column(0)], [_NOTHING])
+        return pa.RecordBatch.from_arrays([batch.column(name) for name in self.money], list(self.money))
+
+    def _partition_key(self, day: date | None) -> PartitionKey | None:
+        spec, schema = self.layout.table.spec(), self.layout.schema
+        if self.layout.column is None:
+            return None
+        return PartitionKey([PartitionFieldValue(spec.fields[0], day)], spec, schema)
+
+
+class _Files:
+    """A task's rows by day: held until they are a row group, then written.
+
+    Where rows come by day, one file after another is written. Where they do not, it takes more files, but no more
+    memory.
+    """
+
+    def __init__(self, write: _Write) -> None:
+        self._write = write
+        self._held: dict[date | None, list[pa.Table]] = {}
+        self._rows: Counter[date | None] = Counter()
+        self._open: dict[date | None, tuple[str, FileFormatWriter]] = {}
+
+    def add(self, day: date | None, rows: pa.Table) -> None:
+        self._held.setdefault(day, []).append(rows)
+        self._rows[day] += rows.num_rows
+        if self._rows.total() >= ROWS_IN_GROUP:
+            largest, _ = self._rows.most_common(1)[0]
+            self._flush(largest)
+
+    def end(self) -> None:
+        for day in list(self._held):
+            if self._write.hands_over and day not in self._open:
+                self._write.rest.append((day, pa.concat_tables(self._held.pop(day))))
+            else:
+                self._flush(day)
+                self._close(day)
+        for day in list(self._open):
+            self._close(day)
+
+    def _flush(self, day: date | None) -> None:
+        if day not in self._open and len(self._open) == _MOST_OPEN:
+            self._close(next(iter(self._open)))
+        # The one that was written to last stands last.
+        path, writer = self._open.pop(day, None) or self._write.open(day)
+        self._open[day] = path, writer
+        writer.write(pa.concat_tables(self._held.pop(day)))
+        del self._rows[day]
+
+    def _close(self, day: date | None) -> None:
+        self._write.close(day, *self._open.pop(day))
+
+
+_writes: dict[str, _Write] = {}
+"""By token. The engine is in this process: what it is sent names the write, and holds no table, key or password."""
+
+
+@contextmanager
+def _writing(write: _Write) -> Iterator[_Write]:
+    _writes[write.token] = write
+    try:
+        yield write
+    except BaseException:
+        write.remove()
+        raise
+    finally:
+        del _writes[write.token]
+
+
+@dataclass(frozen=True)
+class _WriteOf:
+    """The function that the engine calls for each task."""
+
+    token: str
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return _writes[self.token].task(batches)

@@ -1,0 +1,215 @@
+"""Sail: Spark's protocol on an engine of its own (Rust, DataFusion), as a server inside this process. No JVM.
+
+One server for the process, which starts with the first session and ends with the process. A step takes a session of
+its own: settings and frames of one step are not seen by another.
+
+PySpark's functions make columns for classic Spark or for this protocol, and decide by an environment variable. So
+whoever builds or runs frames of a session does it inside `SailSession.active()`; both kinds of Spark can take turns in
+one process, but not at the same time in two threads.
+"""
+
+import atexit
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from resources.memory import read_memory
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.connect.proto import Plan
+
+INSTALL = 'Install it: pip install "pysail==0.7.2" "pyspark[connect]==4.1.4".'
+
+Check = Callable[["Plan"], "Plan"]
+"""Sees each plan before the server does: raises, or returns the plan to send (the same or a rewritten one)."""
+
+RESULT_SETTINGS: Mapping[str, str] = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.caseSensitive": "false",
+    "spark.sql.decimalOperations.allowPrecisionLoss": "true",
+    "spark.sql.storeAssignmentPolicy": "ANSI",
+    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    "spark.sql.timestampType": "TIMESTAMP_LTZ",
+}
+"""What decides how rows come out, said in each session. Sail 0.7 obeys the first two, and has the others' values built
+in: they are said so that a version that begins to obey them begins with these."""
+
+_CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"
+
+_LOCALHOST = "127.0.0.1"
+_SHARE_OF_MEMORY = 0.6
+_MONTH_IN_SECONDS = 30 * 24 * 3600
+
+
+class SailMissing(Exception):
+    """The engine is not installed."""
+
+
+@dataclass(frozen=True)
+class SailSession:
+    """A session of one step. `spark` is PySpark's own client."""
+
+    spark: "SparkSession"
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Inside, `pyspark.sql.functions` make this session's columns and SparkSession.active() is this session."""
+        from pyspark.sql.connect.session import SparkSession
+
+        mode, local = os.environ.get(_CONNECT_MODE), SparkSession._active_session
+        before = getattr(local, "session", None)
+        os.environ[_CONNECT_MODE] = "1"
+        # PySpark has no public way to replace the active session of a thread: it keeps the first.
+        local.session = cast(Any, self.spark)
+        try:
+            yield
+        finally:
+            local.session = before
+            if mode is None:
+                os.environ.pop(_CONNECT_MODE, None)
+            else:
+                os.environ[_CONNECT_MODE] = mode
+
+    def close(self) -> None:
+        """Forget the session, here and in the server."""
+        self.spark.stop()
+
+
+@dataclass(frozen=True)
+class SailSessions:
+    """Sessions on the process's one server. `s3_endpoint` (of another S3 than AWS) and `region` are of the tables.
+
+    Keys and roles for S3 are found in the environment, by the names that AWS's own libraries use.
+    """
+
+    s3_endpoint: str | None = None
+    region: str | None = None
+
+    def open(self, check: Check | None = None) -> SailSession:
+        """A new session. `check` sees every plan of it before anything is executed. Raises SailMissing."""
+        if problem := sail_problem():
+            raise SailMissing(problem)
+        self._share_store()
+        host, port = _server_address()
+        session = _session(f"sc://{host}:{port}", check)
+        session.conf._set_all(configs=dict(RESULT_SETTINGS), silent=False)
+        return SailSession(session)
+
+    def _share_store(self) -> None:
+        """A session's first read from S3 takes the store's address from the environment, and keeps it."""
+        if self.region:
+            os.environ.setdefault("AWS_REGION", self.region)
+        if self.s3_endpoint:
+            os.environ["AWS_ENDPOINT"] = self.s3_endpoint
+            os.environ["AWS_ALLOW_HTTP"] = str(self.s3_endpoint.startswith("http://")).lower()
+
+
+def sail_problem() -> str | None:
+    """One line that says what is missing and how to install it; None if Sail can be used."""
+    try:
+        import pysail.spark  # noqa: F401
+    except ImportError as error:
+        return f"the engine sail is not installed ({error}). {INSTALL}"
+    try:
+        import pyspark.sql.connect.session  # noqa: F401
+    except ImportError as error:
+        return f"the engine sail needs PySpark's client for it ({str(error).strip()}). {INSTALL}"
+    return None
+
+
+@dataclass(frozen=True)
+class _Running:
+    """The server that a process started. A forked child has its parent's, but none of the threads that answer."""
+
+    process: int
+    server: Any
+
+
+_running: _Running | None = None
+_starting = threading.Lock()
+
+
+def _server_address() -> tuple[str, int]:
+    global _running  # noqa: PLW0603  (one server for the process, whoever asks)
+    with _starting:
+        if _running is None or _running.process != os.getpid():
+            _running = _Running(os.getpid(), _start())
+        address: tuple[str, int] = _running.server.listening_address
+        return address
+
+
+def _start() -> Any:
+    # The server writes a line for each start, session and end; what fails is raised here anyway.
+    os.environ.setdefault("RUST_LOG", "off")
+    os.environ.update(
+        {
+            "SAIL_MODE": "local",
+            # A session that is not used for so long is forgotten, and would come back without its settings.
+            "SAIL_SPARK__SESSION_TIMEOUT_SECS": str(_MONTH_IN_SECONDS),
+            # Sorts and groupings over more than this go to temporary files.
+            "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
+            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(int(_memory() * _SHARE_OF_MEMORY)),
+        }
+    )
+    from pysail.spark import SparkConnectServer
+
+    server = SparkConnectServer(_LOCALHOST, 0)
+    server.start(background=True)
+    return server
+
+
+def _memory() -> int:
+    """Bytes that this process may use: its control group's limit, or the machine's."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found = read_memory()
+    return min(physical, found.limit) if found and found.limit else physical
+
+
+def _session(url: str, check: Check | None) -> Any:
+    # Made here, since PySpark's client is not there where the engine is not installed.
+    from pyspark.sql.connect.client import DefaultChannelBuilder, SparkConnectClient
+    from pyspark.sql.connect.session import SparkSession
+
+    class Client(SparkConnectClient):
+        """Hands each plan to the check. Tries nothing twice: a server in this process that is gone stays gone."""
+
+        def __init__(self) -> None:
+            hooks = [Hook()] if check else []
+            # A proxy of the environment is not for an address of this process.
+            channel = DefaultChannelBuilder(url, [("grpc.enable_http_proxy", 0)])
+            super().__init__(channel, use_reattachable_execute=False, session_hooks=cast(Any, hooks))
+            self.set_retry_policies([])
+            # Or a check would see nothing of large plans.
+            self._plan_compression_threshold, self._plan_compression_algorithm = -1, "NONE"
+            # It would ask the server at the process's end, when that is gone, and keep this object until then.
+            atexit.unregister(self._cleanup_ml_cache)
+
+        def _analyze(self, method: str, **kwargs: Any) -> Any:
+            # What a frame's columns are is read off the plan that will be executed.
+            if check and "plan" in kwargs:
+                kwargs["plan"] = check(kwargs["plan"])
+            return super()._analyze(method, **kwargs)
+
+    class Hook(SparkSession.Hook):
+        def on_execute_plan(self, request: Any) -> Any:
+            assert check is not None
+            checked = check(request.plan)
+            if checked is not request.plan:
+                request.plan.CopyFrom(checked)
+            return request
+
+    class Session(SparkSession):
+        """PySpark's own makes its client itself."""
+
+        def __init__(self) -> None:
+            self._client = Client()
+            self._session_id = self._client._session_id
+            self.release_session_on_close = True
+
+    return Session()
