@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from pyiceberg.table import Table
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructField, StructType
+from pyspark.sql.types import StructType
 
 from affirm_assets.engines.sail.plain import THREADS, PlainScan, name_for_sail, plain_scan
 from affirm_assets.engines.sail.stage import stage_files
@@ -60,7 +60,7 @@ class SailEngine:
 
     def empty(self, schema: StructType) -> DataFrame:
         with self.active():
-            return self.session.createDataFrame([], _bare(schema))
+            return self.session.createDataFrame([], _ddl(schema))
 
     def keep(self, frame: DataFrame) -> DataFrame:
         """As a Parquet file of its own: a frame of local rows would be sent to the engine again with each plan."""
@@ -68,7 +68,7 @@ class SailEngine:
             if self._folder is None:
                 self._folder = tempfile.mkdtemp(prefix=KEPT)
             path = str(Path(self._folder, uuid4().hex))
-            schema = _bare(frame.schema)
+            schema = _ddl(frame.schema)
             frame.write.parquet(path)
             self.kept[path] = frame
             return self.session.read.schema(schema).parquet(path)
@@ -105,7 +105,7 @@ class SailEngine:
         if not paths:
             return self.empty(schema)
         self.sources.update(dict.fromkeys(paths, table))
-        frame = self.session.read.schema(_bare(schema)).parquet(*paths)
+        frame = self.session.read.schema(_ddl(schema)).parquet(*paths)
         # Sail reads a file that it does not find as one without rows, and says nothing. Counting looks at footers only.
         if (found := frame.count()) != rows:
             raise InputLost(table, snapshot, f"{rows:,} rows", f"{found:,}")
@@ -121,6 +121,7 @@ def _within(frame: DataFrame, days: Days) -> DataFrame:
     return frame.where(inside)
 
 
-def _bare(schema: StructType) -> StructType:
-    """Without descriptions, which Sail takes for a part of a column's type in some places."""
-    return StructType([StructField(each.name, each.dataType, each.nullable) for each in schema.fields])
+def _ddl(schema: StructType) -> str:
+    """As text, which has no metadata: Sail takes even that of `{}` for a part of a column's type in some places."""
+    fields = ((each, "" if each.nullable else " NOT NULL") for each in schema.fields)
+    return ", ".join(f"`{each.name}` {each.dataType.simpleString()}{required}" for each, required in fields)
