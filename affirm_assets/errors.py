@@ -136,11 +136,11 @@ class StageLost(AffirmError):
     """A staged write that cannot be found, or that does not hold the rows that were written."""
 
 
-class InputLost(AffirmError):
-    """Data files of a pinned snapshot that the engine does not find: it would read them as if they had no rows."""
+class FilesLost(AffirmError):
+    """Data files that an engine does not find, of a pinned snapshot or of what it staged: they would read as empty."""
 
-    def __init__(self, table: str, snapshot: int, expected: str, found: str) -> None:
+    def __init__(self, table: str, where: str, expected: str, found: str) -> None:
         super().__init__(
-            f"{table}: expected {expected} in the data files of snapshot {snapshot}, found {found}. Were files removed "
-            "while the step ran, or is their store not reachable from here? Nothing was published; run the step again."
+            f"{table}: expected {expected} in {where}, found {found}. Were files removed while the step ran, or is "
+            "their store not reachable from here? Nothing was published; run the step again."
         )

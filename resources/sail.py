@@ -10,10 +10,9 @@ one process, but not at the same time in two threads.
 
 import atexit
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -136,7 +135,7 @@ _starting = threading.Lock()
 
 
 def _server_address() -> tuple[str, int]:
-    global _running  # noqa: PLW0603  (one server for the process, whoever asks)
+    global _running
     with _starting:
         if _running is None or _running.process != os.getpid():
             _running = _Running(os.getpid(), _start())

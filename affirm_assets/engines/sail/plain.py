@@ -87,7 +87,7 @@ def plain_scan(table: Table, snapshot_id: int, wanted: StructType, days: Days | 
 
 
 def name_for_sail(table: str, file: DataFile) -> str:
-    """The path by which Sail finds the file: for /a b Spark writes file:/a b, PyIceberg file:///a b. Raises NotPlain."""
+    """The path by which Sail finds it: for /a b Spark writes file:/a b, and PyIceberg file:///a b. Raises NotPlain."""
     path = file.file_path
     if not _MEANS_ITSELF.fullmatch(path):
         raise NotPlain(table, f"the file {path}", "its name has characters that mean something else to the engine")
@@ -105,7 +105,7 @@ def _check_days(table: Table, schema: Schema, days: Days | None) -> None:
     """PyIceberg finds the files of a snapshot by the names that columns have now."""
     if days is None:
         return
-    column, _ = days
+    column = days.column
     then = schema.find_field(column).field_id
     now = {field.name: field.field_id for field in table.schema().fields}.get(column)
     if now != then:
@@ -130,7 +130,7 @@ def _planned(table: Table, snapshot: int, days: Days | None) -> list[FileScanTas
 def _filter(days: Days | None) -> BooleanExpression:
     if days is None:
         return AlwaysTrue()
-    column, window = days
+    column, window = days.column, days.window
     # PyIceberg knows no dates before the year 1 or after 9999, and these mean that there is no bound.
     first = GreaterThanOrEqual(column, str(window.first)) if window.first != datetime.date.min else AlwaysTrue()
     last = LessThanOrEqual(column, str(window.last)) if window.last != datetime.date.max else AlwaysTrue()
@@ -149,7 +149,7 @@ def _deletes_or_format(task: FileScanTask) -> str | None:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The fields of the snapshot's schema that are wanted, every wanted name in lower case, ids of partition columns."""
+    """Wanted fields of the snapshot's schema, all wanted names in lower case, ids of partition columns."""
 
     fields: list[NestedField]
     names: frozenset[str]

@@ -1,6 +1,6 @@
 """Write a frame's rows as data files of a table, from inside the engine, and count them on the way.
 
-PyArrow writes; PyIceberg's FileIO stores the files and its writer gives each file's metrics, from what was just written.
+PyArrow writes; PyIceberg's FileIO stores the files, and its writer gives each file's metrics without reading it again.
 Nothing lists the files: until a commit names them, nobody sees them. A process that is killed, or a disk that is full,
 leaves them behind. Whoever looks after tables knows them by their name, `affirm-<32 hex digits of the write>-<task>-
 <number>.parquet` in the table's data folder: one that no snapshot names, and that is older than the longest step, is
@@ -42,7 +42,7 @@ from affirm_assets.steps.engine import NullInRequiredColumn, Staged
 PREFIX = "affirm-"
 
 ROWS_IN_GROUP = 1 << 18
-"""Rows that a task holds before it writes them: some 30 MiB of a wide table. Spark's row groups are larger, in memory."""
+"""Rows that a task holds before it writes them: some 30 MiB of a wide table."""
 
 _MOST_OPEN = 16
 """Files that a task has open at a time."""
