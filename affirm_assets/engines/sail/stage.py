@@ -272,7 +272,7 @@ class _Files:
         if day not in self._open and len(self._open) == _MOST_OPEN:
             self._close(next(iter(self._open)))
         # The one that was written to last stands last.
-        path, writer = self._open.pop(day, None) or self._write.open(day)
+        path, writer = self._open.pop(day) if day in self._open else self._write.open(day)
         self._open[day] = path, writer
         writer.write(pa.concat_tables(self._held.pop(day)))
         del self._rows[day]
