@@ -69,22 +69,12 @@ class UnfitForEngine(AffirmError):
 
 
 class NotPlain(UnfitForEngine):
-    """A table that the engine sail cannot read or write as Iceberg means it. The step can be done by Spark."""
+    """A table whose data files cannot be read by their names alone, or are written in another way."""
 
     def __init__(self, table: str, what: str, reason: str) -> None:
         super().__init__(
-            f"{table}: {what}: {reason}. The engine sail reads and writes a table's plain Parquet files by name, and "
-            "this would give other rows. Run the step with engine spark."
-        )
-
-
-class InputLost(AffirmError):
-    """Data files of a pinned snapshot that the engine does not find: it would read them as if they had no rows."""
-
-    def __init__(self, table: str, snapshot: int, expected: str, found: str) -> None:
-        super().__init__(
-            f"{table}: expected {expected} in the data files of snapshot {snapshot}, found {found}. Were files removed "
-            "while the step ran, or is their store not reachable from here? Nothing was published; run the step again."
+            f"{table}: {what}: {reason}. The engine sail reads and writes a table's plain Parquet files by name, which "
+            "would give other rows here. Run the step with the engine spark."
         )
 
 
@@ -161,3 +151,13 @@ class PublishConflict(AffirmError):
 
 class StageLost(AffirmError):
     """A staged write that cannot be found, or that does not hold the rows that were written."""
+
+
+class FilesLost(AffirmError):
+    """Data files that an engine does not find, of a pinned snapshot or of what it staged: they would read as empty."""
+
+    def __init__(self, table: str, where: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"{table}: expected {expected} in {where}, found {found}. Were files removed while the step ran, or is "
+            "their store not reachable from here? Nothing was published; run the step again."
+        )

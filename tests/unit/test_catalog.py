@@ -109,23 +109,23 @@ def test_glue_is_loaded_with_the_region() -> None:
 class TestPostgres:
     """A real one."""
 
-    def test_loads_with_the_password_of_the_environment(self, database: Postgres) -> None:
+    def test_loads_with_the_password_of_the_environment(self, database: Postgres, tmp_path: Path) -> None:
         database.create_database("catalog")
-        loaded = IcebergCatalog(uri=database.catalog_uri("catalog"), **S3).load()
+        loaded = IcebergCatalog(uri=database.catalog_uri("catalog"), warehouse=f"file://{tmp_path}").load()
         loaded.create_namespace("loans")
         assert loaded.list_namespaces() == [("loans",)]
 
-    def test_first_steps_of_a_new_catalog_load_it_at_once(self, database: Postgres) -> None:
+    def test_first_steps_of_a_new_catalog_load_it_at_once(self, database: Postgres, tmp_path: Path) -> None:
         for number in range(5):
             database.create_database(f"new_{number}")
-            catalog = IcebergCatalog(uri=database.catalog_uri(f"new_{number}"), **S3)
+            catalog = IcebergCatalog(uri=database.catalog_uri(f"new_{number}"), warehouse=f"file://{tmp_path}")
             assert [loaded.list_namespaces() for loaded in at_once(4, catalog.load)] == [[]] * 4
 
-    def test_first_steps_of_a_domain_make_its_namespace_at_once(self, database: Postgres) -> None:
+    def test_first_steps_of_a_domain_make_its_namespace_at_once(self, database: Postgres, tmp_path: Path) -> None:
         database.create_database("namespaces")
         catalogs = Queue[Catalog]()
         for _ in range(4):
-            catalogs.put(IcebergCatalog(uri=database.catalog_uri("namespaces"), **S3).load())
+            catalogs.put(IcebergCatalog(uri=database.catalog_uri("namespaces"), warehouse=f"file://{tmp_path}").load())
 
         def make_all() -> None:
             catalog = catalogs.get()
@@ -133,7 +133,7 @@ class TestPostgres:
                 catalog.create_namespace_if_not_exists(f"domain_{number}")
 
         at_once(4, make_all)
-        loaded = IcebergCatalog(uri=database.catalog_uri("namespaces"), **S3).load()
+        loaded = IcebergCatalog(uri=database.catalog_uri("namespaces"), warehouse=f"file://{tmp_path}").load()
         assert len(loaded.list_namespaces()) == 20
 
     def test_wrong_password(self, database: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.datasets.ledger._totals import CASH, Account, added_up, by_account
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
+from affirm_assets.lender.unions import with_nulls
 
 
 class LedgerEntry(Contract):
@@ -113,9 +114,7 @@ def every_movement_is_posted(
     posted = staged.select(*by, "kind", "account", F.expr("debit - credit").alias("posted"))
     # Added up side by side and not joined: a total that only one side has is compared with 0.
     return (
-        reduce(DataFrame.unionByName, expected)
-        .withColumnRenamed("amount", "expected")
-        .unionByName(posted, allowMissingColumns=True)
+        with_nulls(reduce(DataFrame.unionByName, expected).withColumnRenamed("amount", "expected"), posted)
         .groupBy(*by, "kind", "account")
         .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("expected", "posted")))
         .withColumn("ok", F.col("expected") == F.col("posted"))
@@ -142,7 +141,7 @@ def every_transaction_is_posted(staged: DataFrame, transactions: DataFrame) -> D
     )
     amounts = ("cash", "merchant", "expected_cash", "expected_merchant")
     return (
-        expected.unionByName(posted, allowMissingColumns=True)
+        with_nulls(expected, posted)
         .groupBy("posted_on", "transaction_id")
         .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in amounts))
         .withColumn("ok", F.expr("cash = expected_cash AND merchant = expected_merchant"))
@@ -163,10 +162,8 @@ def ledger_entries(loan_balances: DataFrame, payment_applications: DataFrame, tr
     A transaction on a loan is posted on the day on which it is applied; one that came before its loan is booked is
     posted to suspense on the day on which it came, and from there when its loan takes it up.
     """
-    postings = (
-        _of_balances(loan_balances)
-        .unionByName(_of_applications(payment_applications), allowMissingColumns=True)
-        .unionByName(_of_transactions(transactions))
+    postings = with_nulls(_of_balances(loan_balances), _of_applications(payment_applications)).unionByName(
+        _of_transactions(transactions)
     )
     entries = F.posexplode(F.filter("entries", lambda entry: entry.amount != 0)).alias("position", "moved")
     return postings.select(*(name for name in postings.columns if name != "entries"), entries).select(

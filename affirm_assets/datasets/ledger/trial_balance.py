@@ -24,6 +24,7 @@ from affirm_assets.declare import (
     later,
     previous,
 )
+from affirm_assets.lender.unions import with_nulls
 
 
 class AccountBalance(Contract):
@@ -128,9 +129,9 @@ def ties_to_subledgers(
         .unionByName(so_far)
     )
     in_ledger = F.when(F.col("account").isin(*_MOVED), F.col("closing") - F.col("opening")).otherwise(F.col("closing"))
+    in_ledger_by_account = staged.select("as_of", "account", in_ledger.alias("in_ledger"))
     return (
-        subledgers.withColumnRenamed("amount", "in_subledgers")
-        .unionByName(staged.select("as_of", "account", in_ledger.alias("in_ledger")), allowMissingColumns=True)
+        with_nulls(subledgers.withColumnRenamed("amount", "in_subledgers"), in_ledger_by_account)
         .groupBy("as_of", "account")
         .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("in_ledger", "in_subledgers")))
         .withColumn("ok", F.col("in_ledger") == F.col("in_subledgers"))

@@ -1,4 +1,4 @@
-"""The engine sail: PySpark's functions on Sail, in this process and without a JVM. Small steps take fractions of a second."""
+"""The engine sail: PySpark's functions on Sail, in this process, without a JVM. For steps that read little."""
 
 from affirm_assets.engines.sail.engine import SailEngine
 

@@ -1,22 +1,23 @@
 """The verbs of a step, on a session of Sail."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
+from pyiceberg.io import FileIO
 from pyiceberg.table import Table
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructField, StructType
+from pyspark.sql.types import StructType
 
 from affirm_assets.engines.sail.plain import THREADS, PlainScan, name_for_sail, plain_scan
 from affirm_assets.engines.sail.stage import stage_files
-from affirm_assets.errors import InputLost
+from affirm_assets.errors import FilesLost
 from affirm_assets.steps.engine import Days, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
 
@@ -34,76 +35,80 @@ class Session(Protocol):
 
 
 class SailEngine:
-    """Reads plain Parquet files by name, and writes them with PyArrow. Raises NotPlain for what is not plain.
+    """Reads plain Parquet files by name, and writes them with PyArrow.
 
     `sources` says for lineage which table a file belongs to, `kept` which frame a kept frame's folder holds.
     """
 
     name = "sail"
 
-    def __init__(self, opened: Session, why: str) -> None:
+    def __init__(self, opened: Session, why: str = "") -> None:
         self._opened = opened
         self.why = why
+        self.notes: list[str] = []
         self.session = opened.spark
         self.sources: dict[str, str] = {}
         self.kept: dict[str, DataFrame] = {}
-        self._read: list[tuple[Table, PlainScan]] = []
+        self._scans: list[tuple[FileIO, PlainScan]] = []
         self._folder: str | None = None
 
     def active(self) -> AbstractContextManager[None]:
         return self._opened.active()
 
+    def owns(self, frame: DataFrame) -> bool:
+        return frame.sparkSession is self.session
+
     def read(self, table: Table, snapshot: int, schema: StructType, days: Days | None) -> DataFrame:
-        """Raises NotPlain, InputLost, SchemaChangeRefused."""
+        """Raises NotPlain, FilesLost, SchemaChangeRefused."""
         with self.active():
             scan = plain_scan(table, snapshot, schema, days)
-            self._read.append((table, scan))
-            frame = self._by_name(scan.table, snapshot, scan.paths, scan.rows, schema)
+            self._scans.append((table.io, scan))
+            frame = self._by_name(scan.table, f"the files of snapshot {snapshot}", scan.paths, scan.rows, schema)
             return frame if days is None else _within(frame, days)
 
     def empty(self, schema: StructType) -> DataFrame:
         with self.active():
-            return self.session.createDataFrame([], _bare(schema))
+            return self.session.createDataFrame([], _ddl(schema))
 
     def keep(self, frame: DataFrame) -> DataFrame:
-        """As a Parquet file of its own: a frame of local rows would be sent to the engine again with each plan."""
+        """As Parquet files of its own: a frame of local rows would be sent to the engine again with each plan."""
         with self.active():
             if self._folder is None:
                 self._folder = tempfile.mkdtemp(prefix=KEPT)
             path = str(Path(self._folder, uuid4().hex))
-            schema = _bare(frame.schema)
+            schema = _ddl(frame.schema)
             frame.write.parquet(path)
             self.kept[path] = frame
             return self.session.read.schema(schema).parquet(path)
 
-    def owns(self, frame: DataFrame) -> bool:
-        return frame.sparkSession is self.session
-
     def stage(self, frame: DataFrame, target: Target) -> Staged:
-        """Raises NullInRequiredColumn, NotPlain, InputLost."""
-        window = target.days.window if target.days else None
-        is_range = window is not None and window.first != window.last
+        """Raises NullInRequiredColumn, NotPlain, FilesLost."""
+        days = target.days
         with self.active():
-            staged = stage_files(frame, target.table, is_range=is_range, tasks=os.cpu_count() or 1)
-            self.check_inputs()
+            staged = stage_files(
+                frame, target.table, is_range=days is not None and days.window.first != days.window.last
+            )
+        self.check_inputs()
         return staged
 
     def look(self, staged: Staged, target: Target, schema: StructType) -> DataFrame:
+        """Raises FilesLost."""
         with self.active():
-            name = ".".join(target.table.name())
-            paths = tuple(name_for_sail(name, file) for file in staged.files)
-            return self._by_name(name, staged.snapshot or 0, paths, staged.rows, schema)
+            table = ".".join(target.table.name())
+            paths = tuple(name_for_sail(table, file) for file in staged.files)
+            return self._by_name(table, "the files that were staged", paths, staged.rows, schema)
 
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
-        return {}
+        raise NotImplementedError
 
     def check_inputs(self) -> None:
-        """Raises InputLost if files that were read are gone: what was computed may lack their rows."""
-        for table, scan in self._read:
+        """Raises FilesLost if files that were read are gone: what was computed of them may lack rows."""
+        for io, scan in self._scans:
             with ThreadPoolExecutor(THREADS) as threads:
-                exist = list(threads.map(lambda path: table.io.new_input(path).exists(), scan.files))
+                exist = list(threads.map(partial(_exists, io), scan.files))
             if not all(exist):
-                raise InputLost(scan.table, scan.snapshot, f"{len(exist):,} files", f"{sum(exist):,}")
+                where = f"snapshot {scan.snapshot}"
+                raise FilesLost(scan.table, where, f"{len(exist):,} files", f"{sum(exist):,}")
 
     def close(self) -> None:
         self._opened.close()
@@ -111,22 +116,30 @@ class SailEngine:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def _by_name(self, table: str, snapshot: int, paths: tuple[str, ...], rows: int, schema: StructType) -> DataFrame:
+    def _by_name(self, table: str, where: str, paths: tuple[str, ...], rows: int, schema: StructType) -> DataFrame:
         if not paths:
             return self.empty(schema)
         self.sources.update(dict.fromkeys(paths, table))
-        frame = self.session.read.schema(_bare(schema)).parquet(*paths)
+        frame = self.session.read.schema(_ddl(schema)).parquet(*paths)
         # Sail reads a file that it does not find as one without rows, and says nothing. Counting looks at footers only.
         if (found := frame.count()) != rows:
-            raise InputLost(table, snapshot, f"{rows:,} rows", f"{found:,}")
+            raise FilesLost(table, where, f"{rows:,} rows", f"{found:,}")
         return frame
+
+
+def _exists(io: FileIO, path: str) -> bool:
+    return io.new_input(path).exists()
 
 
 def _within(frame: DataFrame, days: Days) -> DataFrame:
     """A file that was written by another partition spec may hold other days too."""
-    return frame.where(days.sql)
+    from pyspark.sql.connect import functions as F
+
+    inside: Any = F.col(days.column).between(F.lit(days.window.first), F.lit(days.window.last))
+    return frame.where(inside)
 
 
-def _bare(schema: StructType) -> StructType:
-    """Without descriptions, which Sail takes for a part of a column's type in some places."""
-    return StructType([StructField(each.name, each.dataType, each.nullable) for each in schema.fields])
+def _ddl(schema: StructType) -> str:
+    """As text, without descriptions, which Sail takes for a part of a column's type in some places."""
+    fields = ((each, "" if each.nullable else " NOT NULL") for each in schema.fields)
+    return ", ".join(f"`{each.name}` {each.dataType.simpleString()}{required}" for each, required in fields)

@@ -6,16 +6,16 @@ read as null, and one that took over a dropped one's name would be read as that.
 not the history of schemas, which others may shorten. Footers of the files that were read last are kept.
 """
 
-import datetime
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile, FileFormat
@@ -87,7 +87,7 @@ def plain_scan(table: Table, snapshot_id: int, wanted: StructType, days: Days | 
 
 
 def name_for_sail(table: str, file: DataFile) -> str:
-    """The path by which Sail finds the file: for /a b Spark writes file:/a b, PyIceberg file:///a b. Raises NotPlain."""
+    """The path by which Sail finds it: for /a b Spark writes file:/a b, and PyIceberg file:///a b. Raises NotPlain."""
     path = file.file_path
     if not _MEANS_ITSELF.fullmatch(path):
         raise NotPlain(table, f"the file {path}", "its name has characters that mean something else to the engine")
@@ -127,14 +127,14 @@ def _planned(table: Table, snapshot: int, days: Days | None) -> list[FileScanTas
         raise NotPlain(".".join(table.name()), f"the snapshot {snapshot}", "it has equality deletes") from error
 
 
-def _filter(days: Days | None) -> BooleanExpression:
+def _filter(days: Days | None) -> str | AlwaysTrue:
     if days is None:
         return AlwaysTrue()
     column, window = days.column, days.window
-    # PyIceberg knows no dates before the year 1 or after 9999, and these mean that there is no bound.
-    first = GreaterThanOrEqual(column, str(window.first)) if window.first != datetime.date.min else AlwaysTrue()
-    last = LessThanOrEqual(column, str(window.last)) if window.last != datetime.date.max else AlwaysTrue()
-    return And(first, last)
+    # PyIceberg takes no dates with which a range of this platform begins or ends where it has no bound.
+    first = [f"{column} >= '{window.first}'"] if window.first != date.min else []
+    last = [f"{column} <= '{window.last}'"] if window.last != date.max else []
+    return " AND ".join([*first, *last]) or AlwaysTrue()
 
 
 def _deletes_or_format(task: FileScanTask) -> str | None:
@@ -149,7 +149,7 @@ def _deletes_or_format(task: FileScanTask) -> str | None:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The fields of the snapshot's schema that are wanted, every wanted name in lower case, ids of partition columns."""
+    """Wanted fields of the snapshot's schema, all wanted names in lower case, ids of partition columns."""
 
     fields: list[NestedField]
     names: frozenset[str]
@@ -198,7 +198,7 @@ def _is_of_type(found: pa.DataType, field: NestedField) -> bool:
         return False
     expected = _arrow_type(field.field_type)
     if pa.types.is_large_string(expected) or pa.types.is_string(expected):
-        return pa.types.is_string(found) or pa.types.is_large_string(found)
+        return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
     return bool(found.equals(expected))
 
 

@@ -1,6 +1,6 @@
 """Write a frame's rows as data files of a table, from inside the engine, and count them on the way.
 
-PyArrow writes; PyIceberg's FileIO stores the files and its writer gives each file's metrics, from what was just written.
+PyArrow writes; PyIceberg's FileIO stores the files, and its writer gives each file's metrics without reading it again.
 Nothing lists the files: until a commit names them, nobody sees them. A process that is killed, or a disk that is full,
 leaves them behind. Whoever looks after tables knows them by their name, `affirm-<32 hex digits of the write>-<task>-
 <number>.parquet` in the table's data folder: one that no snapshot names, and that is older than the longest step, is
@@ -12,6 +12,7 @@ the files finds in them.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,27 +42,41 @@ from affirm_assets.steps.engine import NullInRequiredColumn, Staged
 PREFIX = "affirm-"
 
 ROWS_IN_GROUP = 1 << 18
-"""Rows that a task holds before it writes them: some 30 MiB of a wide table. Spark's row groups are larger, in memory."""
+"""Rows that a task holds before it writes them: some 30 MiB of a wide table."""
+
+_MOST_OPEN = 16
+"""Files that a task has open at a time."""
 
 _MONEY = DecimalType(18, 2)
 _FORMAT = "write.format.default"
 
 
-def stage_files(rows: DataFrame, table: Table, *, is_range: bool, tasks: int) -> Staged:
+def stage_files(rows: DataFrame, table: Table, *, is_range: bool) -> Staged:
     """Write `rows`, which have the table's columns in its order. A range is several partitions of the table.
 
     Raises NullInRequiredColumn, with nothing left behind; NotPlain for a table that is written in another way.
     """
     layout = _layout(table)
     if is_range and layout.column is not None:
-        # Each day goes to one task, which then has one file open at a time.
-        rows = rows.repartition(tasks, layout.column).sortWithinPartitions(layout.column)
+        rows = _by_day(rows, layout.column)
     money = [each.name for each in rows.schema.fields if each.dataType == _MONEY]
     with _writing(_Write(layout, money=tuple(money), hands_over=not is_range)) as write:
         counted = _run(rows, write)
         write.write_rest()
     sums = {name: Decimal(counted[1 + i] if counted[1 + i] is not None else 0) for i, name in enumerate(money)}
     return Staged(tuple(write.files), int(counted[0]), sums)
+
+
+def _by_day(rows: DataFrame, column: str) -> DataFrame:
+    """Each day in one task, one day after another.
+
+    As for a window function: Sail leaves out a sort whose order nothing needs, and a mapInArrow is nothing to it.
+    """
+    from pyspark.sql.connect import functions as F
+    from pyspark.sql.connect.window import Window
+
+    number: Any = F.row_number().over(Window.partitionBy(column).orderBy(column))
+    return rows.withColumn(_NUMBER, number)
 
 
 def _run(rows: DataFrame, write: "_Write") -> Any:
@@ -77,6 +92,8 @@ def _run(rows: DataFrame, write: "_Write") -> Any:
         # The engine passes on the text of an error only.
         raise (write.errors[0] if write.errors else error) from None
 
+
+_NUMBER = "number in its day"
 
 _NOTHING = "nothing"
 """The column that is given back for a table without amounts, since a batch without columns has no rows."""
@@ -139,26 +156,22 @@ class _Write:
     def task(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write a task's batches; give back their amounts."""
         try:
-            file = _DayFile(self, None)
+            files = _Files(self)
             for batch in batches:
                 for day, rows in self._by_day(self._conform(batch)):
-                    if day != file.day:
-                        file.end(self.hands_over)
-                        file = _DayFile(self, day)
-                    file.add(rows)
+                    files.add(day, rows)
                 yield self._amounts(batch)
-            file.end(self.hands_over)
+            files.end()
         except Exception as error:
             self.errors.append(error)
             raise
 
     def write_rest(self) -> None:
         """What the tasks left, in one file for each day."""
-        days = sorted({day for day, _ in self.rest}, key=str)
-        for each in days:
-            file = _DayFile(self, each)
-            file.add(pa.concat_tables(table for day, table in self.rest if day == each))
-            file.end(hand_over=False)
+        for each in sorted({day for day, _ in self.rest}, key=str):
+            path, writer = self.open(each)
+            writer.write(pa.concat_tables(rows for day, rows in self.rest if day == each))
+            self.close(each, path, writer)
         self.rest.clear()
 
     def open(self, day: date | None) -> tuple[str, FileFormatWriter]:
@@ -173,19 +186,20 @@ class _Write:
     def close(self, day: date | None, path: str, writer: FileFormatWriter) -> None:
         statistics, layout = writer.close(), self.layout
         key = self._partition_key(day)
-        made = DataFile.from_args(
-            content=DataFileContent.DATA,
-            file_path=path,
-            file_format=FileFormat.PARQUET,
-            partition=key.partition if key else Record(),
-            file_size_in_bytes=len(layout.table.io.new_input(path)),
-            sort_order_id=None,
-            equality_ids=None,
-            key_metadata=None,
-            **statistics.to_serialized_dict(),
+        self.files.append(
+            DataFile.from_args(
+                content=DataFileContent.DATA,
+                file_path=path,
+                file_format=FileFormat.PARQUET,
+                partition=key.partition if key else Record(),
+                file_size_in_bytes=len(layout.table.io.new_input(path)),
+                sort_order_id=None,
+                spec_id=layout.table.spec().spec_id,
+                equality_ids=None,
+                key_metadata=None,
+                **statistics.to_serialized_dict(),
+            )
         )
-        made.spec_id = layout.table.spec().spec_id
-        self.files.append(made)
 
     def remove(self) -> None:
         """As far as it goes: what is left is a leftover like any other."""
@@ -224,36 +238,47 @@ class _Write:
         return PartitionKey([PartitionFieldValue(spec.fields[0], day)], spec, schema)
 
 
-class _DayFile:
-    """A task's rows of one day: held until they are a row group, then written."""
+class _Files:
+    """A task's rows by day: held until they are a row group, then written.
 
-    def __init__(self, write: _Write, day: date | None) -> None:
-        self.day = day
+    Where rows come by day, one file after another is written. Where they do not, it takes more files, but no more
+    memory.
+    """
+
+    def __init__(self, write: _Write) -> None:
         self._write = write
-        self._held: list[pa.Table] = []
-        self._rows = 0
-        self._open: tuple[str, FileFormatWriter] | None = None
+        self._held: dict[date | None, list[pa.Table]] = {}
+        self._rows: Counter[date | None] = Counter()
+        self._open: dict[date | None, tuple[str, FileFormatWriter]] = {}
 
-    def add(self, rows: pa.Table) -> None:
-        self._held.append(rows)
-        self._rows += rows.num_rows
-        if self._rows >= ROWS_IN_GROUP:
-            self._flush()
+    def add(self, day: date | None, rows: pa.Table) -> None:
+        self._held.setdefault(day, []).append(rows)
+        self._rows[day] += rows.num_rows
+        if self._rows.total() >= ROWS_IN_GROUP:
+            largest, _ = self._rows.most_common(1)[0]
+            self._flush(largest)
 
-    def end(self, hand_over: bool) -> None:
-        if self._held and self._open is None and hand_over:
-            self._write.rest.append((self.day, pa.concat_tables(self._held)))
-            return
-        if self._held:
-            self._flush()
-        if self._open:
-            self._write.close(self.day, *self._open)
+    def end(self) -> None:
+        for day in list(self._held):
+            if self._write.hands_over and day not in self._open:
+                self._write.rest.append((day, pa.concat_tables(self._held.pop(day))))
+            else:
+                self._flush(day)
+                self._close(day)
+        for day in list(self._open):
+            self._close(day)
 
-    def _flush(self) -> None:
-        if self._open is None:
-            self._open = self._write.open(self.day)
-        self._open[1].write(pa.concat_tables(self._held))
-        self._held, self._rows = [], 0
+    def _flush(self, day: date | None) -> None:
+        if day not in self._open and len(self._open) == _MOST_OPEN:
+            self._close(next(iter(self._open)))
+        # The one that was written to last stands last.
+        path, writer = self._open.pop(day) if day in self._open else self._write.open(day)
+        self._open[day] = path, writer
+        writer.write(pa.concat_tables(self._held.pop(day)))
+        del self._rows[day]
+
+    def _close(self, day: date | None) -> None:
+        self._write.close(day, *self._open.pop(day))
 
 
 _writes: dict[str, _Write] = {}

@@ -14,6 +14,8 @@ ACCEPTED = "accepted"
 DUPLICATE = "duplicate"
 REJECTED = "rejected"
 
+_BOOKING = "struct<day: date, terms: string, private: string>"
+
 
 def digest(*names: str) -> Column:
     """One text for the values of these columns, equal only if all of them are."""
@@ -131,10 +133,11 @@ def _bookings(entries: Column, look_back_days: int) -> Column:
     def step(bookings: Column, entry: Column) -> Column:
         seen = F.exists(bookings, lambda b: _is_visible(b["day"], entry["day"], entry["own_date"], look_back_days))
         books = entry["is_booked"] | (entry["is_unanimous"] & ~seen)
-        booking = F.struct(entry["day"].alias("day"), entry["terms"].alias("terms"), entry["private"].alias("private"))
+        # Cast to what it is already: Sail takes a day that has been renamed on its way for another type.
+        booking = F.struct(entry["day"], entry["terms"], entry["private"]).cast(_BOOKING)
         return F.when(books, F.array_append(bookings, booking)).otherwise(bookings)
 
-    nothing = F.expr("CAST(array() AS array<struct<day: date, terms: string, private: string>>)")
+    nothing = F.array().cast(f"array<{_BOOKING}>")
     return F.aggregate(entries, nothing, step)
 
 
