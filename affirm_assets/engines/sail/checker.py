@@ -6,13 +6,14 @@ written into the plan; SQL texts are replaced by their trees; what Sail does oth
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pyspark.sql.connect import proto
 from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import DataType, StructType, _parse_datatype_json_string
+from pyspark.sql.types import StructField, StructType
 from pyspark.util import PythonEvalType
 
 from affirm_assets.engines.sail import plan, proven, sql
@@ -48,6 +49,13 @@ class Checked:
     plan: Message
     columns: Columns
 
+    @property
+    def schema(self) -> StructType | None:
+        """As Spark types it, all nullable; None where a column has only the name that an engine makes up."""
+        if any(each.name is None for each in self.columns):
+            return None
+        return StructType([StructField(str(each.name), plan.spark_type(each.type)) for each in self.columns])
+
 
 def check(checked: Message, leaves: Leaves) -> Message:
     """The plan as it may run on Sail. Raises NotProven."""
@@ -63,16 +71,15 @@ class Checker:
         self._mended: dict[int, Message] = {}
 
     def check(self, query: Message) -> Checked:
-        """query: proto.Plan with a root; it is not changed."""
+        """query: proto.Plan, of rows or of a command on a frame; it is not changed. Raises NotProven."""
         made = proto.Plan()
         made.CopyFrom(query)
-        root = made.root
-        if root.WhichOneof("rel_type") == "limit":  # only what is looked at: which rows these are is left to chance
-            inner = root.limit.input
-            columns = self._relation(inner)
-        else:
-            columns = self._relation(root)
-        return Checked(made, columns)
+        try:
+            return Checked(made, self._relation(_root(made)))
+        except DecodeError:
+            raise NotProven(
+                "a query", "one expression holds another too deep; keep a frame, or select in steps"
+            ) from None
 
     def _relation(self, relation: Message) -> Columns:
         """Mend the relation where it is, and say what columns it makes."""
@@ -305,7 +312,9 @@ class Checker:
         wanted, values = list(relation.fill_na.cols), list(relation.fill_na.values)
         if unknown := set(wanted) - set(names):
             raise NotProven("na.fill", f"there are no columns {', '.join(sorted(unknown))}")
-        by_name = dict(zip(wanted, values, strict=True)) if len(values) > 1 else dict.fromkeys(wanted or names, values[0])
+        by_name = (
+            dict(zip(wanted, values, strict=True)) if len(values) > 1 else dict.fromkeys(wanted or names, values[0])
+        )
         made: list[Message] = []
         found: list[Column] = []
         for column in columns:
@@ -315,9 +324,7 @@ class Checker:
                 filled = function("coalesce", message, value.message)
                 made.append(alias(filled, str(column.name)))
                 ends = (*column.range, value.literal) if column.range else None
-                found.append(
-                    Column(column.name, column.type, (min(ends), max(ends)) if ends else None, column.sources)
-                )
+                found.append(Column(column.name, column.type, (min(ends), max(ends)) if ends else None, column.sources))
             else:
                 made.append(message)
                 found.append(column)
@@ -391,7 +398,9 @@ class Checker:
         for one, other in pairs:
             if one.type != other.type or not proven.is_comparable(one.type):
                 raise NotProven(
-                    f"join on {one.name}", "expected both sides to have it with one type", (str(one.type), str(other.type))
+                    f"join on {one.name}",
+                    "expected both sides to have it with one type",
+                    (str(one.type), str(other.type)),
                 )
         if kind in ("semi", "anti"):
             return left
@@ -418,7 +427,11 @@ class Checker:
             raise NotProven("set operation", "only union all is proven")
         if of.by_name:
             left_names, right_names = [each.name for each in left], [each.name for each in right]
-            if None in left_names + right_names or len(set(left_names)) < len(left) or len(set(right_names)) < len(right):
+            if (
+                None in left_names + right_names
+                or len(set(left_names)) < len(left)
+                or len(set(right_names)) < len(right)
+            ):
                 raise NotProven("unionByName", "expected each column to have a name of its own")
             missing = set(left_names) ^ set(right_names)
             if missing and not of.allow_missing_columns:
@@ -452,7 +465,7 @@ class Checker:
         instead: Sequence[Column | None],
         kinds: Sequence[Type],
     ) -> None:
-        """Select the columns, in this order and as these types, from the relation; nothing where they are so already."""
+        """Select the columns, in this order and of these types, where they are not so already."""
         if list(columns) == list(wanted) and all(each.type == kind for each, kind in zip(columns, kinds, strict=True)):
             return
         if None in {each.name for each in columns} or len({each.name for each in columns}) < len(columns):
@@ -468,10 +481,24 @@ class Checker:
                 continue
             as_it_is = Typed(attribute(str(each.name)), each.type, each.range)
             brought = converted(as_it_is, kind).message
-            made.project.expressions.append(
-                brought if each.type == kind else alias(brought, str(each.name))
-            )
+            made.project.expressions.append(brought if each.type == kind else alias(brought, str(each.name)))
         relation.CopyFrom(made)
+
+
+def _root(query: Message) -> Message:
+    """The relation that the query is about. A limit around it is only for looking at: which rows is left to chance."""
+    if query.WhichOneof("op_type") == "root":
+        root = query.root
+        return root.limit.input if root.WhichOneof("rel_type") == "limit" else root
+    kind = query.command.WhichOneof("command_type")
+    match kind:
+        case "write_operation":
+            return query.command.write_operation.input
+        case "create_dataframe_view":
+            return query.command.create_dataframe_view.input
+        case "checkpoint_command":
+            return query.command.checkpoint_command.relation
+    raise NotProven(str(kind or query.WhichOneof("op_type")), "this command is not proven")
 
 
 def _meeting(one: Column | None, other: Column | None) -> Type:
@@ -549,7 +576,9 @@ def _bare(message: Message) -> Message:
 
 def _is_count(message: Message) -> bool:
     of = message.unresolved_function
-    return of.function_name == "count" and len(of.arguments) == 1 and of.arguments[0].WhichOneof("expr_type") == "literal"
+    return (
+        of.function_name == "count" and len(of.arguments) == 1 and of.arguments[0].WhichOneof("expr_type") == "literal"
+    )
 
 
 def _literal_of(literal: Message) -> Message:
@@ -567,22 +596,16 @@ def _filling(literal: Message, column: Column) -> Typed | None:
         return converted(of, column.type)
     if of.type in (STRING, BOOLEAN):
         return of if column.type == of.type else None
-    raise NotProven(f"na.fill({shown(of.message)})", "only whole numbers, texts and booleans are proven", (str(of.type),))
+    raise NotProven(
+        f"na.fill({shown(of.message)})", "only whole numbers, texts and booleans are proven", (str(of.type),)
+    )
 
 
 def _schema(written: str) -> StructType:
-    """A schema as JSON, which Connect's client writes, or as SQL."""
-    if written.lstrip().startswith("{"):
-        found: DataType = _parse_datatype_json_string(written)
-        assert isinstance(found, StructType)
-        return found
     try:
-        kind = sql.parsed_type(f"struct<{written}>")
+        return sql.schema_of(written)
     except sql.NotUnderstood as error:
         raise NotProven(written, f"this schema is not understood: {error}") from None
-    made = plan.spark_type(kind)
-    assert isinstance(made, StructType)
-    return made
 
 
 def _without_metadata(schema: StructType) -> StructType:
@@ -598,7 +621,9 @@ def _without_metadata(schema: StructType) -> StructType:
 
 def _leaf(relation: Message) -> str:
     read = relation.read
-    return str(read.named_table.unparsed_identifier or ", ".join(read.data_source.paths) or relation.WhichOneof("rel_type"))
+    return str(
+        read.named_table.unparsed_identifier or ", ".join(read.data_source.paths) or relation.WhichOneof("rel_type")
+    )
 
 
 _TYPE = proto.Join.JoinType

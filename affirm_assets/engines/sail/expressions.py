@@ -81,7 +81,7 @@ def _inner(e: Message, scope: Scope) -> Typed:
     return typed(e, scope, may_aggregate=True)
 
 
-def _literal(e: Message, scope: Scope) -> Typed:
+def _literal(e: Message, _scope: Scope) -> Typed:
     kind = e.literal.WhichOneof("literal_type")
     match kind:
         case "null":
@@ -229,15 +229,12 @@ def converted(of: Typed, target: Type, *, is_try: bool = False) -> Typed:
     """The value in another type that holds it, or that raises."""
     if of.type == target:
         return of
-    if target.name == "decimal" and of.is_literal and isinstance(of.literal, int) and not isinstance(of.literal, bool):
-        if len(str(abs(of.literal))) <= target.precision - target.scale:
+    if of.is_literal and of.type.name in INTEGERS and _fits(of, target):
+        if target.name == "decimal":
             message = plan.exact(f"{of.literal}{'.' + '0' * target.scale if target.scale else ''}", target)
-            return Typed(message, target, None, of.sources, literal=Decimal(of.literal), is_literal=True)
-    if target.name in INTEGERS and of.is_literal and isinstance(of.literal, int):
-        least, most = mend.full(target)
-        if least <= of.literal <= most:
-            return replace(of, message=plan.whole(of.literal, target), type=target)
-    kept = of.range if target.name in INTEGERS and _fits(of, target) else None
+            return Typed(message, target, literal=Decimal(of.literal), is_literal=True)
+        return replace(of, message=plan.whole(of.literal, target), type=target)
+    kept = of.range if of.type.name in INTEGERS and target.name in INTEGERS and _fits(of, target) else None
     message = of.message
     is_aliased = message.WhichOneof("expr_type") == "alias"
     made = cast(message.alias.expr if is_aliased else message, target, is_try=is_try)
@@ -245,9 +242,14 @@ def converted(of: Typed, target: Type, *, is_try: bool = False) -> Typed:
 
 
 def _fits(of: Typed, target: Type) -> bool:
-    if of.type.name not in INTEGERS or target.name not in INTEGERS:
+    """Whether every value that the integer can have is one of the target type."""
+    if target.name == "decimal":
+        most = 10 ** (target.precision - target.scale) - 1
+        least = -most
+    elif target.name in INTEGERS:
+        least, most = mend.full(target)
+    else:
         return False
-    least, most = mend.full(target)
     own = of.range or mend.full(of.type)
     return least <= own[0] and own[1] <= most
 
@@ -413,23 +415,16 @@ def _applied(
     e: Message, line: proven.Proven, arguments: Sequence[Typed], result: Type, original: Iterable[Type]
 ) -> Typed:
     sources = arguments[0].sources if line.name in ("min_by", "max_by") else together(a.sources for a in arguments)
-    found = line.range
     try:
-        if line.mend == "integers":
-            message, found = mend.integers(line.name, arguments, result)
-        elif line.mend == "decimals":
-            message = mend.decimals(line.name, arguments, result)
-        elif line.mend == "quotient":
-            message = mend.by_python(line.name, arguments, result)
-        elif line.mend == "pattern":
-            pattern = plan.text(mend.pattern(arguments[1].literal))
-            message = function(line.name, arguments[0].message, pattern)
-        elif line.mend:
-            message = mend.MENDS[line.mend](arguments, result)
+        if line.mend:
+            message = mend.MENDS[line.mend](line.name, arguments, result)
         else:
             message = function(line.name, *(_unnamed(each.message) for each in arguments))
     except mend.CannotMend as error:
         raise _refused(e, str(error), original) from None
+    found = line.range
+    if line.mend == "integers":
+        found = mend.range_of(line.name, arguments, result)
     is_aggregate = line.is_aggregate or any(each.is_aggregate for each in arguments)
     if line.name in ("coalesce", "greatest", "least") and result.name in INTEGERS:
         found = _around(arguments)
@@ -459,9 +454,7 @@ def _guarded(condition: Message, scope: Scope) -> Scope:
 
 
 def _when(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
-    given = [
-        _inner(each, _guarded(arguments[at - 1], scope) if at % 2 else scope) for at, each in enumerate(arguments)
-    ]
+    given = [_inner(each, _guarded(arguments[at - 1], scope) if at % 2 else scope) for at, each in enumerate(arguments)]
     conditions = given[0 : len(given) - len(given) % 2 : 2]
     values = [*given[1::2], *(given[-1:] if len(given) % 2 else ())]
     if any(each.type not in (BOOLEAN, VOID) for each in conditions) or not conditions:

@@ -1,4 +1,4 @@
-"""Rewritings into what is proven. Each takes the typed arguments and Spark's result type, and is right for all values."""
+"""Rewritings into what is proven, each right for all values: of a function's name, its arguments and Spark's type."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,24 +25,27 @@ class CannotMend(Exception):
     """No rewriting is known for these arguments. The message says why."""
 
 
-def in_list(arguments: Sequence["Typed"], result: Type) -> Message:
+def in_list(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
     return function("in", *(each.message for each in arguments)) if len(arguments) > 1 else plan.boolean(False)
 
 
-def null_if(arguments: Sequence["Typed"], result: Type) -> Message:
+def null_if(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
     one, other = (each.message for each in arguments)
     return function("when", function("not", function("<=>", function("==", one, other), plan.boolean(True))), one)
 
 
-def integers(name: str, arguments: Sequence["Typed"], result: Type) -> tuple[Message, Range | None]:
+def integers(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     """Integer arithmetic as it is where its range shows that it fits; else in decimals, whose cast back raises."""
-    found = _range_of(name, [each.range or full(each.type) for each in arguments])
-    least, most = full(result)
-    if least <= found[0] and found[1] <= most:
-        return function(name, *(_as(each, result) for each in arguments)), found
-    wide = function(name, *(_as(each, _WIDE) for each in arguments))
-    # Two of them multiplied have 38 digits at most: 2^126 is less than 10^38.
-    return cast(wide, result), None
+    if range_of(name, arguments, result) is not None:
+        return function(name, *(_as(each, result) for each in arguments))
+    # Two bigints multiplied have 38 digits at most: 2^126 is less than 10^38.
+    return cast(function(name, *(_as(each, _WIDE) for each in arguments)), result)
+
+
+def range_of(name: str, arguments: Sequence["Typed"], result: Type) -> Range | None:
+    """What integer arithmetic can come to, where all of it fits the result."""
+    least, most = _ends(name, [each.range or full(each.type) for each in arguments])
+    return (least, most) if full(result)[0] <= least and most <= full(result)[1] else None
 
 
 def _as(each: "Typed", kind: Type) -> Message:
@@ -54,7 +57,7 @@ def full(kind: Type) -> Range:
     return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
-def _range_of(name: str, ranges: Sequence[Range]) -> Range:
+def _ends(name: str, ranges: Sequence[Range]) -> Range:
     if name == "negative":
         ((least, most),) = ranges
         return -most, -least
@@ -67,11 +70,11 @@ def _range_of(name: str, ranges: Sequence[Range]) -> Range:
     return min(corners), max(corners)
 
 
-def integer_total(arguments: Sequence["Typed"], result: Type) -> Message:
+def integer_total(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
     return cast(function("sum", cast(arguments[0].message, _WIDE)), BIGINT)
 
 
-def total(arguments: Sequence["Typed"], result: Type) -> Message:
+def total(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     """A sum with ten digits to spare cannot overflow below 10^10 rows. One without is refused a value near the limit.
 
     Sail would wrap. The sum of the absolute values as doubles, which is too small by less than one part in a hundred,
@@ -125,7 +128,7 @@ _WORK = {"+": _EXACT.add, "-": _EXACT.subtract, "*": _EXACT.multiply, "/": _EXAC
 
 
 def exact(ones: pa.Array, others: pa.Array, *, name: str, precision: int, scale: int) -> pa.Array:
-    """As Spark (ANSI) computes it: half up at the result's scale, a quotient first at 39 places; raises what overflows."""
+    """As Spark (ANSI) does: half up at the result's scale, a quotient first at 39 places; raises what overflows."""
     work, place, last = _WORK[name], Decimal(1).scaleb(-39), Decimal(1).scaleb(-scale)
     most = Decimal(10) ** (precision - scale)
     found: list[Decimal | None] = []
@@ -163,6 +166,8 @@ def pattern(java: str) -> str:
             at += 1
             if escaped in _CLASSES:
                 made += _CLASSES[escaped] if is_in_class else f"[{_CLASSES[escaped]}]"
+            elif escaped.lower() in _CLASSES and not is_in_class:
+                made += f"[^{_CLASSES[escaped.lower()]}]"
             elif escaped == "z" and not is_in_class:
                 made += r"\z"
             elif escaped in _SAME_ESCAPED:
@@ -171,7 +176,9 @@ def pattern(java: str) -> str:
                 raise CannotMend(f"\\{escaped} in a regular expression is not proven")
         elif is_in_class:
             if character in "[&~" or ord(character) > 127:
-                raise CannotMend(f"{character!r} in a class of a regular expression is not proven; write it as \\{character}")
+                raise CannotMend(
+                    f"{character!r} in a class of a regular expression is not proven; write it as \\{character}"
+                )
             is_in_class = character != "]"
             made += character
         elif character == "[":
@@ -196,9 +203,18 @@ def pattern(java: str) -> str:
     return made
 
 
-MENDS: Mapping[str, Callable[[Sequence["Typed"], Type], Message]] = {
+def translated(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    text, java = arguments
+    return function(name, text.message, plan.text(pattern(java.literal)))
+
+
+MENDS: Mapping[str, Callable[[str, Sequence["Typed"], Type], Message]] = {
+    "decimals": decimals,
     "in": in_list,
-    "nullif": null_if,
-    "total": total,
+    "integers": integers,
     "integer total": integer_total,
+    "nullif": null_if,
+    "pattern": translated,
+    "quotient": by_python,
+    "total": total,
 }

@@ -71,7 +71,9 @@ LIST: tuple[Proven, ...] = (
     Proven("nullif", "T T", "first", mend="nullif"),
     Proven("+", "decimal decimal", "decimal sum", mend="decimals", note="what may not fit 38 digits wraps on Sail"),
     Proven("-", "decimal decimal", "decimal sum", mend="decimals", note="what may not fit 38 digits wraps on Sail"),
-    Proven("*", "decimal decimal", "decimal product", mend="decimals", note="of more than 38 digits: another type on Sail"),
+    Proven(
+        "*", "decimal decimal", "decimal product", mend="decimals", note="of more than 38 digits: another type on Sail"
+    ),
     Proven("/", "decimal decimal", "decimal quotient", mend="quotient", note="cut off and at another scale on Sail"),
     Proven("%", "decimal decimal", "decimal remainder"),
     Proven("+", "integer integer", "integer", mend="integers", note="wraps on Sail where Spark raises"),

@@ -1,18 +1,36 @@
-"""The SQL of expressions (F.expr, selectExpr, where("..."), a contract's rules) as the messages that Connect has for them.
+"""The SQL of expressions (F.expr, where("..."), a contract's rules) as the messages that Connect has for the same.
 
 What is checked must be what runs, so a text is replaced by its tree before the engine sees it. The grammar is the part
 of Spark SQL that means the same whatever the settings are; all else is refused, with the place.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import lru_cache
 
 from pyspark.sql.connect import proto
+from pyspark.sql.types import StructType
 
-from affirm_assets.engines.sail.plan import Message, alias, cast, exact, function, text, whole
-from affirm_assets.engines.sail.plan import INT, BIGINT, Type, array, decimal, struct, attribute, boolean
+from affirm_assets.engines.sail.plan import (
+    BIGINT,
+    INT,
+    Message,
+    Type,
+    alias,
+    array,
+    attribute,
+    boolean,
+    cast,
+    decimal,
+    exact,
+    function,
+    spark_type,
+    struct,
+    text,
+    whole,
+)
 
 
 class NotUnderstood(ValueError):
@@ -32,6 +50,15 @@ def parsed_type(sql: str) -> Type:
     kind = parser.type()
     parser.end()
     return kind
+
+
+def schema_of(written: str) -> StructType:
+    """A schema as JSON, which Connect's client writes, or as SQL. Raises NotUnderstood."""
+    if written.lstrip().startswith("{"):
+        return StructType.fromJson(json.loads(written))
+    made = spark_type(parsed_type(f"struct<{written}>"))
+    assert isinstance(made, StructType)
+    return made
 
 
 _TOKEN = re.compile(
@@ -265,9 +292,9 @@ class _Parser:
         made = attribute(self.name())
         while self.peek() == ("sign", ".") and self.peek(1)[0] in ("word", "quoted"):
             self.take()
-            made.unresolved_attribute.unparsed_identifier += "." + attribute(
-                self.name()
-            ).unresolved_attribute.unparsed_identifier
+            made.unresolved_attribute.unparsed_identifier += (
+                "." + attribute(self.name()).unresolved_attribute.unparsed_identifier
+            )
         return made
 
     def name(self) -> str:
@@ -323,17 +350,15 @@ class _Parser:
         return made
 
     def order(self) -> Message:
-        made = proto.Expression.SortOrder()
+        made: Message = proto.Expression.SortOrder()
         made.child.CopyFrom(self.expression())
-        is_descending = self.accept("DESC")
-        if not is_descending:
+        made.direction = made.null_ordering = _DESCENDING if self.accept("DESC") else _ASCENDING
+        if made.direction == _ASCENDING:
             self.accept("ASC")
-        made.direction = 2 if is_descending else 1
-        made.null_ordering = 2 if is_descending else 1
         if self.accept("NULLS", "FIRST"):
-            made.null_ordering = 1
+            made.null_ordering = _ASCENDING
         elif self.accept("NULLS", "LAST"):
-            made.null_ordering = 2
+            made.null_ordering = _DESCENDING
         return made
 
     def case(self) -> Message:
@@ -421,6 +446,8 @@ class _Parser:
 
 
 DAY = "INTERVAL 1 DAY"
+# Connect numbers directions and places of nulls alike, and Spark puts nulls first where it ascends.
+_ASCENDING, _DESCENDING = 1, 2
 
 
 def _tokens(sql: str) -> Iterable[tuple[str, str]]:
