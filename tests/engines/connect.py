@@ -1,6 +1,5 @@
 """A session of Sail whose queries are all checked, for tests of the check itself."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
@@ -10,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructField, StructType
@@ -29,7 +29,7 @@ _CONNECT = "SPARK_CONNECT_MODE_ENABLED"
 
 
 class CheckedSail:
-    """`unchecked` runs a plan as it is. Files of `tables` have their table's lineage."""
+    """Files of `tables` have their table's lineage, those of `kept` that of a frame."""
 
     def __init__(self, url: str) -> None:
         from pyspark.sql.connect.session import SparkSession
@@ -72,17 +72,21 @@ def checked_sail() -> Iterator[CheckedSail]:
 
     server = SparkConnectServer(ip="127.0.0.1", port=0)
     server.start(background=True)
-    before = os.environ.get(_CONNECT)
-    os.environ[_CONNECT] = "1"
-    try:
-        _, port = server.listening_address
+    _, port = server.listening_address
+    with connect_functions():
         made = CheckedSail(f"sc://127.0.0.1:{port}")
+    try:
         yield made
-        made.spark.client.close()
     finally:
-        if before is None:
-            del os.environ[_CONNECT]
+        made.spark.client.close()
         server.stop()
+
+
+@contextmanager
+def connect_functions() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(_CONNECT, "1")
+        yield
 
 
 DAY = Window(date(2025, 1, 2), date(2025, 1, 2))

@@ -13,7 +13,7 @@ from pyspark.sql.types import DateType, DecimalType, StringType, StructField, St
 import affirm_assets.datasets
 from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.sail.lineage import column_lineage
-from tests.engines.connect import CheckedSail, Steps, checked_sail
+from tests.engines.connect import CheckedSail, Steps, checked_sail, connect_functions
 from tests.spark.test_lineage import books
 
 __all__ = ["books"]
@@ -152,7 +152,7 @@ REGISTRY = Registry.walk(affirm_assets.datasets)
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, set[str]]]:
     """Lineage of every dataset, from its Connect plan."""
-    with checked_sail() as sail:
+    with checked_sail() as sail, connect_functions():
         steps, found = Steps(sail, REGISTRY, tmp_path_factory.mktemp("empty")), {}
         for dataset in REGISTRY.in_order():
             lineage = column_lineage(sail.checked(steps.transform(dataset)).columns)
