@@ -79,7 +79,15 @@ class NotPlain(UnfitForEngine):
 
 
 class NotProven(UnfitForEngine):
-    """An operator, function or type of a plan that is not proven to give the same rows as on Spark."""
+    """An operator, function or type of a plan that is not proven to give the same rows as on Spark. Nothing has run.
+
+    `types`: of its arguments, as SQL names them; `place`: the line that made it, where that is known.
+    """
+
+    def __init__(self, expression: str, why: str, types: Iterable[str] = (), place: str | None = None) -> None:
+        self.expression, self.why, self.types, self.place = expression, why, tuple(types), place
+        of = f" (of {', '.join(self.types)})" if self.types else ""
+        super().__init__(f"{f'{place}: ' if place else ''}{expression}{of}: {why}.")
 
 
 class EngineMissing(AffirmError):

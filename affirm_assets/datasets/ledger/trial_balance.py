@@ -164,7 +164,8 @@ def trial_balance(ledger_entries: DataFrame, before: DataFrame, window: Window) 
         F.sum("debit").alias("debits"), F.sum("credit").alias("credits")
     )
     carried = before.select("account", F.col("closing").alias("carried"))
-    net = F.col("debits") - F.col("credits")
+    # Typed as what it adds to: a sum then has ten digits to spare.
+    net = (F.col("debits") - F.col("credits")).cast("decimal(18,2)")
     so_far = F.sum(net).over(Over.partitionBy("account").orderBy("as_of"))
     amounts = {
         "opening": F.col("carried") + so_far - net,

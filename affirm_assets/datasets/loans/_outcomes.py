@@ -31,9 +31,9 @@ EMAIL_PATTERN = r"^[^@\s]{1,64}@[^@\s]{1,189}$"  # lengths: RFC 5321, 4.5.3.1
 def loan_readings(loan_rows: DataFrame) -> DataFrame:
     """Landing rows -> booked_on, file, record_number, text (the raw fields), the typed fields, reasons."""
     booked_on = F.col("business_date")
-    principal = F.col("principal").try_cast("decimal(18,2)")
-    first_due_from = F.date_add(F.expr("try_cast(originated_on AS date)"), 1)
-    first_due_until = F.date_add(F.expr("try_cast(originated_on AS date)"), MOST_DAYS_TO_FIRST_DUE)
+    # Limits of other fields, where the text that they are made of is good.
+    principal, originated_on = values.amount_in("principal"), values.date_in("originated_on")
+    first_due_from, first_due_until = F.date_add(originated_on, 1), F.date_add(originated_on, MOST_DAYS_TO_FIRST_DUE)
     readings = {
         "loan_id": values.matching("loan_id", ID_PATTERN, "an id"),
         "user_id": values.matching("user_id", ID_PATTERN, "an id"),

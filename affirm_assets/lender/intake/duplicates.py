@@ -18,8 +18,13 @@ _BOOKING = "struct<day: date, terms: string, private: string>"
 
 
 def digest(*names: str) -> Column:
-    """One text for the values of these columns, equal only if all of them are."""
-    return F.sha2(F.to_json(F.struct(*names)), 256)
+    """One text for the values of these columns, equal only if all of them are, nulls too.
+
+    Each value with its length, so that no two lists of values are written alike; nothing of how an engine writes JSON.
+    """
+    texts = [F.col(name).cast("string") for name in names]
+    written = [F.coalesce(F.concat(F.length(text).cast("string"), F.lit(":"), text), F.lit("-")) for text in texts]
+    return F.sha2(F.concat(*written), 256)
 
 
 def to_compare(

@@ -30,9 +30,19 @@ class Reading:
     reason: Column
 
 
+def amount_in(name: str) -> Column:
+    """The amount that a field's text is, null if it is none: only texts of which all engines read the same."""
+    return F.when(F.col(name).rlike(_MONEY), F.col(name).try_cast("decimal(18,2)"))
+
+
+def date_in(name: str) -> Column:
+    """The date that a field's text is, null if it is none."""
+    return F.when(F.col(name).rlike(_DATE), F.col(name).try_cast("date"))
+
+
 def money(name: str, least: Column | Decimal, most: Column | Decimal) -> Reading:
     """Decimal(18,2) of at most two places, from `least` to `most`, both included."""
-    value = F.col(name).try_cast("decimal(18,2)")
+    value = amount_in(name)
     reason = _first(
         name,
         (F.col(name).isNull(), "missing"),
@@ -46,7 +56,7 @@ def money(name: str, least: Column | Decimal, most: Column | Decimal) -> Reading
 
 def rate(name: str, least: Decimal, most: Decimal) -> Reading:
     """Decimal(9,6), in percent, of at most six places, from `least` to `most`, both included."""
-    value = F.col(name).try_cast("decimal(9,6)")
+    value = F.when(F.col(name).rlike(_RATE), F.col(name).try_cast("decimal(9,6)"))
     reason = _first(
         name,
         (F.col(name).isNull(), "missing"),
@@ -58,7 +68,7 @@ def rate(name: str, least: Decimal, most: Decimal) -> Reading:
 
 
 def integer(name: str, least: Column, most: Column) -> Reading:
-    value = F.col(name).try_cast("bigint")
+    value = F.when(F.col(name).rlike(_INTEGER), F.col(name).try_cast("bigint"))
     reason = _first(
         name,
         (F.col(name).isNull(), "missing"),
@@ -71,7 +81,7 @@ def integer(name: str, least: Column, most: Column) -> Reading:
 
 def day(name: str, earliest: Column, latest: Column) -> Reading:
     """A calendar date from `earliest` to `latest`, both included; either may be null, and then does not limit it."""
-    value = F.when(F.col(name).rlike(_DATE), F.col(name).try_cast("date"))
+    value = date_in(name)
     reason = _first(
         name,
         (F.col(name).isNull(), "missing"),

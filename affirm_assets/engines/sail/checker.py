@@ -1,0 +1,663 @@
+"""A query's Connect plan -> the same plan in what is proven equal to Spark, or NotProven.
+
+Walks the plan from its leaves, with the types that Spark would give each column. Where types meet, Spark's casts are
+written into the plan; SQL texts are replaced by their trees; what Sail does otherwise is rewritten (mend.py).
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from pyspark.sql.connect import proto
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import StructField, StructType
+from pyspark.util import PythonEvalType
+
+from affirm_assets.engines.sail import plan, proven, sql
+from affirm_assets.engines.sail.expressions import Scope, Typed, converted, names_in, ordered, type_of_proto, typed
+from affirm_assets.engines.sail.plan import (
+    BIGINT,
+    BOOLEAN,
+    INT,
+    INTEGERS,
+    STRING,
+    Column,
+    Columns,
+    Message,
+    Sources,
+    Type,
+    alias,
+    attribute,
+    either,
+    function,
+    shown,
+    together,
+)
+from affirm_assets.errors import NotProven
+
+Leaves = Callable[[Message], Columns | None]
+"""The columns of a leaf that a plan only names (proto.Relation: a read, a kept frame); None if it is unknown."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A plan of what is proven, and the columns that it makes, with their lineage."""
+
+    plan: Message
+    columns: Columns
+
+    @property
+    def schema(self) -> StructType | None:
+        """As Spark types it, all nullable; None where a column has only the name that an engine makes up."""
+        if any(each.name is None for each in self.columns):
+            return None
+        return StructType([StructField(str(each.name), plan.spark_type(each.type)) for each in self.columns])
+
+
+def check(checked: Message, leaves: Leaves) -> Message:
+    """The plan as it may run on Sail. Raises NotProven."""
+    return Checker(leaves).check(checked).plan
+
+
+class Checker:
+    """Checks the plans of one session. What a frame was found to be is kept: each query repeats the plans before it."""
+
+    def __init__(self, leaves: Leaves) -> None:
+        self._leaves = leaves
+        self._plans: dict[int, Columns] = {}
+        self._mended: dict[int, Message] = {}
+
+    def check(self, query: Message) -> Checked:
+        """query: proto.Plan, of rows or of a command on a frame; it is not changed. Raises NotProven."""
+        made = proto.Plan()
+        made.CopyFrom(query)
+        try:
+            return Checked(made, self._relation(_root(made)))
+        except DecodeError:
+            raise NotProven(
+                "a query", "one expression holds another too deep; keep a frame, or select in steps"
+            ) from None
+
+    def _relation(self, relation: Message) -> Columns:
+        """Mend the relation where it is, and say what columns it makes."""
+        plan_id = relation.common.plan_id if relation.common.HasField("plan_id") else None
+        if plan_id is not None and plan_id in self._mended:
+            relation.CopyFrom(self._mended[plan_id])
+            return self._plans[plan_id]
+        kind = relation.WhichOneof("rel_type")
+        operator = _OPERATORS.get(kind)
+        if operator is None:
+            raise NotProven(str(kind), "this operator is not proven")
+        columns = operator(self, relation)
+        if plan_id is not None:
+            if plan_id in self._plans:
+                columns = self._plans[plan_id]
+                kept = proto.Relation()
+                kept.CopyFrom(relation)
+                self._mended[plan_id] = kept
+            self._plans[plan_id] = columns
+        return columns
+
+    def _scope(self, columns: Columns) -> Scope:
+        return Scope(columns, self._plans)
+
+    # Leaves
+
+    def _read(self, relation: Message) -> Columns:
+        columns = self._leaves(relation)
+        source = relation.read.data_source
+        if columns is None and source.format == "parquet" and source.schema:
+            columns = plan.columns_of(_schema(source.schema))
+        if columns is None:
+            raise NotProven(_leaf(relation), "expected a frame that this step was given")
+        return columns
+
+    def _local(self, relation: Message) -> Columns:
+        local = relation.local_relation
+        if local.schema:
+            schema = _schema(local.schema)
+            # Without what describes its columns: Sail takes a type with metadata for another than the same without.
+            local.schema = _without_metadata(schema).json()
+        elif local.data:
+            schema = from_arrow_schema(pa.ipc.open_stream(local.data).schema)
+        else:
+            raise NotProven("a local frame", "expected a schema")
+        return plan.columns_of(schema)
+
+    def _kept(self, relation: Message) -> Columns:
+        columns = self._leaves(relation)
+        if columns is None:
+            raise NotProven(_leaf(relation), "expected a frame that this step was given")
+        return columns
+
+    def _range(self, relation: Message) -> Columns:
+        of = relation.range
+        ends = (of.start, of.end)
+        return (Column("id", BIGINT, (min(ends), max(ends))),)
+
+    # Operators of one input
+
+    def _project(self, relation: Message) -> Columns:
+        if not relation.project.HasField("input"):
+            raise NotProven("select", "a selection from nothing is not proven")
+        columns = self._relation(relation.project.input)
+        made, found = self._selected(relation.project.expressions, columns)
+        del relation.project.expressions[:]
+        relation.project.expressions.extend(made)
+        return found
+
+    def _selected(self, expressions: Iterable[Message], columns: Columns) -> tuple[list[Message], Columns]:
+        scope = self._scope(columns)
+        messages: list[Message] = []
+        found: list[Column] = []
+        for each in expressions:
+            kind = each.WhichOneof("expr_type")
+            if kind == "expression_string" and each.expression_string.expression.strip() == "*":
+                kind = "unresolved_star"
+            if kind == "unresolved_star":
+                stars = list(_star(each, columns))
+                messages += [message for message, _ in stars]
+                found += [column for _, column in stars]
+            elif (called := _generator(each)) is not None:
+                message, made = self._generated(each, called, scope)
+                messages.append(message)
+                found += made
+            else:
+                of = typed(each, scope)
+                messages.append(of.message)
+                found.append(_as_column(of))
+        return messages, tuple(found)
+
+    def _generated(self, e: Message, called: Message, scope: Scope) -> tuple[Message, Columns]:
+        """explode, posexplode, inline, with or without names for what they make."""
+        name = called.unresolved_function.function_name
+        names = list(e.alias.name) if e.WhichOneof("expr_type") == "alias" else []
+        of = typed(called.unresolved_function.arguments[0], scope)
+        if of.type.name != "array" or (name == "inline" and of.type.element.name != "struct"):
+            raise NotProven(shown(e), "expected an array", (str(of.type),))
+        anything = Sources(of.sources.columns)
+        if name == "inline":
+            made = [Column(each, kind, sources=anything) for each, kind in of.type.element.fields]
+        elif name == "posexplode":
+            made = [
+                Column("pos", INT, (0, 2**31 - 16), anything),
+                Column("col", of.type.element, sources=anything),
+            ]
+        else:
+            made = [Column("col", of.type.element, sources=anything)]
+        if names and len(names) != len(made):
+            raise NotProven(shown(e), f"expected {len(made)} names")
+        if names:
+            made = [replace(each, name=given) for each, given in zip(made, names, strict=True)]
+        message = function(name, of.message)
+        return plan.alias(message, *names) if names else message, tuple(made)
+
+    def _filter(self, relation: Message) -> Columns:
+        columns = self._relation(relation.filter.input)
+        condition = self._condition(relation.filter.condition, columns)
+        relation.filter.condition.CopyFrom(condition)
+        return columns
+
+    def _condition(self, condition: Message, columns: Columns) -> Message:
+        of = typed(condition, self._scope(columns))
+        if of.type != BOOLEAN:
+            raise NotProven(shown(condition), "expected a condition", (str(of.type),))
+        return of.message
+
+    def _with_columns(self, relation: Message) -> Columns:
+        columns = list(self._relation(relation.with_columns.input))
+        scope = self._scope(tuple(columns))
+        names = [each.name[0] for each in relation.with_columns.aliases]
+        if len(set(names)) != len(names):
+            raise NotProven("withColumns", "a name is given twice")
+        for each in relation.with_columns.aliases:
+            whole = proto.Expression()
+            whole.alias.CopyFrom(each)
+            if (called := _generator(whole)) is not None:
+                message, made = self._generated(whole, called, scope)
+                (column,) = made
+            else:
+                of = typed(each.expr, scope)
+                message, column = plan.alias(_bare(of.message), each.name[0]), _as_column(of, each.name[0])
+            each.CopyFrom(message.alias)
+            places = [at for at, known in enumerate(columns) if known.name == each.name[0]]
+            if len(places) > 1:
+                raise NotProven(each.name[0], "more than one column has this name")
+            if places:
+                columns[places[0]] = column
+            else:
+                columns.append(column)
+        return tuple(columns)
+
+    def _renamed(self, relation: Message) -> Columns:
+        columns = self._relation(relation.with_columns_renamed.input)
+        renames = {each.col_name: each.new_col_name for each in relation.with_columns_renamed.renames}
+        renames.update(relation.with_columns_renamed.rename_columns_map)
+        renames = {old: new for old, new in renames.items() if old != new}
+        if set(renames.values()) & set(renames):
+            raise NotProven("withColumnsRenamed", "a name is both given and taken")
+        return tuple(
+            Column(renames[each.name], each.type, each.range, each.sources) if each.name in renames else each
+            for each in columns
+        )
+
+    def _dropped(self, relation: Message) -> Columns:
+        columns = self._relation(relation.drop.input)
+        names = set(relation.drop.column_names)
+        for each in relation.drop.columns:
+            of = typed(each, self._scope(columns))
+            if of.column is None:
+                raise NotProven(shown(each), "expected a column to drop")
+            names.add(str(of.column.name))
+        return tuple(each for each in columns if each.name not in names)
+
+    def _named_anew(self, relation: Message) -> Columns:
+        columns = self._relation(relation.to_df.input)
+        if len(columns) != len(relation.to_df.column_names):
+            raise NotProven("toDF", f"expected {len(columns)} names")
+        return tuple(
+            Column(name, each.type, each.range, each.sources)
+            for name, each in zip(relation.to_df.column_names, columns, strict=True)
+        )
+
+    def _distinct(self, relation: Message) -> Columns:
+        columns = self._relation(relation.deduplicate.input)
+        of = relation.deduplicate
+        if not of.all_columns_as_keys and set(of.column_names) < {each.name for each in columns}:
+            raise NotProven("dropDuplicates", "which of the rows with one key is kept is left to chance; use max_by")
+        if not all(proven.is_comparable(each.type) for each in columns):
+            raise NotProven("distinct", "not proven for these types", [str(each.type) for each in columns])
+        return columns
+
+    def _sorted(self, relation: Message) -> Columns:
+        columns = self._relation(relation.sort.input)
+        for each in relation.sort.order:
+            each.CopyFrom(ordered(each, self._scope(columns)))
+        return columns
+
+    def _aliased(self, relation: Message) -> Columns:
+        columns = self._relation(relation.subquery_alias.input)
+        return tuple(replace(each, qualifiers=(relation.subquery_alias.alias,)) for each in columns)
+
+    def _hinted(self, relation: Message) -> Columns:
+        """A hint says how, not what; Sail has none. Its frame's id stays, so that names tied to it are found."""
+        columns = self._relation(relation.hint.input)
+        inner = proto.Relation()
+        inner.CopyFrom(relation.hint.input)
+        common = proto.RelationCommon()
+        common.CopyFrom(relation.common)
+        relation.CopyFrom(inner)
+        relation.common.CopyFrom(common)
+        return columns
+
+    def _repartitioned(self, relation: Message) -> Columns:
+        return self._relation(relation.repartition.input)
+
+    def _repartitioned_by(self, relation: Message) -> Columns:
+        of = relation.repartition_by_expression
+        columns = self._relation(of.input)
+        for each in of.partition_exprs:
+            each.CopyFrom(typed(each, self._scope(columns)).message)
+        return columns
+
+    def _filled(self, relation: Message) -> Columns:
+        """na.fill as a selection with coalesce, typed: a number fills columns of numbers, and so on."""
+        columns = self._relation(relation.fill_na.input)
+        names = [each.name for each in columns]
+        if None in names or len(set(names)) != len(names):
+            raise NotProven("na.fill", "expected each column to have a name of its own")
+        wanted, values = list(relation.fill_na.cols), list(relation.fill_na.values)
+        if unknown := set(wanted) - set(names):
+            raise NotProven("na.fill", f"there are no columns {', '.join(sorted(unknown))}")
+        by_name = (
+            dict(zip(wanted, values, strict=True)) if len(values) > 1 else dict.fromkeys(wanted or names, values[0])
+        )
+        made: list[Message] = []
+        found: list[Column] = []
+        for column in columns:
+            message = attribute(str(column.name))
+            if column.name in by_name and (value := _filling(by_name[column.name], column)) is not None:
+                # Null or not, the value is what it was: only the range may take in what fills it.
+                filled = function("coalesce", message, value.message)
+                made.append(alias(filled, str(column.name)))
+                ends = (*column.range, value.literal) if column.range else None
+                found.append(Column(column.name, column.type, (min(ends), max(ends)) if ends else None, column.sources))
+            else:
+                made.append(message)
+                found.append(column)
+        projected = proto.Relation()
+        projected.common.CopyFrom(relation.common)
+        projected.project.input.CopyFrom(relation.fill_na.input)
+        projected.project.expressions.extend(made)
+        relation.CopyFrom(projected)
+        return tuple(found)
+
+    def _aggregated(self, relation: Message) -> Columns:
+        of = relation.aggregate
+        columns = self._relation(of.input)
+        scope = self._scope(columns)
+        if of.group_type not in (
+            proto.Aggregate.GroupType.GROUP_TYPE_GROUPBY,
+            proto.Aggregate.GroupType.GROUP_TYPE_PIVOT,
+        ):
+            raise NotProven("groupBy", "rollup, cube and grouping sets are not proven")
+        found: list[Column] = []
+        for each in of.grouping_expressions:
+            key = typed(each, scope)
+            if not proven.is_comparable(key.type):
+                raise NotProven(shown(each), "grouping by this type is not proven", (str(key.type),))
+            each.CopyFrom(key.message)
+            found.append(_as_column(key))
+        if of.group_type == proto.Aggregate.GroupType.GROUP_TYPE_PIVOT:
+            return (*found, *self._pivoted(of, scope))
+        for each in of.aggregate_expressions:
+            made = typed(each, scope, may_aggregate=True)
+            each.CopyFrom(made.message)
+            found.append(_as_column(made))
+        return tuple(found)
+
+    def _pivoted(self, of: Message, scope: Scope) -> Iterable[Column]:
+        """Proven for one count of rows and values that are texts: each makes a column of its name."""
+        column = typed(of.pivot.col, scope)
+        values = [typed(_literal_of(each), scope) for each in of.pivot.values]
+        if column.type != STRING or not values or any(each.type != STRING for each in values):
+            raise NotProven("pivot", "proven for a column of texts and the texts that it holds", (str(column.type),))
+        of.pivot.col.CopyFrom(column.message)
+        (each, *more) = of.aggregate_expressions
+        made = typed(each, scope, may_aggregate=True)
+        if more or not _is_count(_bare(made.message)):
+            raise NotProven("pivot", "proven for one count()")
+        each.CopyFrom(made.message)
+        sources = together([column.sources, made.sources])
+        return [Column(value.literal, made.type, made.range, sources) for value in values]
+
+    def _mapped(self, relation: Message) -> Columns:
+        columns = self._relation(relation.map_partitions.input)
+        udf = relation.map_partitions.func.python_udf
+        if udf.eval_type != PythonEvalType.SQL_MAP_ARROW_ITER_UDF:
+            raise NotProven("mapInPandas", "only mapInArrow is proven")
+        made = type_of_proto(udf.output_type)
+        anything = Sources(together(each.sources for each in columns).columns)
+        return tuple(Column(name, kind, sources=anything) for name, kind in made.fields)
+
+    # Operators of two inputs
+
+    def _joined(self, relation: Message) -> Columns:
+        of = relation.join
+        left, right = self._relation(of.left), self._relation(of.right)
+        kind = _JOINS.get(of.join_type)
+        if kind is None:
+            raise NotProven("join", "this kind of join is not proven")
+        if of.HasField("join_condition"):
+            of.join_condition.CopyFrom(self._condition(of.join_condition, (*left, *right)))
+        keys = list(of.using_columns)
+        pairs = [(_one(left, name), _one(right, name)) for name in keys]
+        for one, other in pairs:
+            if one.type != other.type or not proven.is_comparable(one.type):
+                raise NotProven(
+                    f"join on {one.name}",
+                    "expected both sides to have it with one type",
+                    (str(one.type), str(other.type)),
+                )
+        if kind in ("semi", "anti"):
+            return left
+        if not keys and not of.HasField("join_condition") and kind not in ("cross", "inner"):
+            raise NotProven("join", "expected columns or a condition")
+        rest = [*(each for each in left if each.name not in keys), *(each for each in right if each.name not in keys)]
+        match kind:
+            case "full":
+                joined = [
+                    Column(one.name, one.type, _over(one, other), either(one.sources, other.sources))
+                    for one, other in pairs
+                ]
+            case "right":
+                joined = [other for _, other in pairs]
+            case _:
+                joined = [one for one, _ in pairs]
+        return (*joined, *rest)
+
+    def _united(self, relation: Message) -> Columns:
+        """A union as one by position, of columns of the same types: what is by name is put in order, and cast."""
+        of = relation.set_op
+        left, right = self._relation(of.left_input), self._relation(of.right_input)
+        if of.set_op_type != proto.SetOperation.SetOpType.SET_OP_TYPE_UNION or not of.is_all:
+            raise NotProven("set operation", "only union all is proven")
+        if of.by_name:
+            left_names, right_names = [each.name for each in left], [each.name for each in right]
+            if (
+                None in left_names + right_names
+                or len(set(left_names)) < len(left)
+                or len(set(right_names)) < len(right)
+            ):
+                raise NotProven("unionByName", "expected each column to have a name of its own")
+            missing = set(left_names) ^ set(right_names)
+            if missing and not of.allow_missing_columns:
+                raise NotProven("unionByName", f"only one side has {', '.join(sorted(map(str, missing)))}")
+            names = [*left_names, *(name for name in right_names if name not in set(left_names))]
+            ones = [next((each for each in left if each.name == name), None) for name in names]
+            others = [next((each for each in right if each.name == name), None) for name in names]
+        else:
+            if len(left) != len(right):
+                raise NotProven("union", f"{len(left)} columns meet {len(right)}")
+            ones, others = list(left), list(right)
+        kinds = [_meeting(one, other) for one, other in zip(ones, others, strict=True)]
+        self._put_in_order(of.left_input, left, ones, others, kinds)
+        self._put_in_order(of.right_input, right, others, ones, kinds)
+        of.by_name = of.allow_missing_columns = False
+        return tuple(
+            Column(
+                (one or other).name,  # type: ignore[union-attr]
+                kind,
+                _over(one, other) if one and other else None,
+                either(one.sources, other.sources) if one and other else (one or other).sources,  # type: ignore[union-attr]
+            )
+            for one, other, kind in zip(ones, others, kinds, strict=True)
+        )
+
+    def _put_in_order(
+        self,
+        relation: Message,
+        columns: Columns,
+        wanted: Sequence[Column | None],
+        instead: Sequence[Column | None],
+        kinds: Sequence[Type],
+    ) -> None:
+        """Select the columns, in this order and of these types, where they are not so already."""
+        if list(columns) == list(wanted) and all(each.type == kind for each, kind in zip(columns, kinds, strict=True)):
+            return
+        places = {each.id: f"c{at}" for at, each in enumerate(columns)}
+        made = proto.Relation()
+        # By names of their own: a column may have none, or another's.
+        made.project.input.to_df.input.CopyFrom(relation)
+        made.project.input.to_df.column_names.extend(places.values())
+        for each, other, kind in zip(wanted, instead, kinds, strict=True):
+            if each is None:
+                null: Message = proto.Expression()
+                null.literal.null.null.SetInParent()
+                value = plan.cast(null, kind)
+            else:
+                value = converted(Typed(attribute(places[each.id]), each.type, each.range), kind).message
+            name = (each or other).name  # type: ignore[union-attr]  # one of the two is there
+            made.project.expressions.append(alias(value, name or "?"))
+        relation.CopyFrom(made)
+
+
+def _root(query: Message) -> Message:
+    """The relation that the query is about. A limit around it is only for looking at: which rows is left to chance."""
+    if query.WhichOneof("op_type") == "root":
+        root = query.root
+        return root.limit.input if root.WhichOneof("rel_type") == "limit" else root
+    kind = query.command.WhichOneof("command_type")
+    match kind:
+        case "write_operation":
+            return query.command.write_operation.input
+        case "create_dataframe_view":
+            return query.command.create_dataframe_view.input
+        case "checkpoint_command":
+            return query.command.checkpoint_command.relation
+    raise NotProven(str(kind or query.WhichOneof("op_type")), "this command is not proven")
+
+
+def _meeting(one: Column | None, other: Column | None) -> Type:
+    if one is None or other is None:
+        found = one or other
+        assert found is not None
+        return found.type
+    kind = one.type if one.type == other.type else proven.common([one.type, other.type])
+    if kind is None:
+        raise NotProven(f"union of {one.name}", "no common type is proven", (str(one.type), str(other.type)))
+    return kind
+
+
+def _over(one: Column, other: Column) -> plan.Range | None:
+    if one.range is None or other.range is None:
+        return None
+    return min(one.range[0], other.range[0]), max(one.range[1], other.range[1])
+
+
+def _one(columns: Columns, name: str) -> Column:
+    found = [each for each in columns if each.name == name]
+    if len(found) != 1:
+        names = ", ".join(sorted({each.name or "?" for each in columns}))
+        raise NotProven(f"join on {name}", f"expected one column of this name on each side; there are {names}")
+    return found[0]
+
+
+def _as_column(of: Typed, name: str | None = None) -> Column:
+    if of.column is not None and name in (None, of.column.name):
+        return of.column
+    return Column(name or of.name, of.type, of.range, of.sources)
+
+
+def _star(e: Message, columns: Columns) -> Iterable[tuple[Message, Column]]:
+    """`*`, `frame.*` and `struct.*`; the columns one by one, as they are."""
+    target = e.unresolved_star.unparsed_target if e.WhichOneof("expr_type") == "unresolved_star" else ""
+    if e.unresolved_star.HasField("plan_id"):
+        raise NotProven("*", "all columns of a frame are proven by name only")
+    if not target:
+        names = [each.name for each in columns]
+        if None in names or len(set(names)) < len(names):
+            # Left as it is: what it means does not depend on names.
+            whole = proto.Expression()
+            whole.unresolved_star.SetInParent()
+            raise NotProven("*", "expected each column to have a name of its own")
+        yield from ((attribute(str(each.name)), each) for each in columns)
+        return
+    (name,) = names_in(target.removesuffix(".*"))
+    if qualified := [each for each in columns if name in each.qualifiers]:
+        for each in qualified:
+            message = proto.Expression()
+            message.unresolved_attribute.unparsed_identifier = f"{plan.quoted(name)}.{plan.quoted(str(each.name))}"
+            yield message, each
+        return
+    found = [each for each in columns if each.name == name]
+    if len(found) != 1 or found[0].type.name != "struct":
+        raise NotProven(target, "expected a frame's alias or a struct")
+    for at, (field_name, kind) in enumerate(found[0].type.fields):
+        sources = found[0].sources.fields[at] if found[0].sources.fields else found[0].sources
+        message = sql.extracted(attribute(name), plan.text(field_name))
+        yield alias(message, field_name), Column(field_name, kind, sources=sources)
+
+
+def _generator(e: Message) -> Message | None:
+    called = e.alias.expr if e.WhichOneof("expr_type") == "alias" else e
+    is_one = called.WhichOneof("expr_type") == "unresolved_function" and (
+        called.unresolved_function.function_name in proven.GENERATORS
+    )
+    return called if is_one else None
+
+
+def _bare(message: Message) -> Message:
+    return message.alias.expr if message.WhichOneof("expr_type") == "alias" else message
+
+
+def _is_count(message: Message) -> bool:
+    of = message.unresolved_function
+    return (
+        of.function_name == "count" and len(of.arguments) == 1 and of.arguments[0].WhichOneof("expr_type") == "literal"
+    )
+
+
+def _literal_of(literal: Message) -> Message:
+    made = proto.Expression()
+    made.literal.CopyFrom(literal)
+    return made
+
+
+def _filling(literal: Message, column: Column) -> Typed | None:
+    """The value as the column's type; None if it is not for such columns."""
+    of = typed(_literal_of(literal), Scope(()))
+    if of.type.name in INTEGERS:
+        if column.type.name not in (*INTEGERS, "decimal"):
+            return None
+        return converted(of, column.type)
+    if of.type in (STRING, BOOLEAN):
+        return of if column.type == of.type else None
+    raise NotProven(
+        f"na.fill({shown(of.message)})", "only whole numbers, texts and booleans are proven", (str(of.type),)
+    )
+
+
+def _schema(written: str) -> StructType:
+    try:
+        return sql.schema_of(written)
+    except sql.NotUnderstood as error:
+        raise NotProven(written, f"this schema is not understood: {error}") from None
+
+
+def _without_metadata(schema: StructType) -> StructType:
+    bare = json.loads(schema.json())
+
+    def strip(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: {} if key == "metadata" else strip(value) for key, value in node.items()}
+        return [strip(each) for each in node] if isinstance(node, list) else node
+
+    return StructType.fromJson(strip(bare))
+
+
+def _leaf(relation: Message) -> str:
+    read = relation.read
+    return str(
+        read.named_table.unparsed_identifier or ", ".join(read.data_source.paths) or relation.WhichOneof("rel_type")
+    )
+
+
+_TYPE = proto.Join.JoinType
+_JOINS: Mapping[int, str] = {
+    _TYPE.JOIN_TYPE_INNER: "inner",
+    _TYPE.JOIN_TYPE_FULL_OUTER: "full",
+    _TYPE.JOIN_TYPE_LEFT_OUTER: "left",
+    _TYPE.JOIN_TYPE_RIGHT_OUTER: "right",
+    _TYPE.JOIN_TYPE_LEFT_SEMI: "semi",
+    _TYPE.JOIN_TYPE_LEFT_ANTI: "anti",
+    _TYPE.JOIN_TYPE_CROSS: "cross",
+}
+
+_OPERATORS: Mapping[str, Callable[[Checker, Message], Columns]] = {
+    "read": Checker._read,
+    "local_relation": Checker._local,
+    "cached_remote_relation": Checker._kept,
+    "cached_local_relation": Checker._kept,
+    "range": Checker._range,
+    "project": Checker._project,
+    "filter": Checker._filter,
+    "with_columns": Checker._with_columns,
+    "with_columns_renamed": Checker._renamed,
+    "drop": Checker._dropped,
+    "to_df": Checker._named_anew,
+    "deduplicate": Checker._distinct,
+    "sort": Checker._sorted,
+    "subquery_alias": Checker._aliased,
+    "hint": Checker._hinted,
+    "repartition": Checker._repartitioned,
+    "repartition_by_expression": Checker._repartitioned_by,
+    "fill_na": Checker._filled,
+    "aggregate": Checker._aggregated,
+    "map_partitions": Checker._mapped,
+    "join": Checker._joined,
+    "set_op": Checker._united,
+}

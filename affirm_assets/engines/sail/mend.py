@@ -1,0 +1,220 @@
+"""Rewritings into what is proven, each right for all values: of a function's name, its arguments and Spark's type."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pyspark.sql.connect import proto
+from pyspark.sql.connect.expressions import PythonUDF
+from pyspark.util import PythonEvalType
+
+from affirm_assets.engines.sail import plan, proven
+from affirm_assets.engines.sail.plan import BIGINT, INTEGERS, MOST_DIGITS, Message, Range, Type, cast, decimal, function
+
+if TYPE_CHECKING:
+    from affirm_assets.engines.sail.expressions import Typed
+
+_WIDE = decimal(20, 0)
+"""Holds every bigint."""
+
+
+class CannotMend(Exception):
+    """No rewriting is known for these arguments. The message says why."""
+
+
+def in_list(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    return function("in", *(each.message for each in arguments)) if len(arguments) > 1 else plan.boolean(False)
+
+
+def null_if(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    one, other = (each.message for each in arguments)
+    return function("when", function("not", function("<=>", function("==", one, other), plan.boolean(True))), one)
+
+
+def integers(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    """Integer arithmetic as it is where its range shows that it fits; else in decimals, whose cast back raises."""
+    if range_of(name, arguments, result) is not None:
+        return function(name, *(_as(each, result) for each in arguments))
+    # Two bigints multiplied have 38 digits at most: 2^126 is less than 10^38.
+    return cast(function(name, *(_as(each, _WIDE) for each in arguments)), result)
+
+
+def range_of(name: str, arguments: Sequence["Typed"], result: Type) -> Range | None:
+    """What integer arithmetic can come to, where all of it fits the result."""
+    least, most = _ends(name, [each.range or full(each.type) for each in arguments])
+    return (least, most) if full(result)[0] <= least and most <= full(result)[1] else None
+
+
+def _as(each: "Typed", kind: Type) -> Message:
+    return each.message if each.type == kind else cast(each.message, kind)
+
+
+def full(kind: Type) -> Range:
+    bits = INTEGERS[kind.name]
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def _ends(name: str, ranges: Sequence[Range]) -> Range:
+    if name == "negative":
+        ((least, most),) = ranges
+        return -most, -least
+    (a, b), (c, d) = ranges
+    if name == "+":
+        return a + c, b + d
+    if name == "-":
+        return a - d, b - c
+    corners = (a * c, a * d, b * c, b * d)
+    return min(corners), max(corners)
+
+
+def integer_total(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    return cast(function("sum", cast(arguments[0].message, _WIDE)), BIGINT)
+
+
+def total(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    """A sum with ten digits to spare cannot overflow below 10^10 rows. One without is refused a value near the limit.
+
+    Sail would wrap. The sum of the absolute values as doubles, which is too small by less than one part in a hundred,
+    shows that no partial sum came near; where it does not, the step fails, as it does on Spark where one overflows.
+    """
+    (of,) = arguments
+    made = function("sum", of.message)
+    if of.type.precision + 10 <= MOST_DIGITS:
+        return made
+    limit = proto.Expression()
+    limit.literal.double = 0.99 * 10.0 ** (MOST_DIGITS - of.type.scale)
+    size = function("sum", function("abs", cast(of.message, plan.DOUBLE)))
+    fits = function("coalesce", function("<", size, limit), plan.boolean(True))
+    raises = cast(function("raise_error", plan.text(f"the sum does not fit {result}")), result)
+    return function("when", fits, made, raises)
+
+
+def decimals(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    """A sum, difference or product as it is where every digit has a place; else as a quotient."""
+    digits = proven.digits_of_product if name == "*" else proven.digits_of_sum
+    if digits(*(each.type for each in arguments)) == (result.precision, result.scale):
+        return function(name, *(each.message for each in arguments))
+    return by_python(name, arguments, result)
+
+
+def by_python(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    """By Python's exact decimals, in Arrow batches: slow for millions of rows, and right."""
+    made = proto.Expression()
+    udf = made.common_inline_user_defined_function
+    udf.function_name = "exact"
+    udf.deterministic = True
+    udf.arguments.extend(each.message for each in arguments)
+    udf.python_udf.CopyFrom(_udf(name, result.precision, result.scale))
+    return made
+
+
+@cache
+def _udf(name: str, precision: int, scale: int) -> Message:
+    def work(ones: pa.Array, others: pa.Array) -> pa.Array:
+        return exact(ones, others, name=name, precision=precision, scale=scale)
+
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    kind = plan.spark_type(decimal(precision, scale))
+    made = PythonUDF(kind, PythonEvalType.SQL_SCALAR_ARROW_UDF, work, version)
+    return made.to_plan(None)  # type: ignore[arg-type]  # the type is no text that a server would have to parse
+
+
+# A quotient of 38 digits by 38 has at most 76 before the point: so many digits hold it and 39 places exactly enough.
+_EXACT = Context(prec=200, rounding=ROUND_HALF_UP)
+_WORK = {"+": _EXACT.add, "-": _EXACT.subtract, "*": _EXACT.multiply, "/": _EXACT.divide}
+
+
+def exact(ones: pa.Array, others: pa.Array, *, name: str, precision: int, scale: int) -> pa.Array:
+    """As Spark (ANSI) does: half up at the result's scale, a quotient first at 39 places; raises what overflows."""
+    work, place, last = _WORK[name], Decimal(1).scaleb(-39), Decimal(1).scaleb(-scale)
+    most = Decimal(10) ** (precision - scale)
+    found: list[Decimal | None] = []
+    for one, other in zip(ones.to_pylist(), others.to_pylist(), strict=True):
+        if one is None or other is None:
+            found.append(None)
+            continue
+        if name == "/" and other == 0:
+            raise ZeroDivisionError(f"[DIVIDE_BY_ZERO] {one} / {other}")
+        value = work(one, other)
+        value = (value.quantize(place, context=_EXACT) if name == "/" else value).quantize(last, context=_EXACT)
+        if abs(value) >= most:
+            raise OverflowError(f"[NUMERIC_VALUE_OUT_OF_RANGE] {one} {name} {other} is no decimal({precision},{scale})")
+        found.append(value)
+    return pa.array(found, pa.decimal128(precision, scale))
+
+
+_CLASSES = {"s": r" \t\n\x0B\f\r", "d": "0-9", "w": "A-Za-z0-9_"}
+_DOT = r"[^\n\r\x{85}\x{2028}\x{2029}]"
+_SAME_ESCAPED = set(r"\.[]{}()*+?^$|-/@&#~%:;,=!_\"' ") | {"t", "n", "r", "f"}
+
+
+def pattern(java: str) -> str:
+    r"""A pattern that means to Rust what this one means to Java. Raises CannotMend where that is not known.
+
+    Java's classes know ASCII only and Rust's all of Unicode, Java's dot stops at more line ends, and its `$` also
+    matches before the last one.
+    """
+    made, at, is_in_class = "", 0, False
+    while at < len(java):
+        character = java[at]
+        at += 1
+        if character == "\\":
+            escaped = java[at : at + 1]
+            at += 1
+            if escaped in _CLASSES:
+                made += _CLASSES[escaped] if is_in_class else f"[{_CLASSES[escaped]}]"
+            elif escaped.lower() in _CLASSES and not is_in_class:
+                made += f"[^{_CLASSES[escaped.lower()]}]"
+            elif escaped == "z" and not is_in_class:
+                made += r"\z"
+            elif escaped in _SAME_ESCAPED:
+                made += "\\" + escaped
+            else:
+                raise CannotMend(f"\\{escaped} in a regular expression is not proven")
+        elif is_in_class:
+            if character in "[&~" or ord(character) > 127:
+                raise CannotMend(
+                    f"{character!r} in a class of a regular expression is not proven; write it as \\{character}"
+                )
+            is_in_class = character != "]"
+            made += character
+        elif character == "[":
+            made += character
+            if java[at : at + 1] == "^":
+                made, at = made + "^", at + 1
+            if java[at : at + 1] == "]":
+                raise CannotMend("an empty class of a regular expression is not proven")
+            is_in_class = True
+        elif character == "$":
+            raise CannotMend(r"$ in a regular expression is not proven: it lets a line break pass; write \z")
+        elif character == ".":
+            made += _DOT
+        elif character == "(" and java[at : at + 1] == "?" and java[at : at + 2] != "?:":
+            raise CannotMend("(? in a regular expression is not proven, but (?:")
+        elif character in "?*+}" and java[at : at + 1] == "+":
+            raise CannotMend("a possessive quantifier of a regular expression is not proven")
+        else:
+            made += character
+    if is_in_class:
+        raise CannotMend("a class of a regular expression has no end")
+    return made
+
+
+def translated(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    text, java = arguments
+    return function(name, text.message, plan.text(pattern(java.literal)))
+
+
+MENDS: Mapping[str, Callable[[str, Sequence["Typed"], Type], Message]] = {
+    "decimals": decimals,
+    "in": in_list,
+    "integers": integers,
+    "integer total": integer_total,
+    "nullif": null_if,
+    "pattern": translated,
+    "quotient": by_python,
+    "total": total,
+}
