@@ -85,7 +85,7 @@ class StepEngines:
         if choice.engine == SAIL:
             if problem := sail_problem():
                 raise EngineMissing(str(dataset), window, choice.why, problem)
-            engine = SailEngine(self.sail.open(), choice.why)
+            engine = SailEngine(self.sail.open, choice.why)
         else:
             if problem := self.java_problem():
                 raise EngineMissing(str(dataset), window, choice.why, f"spark cannot start here: {problem}")

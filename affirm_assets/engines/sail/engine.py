@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
@@ -15,7 +15,10 @@ from pyiceberg.table import Table
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+from affirm_assets.engines.sail.checker import Checked, Checker
+from affirm_assets.engines.sail.lineage import Leaves, column_lineage
 from affirm_assets.engines.sail.plain import THREADS, PlainScan, name_for_sail, plain_scan
+from affirm_assets.engines.sail.plan import Columns, Message
 from affirm_assets.engines.sail.stage import stage_files
 from affirm_assets.errors import FilesLost
 from affirm_assets.steps.engine import Days, Staged, Target
@@ -23,6 +26,10 @@ from affirm_assets.steps.lineage import ColumnRef
 
 KEPT = "affirm-kept-"
 """How the folders of kept frames begin, in the folder for temporary files. A killed process leaves its own."""
+
+
+Check = Callable[[Message], Message]
+"""Sees each plan before the engine does: raises NotProven, or returns the plan to send."""
 
 
 class Session(Protocol):
@@ -37,18 +44,19 @@ class Session(Protocol):
 class SailEngine:
     """Reads plain Parquet files by name, and writes them with PyArrow.
 
-    `sources` says for lineage which table a file belongs to, `kept` which frame a kept frame's folder holds.
+    Each plan is checked before the engine sees it, and put into what is proven to give the rows that Spark gives.
     """
 
     name = "sail"
 
-    def __init__(self, opened: Session, why: str = "") -> None:
-        self._opened = opened
+    def __init__(self, opens: Callable[[Check], Session], why: str) -> None:
+        """`opens` makes a session whose plans all pass through a check."""
         self.why = why
-        self.notes: list[str] = []
-        self.session = opened.spark
-        self.sources: dict[str, str] = {}
-        self.kept: dict[str, DataFrame] = {}
+        self._tables: dict[str, str] = {}  # by the path of a file
+        self._kept: dict[str, Columns] = {}  # by the path of a kept frame's folder
+        self._checker = Checker(Leaves(self._tables, self._kept))
+        self._opened = opens(self._check)
+        self.session = self._opened.spark
         self._scans: list[tuple[FileIO, PlainScan]] = []
         self._folder: str | None = None
 
@@ -78,7 +86,7 @@ class SailEngine:
             path = str(Path(self._folder, uuid4().hex))
             schema = _ddl(frame.schema)
             frame.write.parquet(path)
-            self.kept[path] = frame
+            self._kept[path] = self._checked(frame).columns
             return self.session.read.schema(schema).parquet(path)
 
     def stage(self, frame: DataFrame, target: Target) -> Staged:
@@ -99,7 +107,14 @@ class SailEngine:
             return self._by_name(table, "the files that were staged", paths, staged.rows, schema)
 
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
-        raise NotImplementedError
+        return column_lineage(self._checked(frame).columns)
+
+    def _check(self, plan: Message) -> Message:
+        return self._checker.check(plan).plan
+
+    def _checked(self, frame: DataFrame) -> Checked:
+        remote: Any = frame
+        return self._checker.check(remote._plan.to_proto(remote.sparkSession.client))
 
     def check_inputs(self) -> None:
         """Raises FilesLost if files that were read are gone: what was computed of them may lack rows."""
@@ -119,7 +134,7 @@ class SailEngine:
     def _by_name(self, table: str, where: str, paths: tuple[str, ...], rows: int, schema: StructType) -> DataFrame:
         if not paths:
             return self.empty(schema)
-        self.sources.update(dict.fromkeys(paths, table))
+        self._tables.update(dict.fromkeys(paths, table))
         frame = self.session.read.schema(_ddl(schema)).parquet(*paths)
         # Sail reads a file that it does not find as one without rows, and says nothing. Counting looks at footers only.
         if (found := frame.count()) != rows:

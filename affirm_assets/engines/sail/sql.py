@@ -442,7 +442,9 @@ class _Parser:
     def typed_field(self) -> tuple[str, Type]:
         name = self.name()
         self.accept_sign(":")
-        return name, self.type()
+        kind = self.type()
+        self.accept("NOT", "NULL")  # what is proven is proven with nulls too
+        return name, kind
 
 
 DAY = "INTERVAL 1 DAY"
