@@ -273,15 +273,17 @@ def read_entries(io: FileIO, manifest: ManifestFile) -> list[ManifestEntry]:
         entries = [each for each in reader if each.status != ManifestEntryStatus.DELETED]
     row_id: int | None = manifest[_FIRST_ROW_ID]
     for each in entries:
-        each.snapshot_id = manifest.added_snapshot_id if each.snapshot_id is None else each.snapshot_id
-        each.sequence_number = manifest.sequence_number if each.sequence_number is None else each.sequence_number
+        if each.snapshot_id is None and manifest.added_snapshot_id is not None:
+            each.snapshot_id = manifest.added_snapshot_id
+        if each.sequence_number is None:
+            each.sequence_number = manifest.sequence_number
         if each.file_sequence_number is None:
             each.file_sequence_number = manifest.sequence_number
         file = each.data_file
         file.spec_id = manifest.partition_spec_id
         if row_id is not None and file[_FIRST_ROW_ID_OF_FILE] is None and manifest.content == ManifestContent.DATA:
             file[_FIRST_ROW_ID_OF_FILE] = row_id
-            row_id = row_id + file.record_count
+            row_id += file.record_count
     return entries
 
 

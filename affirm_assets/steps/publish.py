@@ -152,13 +152,14 @@ def publish(
                 wait(failed)
             if publication := attempt.once():
                 return publication
+        if publication := attempt.that_came_through(storage.catalog.load_table(dataset.table)):
+            return publication
+        cause = f"{_TRIES} other commits to this table, one just before each try to publish"
+        raise PublishConflict(dataset.table, request.window_text, request.base, cause)
     except Exception:
         if not attempt.is_unknown:
             attempt.discard_report()
         raise
-    attempt.discard_report()
-    cause = f"{_TRIES} other commits to this table, one just before each try to publish"
-    raise PublishConflict(dataset.table, request.window_text, request.base, cause)
 
 
 def keep_for_inspection(dataset: Dataset, request: Request, staged: Staged, storage: Storage) -> int:
@@ -247,12 +248,8 @@ class _Attempt:
     def once(self) -> Publication | None:
         """None: another commit came first."""
         self._table = table = self.storage.catalog.load_table(self.dataset.table)
-        if self._failed:
-            new, publication = self._failed
-            if table.snapshot_by_id(publication.snapshot):
-                return publication
-            new.discard()
-            self._failed = None
+        if publication := self.that_came_through(table):
+            return publication
         if earlier := find_published(self.dataset, self.request, table):
             self.discard_report()
             return earlier
@@ -263,10 +260,22 @@ class _Attempt:
         self._write_report(table)
         return self._commit_on(table, record)
 
+    def that_came_through(self, table: Table) -> Publication | None:
+        """The last try, if the table has it although it was said to have failed: an answer that was lost, say."""
+        if self._failed is None:
+            return None
+        new, publication = self._failed
+        if table.snapshot_by_id(publication.snapshot):
+            return publication
+        new.discard()
+        self._failed = None
+        return None
+
     def _commit_on(self, table: Table, record: Record) -> Publication | None:
         new = NewSnapshot(table, self._snapshot_id, parent=table.current_snapshot())
         snapshot, publication = self._write(new, record)
         moved = record.with_window(self.request.window, self.dataset.partitions).with_publication(publication)
+        stage = table.snapshot_by_id(self._removable_stage(table) or 0)
         try:
             _commit(table, self._updates(table, snapshot, moved), _requirements(table))
         except (CommitFailedException, ValueError) as error:
@@ -280,7 +289,7 @@ class _Attempt:
             self.is_unknown = True
             if not _is_in(self.storage, self.dataset, snapshot):
                 raise
-        self._forget_stage(table)
+        _forget(table, stage)
         return publication
 
     def _write(self, new: NewSnapshot, record: Record) -> tuple[Snapshot, Publication]:
@@ -327,18 +336,6 @@ class _Attempt:
         staged = self.staged.snapshot
         return None if any(each.snapshot_id == staged for each in table.metadata.refs.values()) else staged
 
-    def _forget_stage(self, before: Table) -> None:
-        """Delete the metadata that only the staged snapshot named; the data files are those just published."""
-        staged = before.snapshot_by_id(self._removable_stage(before) or 0)
-        if staged is None:
-            return
-        try:
-            manifests = read_manifests(before.io, staged)
-        except (OSError, ValueError):
-            return
-        own = [each.manifest_path for each in manifests if each.added_snapshot_id == staged.snapshot_id]
-        delete_files(before.io, [*own, staged.manifest_list])
-
     def _has_moved(self, table: Table) -> bool:
         return self.storage.catalog.load_table(self.dataset.table).metadata_location != table.metadata_location
 
@@ -359,6 +356,18 @@ class _Attempt:
 def _commit(table: Table, updates: tuple[TableUpdate, ...], requirements: tuple[TableRequirement, ...]) -> None:
     """One try: `commit.retry.*` is for PyIceberg's transactions, which would commit on a head that nobody looked at."""
     table._do_commit(updates, requirements)
+
+
+def _forget(table: Table, stage: Snapshot | None) -> None:
+    """Delete the metadata that only the staged snapshot named; the data files are those just published."""
+    if stage is None:
+        return
+    try:
+        manifests = read_manifests(table.io, stage)
+    except (OSError, ValueError):
+        return
+    own = [each.manifest_path for each in manifests if each.added_snapshot_id == stage.snapshot_id]
+    delete_files(table.io, [*own, stage.manifest_list])
 
 
 def _requirements(table: Table) -> tuple[TableRequirement, ...]:
