@@ -186,20 +186,19 @@ class _Write:
     def close(self, day: date | None, path: str, writer: FileFormatWriter) -> None:
         statistics, layout = writer.close(), self.layout
         key = self._partition_key(day)
-        self.files.append(
-            DataFile.from_args(
-                content=DataFileContent.DATA,
-                file_path=path,
-                file_format=FileFormat.PARQUET,
-                partition=key.partition if key else Record(),
-                file_size_in_bytes=len(layout.table.io.new_input(path)),
-                sort_order_id=None,
-                spec_id=layout.table.spec().spec_id,
-                equality_ids=None,
-                key_metadata=None,
-                **statistics.to_serialized_dict(),
-            )
+        file = DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=path,
+            file_format=FileFormat.PARQUET,
+            partition=key.partition if key else Record(),
+            file_size_in_bytes=len(layout.table.io.new_input(path)),
+            sort_order_id=None,
+            equality_ids=None,
+            key_metadata=None,
+            **statistics.to_serialized_dict(),
         )
+        file.spec_id = layout.table.spec().spec_id
+        self.files.append(file)
 
     def remove(self) -> None:
         """As far as it goes: what is left is a leftover like any other."""
