@@ -513,7 +513,7 @@ class TestKeep:
         with engine.active():
             nested = engine.session.range(rows).selectExpr(
                 "id",
-                "IF(id = 0, NULL, array(named_struct('account', concat('a', id), 'amount', CAST(id AS DECIMAL(18,2))))) e",
+                "IF(id = 0, NULL, array(named_struct('account', 'a', 'amount', CAST(id AS DECIMAL(18,2))))) AS entries",
                 "CAST(NULL AS STRING) AS nothing",
                 "map('k', id) AS m",
                 "timestamp_seconds(id) AS at",
