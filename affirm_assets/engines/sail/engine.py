@@ -103,7 +103,7 @@ class SailEngine:
         """Raises FilesLost."""
         with self.active():
             table = ".".join(target.table.name())
-            paths = tuple(name_for_sail(table, file) for file in staged.files)
+            paths = tuple(name_for_sail(table, file.file_path) for file in staged.files)
             return self._by_name(table, "the files that were staged", paths, staged.rows, schema)
 
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
