@@ -199,10 +199,10 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
                 "Check AFFIRM_CATALOG_URI and PGPASSWORD, and that the database can be reached from here."
             ) from error
         except DatabaseError as error:
+            found = " ".join(str(error.orig).split())
             raise CatalogDamaged(
-                f"catalog {self.uri}: expected a whole SQLite database, found: {' '.join(str(error.orig).split())}. Bring back a "
-                "copy of the file; or move it away and register the tables again from their newest metadata files with: "
-                "affirm register-tables"
+                f"catalog {self.uri}: expected a whole SQLite database, found: {found}. Bring back a copy of the file; or "
+                "move it away and register the tables again from their newest metadata files with: affirm register-tables"
             ) from error
 
     def properties(self) -> dict[str, str]:

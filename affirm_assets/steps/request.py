@@ -65,9 +65,9 @@ class PinnedFile:
 class Request:
     """`base` is the snapshot of the dataset's own table at the pin: also what the step reads of its own partitions.
 
-    `settings`: of the session, whatever engine computes it.
     `inputs` are the snapshots of the other tables that it reads, by parameter, and `contents` those that last changed
-    rows there: a compaction makes another snapshot of the same rows. None: nothing is published there.
+    rows there: a compaction makes another snapshot of the same rows. None: nothing is published there. `settings`: of
+    the session, whatever engine computes it.
     """
 
     dataset: str
@@ -163,7 +163,7 @@ def pin(
             inputs[parameter] = main_snapshot(loaded[name])
             contents[parameter] = last_change(upstream[mapped.dataset], loaded[name])
     base = main_snapshot(loaded[dataset.table])
-    request = Request(str(dataset), window, run, code_version, base, inputs, tuple(files), contents)
+    request = Request(str(dataset), window, run, code_version, base, inputs, tuple(files), contents=contents)
     return Pinned(request, {name: table for name, table in loaded.items() if table is not None})
 
 
