@@ -195,7 +195,8 @@ class _Step:
                 staged, outcomes, lineage = self._stage_and_audit(engine, frames)
         finally:
             engine.close()
-        return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}")
+        notes = f" ({engine.notes})" if engine.notes else ""
+        return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}{notes}")
 
     def _stage_and_audit(self, engine: Engine, frames: Frames) -> tuple[Staged, tuple[Outcome, ...], Lineage]:
         dataset, target = self.dataset, self._target

@@ -69,6 +69,7 @@ class Checker:
         self._leaves = leaves
         self._plans: dict[int, Columns] = {}
         self._mended: dict[int, Message] = {}
+        self.functions_mended: set[str] = set()
 
     def check(self, query: Message) -> Checked:
         """query: proto.Plan, of rows or of a command on a frame; it is not changed. Raises NotProven."""
@@ -102,7 +103,7 @@ class Checker:
         return columns
 
     def _scope(self, columns: Columns) -> Scope:
-        return Scope(columns, self._plans)
+        return Scope(columns, self._plans, mended=self.functions_mended)
 
     # Leaves
 

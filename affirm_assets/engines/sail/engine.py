@@ -109,6 +109,11 @@ class SailEngine:
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
         return column_lineage(self._checked(frame).columns)
 
+    @property
+    def notes(self) -> str:
+        """What the check put into other functions, so that it is computed as Spark does."""
+        return f"mended: {', '.join(sorted(self._checker.functions_mended))}" if self._checker.functions_mended else ""
+
     def _check(self, plan: Message) -> Message:
         return self._checker.check(plan).plan
 

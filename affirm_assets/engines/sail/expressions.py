@@ -59,6 +59,8 @@ class Scope:
     variables: Mapping[str, Typed] = field(default_factory=dict)
     guards: Mapping[str, str] = field(default_factory=dict)
     """Expressions, as they are shown, that match a regular expression where the value is computed."""
+    mended: set[str] = field(default_factory=set)
+    """Functions that were put into others: what a user is told of."""
 
 
 def _refused(expression: Message, why: str, types: Iterable[Type] = ()) -> NotProven:
@@ -321,10 +323,10 @@ def _call(e: Message, scope: Scope) -> Typed:
     if name in _SPECIAL:
         return _SPECIAL[name](e, called.arguments, scope)
     arguments = [_inner(each, scope) for each in called.arguments]
-    return _listed(e, name, arguments)
+    return _listed(e, name, arguments, scope)
 
 
-def _listed(e: Message, name: str, arguments: Sequence[Typed]) -> Typed:
+def _listed(e: Message, name: str, arguments: Sequence[Typed], scope: Scope) -> Typed:
     """The function by the list: the first entry that its arguments match."""
     types = [each.type for each in arguments]
     lines = proven.entries(name)
@@ -336,7 +338,10 @@ def _listed(e: Message, name: str, arguments: Sequence[Typed]) -> Typed:
         if (fitting := matched(line, arguments)) is not None:
             given, meeting = fitting
             if (result := _result(line, given, meeting)) is not None:
-                return _applied(e, line, given, result, [each.type for each in arguments])
+                made = _applied(e, line, given, result, [each.type for each in arguments])
+                if made.message != function(line.name, *(_unnamed(each.message) for each in given)):
+                    scope.mended.add(line.name)
+                return made
     raise _refused(e, "this function is not proven for these types", types)
 
 
@@ -535,7 +540,7 @@ def _array(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
 def _count(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
     if len(arguments) == 1 and arguments[0].WhichOneof("expr_type") == "unresolved_star":
         arguments = [plan.whole(1, INT)]
-    return _listed(e, "count", [_inner(each, scope) for each in arguments])
+    return _listed(e, "count", [_inner(each, scope) for each in arguments], scope)
 
 
 def _higher(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
@@ -606,7 +611,7 @@ def _nullif(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
     if len(arguments) != 2:
         raise _refused(e, "expected two values")
     one, other = (_inner(each, scope) for each in arguments)
-    same = _listed(e, "==", [one, other])
+    same = _listed(e, "==", [one, other], scope)
     differs = function("not", function("<=>", same.message, plan.boolean(True)))
     sources = together([one.sources, other.sources])
     message = function("when", differs, _unnamed(one.message))

@@ -51,6 +51,7 @@ class SparkEngine:
     catalog: str
     why: str
     name: str = "spark"
+    notes: str = ""
     _kept: list[DataFrame] = field(default_factory=list)
 
     @contextmanager
