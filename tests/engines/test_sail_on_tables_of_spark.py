@@ -28,7 +28,7 @@ def spark(sessions: SparkSessions, catalog: IcebergCatalog) -> SparkSession:
 
 @pytest.fixture
 def engine() -> Iterator[SailEngine]:
-    engine = SailEngine(SailSessions().open())
+    engine = SailEngine(SailSessions().open, "")
     yield engine
     engine.close()
 
