@@ -102,6 +102,9 @@ class Engine(Protocol):
     def look(self, staged: Staged, target: Target, schema: StructType) -> DataFrame:
         """What was staged, read from its files."""
 
+    def check_inputs(self) -> None:
+        """Look again whether what was read is still there, before anything is published of it. Raises FilesLost."""
+
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
         """For each column, the table columns that its values are computed from. Runs nothing."""
 

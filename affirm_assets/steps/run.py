@@ -217,6 +217,7 @@ class _Step:
                 unique_outcome(dataset, frame, staged.rows),
                 *(declared_outcome(each, frames, frame) for each in dataset.audits),
             ]
+            engine.check_inputs()
         return staged, tuple(outcomes), lineage
 
     def _values(self, rows: DataFrame, looked_at: DataFrame, staged: Staged) -> list[Outcome]:
