@@ -39,6 +39,10 @@ RESULT_SETTINGS: Mapping[str, str] = {
 """What decides how rows come out, said in each session. Sail 0.7 obeys the first two, and has the others' values built
 in: they are said so that a version that begins to obey them begins with these."""
 
+_TASKS = "spark.sql.shuffle.partitions"
+"""Datasets ask it for how many tasks to make. Python's functions run in this process, one at a time: more tasks than
+cores cost more than they bring."""
+
 _CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"
 
 _LOCALHOST = "127.0.0.1"
@@ -104,7 +108,7 @@ class SailSessions:
         self._share_store()
         host, port = _server_address()
         session = _session(f"sc://{host}:{port}", check)
-        session.conf._set_all(configs=dict(RESULT_SETTINGS), silent=False)
+        session.conf._set_all(configs={**RESULT_SETTINGS, _TASKS: str(os.cpu_count() or 1)}, silent=False)
         return SailSession(session)
 
     def _share_store(self) -> None:
