@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 
 from affirm_assets.declare.contract import Contract, Money, column, key
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Input, SameWindow, history, landing, previous
+from affirm_assets.declare.inputs import Input, SameWindow, landing, previous, through
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import GapRefused
 from affirm_assets.steps.lake import Storage
@@ -103,7 +103,7 @@ def measured(storage: Storage, dataset: Dataset, day: date) -> ScanSize:
 READS = {
     "the same window": (reader(first=SameWindow("amounts")), [D3]),
     "the two days before": (reader(first=previous(2, "amounts")), [D1, D2]),
-    "everything so far": (reader(first=history("amounts")), [D1, D2, D3]),
+    "everything so far": (reader(first=through("amounts")), [D1, D2, D3]),
     "its own days before": (SOURCE, [D1, D2]),
     "the same days twice": (reader(first=SameWindow("amounts"), second=SameWindow("amounts")), [D3]),
     "different days": (reader(first=SameWindow("amounts"), second=previous(1, "amounts")), [D2, D3]),
@@ -125,7 +125,7 @@ def test_a_day_that_was_computed_again_is_counted_as_it_is_now(storage: Storage)
     """The commit that wrote the days first says a size that is no longer so."""
     publish(storage, D1, D2, D3)
     publish(storage, D2, rows=1000)
-    assert measured(storage, reader(first=history("amounts")), D3) == stored(storage, D1, D2, D3)
+    assert measured(storage, reader(first=through("amounts")), D3) == stored(storage, D1, D2, D3)
     assert measured(storage, reader(first=SameWindow("amounts")), D2) == stored(storage, D2)
 
 
@@ -136,7 +136,7 @@ def test_a_manifest_that_was_merged_is_counted_whole(storage: Storage) -> None:
     for day in DAYS:
         publish(storage, day)
     assert storage.catalog.load_table(SOURCE.table).inspect.manifests().num_rows < len(DAYS)
-    assert measured(storage, reader(first=history("amounts")), D5) == stored(storage, *DAYS)
+    assert measured(storage, reader(first=through("amounts")), D5) == stored(storage, *DAYS)
 
 
 def test_every_day_is_found_without_opening_a_manifest(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_every_day_is_found_without_opening_a_manifest(storage: Storage, monkeyp
         raise AssertionError("opened")
 
     monkeypatch.setattr("pyiceberg.manifest.ManifestFile.fetch_manifest_entry", opened)
-    assert measured(storage, reader(first=history("amounts")), D5) == whole
+    assert measured(storage, reader(first=through("amounts")), D5) == whole
     assert measured(storage, reader(first=SameWindow("amounts")), D2) == one
 
 
@@ -176,7 +176,7 @@ def test_landing_files_count_with_their_sizes(storage: Storage, tmp_path: Path) 
 
 
 def test_what_was_never_published_has_no_size(storage: Storage) -> None:
-    assert measured(storage, reader(first=history("amounts")), D1) == ScanSize(0, 0)
+    assert measured(storage, reader(first=through("amounts")), D1) == ScanSize(0, 0)
 
 
 def test_work_that_is_published_already_needs_no_spark(storage: Storage) -> None:
