@@ -157,8 +157,8 @@ def _descriptions(carry: Carry, keys: Sequence[str]) -> Mapping[str, str]:
     return {
         OPENS_AS_CLOSED: f"Each {', '.join(keys) or 'row'} opens a day with what it closed the day before with; none is "
         f"gone in which something was left.{opened}",
-        NEXT_DAY_OPENS_AS_CLOSED: "The day after, where it is published already, opens with what the window's last day "
-        f"closes with now.{opened}",
+        NEXT_DAY_OPENS_AS_CLOSED: "The day after, where it is published already, opens with what the window's last "
+        f"day closes with now.{opened}",
     }
 
 

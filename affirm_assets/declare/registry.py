@@ -13,7 +13,7 @@ from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
 
-from affirm_assets.declare.carry import next_of
+from affirm_assets.declare.carry import LATER_PARTITIONS, PREVIOUS_PARTITION, next_of
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Before, Input, Landing, Later, Previous, SameWindow, Shared, Through
 from affirm_assets.errors import DeclarationError
@@ -113,10 +113,13 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
             )
 
 
+_HINTS = dict.fromkeys((PREVIOUS_PARTITION, LATER_PARTITIONS), " A dataset has it by its carry=.")
+
+
 def _check_known(datasets: Mapping[str, Dataset]) -> None:
     """Refuses names that no dataset has, all of them at once: of a renamed file, everything that reads the old name."""
     unknown = {
-        f"{where}: no dataset is named {mapped.dataset!r}.": mapped.dataset
+        f"{where}: no dataset is named {mapped.dataset!r}.{_HINTS.get(mapped.dataset, '')}": mapped.dataset
         for item in datasets.values()
         for parameter, mapped in item.leaves.items()
         if not isinstance(mapped, Landing) and mapped.dataset not in datasets

@@ -13,7 +13,7 @@ from affirm_assets.audits.carry import next_opens_as_closed, opens_as_closed
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, column, key, spark_schema
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.partitions import Daily, Window
+from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.steps.run import AuditsFailed
 from tests.conftest import declare
 from tests.lake import Lake, Steps
@@ -142,6 +142,25 @@ def test_balances_may_be_kept_by_several_keys_and_be_numbers(lake: Lake) -> None
         ("a", "x", D1, "", True),
         ("a", "y", D1, "c closed as 3, opens as 2", False),
     ]
+
+
+def test_months_go_on_from_months(lake: Lake) -> None:
+    december, january, february = date(2024, 12, 1), date(2025, 1, 1), date(2025, 2, 1)
+    rule: dict[str, Any] = {"partitions": Monthly("d"), "keys": ["k"]}
+
+    def rows(*of: tuple[str, date, int, int]) -> DataFrame:
+        return lake.spark.createDataFrame(list(of), "k string, d date, o int, c int")
+
+    staged, before = rows(("a", january, 2, 3), ("a", february, 4, 5)), rows(("a", december, 0, 2))
+    window, carry = Window(january, february), Carry({"o": "c"})
+    compared = opens_as_closed(carry, staged, before, window, **rule)
+    assert [tuple(row) for row in compared.orderBy("d").collect()] == [
+        ("a", january, "", True),
+        ("a", february, "c closed as 3, opens as 4", False),
+    ]
+    march = date(2025, 3, 1)
+    compared = next_opens_as_closed(carry, staged, rows(("a", march, 6, 6)), window, march, **rule)
+    assert [tuple(row)[:3] for row in compared.collect()] == [("a", march, "c closed as 5, opens as 6")]
 
 
 Opening = tuple[int | None, date | None, str | None, str | None]

@@ -456,6 +456,10 @@ class TestRefusedRegistries:
         with pytest.raises(DeclarationError, match=r"parameter 'loans': same\('loans'\) .*; in an audit, `staged`\."):
             walk({"x/loans.py": declared})
 
+    def test_what_is_carried_where_nothing_is(self, walk: Walk) -> None:
+        with pytest.raises(DeclarationError, match=r"is named 'previous_partition'\. A dataset has it by its carry=\."):
+            walk({"x/loans.py": module("loans", "previous_partition")})
+
     def test_unknown_input_of_an_audit(self, walk: Walk) -> None:
         declared = module("loans", audits="[agrees]", before=TestRefusedDeclarations.AUDIT.format(parameter="loan_row"))
         with pytest.raises(

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame
 
+from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, column, key
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Input, SameWindow, landing, previous, through
@@ -49,7 +50,7 @@ def two_copies(first: DataFrame, second: DataFrame) -> DataFrame:
 
 
 SOURCE = declare(amounts, Amount, Daily("day"), inputs={"earlier": previous(2, "amounts")})
-CARRIED = declare(amounts, Amount, Daily("day"), inputs={"earlier": previous(1, "amounts")})
+CARRIED = declare(amounts, Amount, Daily("day"), carry=Carry({"amount": "amount"}))
 
 
 def reader(**inputs: Input) -> Dataset:

@@ -98,6 +98,7 @@ _LEFT_BY_LAST_ROW = {
     **dict.fromkeys(("accrued", "paid", "refunded", "discount_returned", "last_instalment", "unapplied"), "0"),
     "settled_on": "NULL",
 }
+
 _ADDED_UP = {
     "principal": "opening_principal + principal_lent - principal_paid + principal_reversed - principal_refunded "
     "- principal_charged_off",
