@@ -155,8 +155,8 @@ def _compared(
 def _descriptions(carry: Carry, keys: Sequence[str]) -> Mapping[str, str]:
     opened = f" Openings: {inspect.getdoc(carry.opens)}" if carry.opens and inspect.getdoc(carry.opens) else ""
     return {
-        OPENS_AS_CLOSED: f"Each {', '.join(keys) or 'row'} opens a day with what it closed the day before with; none is "
-        f"gone in which something was left.{opened}",
+        OPENS_AS_CLOSED: f"Each {', '.join(keys) or 'row'} opens a day with what it closed the day before with; none "
+        f"is gone in which something was left.{opened}",
         NEXT_DAY_OPENS_AS_CLOSED: "The day after, where it is published already, opens with what the window's last "
         f"day closes with now.{opened}",
     }
