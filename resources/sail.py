@@ -50,6 +50,10 @@ class SailMissing(Exception):
     """The engine is not installed."""
 
 
+class SailForked(Exception):
+    """A process that was forked from one in which the server runs: it has none of the threads that would answer."""
+
+
 @dataclass(frozen=True)
 class SailSession:
     """A session of one step. `spark` is PySpark's own client."""
@@ -91,7 +95,10 @@ class SailSessions:
     region: str | None = None
 
     def open(self, check: Check | None = None) -> SailSession:
-        """A new session. `check` sees every plan of it before anything is executed. Raises SailMissing."""
+        """A new session. `check` sees every plan of it before anything is executed.
+
+        Raises SailMissing, SailForked.
+        """
         if problem := sail_problem():
             raise SailMissing(problem)
         self._share_store()
@@ -124,7 +131,7 @@ def sail_problem() -> str | None:
 
 @dataclass(frozen=True)
 class _Running:
-    """The server that a process started. A forked child has its parent's, but none of the threads that answer."""
+    """The server that a process started."""
 
     process: int
     server: Any
@@ -137,8 +144,13 @@ _starting = threading.Lock()
 def _server_address() -> tuple[str, int]:
     global _running
     with _starting:
-        if _running is None or _running.process != os.getpid():
+        if _running is None:
             _running = _Running(os.getpid(), _start())
+        if _running.process != os.getpid():
+            raise SailForked(
+                f"the engine sail: expected to run in the process that started it ({_running.process}), found one that "
+                f"was forked from it ({os.getpid()}), where nothing would answer. Start the process anew (spawn)."
+            )
         address: tuple[str, int] = _running.server.listening_address
         return address
 

@@ -285,6 +285,9 @@ class _Attempt:
                 new.discard()
                 raise
             return None
+        except NotImplementedError as error:  # of the catalog's library, which has sent and written nothing
+            new.discard()
+            raise TableNotStageable(f"{self.dataset.table}: nothing was published: {error}") from error
         except Exception:
             self.is_unknown = True
             if not _is_in(self.storage, self.dataset, snapshot):

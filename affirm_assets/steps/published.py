@@ -11,12 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.snapshots import Operation, Snapshot
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.errors import RecordRefused
-from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, window_of
+from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, main_snapshot, window_of
 
 PUBLISHED = f"{SUMMARY}published"
 """The table property with the windows that were published: `2025-01-01...2025-06-29, 2025-07-02`, or `all`.
@@ -107,6 +107,17 @@ def last_published(dataset: Dataset, table: Table, window: Window | None) -> dat
         return None
     ends = [each.last for each in record_of(dataset, table).windows]
     return max((last for last in ends if last > window.last), default=None)
+
+
+def last_change(dataset: Dataset, table: Table | None) -> int | None:
+    """The snapshot that last changed rows, as far as is known; what others compacted since holds the same rows."""
+    if table is None:
+        return None
+    for snapshot in main_history(table):
+        if snapshot.summary is None or snapshot.summary.operation != Operation.REPLACE:
+            return snapshot.snapshot_id
+    recent = record_of(dataset, table).recent
+    return recent[0].snapshot if recent else main_snapshot(table)
 
 
 def work_digest(wap_id: str) -> str:

@@ -1,11 +1,9 @@
 """What a step measures before it asks for Spark, on tables that PyIceberg writes, and when it asks for none."""
 
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn
 
-import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame
 
@@ -16,14 +14,14 @@ from affirm_assets.declare.inputs import Input, SameWindow, landing, previous, t
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import GapRefused
 from affirm_assets.steps.lake import Storage
-from affirm_assets.steps.publish import AUDITS, PUBLISHED_WAP_ID, STAGED_SNAPSHOT
-from affirm_assets.steps.request import Run, pin
+from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import Result, run_step
 from affirm_assets.steps.scan import ScanSize
-from affirm_assets.steps.tables import WINDOW, ensure_table
+from affirm_assets.steps.tables import ensure_table
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from tests.conftest import declare
+from tests.staged import publish_rows
 
 D1, D2, D3, D4, D5 = DAYS = [date(2025, 1, day) for day in range(1, 6)]
 RUN = Run("run", "run")
@@ -62,15 +60,10 @@ def storage(catalog: IcebergCatalog, tmp_path: Path) -> Storage:
     return Storage(catalog.load(), LandingZone(str(tmp_path / "landing")), catalog.name)
 
 
-def publish(storage: Storage, *days: date, rows: int = 1, **summary: str) -> None:
+def publish(storage: Storage, *days: date, rows: int = 1) -> None:
     """These days of `amounts` as one commit, which makes them anew."""
-    table = ensure_table(storage.catalog, SOURCE)
-    made = [{"id": f"{day}/{n}", "day": day, "amount": Decimal(f"{n}.00")} for day in days for n in range(rows)]
-    for day in days:
-        if table.scan(row_filter=f"day = '{day}'").count():
-            table.delete(f"day = '{day}'")
-    properties = {WINDOW: str(Window(days[0], days[-1])), **summary}
-    table.append(pa.Table.from_pylist(made, schema=table.schema().as_arrow()), snapshot_properties=properties)
+    made = [(f"{day}/{n}", day, f"{n}.00") for day in days for n in range(rows)]
+    publish_rows(SOURCE, Window(days[0], days[-1]), made, storage, run=f"{days[0]} with {rows}")
 
 
 def stored(storage: Storage, *days: date) -> ScanSize:
@@ -183,17 +176,11 @@ def test_what_was_never_published_has_no_size(storage: Storage) -> None:
 def test_work_that_is_published_already_needs_no_spark(storage: Storage) -> None:
     publish(storage, D1)
     window = Window(D2, D3)
-    request = pin(SOURCE, {}, window, RUN, "v1", storage)
-    publish(
-        storage,
-        D2,
-        rows=3,
-        **{WINDOW: str(window), PUBLISHED_WAP_ID: request.wap_id, STAGED_SNAPSHOT: "7", AUDITS: "[]"},
-    )
+    publish_rows(SOURCE, window, [(f"{n}", D2, "1.00") for n in range(3)], storage, run=RUN.run_id)
     result = run_step(SOURCE, {}, window, RUN, "v1", storage, no_spark)
     assert result.already_published
     assert result.rows == {D2: 3, D3: 0}
-    assert (result.total_rows, result.added_files, result.staged_snapshot) == (4, 1, 7)
+    assert (result.total_rows, result.added_files) == (4, 1)
 
 
 def test_a_window_that_is_refused_needs_no_spark(storage: Storage) -> None:

@@ -186,7 +186,7 @@ class _Write:
     def close(self, day: date | None, path: str, writer: FileFormatWriter) -> None:
         statistics, layout = writer.close(), self.layout
         key = self._partition_key(day)
-        made = DataFile.from_args(
+        file = DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=path,
             file_format=FileFormat.PARQUET,
@@ -197,8 +197,8 @@ class _Write:
             key_metadata=None,
             **statistics.to_serialized_dict(),
         )
-        made.spec_id = layout.table.spec().spec_id
-        self.files.append(made)
+        file.spec_id = layout.table.spec().spec_id
+        self.files.append(file)
 
     def remove(self) -> None:
         """As far as it goes: what is left is a leftover like any other."""
