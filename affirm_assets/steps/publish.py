@@ -31,7 +31,7 @@ from pyiceberg.table.update import (
 from pyiceberg.types import DateType
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import History, Later, Previous
+from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import PublishConflict, StageLost, TableNotStageable
 from affirm_assets.steps.audit import Outcome, outcomes_from_json, outcomes_to_json
@@ -440,7 +440,7 @@ def _read_or_replaced(dataset: Dataset, window: Window | None) -> Window | None:
         return None
     first, last = window.first, window.last
     for mapped in dataset.leaves.values():
-        if isinstance(mapped, Previous | History | Later) and mapped.dataset == dataset.name:
+        if not isinstance(mapped, Landing) and mapped.dataset == dataset.name:
             read = dataset.read_days(mapped, dataset.partitions, window)
             assert read is not None
             first, last = min(first, read.first), max(last, read.last)

@@ -17,6 +17,7 @@ from affirm_assets.errors import AffirmError, StageLost, UnfitForEngine, WrongCo
 from affirm_assets.steps.audit import (
     Outcome,
     control_totals_spec,
+    declared_audits,
     declared_outcome,
     null_outcome,
     unique_outcome,
@@ -215,7 +216,7 @@ class _Step:
                 *self._values(rows, frame, staged),
                 self._control_totals(staged),
                 unique_outcome(dataset, frame, staged.rows),
-                *(declared_outcome(each, frames, frame) for each in dataset.audits),
+                *(declared_outcome(each, frames, frame) for each in declared_audits(dataset)),
             ]
             engine.check_inputs()
         return staged, tuple(outcomes), lineage

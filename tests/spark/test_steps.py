@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.declare.contract import Contract, Money, column, key, spark_schema
 from affirm_assets.declare.dataset import Dataset, audit
-from affirm_assets.declare.inputs import history, previous
+from affirm_assets.declare.inputs import previous, through
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import (
     PublishConflict,
@@ -496,7 +496,7 @@ def test_only_the_files_of_the_window_are_read(steps: Steps, new_lake: Callable[
     reads = {
         "same window": (downstream(), 2),
         "previous": (downstream({"amounts": previous(1, "amounts")}), 1),
-        "history": (downstream({"amounts": history("amounts")}), 4),
+        "through": (downstream({"amounts": through("amounts")}), 4),
     }
     lake = new_lake()
     for name, (dataset, files) in reads.items():
@@ -506,7 +506,7 @@ def test_only_the_files_of_the_window_are_read(steps: Steps, new_lake: Callable[
 
 
 def test_a_history_that_was_never_published_is_empty(steps: Steps) -> None:
-    copies = downstream({"amounts": history("amounts")})
+    copies = downstream({"amounts": through("amounts")})
     assert steps.run(copies, one(D1), upstream=(amounts_of(),)).rows == {D1: 0}
 
 
