@@ -468,20 +468,20 @@ class Checker:
         """Select the columns, in this order and of these types, where they are not so already."""
         if list(columns) == list(wanted) and all(each.type == kind for each, kind in zip(columns, kinds, strict=True)):
             return
-        if None in {each.name for each in columns} or len({each.name for each in columns}) < len(columns):
-            raise NotProven("union", "expected each column to have a name of its own")
+        places = {each.id: f"c{at}" for at, each in enumerate(columns)}
         made = proto.Relation()
-        made.project.input.CopyFrom(relation)
+        # By names of their own: a column may have none, or another's.
+        made.project.input.to_df.input.CopyFrom(relation)
+        made.project.input.to_df.column_names.extend(places.values())
         for each, other, kind in zip(wanted, instead, kinds, strict=True):
             if each is None:
-                assert other is not None
-                null = proto.Expression()
+                null: Message = proto.Expression()
                 null.literal.null.null.SetInParent()
-                made.project.expressions.append(alias(plan.cast(null, kind), str(other.name)))
-                continue
-            as_it_is = Typed(attribute(str(each.name)), each.type, each.range)
-            brought = converted(as_it_is, kind).message
-            made.project.expressions.append(brought if each.type == kind else alias(brought, str(each.name)))
+                value = plan.cast(null, kind)
+            else:
+                value = converted(Typed(attribute(places[each.id]), each.type, each.range), kind).message
+            name = (each or other).name  # type: ignore[union-attr]  # one of the two is there
+            made.project.expressions.append(alias(value, name or "?"))
         relation.CopyFrom(made)
 
 
