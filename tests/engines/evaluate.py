@@ -29,7 +29,7 @@ MOST_RAISING = 1
 
 @dataclass
 class Found:
-    """What an engine makes of a case: its type, and a value or RAISES for each row. `error`: why, if it raises at all."""
+    """What an engine makes of a case: its type, and a value or RAISES for each row. `error`: why it raises, if so."""
 
     type: str = ""
     rows: dict[int, Any] = field(default_factory=dict)
@@ -229,22 +229,19 @@ def spark_session() -> Any:
     from resources.spark import common_conf
 
     conf = {name: value for name, value in common_conf().items() if name != "spark.sql.extensions"}
-    return (
-        SparkSession.builder.config(
-            map={
-                **conf,
-                "spark.master": "local[2]",
-                "spark.driver.memory": "1g",
-                "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-                "spark.sql.ansi.enabled": "true",
-                "spark.sql.shuffle.partitions": "2",
-                # Compiling takes longer than evaluating so few rows.
-                "spark.sql.codegen.wholeStage": "false",
-                "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-            }
-        )
-        .getOrCreate()
-    )
+    return SparkSession.builder.config(
+        map={
+            **conf,
+            "spark.master": "local[2]",
+            "spark.driver.memory": "1g",
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            "spark.sql.ansi.enabled": "true",
+            "spark.sql.shuffle.partitions": "2",
+            # Compiling takes longer than evaluating so few rows.
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        }
+    ).getOrCreate()
 
 
 def on_spark(folder: Path) -> None:

@@ -16,21 +16,60 @@ DECIMALS: Mapping[str, tuple[int, int]] = {
     "r": (9, 6),
     "r2": (9, 6),
     "q": (10, 4),
+    "q2": (10, 4),
     "w": (28, 2),
     "w2": (28, 2),
     "v": (38, 2),
+    "v2": (38, 2),
     "x": (38, 10),
     "x2": (38, 10),
     "y": (38, 0),
     "y2": (38, 0),
 }
-INTEGERS: Mapping[str, int] = {"h": 16, "k": 32, "k2": 32, "n": 64, "n2": 64}
+INTEGERS: Mapping[str, int] = {"h": 16, "h2": 16, "k": 32, "k2": 32, "n": 64, "n2": 64}
 
 TEXTS = (
-    *("", " ", "a", "A", "b", "ab", "a b", "z", "ä", "Ä", "é", "e\u0301", "ß", "ss", "日本", "🙂", "🙂🙂", "\U0001f468\u200d\U0001f469"),
+    *(
+        "",
+        " ",
+        "a",
+        "A",
+        "b",
+        "ab",
+        "a b",
+        "z",
+        "ä",
+        "Ä",
+        "é",
+        "e\u0301",
+        "ß",
+        "ss",
+        "日本",
+        "🙂",
+        "🙂🙂",
+        "\U0001f468\u200d\U0001f469",
+    ),
     *("L1", "L1\n", "\nL1", "L1\r", "L1\r\n", "L1\u0085", "L1\u2028", "L1\x00", " L1 ", "L1\u00a0", "l1"),
     *("a@b.c", "a\u00a0b@c", "a b@c", "a@b@c", "@", "x" * 64, "x" * 65, "🙂" * 64, "O'Neil", 'say "hi"', "back\\slash"),
-    *("0", "-0", "-0.00", "007", "12", "-12", "1.5", "1.50", "1.005", "-.5", "5.", "+5", "1e3", "1,000", " 12 ", "12\n"),
+    *("İstanbul", "ΟΔΟΣ", "ﬁ", "ŉ", "ǆ", "ŠČ", "\ta\t", "  b", "a_b", "a%b", "c  "),
+    *(
+        "0",
+        "-0",
+        "-0.00",
+        "007",
+        "12",
+        "-12",
+        "1.5",
+        "1.50",
+        "1.005",
+        "-.5",
+        "5.",
+        "+5",
+        "1e3",
+        "1,000",
+        " 12 ",
+        "12\n",
+    ),
     *("9999999999999999.99", "-9999999999999999.99", "99999999999999999", "999999999", "-999999999", "9999999999"),
     *("١٢", "１２", "NaN", "Infinity", "true", "null", "999.999999", "-999.999999", "1000", "0.0000001", "14.99"),
     *("2025-01-31", "2025-02-29", "2024-02-29", "2025-02-30", "2025-13-01", "2025-00-10", "0000-01-01", "0001-01-01"),
@@ -67,7 +106,23 @@ def _decimals(precision: int, scale: int, chance: random.Random) -> list[Decimal
 
 def _integers(bits: int, chance: random.Random) -> list[int]:
     most = 2 ** (bits - 1) - 1
-    around = [0, 1, 2, 3, 7, 10, 12, 100, 365, most, most - 1, most // 2, most // 2 + 1, int(most**0.5), int(most**0.5) + 1]
+    around = [
+        0,
+        1,
+        2,
+        3,
+        7,
+        10,
+        12,
+        100,
+        365,
+        most,
+        most - 1,
+        most // 2,
+        most // 2 + 1,
+        int(most**0.5),
+        int(most**0.5) + 1,
+    ]
     drawn = [chance.randrange(2 ** chance.randint(1, bits - 1)) for _ in range(12)]
     return [*around, *(-each for each in around), -most - 1, *drawn, *(-each for each in drawn)]
 
@@ -152,9 +207,13 @@ def groups() -> pa.Table:
 
     def column(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
         choices = list(values)
-        return pa.array([None if key == "nulls" or chance.random() < 0.2 else chance.choice(choices) for key in keys], kind)
+        return pa.array(
+            [None if key == "nulls" or chance.random() < 0.2 else chance.choice(choices) for key in keys], kind
+        )
 
-    money = [Decimal(each) for each in ("0.00", "0.01", "-0.01", "9999999999999999.99", "-9999999999999999.99", "33.33")]
+    money = [
+        Decimal(each) for each in ("0.00", "0.01", "-0.01", "9999999999999999.99", "-9999999999999999.99", "33.33")
+    ]
     return pa.table(
         {
             "i": pa.array(range(rows), pa.int64()),
