@@ -30,6 +30,7 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.sail import mend, plan, proven, sql
 from affirm_assets.errors import NotProven
+from affirm_assets.lender.intake.duplicates import digest
 from affirm_assets.steps.audit import value_rules
 from tests.engines.connect import DAY, CheckedSail, Steps
 
@@ -280,6 +281,17 @@ def test_the_last_row_by_a_struct_has_nulls_first(sail: CheckedSail) -> None:
     frame = sail.spark.createDataFrame([("a", None, 9), ("b", "x", 1), ("c", "x", None)], "v string, k string, n int")
     last = frame.agg(F.max_by("v", F.struct("k", "n")).alias("last"), F.min_by("v", F.struct("k", "n")).alias("first"))
     assert tuple(last.first() or ()) == ("b", "a")
+
+
+def test_digests_are_equal_only_where_all_values_are(sail: CheckedSail) -> None:
+    texts = ["", "a", "b", "ab", "-", "1:a", "2:ab", "a1:b", "ä", "\n", None]
+    pairs = [(one, other) for one in texts for other in texts]
+    frame = sail.spark.createDataFrame(pairs, "a string, b string")
+    found = [row[0] for row in frame.select(digest("a", "b")).collect()]
+    assert len(set(found)) == len(pairs)
+    assert None not in found
+    money = sail.spark.createDataFrame([(Decimal("1.50"),), (Decimal("1.5"),), (None,)], "m decimal(18,2)")
+    assert len({row[0] for row in money.select(digest("m")).collect()}) == 2
 
 
 def test_a_description_of_a_column_does_not_make_another_type(sail: CheckedSail) -> None:

@@ -209,6 +209,9 @@ def _decimal_quotient(one: Type, other: Type) -> Type:
 
 
 def _decimal_remainder(one: Type, other: Type) -> Type | None:
+    """Not where the whole quotient may have more digits than Spark computes with: it raises then."""
+    if one.precision - one.scale + other.scale > MOST_DIGITS:
+        return None
     scale = max(one.scale, other.scale)
     return decimal(min(one.precision - one.scale, other.precision - other.scale) + scale, scale)
 
