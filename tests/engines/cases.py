@@ -290,8 +290,44 @@ _TARGETS = (
 )
 
 
+# Compared with a literal, Sail takes a cast away, and with it what it rounds, cuts off or raises.
+_COMPARED = (
+    *(
+        "CAST(n AS int) < 20",
+        "CAST(n AS int) = 1",
+        "CAST(m AS bigint) = 1",
+        "CAST(m AS int) < 1",
+        "1 = CAST(m AS bigint)",
+    ),
+    *("CAST(r AS decimal(18,2)) = 14.99", "CAST(r AS decimal(9,0)) = 1", "CAST(m AS decimal(18,1)) IN (0.1, 1.5)"),
+    *("CAST(w AS decimal(18,2)) < 20", "CAST(r AS int) BETWEEN 0 AND 1", "CAST(m AS bigint) IN (1, 2)"),
+    *("NOT (CAST(m AS bigint) = 1)", "CAST(m AS bigint) <=> 1", "CAST(n AS decimal(18,0)) > 1"),
+    *("CAST(CAST(m AS decimal(20,0)) AS bigint) > 0", "CAST(m AS bigint) = n", "CAST(CAST(n AS int) AS bigint) = n"),
+    *("CAST(m AS decimal(28,4)) = 1.00005", "CAST(m AS string) = '1.00'", "CAST(d AS string) = '2025-01-31'"),
+    *("round(r, 2) = 14.99", "m / 3 = 0.333333", "m = 1.005", "n < 1.5", "length(s) - 2 = 1", "year(d) = 2025"),
+    *("date_add(d, 1) > DATE'2025-01-01'", "datediff(d, d2) > 0", "trunc(d, 'year') = DATE'2025-01-01'"),
+    *("n IN (1, 2) AND n IN (2, 3)", "n > 5 AND n < 1", "n = 1 OR n = 2 OR n = 3 OR n = 4", "n = n", "n - n", "n * 0"),
+)
+_COMPARED_SUMS = ("n + n2 > 0", "n + 1 = 2", "k + 1 > 5", "h + 1 = 32768")
+_COMPARED_DIFFERENCES = ("n - 1 < 5", "k - k2 = 0")
+_COMPARED_PRODUCTS = ("n * n > 5", "k * 2 IN (2, 4)")
+
+
+def _filtered(condition: str) -> Query:
+    return Query(f"where {condition}", lambda F, t: t["values"].where(condition).select("i"))
+
+
+def _named_then_filtered(F: Any, t: Frames) -> Any:
+    return t["values"].withColumn("whole", F.col("m").cast("bigint")).where("whole = 1").select("i", "whole")
+
+
 def _casts() -> Iterator[Case]:
     """Casts are no line of the list: they are proven by `can_cast` and `is_text_of`."""
+    yield from _lines("cast", _COMPARED)
+    yield from _lines("+ integer integer", _COMPARED_SUMS)
+    yield from _lines("- integer integer", _COMPARED_DIFFERENCES)
+    yield from _lines("* integer integer", _COMPARED_PRODUCTS)
+    yield from _lines("negative integer", ["-n < 5", "-k = 5"])
     yield from _lines("cast", (f"CAST({name} AS {target})" for name in _NUMBERS for target in _TARGETS))
     yield from _lines("cast", ["CAST(b AS string)", "CAST(d AS string)", *_GUARDED])
 
@@ -407,6 +443,9 @@ def differences() -> tuple[Difference, ...]:
         "wide product": ("m * m2 * r", "values"),
         "wide sum": ("x + m", "values"),
         "sum of 38 digits": ("y + y2", "values"),
+        "cast compared with a literal": ("CAST(m AS bigint) = 1", "values"),
+        "cast to fewer places in a list": ("CAST(m AS decimal(18,1)) IN (0.1, 1.5)", "values"),
+        "cast that raises, compared": ("CAST(n AS int) < 20", "values"),
         "literal of one digit": ("1 - r", "values"),
         "remainder by a literal": ("m % 1", "values"),
         "round": ("round(m, 2)", "values"),
@@ -612,16 +651,15 @@ def queries() -> tuple[Query, ...]:
         ),
         Query("sum of ints", _sum_of("k"), ("sum integer",)),
         Query("keys of null", lambda F, t: t["others"].where("g IS NULL").groupBy("g").agg(F.sum("m").alias("sum"))),
-        Query("where", lambda F, t: t["values"].where("m > 0 AND n IS NOT NULL AND s <> ''").select("i")),
         Query(
             "computed before it is filtered",
             lambda F, t: t["values"].where("i = 0").select("i", F.expr("n + n2").alias("sum")),
             only_sail_raises=True,
         ),
-        Query(
-            "computed beside a condition",
-            lambda F, t: t["values"].select("i", F.expr("k < 5 AND k > -5 AND k * k < 20").alias("small")),
-            only_sail_raises=True,
+        *map(
+            _filtered, ("CAST(m AS bigint) = 1", "CAST(r AS int) BETWEEN 0 AND 1", "n + 1 = 2", "CAST(n AS int) < 20")
         ),
+        *map(_filtered, ("m > 0 AND n IS NOT NULL AND s <> ''", "round(m, 1) = 1.5", "NOT (s IN ('a', 'L1') OR b)")),
+        Query("named, then where", _named_then_filtered),
         Query("where null", lambda F, t: t["values"].where("b AND n > NULL").select("i")),
     )
