@@ -128,9 +128,7 @@ def _is_on_main(publication: Publication, history: Sequence[Snapshot]) -> bool:
     """False only where it is certain: of what lies before the oldest snapshot that is left, nothing can be said."""
     if not history:
         return False
-    first, last = (each.sequence_number or 0 for each in (history[-1], history[0]))
-    if publication.sequence_number > last:
-        return False
+    first = history[-1].sequence_number or 0
     return publication.sequence_number < first or any(each.snapshot_id == publication.snapshot for each in history)
 
 
