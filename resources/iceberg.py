@@ -201,8 +201,8 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
         except DatabaseError as error:
             found = " ".join(str(error.orig).split())
             raise CatalogDamaged(
-                f"catalog {self.uri}: expected a whole SQLite database, found: {found}. Bring back a copy of the file; or "
-                "move it away and register the tables again from their newest metadata files with: affirm register-tables"
+                f"catalog {self.uri}: expected a whole SQLite database, found: {found}. Bring back a copy of the file; "
+                "or move it away and register the tables again from their newest metadata files: affirm register-tables"
             ) from error
 
     def properties(self) -> dict[str, str]:

@@ -227,6 +227,15 @@ def _cast(e: Message, scope: Scope) -> Typed:
     return replace(converted(of, target, is_try=is_try), column=None, name=of.name)
 
 
+def _keeps_values(source: Type, target: Type) -> bool:
+    """Whether values that differ before a cast differ after it: such a cast may be taken away from a comparison."""
+    if source.name in ("void", "array", "struct"):
+        return True
+    if source.name != "decimal" or target.name != "decimal":
+        return False
+    return source.scale <= target.scale and source.precision - source.scale <= target.precision - target.scale
+
+
 def converted(of: Typed, target: Type, *, is_try: bool = False) -> Typed:
     """The value in another type that holds it, or that raises."""
     if of.type == target:
@@ -240,6 +249,8 @@ def converted(of: Typed, target: Type, *, is_try: bool = False) -> Typed:
     message = of.message
     is_aliased = message.WhichOneof("expr_type") == "alias"
     made = cast(message.alias.expr if is_aliased else message, target, is_try=is_try)
+    if not _keeps_values(of.type, target):
+        made = plan.held(made, target)
     return replace(of, message=made, type=target, range=kept, literal=None, is_literal=False)
 
 

@@ -23,6 +23,7 @@ from affirm_assets.engines.sail.plan import (
     cast,
     decimal,
     function,
+    held,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def integers(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     if range_of(name, arguments, result) is not None:
         return function(name, *(_as(each, result) for each in arguments))
     # Two bigints multiplied have 38 digits at most: 2^126 is less than 10^38.
-    return cast(function(name, *(_as(each, _WIDE) for each in arguments)), result)
+    return held(cast(function(name, *(_as(each, _WIDE) for each in arguments)), result), result)
 
 
 def range_of(name: str, arguments: Sequence["Typed"], result: Type) -> Range | None:
@@ -77,7 +78,7 @@ def _ends(name: str, ranges: Sequence[Range]) -> Range:
 
 
 def integer_total(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
-    return cast(function("sum", cast(arguments[0].message, _WIDE)), BIGINT)
+    return held(cast(function("sum", cast(arguments[0].message, _WIDE)), BIGINT), BIGINT)
 
 
 def total(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
