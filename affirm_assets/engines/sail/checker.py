@@ -168,7 +168,7 @@ class Checker:
                 found += made
             else:
                 of = typed(each, scope)
-                messages.append(of.message)
+                messages.append(_named(of))
                 found.append(_as_column(of))
         return messages, tuple(found)
 
@@ -349,13 +349,13 @@ class Checker:
             key = typed(each, scope)
             if not proven.is_comparable(key.type):
                 raise NotProven(shown(each), "grouping by this type is not proven", (str(key.type),))
-            each.CopyFrom(key.message)
+            each.CopyFrom(_named(key))
             found.append(_as_column(key))
         if of.group_type == proto.Aggregate.GroupType.GROUP_TYPE_PIVOT:
             return (*found, *self._pivoted(of, scope))
         for each in of.aggregate_expressions:
             made = typed(each, scope, may_aggregate=True)
-            each.CopyFrom(made.message)
+            each.CopyFrom(_named(made))
             found.append(_as_column(made))
         return tuple(found)
 
@@ -552,6 +552,12 @@ def _as_column(of: Typed, name: str | None = None) -> Column:
     if of.column is not None and name in (None, of.column.name):
         return of.column
     return Column(name or of.name, of.type, of.range, of.sources)
+
+
+def _named(of: Typed) -> Message:
+    """With the name that Spark gives the column: what a cast was mended to has none of its own."""
+    is_mended = of.message.WhichOneof("expr_type") == "unresolved_function"
+    return alias(of.message, of.name) if is_mended and of.name is not None else of.message
 
 
 def _star(e: Message, columns: Columns) -> Iterable[tuple[Message, Column]]:
