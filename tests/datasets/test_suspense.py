@@ -17,7 +17,7 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.run import AuditsFailed
 from tests.lake import Steps
-from tests.spark.lender import source
+from tests.datasets.lender import source
 
 D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 6))
 ALL = Window(D1, D5)

@@ -20,8 +20,7 @@ from affirm_assets.datasets.ledger.trial_balance import (
 )
 from affirm_assets.declare.contract import column_differences, spark_schema
 from affirm_assets.declare.partitions import Window
-from resources.spark import SparkSessions
-from tests.spark.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
 
 ACCOUNTS = AccountBalance.model_fields["account"].annotation.__args__  # type: ignore[union-attr]
 SUBLEDGERS = {
@@ -31,11 +30,6 @@ SUBLEDGERS = {
     "all_transactions": "transactions",
     "all_applications": "payment_applications",
 }
-
-
-@pytest.fixture(scope="module")
-def spark(sessions: SparkSessions) -> SparkSession:
-    return sessions.session({})
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,7 @@ from affirm_assets.datasets.portfolio.portfolio_daily import (
 )
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.declare.contract import column_differences
-from resources.spark import SparkSessions
-from tests.spark.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
-
-
-@pytest.fixture(scope="module")
-def spark(sessions: SparkSessions) -> SparkSession:
-    return sessions.session({})
+from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
 
 
 def balance(loan_id: str, bucket: str, **over: Any) -> Row:

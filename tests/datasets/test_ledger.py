@@ -16,13 +16,7 @@ from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.contract import column_differences
-from resources.spark import SparkSessions
-from tests.spark.lender import DAY, Row, books, changed, frame, not_ok, row
-
-
-@pytest.fixture(scope="module")
-def spark(sessions: SparkSessions) -> SparkSession:
-    return sessions.session({})
+from tests.datasets.lender import DAY, Row, books, changed, frame, not_ok, row
 
 
 def balance(loan_id: str, **over: Any) -> Row:

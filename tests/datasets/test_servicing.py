@@ -39,19 +39,13 @@ from affirm_assets.lender.finance.days import applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.schedule import schedule
 from affirm_assets.lender.finance.terms import Terms
-from resources.spark import SparkSessions
-from tests.spark import lender
-from tests.spark.lender import Row, changed, frame, not_ok
+from tests.datasets import lender
+from tests.datasets.lender import Row, changed, frame, not_ok
 
 FIRST, LAST = date(2025, 1, 1), date(2025, 10, 31)
 LOANS = 60
 
 History = tuple[Terms, date, list[Movement]]
-
-
-@pytest.fixture(scope="module")
-def spark(sessions: SparkSessions) -> SparkSession:
-    return sessions.session({})
 
 
 def random_history(number: int) -> History:
