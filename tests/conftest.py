@@ -19,14 +19,13 @@ from affirm_assets.engines.sail import SailEngine
 from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.settings import SAIL
 from affirm_assets.steps.engine import Engine
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.iceberg import IcebergCatalog
 from resources.jars import LOCAL, REMOTE
 from resources.landing import LandingZone
 from resources.sail import SailSessions
 from resources.spark import SparkSessions, java_problem, local_sessions
-from tests.lake import Lake, Opens, Steps
+from tests.lake import Keep, Lake, Opens, Steps
 from tests.servers import SECRETS, Postgres, S3Server, postgres, postgres_missing, s3_missing, s3_server
 
 QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
@@ -117,6 +116,12 @@ def at_work(engine: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def spark(at_work: Engine) -> SparkSession:
     return at_work.session
+
+
+@pytest.fixture(scope="module")
+def keep(at_work: Engine) -> Keep:
+    """Computes a frame once, for all tests of a module."""
+    return at_work.keep
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from affirm_assets.steps.run import Result, run_step
 from affirm_assets.steps.scan import ScanSize
 
 Opens = Callable[[], Engine]
+Keep = Callable[[DataFrame], DataFrame]
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,12 @@ class Lake(Storage):
 
     def rows(self, table: str, *, order: str) -> list[tuple[Any, ...]]:
         """What a reader of `main` sees, by PyIceberg."""
-        read = self.catalog.load_table(table).scan().to_arrow().sort_by(order)
-        return [tuple(row.values()) for row in read.to_pylist()]
+        return [tuple(row.values()) for row in self.by_name(table, order=order)]
+
+    def by_name(self, table: str, *, order: str) -> list[dict[str, Any]]:
+        """The same, each row's values by column."""
+        read: list[dict[str, Any]] = self.catalog.load_table(table).scan().to_arrow().sort_by(order).to_pylist()
+        return read
 
 
 def on_spark(storage: Storage, session: SparkSession) -> Lake:

@@ -17,6 +17,7 @@ from affirm_assets.datasets.servicing.payment_applications import PaymentApplica
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.contract import column_differences
 from tests.datasets.lender import DAY, Row, books, changed, frame, not_ok, row
+from tests.lake import Keep
 
 
 def balance(loan_id: str, **over: Any) -> Row:
@@ -200,13 +201,13 @@ def test_a_posting_names_what_it_is_of(worked: dict[str, list[Row]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def given(spark: SparkSession) -> dict[str, DataFrame]:
-    return books(spark)
+def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
+    return books(spark, keep)
 
 
 @pytest.fixture(scope="module")
-def entries(given: dict[str, DataFrame]) -> DataFrame:
-    return ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]).cache()
+def entries(given: dict[str, DataFrame], keep: Keep) -> DataFrame:
+    return keep(ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]))
 
 
 def unposted(entries: DataFrame, given: dict[str, DataFrame]) -> DataFrame:

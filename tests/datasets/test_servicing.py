@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from pyspark.errors import PythonException
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.datasets.loans.loan_schedules import every_loan_is_repaid, instalments_add_up, loan_schedules
@@ -41,6 +41,7 @@ from affirm_assets.lender.finance.schedule import schedule
 from affirm_assets.lender.finance.terms import Terms
 from tests.datasets import lender
 from tests.datasets.lender import Row, changed, frame, not_ok
+from tests.lake import Keep
 
 FIRST, LAST = date(2025, 1, 1), date(2025, 10, 31)
 LOANS = 60
@@ -159,8 +160,8 @@ WHOLE = Window(FIRST, LAST)
 
 
 @pytest.fixture(scope="module")
-def balances(spark: SparkSession) -> DataFrame:
-    return loan_balances(**inputs(spark, WHOLE), window=WHOLE).cache()
+def balances(spark: SparkSession, keep: Keep) -> DataFrame:
+    return keep(loan_balances(**inputs(spark, WHOLE), window=WHOLE))
 
 
 def test_a_range_gives_what_the_rules_give(balances: DataFrame, expected: list[Row]) -> None:
@@ -237,12 +238,12 @@ def test_a_loan_that_owes_and_has_no_balance_stops_the_step(
 ) -> None:
     """Not paid, so charged off in May: such a loan keeps its rows for ever."""
     terms, booked_on, (_, refund) = SETTLED
-    with pytest.raises(PythonException, match=r"loan L1: expected a balance on 2025-07-31.*Run the balances from"):
+    with pytest.raises(PySparkException, match=r"loan L1: expected a balance on 2025-07-31.*Run the balances from"):
         after_its_rows_ended(spark, monkeypatch, (terms, booked_on, [refund])).collect()
 
 
 def test_a_balance_that_its_transactions_do_not_make_stops_the_step(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, keep: Keep
 ) -> None:
     """Else the difference would be posted on the refund that asks for the past."""
     terms, booked_on, _ = SETTLED
@@ -252,13 +253,13 @@ def test_a_balance_that_its_transactions_do_not_make_stops_the_step(
     paid = Movement("T1", "payment", Decimal("25.00"), eve, eve)
     monkeypatch.setattr(f"{__name__}.HISTORIES", {"L1": (terms, booked_on, [paid, refund])})
     before, window = Window(booked_on, eve), Window(day, day)
-    opening = loan_balances(**inputs(spark, before), window=before).where(f"as_of = DATE'{eve}'").cache()
+    opening = keep(loan_balances(**inputs(spark, before), window=before).where(f"as_of = DATE'{eve}'"))
     assert rows(loan_balances(**inputs(spark, window, opening), window=window))[0]["refunded"] == 1
 
     corrected = replace(paid, amount=Decimal("26.00"))
     monkeypatch.setattr(f"{__name__}.HISTORIES", {"L1": (terms, booked_on, [corrected, refund])})
     found = r"loan L1: expected the balance of 2025-01-19 .* paid 25\.00 and not 26\.00\..* run the balances from"
-    with pytest.raises(PythonException, match=found):
+    with pytest.raises(PySparkException, match=found):
         loan_balances(**inputs(spark, window, opening), window=window).collect()
 
 
@@ -303,8 +304,8 @@ def test_applications_of_a_later_window_know_what_happened_before_it(spark: Spar
 
 
 @pytest.fixture(scope="module")
-def staged_applications(spark: SparkSession) -> DataFrame:
-    return payment_applications(**inputs(spark, WHOLE), window=WHOLE).cache()
+def staged_applications(spark: SparkSession, keep: Keep) -> DataFrame:
+    return keep(payment_applications(**inputs(spark, WHOLE), window=WHOLE))
 
 
 def test_audits_of_the_balances_pass(spark: SparkSession, balances: DataFrame) -> None:
@@ -464,8 +465,8 @@ def test_a_transaction_without_application_is_found(spark: SparkSession, staged_
 
 
 @pytest.fixture(scope="module")
-def charged_off(balances: DataFrame) -> DataFrame:
-    return charge_offs(balances).cache()
+def charged_off(balances: DataFrame, keep: Keep) -> DataFrame:
+    return keep(charge_offs(balances))
 
 
 def test_charge_offs_grow_by_the_movements(spark: SparkSession, balances: DataFrame, charged_off: DataFrame) -> None:
@@ -496,8 +497,8 @@ def test_a_charge_off_without_a_row_is_found(spark: SparkSession, balances: Data
 
 
 @pytest.fixture(scope="module")
-def schedules(spark: SparkSession) -> DataFrame:
-    return loan_schedules(inputs(spark, WHOLE)["loans"]).cache()
+def schedules(spark: SparkSession, keep: Keep) -> DataFrame:
+    return keep(loan_schedules(inputs(spark, WHOLE)["loans"]))
 
 
 def test_schedules_through_spark_are_those_of_the_rules(spark: SparkSession, schedules: DataFrame) -> None:

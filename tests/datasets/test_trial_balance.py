@@ -21,6 +21,7 @@ from affirm_assets.datasets.ledger.trial_balance import (
 from affirm_assets.declare.contract import column_differences, spark_schema
 from affirm_assets.declare.partitions import Window
 from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.lake import Keep
 
 ACCOUNTS = AccountBalance.model_fields["account"].annotation.__args__  # type: ignore[union-attr]
 SUBLEDGERS = {
@@ -33,13 +34,13 @@ SUBLEDGERS = {
 
 
 @pytest.fixture(scope="module")
-def given(spark: SparkSession) -> dict[str, DataFrame]:
-    return books(spark)
+def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
+    return books(spark, keep)
 
 
 @pytest.fixture(scope="module")
-def entries(given: dict[str, DataFrame]) -> DataFrame:
-    return ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]).cache()
+def entries(given: dict[str, DataFrame], keep: Keep) -> DataFrame:
+    return keep(ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]))
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,8 @@ def nothing(spark: SparkSession) -> DataFrame:
 
 
 @pytest.fixture(scope="module")
-def staged(entries: DataFrame, nothing: DataFrame) -> DataFrame:
-    return trial_balance(entries, nothing, WINDOW).cache()
+def staged(entries: DataFrame, nothing: DataFrame, keep: Keep) -> DataFrame:
+    return keep(trial_balance(entries, nothing, WINDOW))
 
 
 def rows(balances: DataFrame) -> list[tuple[Any, ...]]:
@@ -103,9 +104,9 @@ def test_each_account_has_each_day(spark: SparkSession) -> None:
     }
 
 
-def test_a_range_is_its_days_one_by_one(spark: SparkSession, entries: DataFrame, staged: DataFrame) -> None:
+def test_a_range_is_its_days_one_by_one(spark: SparkSession, entries: DataFrame, staged: DataFrame, keep: Keep) -> None:
     window = Window(day("03-01"), day("03-07"))
-    carried = staged.where("as_of = DATE'2025-02-28'").cache()
+    carried = keep(staged.where("as_of = DATE'2025-02-28'"))
     found: list[tuple[Any, ...]] = []
     for number in range(7):
         each = window.first + timedelta(days=number)
