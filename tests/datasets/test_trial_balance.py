@@ -113,16 +113,18 @@ def test_a_range_is_its_days_one_by_one(spark: SparkSession, entries: DataFrame,
         of_day = rows(trial_balance(entries.where(F.col("posted_on") == F.lit(each)), carried, Window(each, each)))
         found += of_day
         carried = spark.createDataFrame(of_day, spark_schema(AccountBalance))
-    assert sorted(found) == rows(staged.where("as_of BETWEEN '2025-03-01' AND '2025-03-07'"))
+    assert sorted(found) == rows(staged.where("as_of BETWEEN DATE'2025-03-01' AND DATE'2025-03-07'"))
 
 
 def test_a_range_in_the_middle_goes_on(entries: DataFrame, staged: DataFrame) -> None:
     """Ranges that follow each other give what one range does."""
     last = WINDOW.last
     found = trial_balance(
-        entries.where("posted_on >= '2025-03-01'"), staged.where("as_of = DATE'2025-02-28'"), Window(day("03-01"), last)
+        entries.where("posted_on >= DATE'2025-03-01'"),
+        staged.where("as_of = DATE'2025-02-28'"),
+        Window(day("03-01"), last),
     )
-    assert rows(found) == rows(staged.where("as_of >= '2025-03-01'"))
+    assert rows(found) == rows(staged.where("as_of >= DATE'2025-03-01'"))
 
 
 def tied(staged: DataFrame, given: dict[str, DataFrame], window: Window = WINDOW, **over: DataFrame) -> DataFrame:
@@ -176,7 +178,7 @@ def test_a_range_that_opens_with_nothing_carried_is_found(
     entries: DataFrame, staged: DataFrame, nothing: DataFrame
 ) -> None:
     window = Window(day("03-05"), day("03-06"))
-    made = trial_balance(entries.where("posted_on BETWEEN '2025-03-05' AND '2025-03-06'"), nothing, window)
+    made = trial_balance(entries.where("posted_on BETWEEN DATE'2025-03-05' AND DATE'2025-03-06'"), nothing, window)
     carried = staged.where("as_of = DATE'2025-03-04'")
     open_accounts = carried.where("closing <> 0").count()
     assert not_ok(opens_as_closed.function(made, carried, window)) == open_accounts > 5
@@ -184,8 +186,8 @@ def test_a_range_that_opens_with_nothing_carried_is_found(
 
 def test_a_next_day_that_opened_otherwise_is_found(staged: DataFrame) -> None:
     window = Window(day("03-05"), day("03-06"))
-    after = staged.where("as_of > '2025-03-06'")
-    now = staged.where("as_of BETWEEN '2025-03-05' AND '2025-03-06'")
+    after = staged.where("as_of > DATE'2025-03-06'")
+    now = staged.where("as_of BETWEEN DATE'2025-03-05' AND DATE'2025-03-06'")
     assert not_ok(next_day_opens_as_closed.function(now, after, window, WINDOW.last)) == 0
     wrong = changed(now, "account = 'suspense'", closing="closing + 0.01")
     assert not_ok(next_day_opens_as_closed.function(wrong, after, window, WINDOW.last)) == 1
