@@ -33,15 +33,10 @@ def main() -> None:
 
 @main.command()
 def setup() -> None:
-    """Check Java, fetch Spark's jars, and prepare the local Dagster instance and .env."""
-    from affirm_assets.setup import fetch_jars, prepare_instance
-    from resources.spark import java_problem
+    """Prepare the local Dagster instance and .env."""
+    from affirm_assets.setup import prepare_instance
 
-    if problem := java_problem():
-        raise click.ClickException(problem)
     prepare_instance(Path.cwd())
-    click.echo("Fetching Spark's jars ...")
-    fetch_jars()
 
 
 @main.command()

@@ -1,10 +1,7 @@
-"""What `make` does once for a checkout: the local Dagster instance, and Spark's jars."""
+"""What `make` does once for a checkout: the local Dagster instance."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-import click
 from dotenv import dotenv_values
 
 INSTANCE = ".dagster"
@@ -26,11 +23,3 @@ def prepare_instance(root: Path) -> None:
         lines = env.read_text().splitlines() if env.exists() else []
         quoted = str(home).replace("\\", "\\\\").replace("'", "\\'")
         env.write_text("\n".join([*lines, f"{HOME}='{quoted}'"]) + "\n")
-
-
-def fetch_jars() -> None:
-    """Start Spark once, in a process of its own: it downloads the jars by their Maven coordinates."""
-    code = "from resources.spark import local_sessions; local_sessions().spark_session.stop()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise click.ClickException(f"Spark did not start:\n{done.stdout}\n{done.stderr}")

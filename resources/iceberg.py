@@ -1,8 +1,10 @@
 """The catalog of tables: one description gives PyIceberg's properties and Spark's settings. No secret is in either."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from dagster import ConfigurableResource
 from fsspec import AbstractFileSystem
@@ -10,8 +12,13 @@ from fsspec.implementations.local import LocalFileSystem
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from pyiceberg.io import FileIO
 from pyiceberg.io.fsspec import FsspecFileIO
-from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
+from pyiceberg.serializers import Compressor
+from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import TableRequirement, TableUpdate
+from pyiceberg.typedef import EMPTY_DICT, IcebergBaseModel, Identifier, Properties
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
 
 FILES = "file://"
@@ -49,6 +56,49 @@ class _SharedSqlCatalog(SqlCatalog):
             super().create_namespace(namespace, properties)
         except IntegrityError as error:  # made by another between the check and the insertion
             raise NamespaceAlreadyExistsError(f"Namespace {namespace} already exists") from error
+
+    def commit_table(
+        self, table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
+    ) -> CommitTableResponse:
+        """Raises NotImplementedError for a table with something of version 3 that PyIceberg would lose."""
+        if table.metadata.format_version >= 3:
+            _check_nothing_is_lost(table)
+        return super().commit_table(table, requirements, updates)
+
+    @staticmethod
+    def _write_metadata(metadata: TableMetadata, io: FileIO, metadata_path: str) -> None:
+        """PyIceberg 0.12 has version 3 in its model, and refuses to write it as long as that is not all of it."""
+        if metadata.format_version < 3:
+            SqlCatalog._write_metadata(metadata, io, metadata_path)
+            return
+        text = IcebergBaseModel.model_dump_json(metadata)
+        compressor = Compressor.get_compressor(metadata_path).bytes_compressor()
+        with io.new_output(metadata_path).create() as stream:
+            stream.write(compressor(text.encode()))
+
+
+def _check_nothing_is_lost(table: Table) -> None:
+    location = table.metadata_location
+    with table.io.new_input(location).open() as stream:
+        found = json.loads(Compressor.get_compressor(location).stream_decompressor(stream).read())
+    if lost := sorted(_lost(found, json.loads(IcebergBaseModel.model_dump_json(table.metadata)))):
+        raise NotImplementedError(
+            f"{'.'.join(table.name())} is of Iceberg's format version 3 and has {', '.join(lost)}, which PyIceberg "
+            "would lose. Write it by an engine that knows them, or take them out of the table"
+        )
+
+
+def _lost(found: Any, kept: Any, path: str = "") -> Iterator[str]:
+    """The paths of what is found and not kept."""
+    if isinstance(found, dict) and isinstance(kept, dict):
+        for name, value in found.items():
+            if name in kept:
+                yield from _lost(value, kept[name], f"{path}{name}.")
+            elif value not in (None, [], {}):
+                yield f"{path}{name}"
+    elif isinstance(found, list) and isinstance(kept, list):
+        for ours, theirs in zip(found, kept, strict=False):
+            yield from _lost(ours, theirs, path)
 
 
 def _sql_catalog(name: str, properties: dict[str, str]) -> SqlCatalog:
@@ -149,10 +199,10 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
                 "Check AFFIRM_CATALOG_URI and PGPASSWORD, and that the database can be reached from here."
             ) from error
         except DatabaseError as error:
+            found = " ".join(str(error.orig).split())
             raise CatalogDamaged(
-                f"catalog {self.uri}: expected a whole SQLite database, found: {' '.join(str(error.orig).split())}. Bring back a "
-                "copy of the file; or move it away and register the tables again from their newest metadata files with: "
-                "affirm register-tables"
+                f"catalog {self.uri}: expected a whole SQLite database, found: {found}. Bring back a copy of the file; "
+                "or move it away and register the tables again from their newest metadata files: affirm register-tables"
             ) from error
 
     def properties(self) -> dict[str, str]:

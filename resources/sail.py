@@ -39,6 +39,10 @@ RESULT_SETTINGS: Mapping[str, str] = {
 """What decides how rows come out, said in each session. Sail 0.7 obeys the first two, and has the others' values built
 in: they are said so that a version that begins to obey them begins with these."""
 
+_TASKS = "spark.sql.shuffle.partitions"
+"""Datasets ask it for how many tasks to make. Python's functions run in this process, one at a time: more tasks than
+cores cost more than they bring."""
+
 _CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"
 
 _LOCALHOST = "127.0.0.1"
@@ -48,6 +52,10 @@ _MONTH_IN_SECONDS = 30 * 24 * 3600
 
 class SailMissing(Exception):
     """The engine is not installed."""
+
+
+class SailForked(Exception):
+    """A process that was forked from one in which the server runs: it has none of the threads that would answer."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +99,16 @@ class SailSessions:
     region: str | None = None
 
     def open(self, check: Check | None = None) -> SailSession:
-        """A new session. `check` sees every plan of it before anything is executed. Raises SailMissing."""
+        """A new session. `check` sees every plan of it before anything is executed.
+
+        Raises SailMissing, SailForked.
+        """
         if problem := sail_problem():
             raise SailMissing(problem)
         self._share_store()
         host, port = _server_address()
         session = _session(f"sc://{host}:{port}", check)
-        session.conf._set_all(configs=dict(RESULT_SETTINGS), silent=False)
+        session.conf._set_all(configs={**RESULT_SETTINGS, _TASKS: str(os.cpu_count() or 1)}, silent=False)
         return SailSession(session)
 
     def _share_store(self) -> None:
@@ -124,7 +135,7 @@ def sail_problem() -> str | None:
 
 @dataclass(frozen=True)
 class _Running:
-    """The server that a process started. A forked child has its parent's, but none of the threads that answer."""
+    """The server that a process started."""
 
     process: int
     server: Any
@@ -137,8 +148,13 @@ _starting = threading.Lock()
 def _server_address() -> tuple[str, int]:
     global _running
     with _starting:
-        if _running is None or _running.process != os.getpid():
+        if _running is None:
             _running = _Running(os.getpid(), _start())
+        if _running.process != os.getpid():
+            raise SailForked(
+                f"the engine sail: expected to run in the process that started it ({_running.process}), found one that "
+                f"was forked from it ({os.getpid()}), where nothing would answer. Start the process anew (spawn)."
+            )
         address: tuple[str, int] = _running.server.listening_address
         return address
 

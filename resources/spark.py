@@ -133,7 +133,7 @@ def common_conf() -> dict[str, str]:
 
 def _use_our_own_spark() -> None:
     """PySpark starts whichever Spark SPARK_HOME names, which may be another version or a folder that is gone."""
-    ours = str(Path(pyspark.__file__).parent)
+    ours = os.environ.get("AFFIRM_SPARK_HOME") or str(Path(pyspark.__file__).parent)  # an image has it elsewhere
     theirs = os.environ.get("SPARK_HOME")
     if theirs and Path(theirs) != Path(ours):
         _log.warning("SPARK_HOME=%s is not used: this project starts its own Spark, %s.", theirs, ours)

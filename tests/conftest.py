@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract
 from affirm_assets.declare.dataset import Audit, Dataset
 from affirm_assets.declare.inputs import Input, SameWindow
@@ -164,21 +165,24 @@ def declare(
     audits: tuple[Audit, ...] = (),
     name: str | None = None,
     ranges: bool = True,
+    carry: Carry | None = None,
 ) -> Dataset:
     """A dataset without a file of its own; parameters that `inputs` does not map name upstream datasets."""
+    carried = carry.inputs(name or function.__name__) if carry else {}
     named = [n for n in function.__code__.co_varnames[: function.__code__.co_argcount] if n != "window"]
     return Dataset(
         name=name or function.__name__,
         domain="tests",
         contract=contract,
         partitions=partitions,
-        inputs={n: (inputs or {}).get(n, SameWindow(n)) for n in named},
+        inputs={**{n: (inputs or {}).get(n, SameWindow(n)) for n in named}, **carried},
         function=function,
         owner="team:tests",
         description="",
         source=Path(__file__),
         audits=audits,
         ranges=ranges,
+        carry=carry,
     )
 
 

@@ -1,12 +1,14 @@
 """What a dataset's file imports: contracts, columns, datasets, audits, and how their parameters are read."""
 
+from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, Rate, column, key
 from affirm_assets.declare.dataset import Audit, Compute, Dataset, audit, dataset
-from affirm_assets.declare.inputs import Input, SameWindow, history, landing, later, previous, shared
+from affirm_assets.declare.inputs import Input, before, landing, later, previous, same, shared, through
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 
 __all__ = [
     "Audit",
+    "Carry",
     "Compute",
     "Contract",
     "Daily",
@@ -15,15 +17,16 @@ __all__ = [
     "Money",
     "Monthly",
     "Rate",
-    "SameWindow",
     "Window",
     "audit",
+    "before",
     "column",
     "dataset",
-    "history",
     "key",
     "landing",
     "later",
     "previous",
+    "same",
     "shared",
+    "through",
 ]

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyiceberg.types as iceberg
 
-from affirm_assets.declare.contract import Contract, columns
+from affirm_assets.declare.carry import CARRY_AUDITS, LATER_PARTITIONS, PREVIOUS_PARTITION, Carry
+from affirm_assets.declare.contract import Contract, columns, key_columns
 from affirm_assets.declare.inputs import (
-    LAST_PUBLISHED,
+    GIVEN,
     STAGED,
-    WINDOW,
-    History,
+    Before,
     Input,
     Landing,
     Later,
     Mapped,
     Previous,
     SameWindow,
+    Through,
     collect_leaves,
     inputs_of,
 )
@@ -110,9 +111,9 @@ class Dataset:
     compute: Compute = Compute("small")
     engine: str | None = None
     freshness: timedelta | None = None
-    retention: timedelta | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     ranges: bool = True
+    carry: Carry | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> "DataFrame":
         """The transform itself, for a unit test to hand frames to."""
@@ -148,11 +149,14 @@ class Dataset:
                 return _partitions_of(upstream).covering(days)
             case Previous(n=n):
                 return _partitions_of(upstream).before(_partitions_of(upstream).covering(days), n)
+            case Later(n=int(n)):
+                return _partitions_of(upstream).after(_partitions_of(upstream).covering(days), n)
             case Later():
                 return Window(days.last + timedelta(days=1), type(days.last).max)
-            case History(dataset=name) if name == self.name:
-                return Window(type(days.first).min, days.first - timedelta(days=1))
-            case History():
+            case Before():
+                first = _partitions_of(upstream).covering(days).first
+                return Window(type(first).min, first - timedelta(days=1))
+            case Through():
                 return Window(type(days.first).min, days.last)
 
 
@@ -166,30 +170,33 @@ def dataset(
     compute: str | Compute = "small",
     engine: Literal["sail", "spark"] | None = None,
     freshness: timedelta | None = None,
-    retention: timedelta | None = None,
     tags: Mapping[str, str] | None = None,
     ranges: bool = True,
+    carry: Carry | None = None,
 ) -> Callable[[Callable[..., "DataFrame"]], Dataset]:
     """Declare the decorated function as the transform of a dataset named like it.
 
-    Its parameters name upstream datasets, read for the same window; `inputs` maps a parameter to something else:
-    previous(), history(), landing() or a @shared frame. `owner` is an e-mail address or `team:<name>`. `freshness` is
-    the age at which the newest materialization is late; `retention` how long its rows are kept. `ranges=False` is for a
-    transform that can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is
-    for one that only one engine computes rightly; otherwise what a step reads decides. Raises DeclarationError, naming
-    file and dataset.
+    Its parameters and its audits' name upstream datasets, read for the same window; `inputs` maps a parameter to
+    something else: same(), previous(), before(), through(), later(), landing() or a @shared frame. `carry` says what
+    each partition takes over from the one before. `owner` is an e-mail address or `team:<name>`. `freshness` is the age
+    at which the newest materialization is late. `ranges=False` is for a transform that can compute only one partition
+    at a time. `compute` is a profile's name, or Compute(). `engine` is for one that only one engine computes rightly;
+    otherwise what a step reads decides. Raises DeclarationError, naming file and dataset.
     """
 
     audits = tuple(audits)
 
     def decorate(function: Callable[..., "DataFrame"]) -> Dataset:
-        source = Path(inspect.getfile(function))
+        source, name = Path(inspect.getfile(function)), function.__name__
+        carried = carry.inputs(name) if carry else {}
+        if mapped := sorted(carried.keys() & (inputs or {}).keys()):
+            raise DeclarationError(f"{source}: dataset {name!r}: its carry= says what {', '.join(mapped)} is.")
         declared = Dataset(
-            name=function.__name__,
+            name=name,
             domain=source.parent.name,
             contract=contract,
             partitions=partitions,
-            inputs=inputs_of(function, inputs or {}, [each.function for each in audits]),
+            inputs=inputs_of(function, inputs or {}, [each.function for each in audits], carried),
             function=function,
             owner=owner,
             description=inspect.getdoc(function) or inspect.getdoc(contract) or "",
@@ -198,9 +205,9 @@ def dataset(
             compute=Compute(compute) if isinstance(compute, str) else compute,
             engine=engine,
             freshness=freshness,
-            retention=retention,
             tags=dict(tags or {}),
             ranges=ranges,
+            carry=carry,
         )
         _check_declaration(declared)
         return declared
@@ -217,7 +224,7 @@ def _check_declaration(item: Dataset) -> None:
     where = f"{item.source}: dataset {item.name!r}"
     if item.source.stem != item.name:
         raise DeclarationError(f"{where}: expected its file to be named {item.name}.py. One file is one table.")
-    if item.name in (WINDOW, STAGED, LAST_PUBLISHED):
+    if item.name in (*GIVEN, PREVIOUS_PARTITION, LATER_PARTITIONS):
         raise DeclarationError(f"{where}: parameters of that name mean something else. Choose another name.")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", item.domain) or not re.fullmatch(r"[a-z][a-z0-9_]*", item.name):
         raise DeclarationError(
@@ -254,14 +261,32 @@ def _check_declaration(item: Dataset) -> None:
         *BUILT_IN_AUDITS,
         *(rule.name for spec in specs.values() for rule in spec.rules),
         *(a.name for a in item.audits),
+        *(CARRY_AUDITS if item.carry else ()),
     ]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DeclarationError(f"{where}: expected audits with different names; found twice: {', '.join(repeated)}.")
-    given, available = (STAGED, WINDOW, LAST_PUBLISHED), {*item.inputs, *item.leaves}
-    for each in item.audits:
-        unknown = [name for name in inspect.signature(each.function).parameters if name not in {*available, *given}]
-        if unknown:
-            raise DeclarationError(
-                f"{where}: its audit {each.name!r} asks for {', '.join(unknown)}; expected inputs of the dataset: "
-                f"{', '.join(sorted(available))}; or {', '.join(given)}."
-            )
+    if item.carry:
+        _check_carry(where, item, item.carry)
+
+
+def _check_carry(where: str, item: Dataset, carry: Carry) -> None:
+    if item.partitions is None:
+        raise DeclarationError(f"{where}: carry= is from partition to partition; expected partitions, found none.")
+    if item.partitions.column not in key_columns(item.contract):
+        raise DeclarationError(
+            f"{where}: carry= needs a row for each partition; expected its partition column {item.partitions.column!r} "
+            "to be a key column."
+        )
+    if not carry.columns:
+        raise DeclarationError(f"{where}: its carry= says of no column what it opens with; expected one or more.")
+    # Functions may make openings and closings of other columns; what a row keeps is in the table in any case.
+    named = [
+        *(() if carry.opens else carry.columns),
+        *(() if carry.closes else carry.columns.values()),
+        *carry.kept,
+    ]
+    if unknown := [name for name in named if name not in item.contract.model_fields]:
+        raise DeclarationError(
+            f"{where}: its carry= names {', '.join(unknown)}; expected columns of {item.contract.__name__}, which has "
+            f"{', '.join(item.contract.model_fields)}."
+        )

@@ -4,7 +4,7 @@ Belongs here: what a parameter may mean. Does not: reading it.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ LAST_PUBLISHED = "last_published"
 
 Rows cannot say it: a day may have been published without any."""
 
+GIVEN = (STAGED, WINDOW, LAST_PUBLISHED)
+"""What an audit's parameters may be beside inputs."""
+
 
 @dataclass(frozen=True)
 class SameWindow:
@@ -42,17 +45,25 @@ class Previous:
 
 
 @dataclass(frozen=True)
-class History:
-    """Every partition up to the window: with it for another dataset, without it for the dataset itself."""
+class Before:
+    """Every partition before the window."""
+
+    dataset: str
+
+
+@dataclass(frozen=True)
+class Through:
+    """Every partition up to the window, and those of the window itself. Not for a dataset that reads itself."""
 
     dataset: str
 
 
 @dataclass(frozen=True)
 class Later:
-    """Every partition after the window."""
+    """Every partition after the window, or only the `n` first of them."""
 
     dataset: str
+    n: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,9 +83,14 @@ class Shared:
     inputs: Mapping[str, "Input"]
 
 
-MappedTable = SameWindow | Previous | History | Later
+MappedTable = SameWindow | Previous | Before | Through | Later
 Mapped = MappedTable | Landing
 Input = Mapped | Shared
+
+
+def same(dataset: str) -> SameWindow:
+    """Read the window's own partitions of `dataset`: for a parameter of another name than the dataset's."""
+    return SameWindow(dataset)
 
 
 def previous(n: int, dataset: str) -> Previous:
@@ -82,9 +98,14 @@ def previous(n: int, dataset: str) -> Previous:
     return Previous(n, dataset)
 
 
-def history(dataset: str) -> History:
-    """Read all of `dataset` up to the window; its scheduling depends on the window's own partitions only."""
-    return History(dataset)
+def before(dataset: str) -> Before:
+    """Read all of `dataset` (also itself) before the window; a run waits for the last of these partitions only."""
+    return Before(dataset)
+
+
+def through(dataset: str) -> Through:
+    """Read all of another `dataset` up to the window and with it; a run waits for the window's own partitions only."""
+    return Through(dataset)
 
 
 def later(dataset: str) -> Later:
@@ -107,18 +128,37 @@ def shared(inputs: Mapping[str, Input] | None = None) -> Callable[[Callable[...,
 
 
 def inputs_of(
-    function: Callable[..., Any], mapped: Mapping[str, Input], audits: Iterable[Callable[..., Any]] = ()
+    function: Callable[..., Any],
+    mapped: Mapping[str, Input],
+    audits: Iterable[Callable[..., Any]] = (),
+    carried: Mapping[str, Input] | None = None,
 ) -> Mapping[str, Input]:
-    """What the function's parameters mean, and what an audit's mean that only it names."""
-    of_audits = {name for each in audits for name in inspect.signature(each).parameters if name in mapped}
+    """What the function's parameters mean, and what those mean that only an audit names: the same by the same rule.
+
+    An audit may also name what a shared frame reads. `carried`: the inputs that a dataset has by its carry=.
+    """
     of_function = [name for name in inspect.signature(function).parameters if name != WINDOW]
-    parameters = [*of_function, *sorted(of_audits - set(of_function))]
-    if unused := sorted(set(mapped) - set(parameters)):
+    of_audits = sorted({name for each in audits for name in inspect.signature(each).parameters} - set(GIVEN))
+    known = {**(carried or {}), **mapped}
+    if unused := sorted(set(mapped) - {*of_function, *of_audits}):
+        parameters = dict.fromkeys((*of_function, *of_audits))
         raise DeclarationError(
             f"{inspect.getfile(function)}: {function.__name__} maps {', '.join(unused)}, which is none of its "
             f"parameters ({', '.join(parameters) or 'none'})."
         )
-    return {name: mapped.get(name, SameWindow(name)) for name in parameters}
+    inputs = {name: known.get(name, SameWindow(name)) for name in of_function}
+    read_by_shared = set(_read_by_shared({**inputs, **known}))
+    for name in of_audits:
+        if name in known or name not in read_by_shared:
+            inputs.setdefault(name, known.get(name, SameWindow(name)))
+    return {**inputs, **(carried or {})}
+
+
+def _read_by_shared(inputs: Mapping[str, Input]) -> Iterator[str]:
+    for item in inputs.values():
+        if isinstance(item, Shared):
+            yield from (name for name, each in item.inputs.items() if not isinstance(each, Shared))
+            yield from _read_by_shared(item.inputs)
 
 
 def collect_leaves(

@@ -64,6 +64,9 @@ class Daily:
     def before(self, window: Window, partitions: int) -> Window:
         return Window(window.first - timedelta(days=partitions), window.first - timedelta(days=1))
 
+    def after(self, window: Window, partitions: int) -> Window:
+        return Window(window.last + timedelta(days=1), window.last + timedelta(days=partitions))
+
     def covering(self, days: Window) -> Window:
         return days
 
@@ -89,6 +92,9 @@ class Monthly:
 
     def before(self, window: Window, partitions: int) -> Window:
         return Window(_month_start(window.first, -partitions), _month_start(window.first, -1))
+
+    def after(self, window: Window, partitions: int) -> Window:
+        return Window(_month_start(window.last, 1), _month_start(window.last, partitions))
 
     def covering(self, days: Window) -> Window:
         """The months that hold these days."""

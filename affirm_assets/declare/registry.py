@@ -4,14 +4,18 @@ Belongs here: how datasets fit together. Does not: what a single one is (dataset
 """
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
+from inspect import getfile, signature
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 
+from affirm_assets.declare.carry import LATER_PARTITIONS, PREVIOUS_PARTITION, next_of
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import History, Landing, Later, Previous, SameWindow
+from affirm_assets.declare.inputs import Before, Input, Landing, Later, Previous, SameWindow, Shared, Through
 from affirm_assets.errors import DeclarationError
 
 
@@ -32,6 +36,7 @@ class Registry:
                     "unique across domains, since parameters name them. Rename one."
                 )
             datasets[item.name] = item
+        _check_known(datasets)
         for item in datasets.values():
             _check_inputs(item, datasets)
         _check_no_cycle(datasets)
@@ -46,7 +51,7 @@ class Registry:
             for file in sorted(folder.rglob("*.py")):
                 parts = file.relative_to(folder).with_suffix("").parts
                 if file.is_file() and not any(part.startswith(("_", ".")) for part in parts):
-                    declared = _declared_in(importlib.import_module(".".join((package.__name__, *parts))))
+                    declared = _declared_in(_imported(package.__name__, parts))
                     if not declared:
                         raise DeclarationError(
                             f"{file}: expected a dataset in this file, found none. One file is one table; a module of "
@@ -68,6 +73,17 @@ class Registry:
         return [self[name] for name in sorter.static_order()]
 
 
+def _imported(package: str, parts: tuple[str, ...]) -> ModuleType:
+    """The module. Raises DeclarationError with the file whose import of another one of the package fails."""
+    try:
+        return importlib.import_module(".".join((package, *parts)))
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != package.partition(".")[0]:
+            raise
+        files = [each.filename for each in extract_tb(error.__traceback__) if not each.filename.startswith("<")]
+        raise DeclarationError(f"{files[-1]}: {error}. Was a file renamed that it imports?") from error
+
+
 def _declared_in(module: ModuleType) -> list[Dataset]:
     own = Path(module.__file__ or "")
     return list({id(x): x for x in vars(module).values() if isinstance(x, Dataset) and x.source == own}.values())
@@ -82,20 +98,64 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
             raise DeclarationError(
                 f"{where}: previous({mapped.n}, {mapped.dataset!r}) reads nothing; expected 1 or more."
             )
-        if mapped.dataset not in datasets:
-            raise DeclarationError(
-                f"{where}: no dataset is named {mapped.dataset!r}. There are: {', '.join(sorted(datasets))}."
-            )
-        if isinstance(mapped, Previous | History | Later) and (
+        if isinstance(mapped, Previous | Before | Through | Later) and (
             item.partitions is None or datasets[mapped.dataset].partitions is None
         ):
             raise DeclarationError(
-                f"{where}: previous(), history() and later() are for partitioned datasets that read partitioned ones."
+                f"{where}: previous(), before(), through() and later() are for partitioned datasets that read "
+                "partitioned ones."
             )
-        if isinstance(mapped, SameWindow) and mapped.dataset == item.name:
+        if isinstance(mapped, SameWindow | Through) and mapped.dataset == item.name:
+            word = "same" if isinstance(mapped, SameWindow) else "through"
             raise DeclarationError(
-                f"{where}: a dataset cannot read the partition that it computes. Use previous() or history()."
+                f"{where}: {word}({item.name!r}) is of the dataset itself, which cannot read the partition that it "
+                "computes. Use previous() or before(); in an audit, `staged`."
             )
+
+
+_HINTS = dict.fromkeys((PREVIOUS_PARTITION, LATER_PARTITIONS), " A dataset has it by its carry=.")
+
+
+def _check_known(datasets: Mapping[str, Dataset]) -> None:
+    """Refuses names that no dataset has, all of them at once: of a renamed file, everything that reads the old name."""
+    unknown = {
+        f"{where}: no dataset is named {mapped.dataset!r}.{_HINTS.get(mapped.dataset, '')}": mapped.dataset
+        for item in datasets.values()
+        for parameter, mapped in item.leaves.items()
+        if not isinstance(mapped, Landing) and mapped.dataset not in datasets
+        for where in _readers(item, parameter)
+    }
+    if unknown:
+        close = [
+            f"Close to {name!r}: {', '.join(found)}."
+            for name in dict.fromkeys(unknown.values())
+            if (found := get_close_matches(name, sorted(datasets), cutoff=0.5))
+        ]
+        there_are = f"There are: {', '.join(sorted(datasets))}."
+        raise DeclarationError("\n".join([*unknown, " ".join([*close, there_are])]))
+
+
+def _readers(item: Dataset, parameter: str) -> Iterator[str]:
+    """Each function that names the parameter, with its file; the dataset, if none does."""
+    functions = {
+        f"{item.source}: dataset {item.name!r}": item.function,
+        **{f"{getfile(x.function)}: audit {x.name!r} of dataset {item.name!r}": x.function for x in item.audits},
+        **{f"{getfile(x.function)}: shared frame {x.name!r}": x.function for x in _shared_frames(item.inputs)},
+    }
+    if item.carry and item.carry.opens:
+        if parameter in map(next_of, item.carry.others):
+            return  # said of the parameter that it follows from
+        functions[f"{getfile(item.carry.opens)}: carry of dataset {item.name!r}"] = item.carry.opens
+    named = [where for where, function in functions.items() if parameter in signature(function).parameters]
+    for where in named or [f"{item.source}: dataset {item.name!r}"]:
+        yield f"{where}, parameter {parameter!r}"
+
+
+def _shared_frames(inputs: Mapping[str, Input]) -> Iterator[Shared]:
+    for each in inputs.values():
+        if isinstance(each, Shared):
+            yield each
+            yield from _shared_frames(each.inputs)
 
 
 def _upstream_names(item: Dataset) -> set[str]:

@@ -1,7 +1,6 @@
 """A dataset as a Dagster asset with its checks, and a feed as an external asset."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +168,6 @@ def _static_metadata(dataset: Dataset, profile: Profile) -> dict[str, Any]:
         "dagster/column_schema": column_schema(dataset.contract),
         "dagster/table_name": dataset.table,
         "dagster/storage_kind": "iceberg",
-        "retention": _days(dataset.retention) if dataset.retention else "for ever",
         "contract": dataset.contract.__name__,
         "compute": profile.text,
     }
-
-
-def _days(length: timedelta) -> str:
-    return f"{length.days} days"

@@ -75,9 +75,12 @@ class StepEngines:
     def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
         choice = choose(dataset.engine, self.settings, scan.bytes)
         if choice.is_fixed:
-            raise error
+            raise UnfitForEngine(
+                f"{dataset.source}: {dataset} cannot be computed by sail, which was chosen since {choice.why}: {error} "
+                "Choose spark (AFFIRM_ENGINE, or engine= of the dataset), or write it in what is proven."
+            ) from error
         _log.warning("%s %s is computed by spark and not by sail: %s", dataset, window or "", error)
-        return self._open(Choice(SPARK, f"not fit for sail: {error}"), dataset, window, scan)
+        return self._open(Choice(SPARK, f"{dataset.source} is not fit for sail: {error}"), dataset, window, scan)
 
     def _open(self, choice: Choice, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
         decision = None
@@ -91,9 +94,5 @@ class StepEngines:
                 raise EngineMissing(str(dataset), window, choice.why, f"spark cannot start here: {problem}")
             session, decision = self.spark.open(self.spark_conf, self.profile, scan.bytes)
             engine = SparkEngine(session, self.catalog, choice.why)
-        self.metadata = {
-            "engine": choice.engine,
-            "engine_why": choice.why,
-            **compute_metadata(self.profile, decision, scan),
-        }
+        self.metadata = compute_metadata(self.profile, decision, scan)
         return engine

@@ -8,7 +8,7 @@ from datetime import date, datetime
 import dagster as dg
 
 from affirm_assets.declare.dataset import FEEDS, Dataset
-from affirm_assets.declare.inputs import History, Landing, Later, Mapped, Previous, SameWindow
+from affirm_assets.declare.inputs import Before, Landing, Later, Mapped, MappedTable, Previous
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 
 BOOKS_TIME_ZONE = "America/New_York"
@@ -55,7 +55,7 @@ def dependencies(dataset: Dataset, upstream: Mapping[str, Dataset]) -> list[dg.A
             if isinstance(mapped, Landing)
             else asset_key(_read(dataset, mapped, upstream)).path
         )
-        first, last = _offsets(dataset, mapped)
+        first, last = _offsets(mapped)
         known = offsets.get(tuple(key), (first, last))
         offsets[tuple(key)] = min(known[0], first), max(known[1], last)
     return [
@@ -84,15 +84,15 @@ def feed_key(feed: str) -> dg.AssetKey:
     return dg.AssetKey([FEEDS, feed])
 
 
-def _read(dataset: Dataset, mapped: SameWindow | Previous | History, upstream: Mapping[str, Dataset]) -> Dataset:
+def _read(dataset: Dataset, mapped: MappedTable, upstream: Mapping[str, Dataset]) -> Dataset:
     return dataset if mapped.dataset == dataset.name else upstream[mapped.dataset]
 
 
-def _offsets(dataset: Dataset, mapped: Mapped) -> tuple[int, int]:
+def _offsets(mapped: Mapped) -> tuple[int, int]:
     match mapped:
         case Previous(n=n):
             return -n, -1
-        case History(dataset=name) if name == dataset.name:
+        case Before():
             return -1, -1
         case _:
             return 0, 0

@@ -31,6 +31,7 @@ def materialization(dataset: Dataset, result: Result, compute: Mapping[str, Any]
             "seconds": dg.MetadataValue.json({name: round(value, 3) for name, value in result.seconds.items()}),
             "input_snapshots": dg.MetadataValue.json({k: v and str(v) for k, v in result.request.inputs.items()}),
             "files_read": len(result.request.files),
+            **({"engine": result.engine} if result.engine else {}),
             **compute,
         },
     )

@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import NumericType
 
+from affirm_assets.audits import carry
 from affirm_assets.declare.contract import (
     Rule,
     columns,
@@ -57,8 +58,13 @@ def audit_specs(dataset: Dataset) -> tuple[AuditSpec, ...]:
         *(AuditSpec(rule.name, rule.description) for rule in value_rules(dataset)),
         control_totals_spec(dataset),
         _unique_spec(dataset),
-        *(AuditSpec(each.name, each.description, each.blocking) for each in dataset.audits),
+        *(AuditSpec(each.name, each.description, each.blocking) for each in declared_audits(dataset)),
     )
+
+
+def declared_audits(dataset: Dataset) -> tuple[Audit, ...]:
+    """Those that the dataset lists, and those of what it carries."""
+    return (*dataset.audits, *carry.audits_of(dataset))
 
 
 def value_rules(dataset: Dataset, window: Window | None = None) -> tuple[Rule, ...]:

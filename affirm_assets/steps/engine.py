@@ -72,6 +72,8 @@ class Engine(Protocol):
     def why(self) -> str: ...
     @property
     def session(self) -> SparkSession: ...
+    @property
+    def notes(self) -> str: ...
 
     def active(self) -> AbstractContextManager[None]:
         """Inside, pyspark.sql.functions make this engine's columns, and SparkSession.active() is its session."""
@@ -99,6 +101,9 @@ class Engine(Protocol):
 
     def look(self, staged: Staged, target: Target, schema: StructType) -> DataFrame:
         """What was staged, read from its files."""
+
+    def check_inputs(self) -> None:
+        """Look again whether what was read is still there, before anything is published of it. Raises FilesLost."""
 
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
         """For each column, the table columns that its values are computed from. Runs nothing."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Previous, SameWindow
+from affirm_assets.declare.inputs import SameWindow
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import GapRefused, InputsNotPublished
 from affirm_assets.steps.published import Record, record_of
@@ -26,14 +26,14 @@ def check_inputs_published(dataset: Dataset, upstream: Mapping[str, Dataset], pi
 
 
 def check_no_gap(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned) -> None:
-    """Raises GapRefused for a dataset that carries on its own previous partition, if that one is missing.
+    """Raises GapRefused for a dataset that declares a carry=, if the partition before the window is missing.
 
     Where nothing of its own was published before the window, the books begin with it: then nothing of what it reads may
     have been published before it either, since the books would lack that. A partition published without rows is not
     missing. `upstream`: what it may read, by name.
     """
     window = pinned.request.window
-    if window is None or dataset.partitions is None or not _carries_on(dataset):
+    if window is None or dataset.partitions is None or dataset.carry is None:
         return
     before = dataset.partitions.before(window, 1).last
     record = _record(dataset, pinned)
@@ -62,13 +62,6 @@ def _not_published(source: Dataset, window: Window, pinned: Pinned) -> list[Wind
 def _record(dataset: Dataset, pinned: Pinned) -> Record:
     table = pinned.tables.get(dataset.table)
     return Record() if table is None else record_of(dataset, table)
-
-
-def _carries_on(dataset: Dataset) -> bool:
-    """Whether it reads the partition just before: one that looks back over many compares, and carries nothing."""
-    return any(
-        isinstance(each, Previous) and each.n == 1 and each.dataset == dataset.name for each in dataset.leaves.values()
-    )
 
 
 def _read_for_the_window(dataset: Dataset, upstream: Mapping[str, Dataset]) -> list[Dataset]:

@@ -43,7 +43,7 @@ _FIRST_ROW_ID = 15  # the position of first_row_id in a manifest list's record,
 _FIRST_ROW_ID_OF_FILE = 16  # and in a data file's
 _DATA_FILE_FIELDS = 20
 
-_LARGE_MANIFEST = 1_000
+_LARGE_MANIFEST = 200
 """Files. A manifest with as many is not merged any further: a publish that replaces one of them writes it again."""
 
 _log = logging.getLogger(__name__)
@@ -115,16 +115,15 @@ class NewSnapshot:
         ]
 
     def _without(self, manifest: ManifestFile, entries: Sequence[ManifestEntry], replaced: Replaced) -> ManifestFile:
-        removed = [each.data_file for each in entries if replaced.files(each.data_file)]
+        # Each by itself and not by its path: the deletion vectors of several files are in one.
+        removed = [each for each in entries if replaced.files(each.data_file)]
         if not removed:
             return manifest
-        self._removed += removed
-        gone = set(removed)
+        self._removed += [each.data_file for each in removed]
         for each in entries:
-            if each.data_file in gone:
-                each.status, each.snapshot_id = ManifestEntryStatus.DELETED, self.snapshot_id
-            else:
-                each.status = ManifestEntryStatus.EXISTING
+            each.status = ManifestEntryStatus.EXISTING
+        for each in removed:
+            each.status, each.snapshot_id = ManifestEntryStatus.DELETED, self.snapshot_id
         return self._manifest(manifest.partition_spec_id, manifest.content, entries)
 
     def _added(self, files: Sequence[DataFile]) -> list[ManifestFile]:

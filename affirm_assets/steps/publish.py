@@ -31,7 +31,7 @@ from pyiceberg.table.update import (
 from pyiceberg.types import DateType
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import History, Later, Previous
+from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import PublishConflict, StageLost, TableNotStageable
 from affirm_assets.steps.audit import Outcome, outcomes_from_json, outcomes_to_json
@@ -285,6 +285,9 @@ class _Attempt:
                 new.discard()
                 raise
             return None
+        except NotImplementedError as error:  # of the catalog's library, which has sent and written nothing
+            new.discard()
+            raise TableNotStageable(f"{self.dataset.table}: nothing was published: {error}") from error
         except Exception:
             self.is_unknown = True
             if not _is_in(self.storage, self.dataset, snapshot):
@@ -437,7 +440,7 @@ def _read_or_replaced(dataset: Dataset, window: Window | None) -> Window | None:
         return None
     first, last = window.first, window.last
     for mapped in dataset.leaves.values():
-        if isinstance(mapped, Previous | History | Later) and mapped.dataset == dataset.name:
+        if not isinstance(mapped, Landing) and mapped.dataset == dataset.name:
             read = dataset.read_days(mapped, dataset.partitions, window)
             assert read is not None
             first, last = min(first, read.first), max(last, read.last)

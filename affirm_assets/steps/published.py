@@ -11,12 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.snapshots import Operation, Snapshot
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.errors import RecordRefused
-from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, window_of
+from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, main_snapshot, window_of
 
 PUBLISHED = f"{SUMMARY}published"
 """The table property with the windows that were published: `2025-01-01...2025-06-29, 2025-07-02`, or `all`.
@@ -109,6 +109,17 @@ def last_published(dataset: Dataset, table: Table, window: Window | None) -> dat
     return max((last for last in ends if last > window.last), default=None)
 
 
+def last_change(dataset: Dataset, table: Table | None) -> int | None:
+    """The snapshot that last changed rows, as far as is known; what others compacted since holds the same rows."""
+    if table is None:
+        return None
+    for snapshot in main_history(table):
+        if snapshot.summary is None or snapshot.summary.operation != Operation.REPLACE:
+            return snapshot.snapshot_id
+    recent = record_of(dataset, table).recent
+    return recent[0].snapshot if recent else main_snapshot(table)
+
+
 def work_digest(wap_id: str) -> str:
     return hashlib.sha256(wap_id.encode()).hexdigest()[:16]
 
@@ -117,9 +128,7 @@ def _is_on_main(publication: Publication, history: Sequence[Snapshot]) -> bool:
     """False only where it is certain: of what lies before the oldest snapshot that is left, nothing can be said."""
     if not history:
         return False
-    first, last = (each.sequence_number or 0 for each in (history[-1], history[0]))
-    if publication.sequence_number > last:
-        return False
+    first = history[-1].sequence_number or 0
     return publication.sequence_number < first or any(each.snapshot_id == publication.snapshot for each in history)
 
 

@@ -15,6 +15,7 @@ from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
 from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.published import last_change
 from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot
 
 RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -64,8 +65,9 @@ class PinnedFile:
 class Request:
     """`base` is the snapshot of the dataset's own table at the pin: also what the step reads of its own partitions.
 
-    `inputs` are the snapshots of the other tables that it reads, by parameter. None: nothing is published there.
-    `settings`: of the session, whatever engine computes it.
+    `inputs` are the snapshots of the other tables that it reads, by parameter, and `contents` those that last changed
+    rows there: a compaction makes another snapshot of the same rows. None: nothing is published there. `settings`: of
+    the session, whatever engine computes it.
     """
 
     dataset: str
@@ -76,6 +78,7 @@ class Request:
     inputs: Mapping[str, int | None]
     files: tuple[PinnedFile, ...]
     settings: Mapping[str, str] = field(default_factory=lambda: dict(RESULT_SETTINGS))
+    contents: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def window_text(self) -> str:
@@ -85,7 +88,8 @@ class Request:
     def wap_id(self) -> str:
         """Names the staged write. A retry of the same work has the same name; other code or inputs have another."""
         work = json.dumps(
-            [self.code_version, self.inputs, [(each.name, each.sha256) for each in self.files]], sort_keys=True
+            [self.code_version, {**self.inputs, **self.contents}, [(each.name, each.sha256) for each in self.files]],
+            sort_keys=True,
         )
         digest = hashlib.sha256(work.encode()).hexdigest()[:12]
         return f"{self.run.root_run_id}/{self.dataset}/{self.window_text}/{digest}"
@@ -104,6 +108,7 @@ class Request:
             code_version=value["code_version"],
             base=value["base"],
             inputs=value["inputs"],
+            contents=value["contents"],
             files=tuple(
                 PinnedFile(**{**each, "business_date": date.fromisoformat(each["business_date"])})
                 for each in value["files"]
@@ -134,13 +139,14 @@ def pin(
 ) -> Pinned:
     """Fix what the step reads. `upstream`: the datasets that it names, by name; `own`: its table, if just loaded.
 
-    Raises WindowRefused, or the landing zone's errors where a day's files are not there.
+    Raises WindowRefused, RecordRefused, or the landing zone's errors where a day's files are not there.
     """
     _check_window(dataset, window)
     # The own table first: whoever publishes this window after that is noticed when this step publishes, so a step with
     # older inputs can never replace the result of one with newer inputs.
     loaded = {dataset.table: own or load_if_exists(storage.catalog, dataset.table)}
     inputs: dict[str, int | None] = {}
+    contents: dict[str, int | None] = {}
     files: list[PinnedFile] = []
     for parameter, mapped in dataset.leaves.items():
         if isinstance(mapped, Landing):
@@ -155,8 +161,9 @@ def pin(
             if name not in loaded:  # two parameters of one table read one snapshot of it
                 loaded[name] = load_if_exists(storage.catalog, name)
             inputs[parameter] = main_snapshot(loaded[name])
+            contents[parameter] = last_change(upstream[mapped.dataset], loaded[name])
     base = main_snapshot(loaded[dataset.table])
-    request = Request(str(dataset), window, run, code_version, base, inputs, tuple(files))
+    request = Request(str(dataset), window, run, code_version, base, inputs, tuple(files), contents=contents)
     return Pinned(request, {name: table for name, table in loaded.items() if table is not None})
 
 

@@ -17,6 +17,7 @@ from affirm_assets.errors import AffirmError, StageLost, UnfitForEngine, WrongCo
 from affirm_assets.steps.audit import (
     Outcome,
     control_totals_spec,
+    declared_audits,
     declared_outcome,
     null_outcome,
     unique_outcome,
@@ -195,7 +196,8 @@ class _Step:
                 staged, outcomes, lineage = self._stage_and_audit(engine, frames)
         finally:
             engine.close()
-        return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}")
+        notes = f" ({engine.notes})" if engine.notes else ""
+        return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}{notes}")
 
     def _stage_and_audit(self, engine: Engine, frames: Frames) -> tuple[Staged, tuple[Outcome, ...], Lineage]:
         dataset, target = self.dataset, self._target
@@ -214,8 +216,9 @@ class _Step:
                 *self._values(rows, frame, staged),
                 self._control_totals(staged),
                 unique_outcome(dataset, frame, staged.rows),
-                *(declared_outcome(each, frames, frame) for each in dataset.audits),
+                *(declared_outcome(each, frames, frame) for each in declared_audits(dataset)),
             ]
+            engine.check_inputs()
         return staged, tuple(outcomes), lineage
 
     def _values(self, rows: DataFrame, looked_at: DataFrame, staged: Staged) -> list[Outcome]:

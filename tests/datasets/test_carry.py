@@ -10,10 +10,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from affirm_assets.audits.carry import next_opens_as_closed, opens_as_closed
+from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, column, key, spark_schema
-from affirm_assets.declare.dataset import Dataset, audit
-from affirm_assets.declare.inputs import later, previous
-from affirm_assets.declare.partitions import Daily, Window
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.steps.run import AuditsFailed
 from tests.conftest import declare
 from tests.lake import Lake, Steps
@@ -21,11 +21,8 @@ from tests.lake import Lake, Steps
 D0, D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 7))
 D9 = date(2025, 1, 10)
 WINDOW = Window(D1, D3)
-RULE: dict[str, Any] = {
-    "day": "as_of",
-    "keys": ["loan_id"],
-    "carried": {"opening": "principal", "opening_interest": "interest"},
-}
+CARRY = Carry({"opening": "principal", "opening_interest": "interest"})
+RULE: dict[str, Any] = {"partitions": Daily("as_of"), "keys": ["loan_id"]}
 
 
 class Balance(Contract):
@@ -64,7 +61,7 @@ def differences(compared: DataFrame) -> list[tuple[str, date]]:
 @pytest.fixture
 def carried(lake: Lake) -> Callable[..., DataFrame]:
     def compare(staged: Balances = STAGED, before: Balances = BEFORE, window: Window = WINDOW) -> DataFrame:
-        return opens_as_closed(frame(lake.spark, staged), frame(lake.spark, before), window, **RULE)
+        return opens_as_closed(CARRY, frame(lake.spark, staged), frame(lake.spark, before), window, **RULE)
 
     return compare
 
@@ -73,7 +70,8 @@ def carried(lake: Lake) -> Callable[..., DataFrame]:
 def goes_on(lake: Lake) -> Callable[..., DataFrame]:
     def compare(staged: Balances = STAGED, after: Balances = AFTER, window: Window = WINDOW) -> DataFrame:
         last_published = max((day for _, day in after), default=None)
-        return next_opens_as_closed(frame(lake.spark, staged), frame(lake.spark, after), window, last_published, **RULE)
+        rows = frame(lake.spark, staged), frame(lake.spark, after)
+        return next_opens_as_closed(CARRY, *rows, window, last_published, **RULE)
 
     return compare
 
@@ -137,11 +135,32 @@ def test_balances_may_be_kept_by_several_keys_and_be_numbers(lake: Lake) -> None
     schema = "k string, l string, d date, o int, c int"
     before = lake.spark.createDataFrame([("a", "x", D0, 0, 2), ("a", "y", D0, 0, 3)], schema)
     staged = lake.spark.createDataFrame([("a", "x", D1, 2, 0), ("a", "y", D1, 2, 0)], schema)
-    compared = opens_as_closed(staged, before, Window(D1, D1), day="d", keys=["k", "l"], carried={"o": "c"})
+    compared = opens_as_closed(
+        Carry({"o": "c"}), staged, before, Window(D1, D1), partitions=Daily("d"), keys=["k", "l"]
+    )
     assert [tuple(row) for row in compared.orderBy("l").collect()] == [
         ("a", "x", D1, "", True),
         ("a", "y", D1, "c closed as 3, opens as 2", False),
     ]
+
+
+def test_months_go_on_from_months(lake: Lake) -> None:
+    december, january, february = date(2024, 12, 1), date(2025, 1, 1), date(2025, 2, 1)
+    rule: dict[str, Any] = {"partitions": Monthly("d"), "keys": ["k"]}
+
+    def rows(*of: tuple[str, date, int, int]) -> DataFrame:
+        return lake.spark.createDataFrame(list(of), "k string, d date, o int, c int")
+
+    staged, before = rows(("a", january, 2, 3), ("a", february, 4, 5)), rows(("a", december, 0, 2))
+    window, carry = Window(january, february), Carry({"o": "c"})
+    compared = opens_as_closed(carry, staged, before, window, **rule)
+    assert [tuple(row) for row in compared.orderBy("d").collect()] == [
+        ("a", january, "", True),
+        ("a", february, "c closed as 3, opens as 4", False),
+    ]
+    march = date(2025, 3, 1)
+    compared = next_opens_as_closed(carry, staged, rows(("a", march, 6, 6)), window, march, **rule)
+    assert [tuple(row)[:3] for row in compared.collect()] == [("a", march, "c closed as 5, opens as 6")]
 
 
 Opening = tuple[int | None, date | None, str | None, str | None]
@@ -187,8 +206,8 @@ def test_dates_are_carried_and_what_a_row_keeps_is_compared(
         day(closed, "n", "at", "opening_n", "opening_at"),
         day(opened, "opening_n", "opening_at", "n", "at"),
     )
-    carried = {"opening_n": "n", "opening_at": "at"}
-    compared = opens_as_closed(staged, before, Window(D1, D1), day="d", keys=["id"], carried=carried, kept=["k", "l"])
+    carry = Carry({"opening_n": "n", "opening_at": "at"}, kept=("k", "l"))
+    compared = opens_as_closed(carry, staged, before, Window(D1, D1), partitions=Daily("d"), keys=["id"])
     assert [(row["ok"], row["differs"]) for row in compared.collect()] == [(expected == "", expected)]
 
 
@@ -231,8 +250,8 @@ def test_a_closing_with_which_the_next_published_day_did_not_open_is_found(
 def balances_of(moved: dict[date, str]) -> Dataset:
     """One loan's principal: each day has a row, and adds what is moved on it."""
 
-    def balances(before: DataFrame, window: Window) -> DataFrame:
-        principal = sum((row["principal"] for row in before.collect()), Decimal(0))
+    def balances(previous_partition: DataFrame, window: Window) -> DataFrame:
+        principal = sum((row["principal"] for row in previous_partition.collect()), Decimal(0))
         rows: Balances = {}
         for day in Daily("as_of").starts(window):
             opening, principal = principal, principal + Decimal(moved.get(day, "0"))
@@ -240,25 +259,13 @@ def balances_of(moved: dict[date, str]) -> Dataset:
                 rows["L1", day] = (str(opening), "0", str(principal), "0")
         return frame(SparkSession.active(), rows)
 
-    @audit()
-    def continues(staged: DataFrame, before: DataFrame, window: Window) -> DataFrame:
-        """Opens as it closed."""
-        return opens_as_closed(staged, before, window, **RULE)
-
-    @audit()
-    def next_continues(staged: DataFrame, after: DataFrame, window: Window, last_published: date | None) -> DataFrame:
-        """The next day opens as it closes."""
-        return next_opens_as_closed(staged, after, window, last_published, **RULE)
-
-    declared = declare(balances, Balance, Daily("as_of"), audits=(continues, next_continues))
-    inputs = {"before": previous(1, "balances"), "after": later("balances")}
-    return Dataset(**{**vars(declared), "inputs": inputs})
+    return declare(balances, Balance, Daily("as_of"), carry=CARRY)
 
 
 def test_a_day_in_the_middle_that_would_close_otherwise_is_refused_with_the_range_to_run(steps: Steps) -> None:
     steps.run(balances_of({D1: "5", D2: "5"}), Window(D1, D4))
     corrected = balances_of({D1: "5", D2: "6"})
-    says = r"next_continues: 1 of 1 failed .*'run_instead': '2025-01-03\.\.\.2025-01-05'"
+    says = r"next_day_opens_as_closed: 1 of 1 failed .*'run_instead': '2025-01-03\.\.\.2025-01-05'"
     with pytest.raises(AuditsFailed, match=says):
         steps.run(corrected, Window(D2, D2), run="correction")
     assert [row[4] for row in steps.rows(corrected, order="as_of")] == [Decimal(n) for n in (5, 10, 10, 10)]

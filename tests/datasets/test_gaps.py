@@ -1,13 +1,16 @@
 """Days of a dataset that reads its own previous day, run with a day left out."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, column, key, spark_schema
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import history, previous
+from affirm_assets.declare.inputs import before, previous
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import GapRefused, InputsNotPublished
 from tests.conftest import declare
@@ -23,14 +26,28 @@ class Count(Contract):
     number: int = column("How many")
 
 
-def counts_of(*days: date, before: int = 1, partitions: Partitions = Daily("day")) -> Dataset:  # noqa: B008  (frozen)
-    """Reads itself, and gives a row for each of these days that is in the window."""
+def none_left(rows: DataFrame) -> DataFrame:
+    return rows.select("day", F.lit(0).alias("opening"), F.lit(0).alias("closing"))
 
-    def counts(earlier: DataFrame, window: Window) -> DataFrame:
+
+NOTHING = Carry({"opening": "closing"}, opens=none_left, closes=none_left)
+"""Goes on from the partition before, and leaves nothing in any: only the check for gaps has something to find."""
+
+
+def counts_of(*days: date, partitions: Partitions = Daily("day"), carry: Carry | None = NOTHING) -> Dataset:  # noqa: B008  (frozen)
+    """Gives a row for each of these days that is in the window."""
+
+    def counts(window: Window) -> DataFrame:
         rows = [(day, 1) for day in days if window.first <= day <= window.last]
         return SparkSession.active().createDataFrame(rows, spark_schema(Count))
 
-    return declare(counts, Count, partitions, inputs={"earlier": previous(before, "counts")})
+    return declare(counts, Count, partitions, carry=carry)
+
+
+def looking_back(*days: date, n: int) -> Dataset:
+    """Compares with the partitions before, and carries nothing."""
+    counts = counts_of(*days, carry=None)
+    return replace(counts, inputs={"earlier": previous(n, "counts")})
 
 
 def test_a_day_whose_day_before_was_never_published_is_refused(steps: Steps) -> None:
@@ -47,16 +64,17 @@ def test_a_day_whose_day_before_was_never_published_is_refused(steps: Steps) -> 
     assert steps.run(counts, Window(D3, D6), run="range").rows == {D3: 0, D4: 0, D5: 1, D6: 0}
 
 
-def test_a_dataset_that_only_looks_back_may_leave_days_out(steps: Steps) -> None:
-    steps.run(counts_of(D1, before=35), Window(D1, D1))
-    assert steps.run(counts_of(D3, before=35), Window(D3, D3), run="later").rows == {D3: 1}
+@pytest.mark.parametrize("n", [1, 35])
+def test_a_dataset_that_only_looks_back_may_leave_days_out(steps: Steps, n: int) -> None:
+    steps.run(looking_back(D1, n=n), Window(D1, D1))
+    assert steps.run(looking_back(D3, n=n), Window(D3, D3), run="later").rows == {D3: 1}
 
 
 def test_the_first_window_must_reach_back_to_the_beginning_of_what_it_reads(steps: Steps) -> None:
-    def counts(source: DataFrame, earlier: DataFrame) -> DataFrame:
+    def counts(source: DataFrame, previous_partition: DataFrame) -> DataFrame:
         return source
 
-    carried = declare(counts, Count, Daily("day"), inputs={"earlier": previous(1, "counts")})
+    carried = declare(counts, Count, Daily("day"), carry=NOTHING)
     steps.run(SOURCE, Window(D2, D2))
     steps.run(SOURCE, Window(D3, D3), run="next")
     with pytest.raises(GapRefused, match=r"which it reads, begins with 2025-01-02\. Run 2025-01-02\.\.\."):
@@ -125,12 +143,12 @@ def test_a_window_that_reaches_over_published_days_needs_the_day_before_its_firs
 
 
 def test_what_failed_was_not_published(steps: Steps) -> None:
-    def counts(earlier: DataFrame) -> DataFrame:
+    def counts(previous_partition: DataFrame) -> DataFrame:
         raise ValueError
 
     steps.run(counts_of(D1), Window(D1, D1))
     with pytest.raises(ValueError):  # noqa: PT011
-        steps.run(declare(counts, Count, Daily("day"), inputs={"earlier": previous(1, "counts")}), Window(D2, D2))
+        steps.run(declare(counts, Count, Daily("day"), carry=NOTHING), Window(D2, D2))
     with pytest.raises(GapRefused):
         steps.run(counts_of(D3), Window(D3, D3), run="later")
 
@@ -147,7 +165,7 @@ def test_a_dataset_that_does_not_read_its_previous_days_may_leave_days_out(steps
     def counts(everything: DataFrame) -> DataFrame:
         return everything
 
-    dataset = declare(counts, Count, Daily("day"), inputs={"everything": history("counts")})
+    dataset = declare(counts, Count, Daily("day"), inputs={"everything": before("counts")})
     steps.run(dataset, Window(D1, D1))
     assert steps.run(dataset, Window(D4, D4), run="later").rows == {D4: 0}
 

@@ -11,19 +11,17 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
+from affirm_assets.audits.carry import audits_of
 from affirm_assets.datasets.loans.loan_schedules import every_loan_is_repaid, instalments_add_up, loan_schedules
 from affirm_assets.datasets.loans.loans import Loan
 from affirm_assets.datasets.servicing import _accounts
-from affirm_assets.datasets.servicing.charge_offs import ChargedOffLoan, charge_offs, totals_grow_by_the_movements
+from affirm_assets.datasets.servicing.charge_offs import ChargedOffLoan, charge_offs, net_loss_adds_up
 from affirm_assets.datasets.servicing.loan_balances import (
-    _CARRY,
     LoanBalance,
     every_loan_is_lent_once,
     every_transaction_is_applied,
     loan_balances,
     movements_add_up,
-    next_day_opens_as_closed,
-    opens_as_closed,
 )
 from affirm_assets.datasets.servicing.payment_applications import (
     applications_are_the_balances_movements,
@@ -45,6 +43,9 @@ from tests.lake import Keep
 
 FIRST, LAST = date(2025, 1, 1), date(2025, 10, 31)
 LOANS = 60
+
+OPENS, NEXT_DAY_OPENS = audits_of(loan_balances)
+CHARGE_OFFS_OPEN, CHARGE_OFFS_NEXT_DAY_OPENS = audits_of(charge_offs)
 
 History = tuple[Terms, date, list[Movement]]
 
@@ -122,7 +123,12 @@ def suspense_row(loan_id: str, movement: Movement) -> Row:
     }
 
 
-def inputs(spark: SparkSession, window: Window, opening: DataFrame | None = None) -> dict[str, DataFrame]:
+def inputs(
+    spark: SparkSession,
+    window: Window,
+    opening: DataFrame | None = None,
+    name_of_opening: str = "previous_partition",
+) -> dict[str, DataFrame]:
     loans = [loan_row(loan_id) for loan_id in HISTORIES]
     moved = [transaction_row(loan_id, each) for loan_id, (_, _, all_of) in HISTORIES.items() for each in all_of]
     waited = [suspense_row(loan_id, m) for loan_id, (_, _, all_of) in HISTORIES.items() for m in all_of if m.came_on]
@@ -134,7 +140,7 @@ def inputs(spark: SparkSession, window: Window, opening: DataFrame | None = None
         "loans": frame(spark, Loan, [row for row in loans if inside(row["booked_on"])]),
         "transactions": frame(spark, Transaction, [row for row in moved if inside(row["posted_on"])]),
         "suspense": frame(spark, Suspense, [row for row in waited if inside(row["as_of"])]),
-        "opening_balances": frame(spark, LoanBalance, []) if opening is None else opening,
+        name_of_opening: frame(spark, LoanBalance, []) if opening is None else opening,
         "all_loans": frame(spark, Loan, [row for row in loans if row["booked_on"] <= window.last]),
         "all_transactions": frame(spark, Transaction, [row for row in moved if row["posted_on"] <= window.last]),
     }
@@ -280,6 +286,7 @@ def test_a_payment_whose_reversal_came_the_day_before_comes_to_nothing(
     [row] = rows(loan_balances(**given, window=window))
     assert (row["principal"], row["paid"], row["unapplied"]) == (Decimal("100.00"), 0, 0)
     assert row["opening_unapplied"] == -row["unapplied_moved"] == -payment.amount
+    given["opening_balances"] = given.pop("previous_partition")
     [application] = payment_applications(**given, window=window).collect()
     assert application.exception == "was reversed before it came"
 
@@ -297,7 +304,7 @@ def test_applications_of_a_later_window_know_what_happened_before_it(spark: Spar
     cut = date(2025, 4, 1)
     opening = balances.where(f"as_of = DATE'{cut}'")
     window = Window(cut + timedelta(days=1), LAST)
-    found = payment_applications(**inputs(spark, window, opening), window=window)
+    found = payment_applications(**inputs(spark, window, opening, "opening_balances"), window=window)
     assert sorted((row.transaction_id, row.posted_on, row.interest, row.principal) for row in found.collect()) == [
         each for each in applied(list(HISTORIES)) if each[1] > cut
     ]
@@ -305,17 +312,17 @@ def test_applications_of_a_later_window_know_what_happened_before_it(spark: Spar
 
 @pytest.fixture(scope="module")
 def staged_applications(spark: SparkSession, keep: Keep) -> DataFrame:
-    return keep(payment_applications(**inputs(spark, WHOLE), window=WHOLE))
+    return keep(payment_applications(**inputs(spark, WHOLE, None, "opening_balances"), window=WHOLE))
 
 
 def test_audits_of_the_balances_pass(spark: SparkSession, balances: DataFrame) -> None:
     given = inputs(spark, WHOLE)
     nothing = frame(spark, LoanBalance, [])
     assert not_ok(movements_add_up.function(balances)) == 0
-    assert not_ok(opens_as_closed.function(balances, nothing, WHOLE)) == 0
+    assert not_ok(OPENS.function(balances, nothing, WHOLE)) == 0
     assert not_ok(every_loan_is_lent_once.function(balances, given["loans"])) == 0
     assert not_ok(every_transaction_is_applied.function(balances, given["transactions"], given["suspense"])) == 0
-    assert next_day_opens_as_closed.function(balances, nothing, WHOLE, None).count() == 0
+    assert NEXT_DAY_OPENS.function(balances, nothing, WHOLE, None).count() == 0
 
 
 def planted(balances: DataFrame, **changes: str) -> DataFrame:
@@ -337,7 +344,7 @@ def test_a_cent_too_much_does_not_add_up(balances: DataFrame, name: str) -> None
 @pytest.mark.parametrize("name", ["principal", "interest", "credit", "opening_principal", "paid"])
 def test_a_day_that_opens_with_another_cent_is_found(spark: SparkSession, balances: DataFrame, name: str) -> None:
     wrong = planted(balances, **{name: f"{name} + 0.01"})
-    assert not_ok(opens_as_closed.function(wrong, frame(spark, LoanBalance, []), WHOLE)) >= 1
+    assert not_ok(OPENS.function(wrong, frame(spark, LoanBalance, []), WHOLE)) >= 1
 
 
 @pytest.mark.parametrize(
@@ -367,17 +374,18 @@ def test_a_day_that_takes_over_something_else_is_found(
     spark: SparkSession, balances: DataFrame, change: dict[str, str]
 ) -> None:
     (name,) = change
-    compared = opens_as_closed.function(planted(balances, **change), frame(spark, LoanBalance, []), WHOLE)
+    compared = OPENS.function(planted(balances, **change), frame(spark, LoanBalance, []), WHOLE)
     found = compared.where("NOT ok").collect()
     assert found
     assert [row.differs for row in found if not row.differs.startswith(f"{name} closed as ")] == []
 
 
 def test_all_that_an_account_is_made_of_is_compared() -> None:
+    assert loan_balances.carry is not None
     assert {*_accounts.LOAN, *_accounts.TERMS, *_accounts.STATE} == {
         *("loan_id", "as_of"),
-        *_CARRY["carried"].values(),
-        *_CARRY["kept"],
+        *loan_balances.carry.columns.values(),
+        *loan_balances.carry.kept,
     }
 
 
@@ -406,7 +414,7 @@ def test_rows_of_a_settled_loan_may_end_and_come_back(spark: SparkSession, later
     told = [{**fixed, **each._asdict()} for each in days(Account.opened(terms), LAST, [REPAID, *moved], booked_on)]
     staged, nothing = frame(spark, LoanBalance, told), frame(spark, LoanBalance, [])
     assert len(told) >= 200
-    compared = opens_as_closed.function(staged, nothing, WHOLE)
+    compared = OPENS.function(staged, nothing, WHOLE)
     assert not_ok(compared) == 0, compared.where("NOT ok").collect()
 
 
@@ -414,7 +422,7 @@ def test_a_loan_whose_rows_end_too_early_is_found(spark: SparkSession, balances:
     owing = balances.where("status = 'open' AND as_of = DATE'2025-06-01'").first()
     assert owing is not None
     cut = balances.where(f"NOT (loan_id = '{owing.loan_id}' AND as_of > DATE'2025-06-01')")
-    assert not_ok(opens_as_closed.function(cut, frame(spark, LoanBalance, []), WHOLE)) == 1
+    assert not_ok(OPENS.function(cut, frame(spark, LoanBalance, []), WHOLE)) == 1
 
 
 def test_a_loan_that_is_not_lent_is_found(spark: SparkSession, balances: DataFrame) -> None:
@@ -432,9 +440,9 @@ def test_a_day_that_closes_otherwise_than_the_next_opened_is_found(spark: SparkS
     window = Window(date(2025, 5, 1), date(2025, 5, 3))
     staged = balances.where("as_of BETWEEN DATE'2025-05-01' AND DATE'2025-05-03'")
     after = balances.where("as_of > DATE'2025-05-03'")
-    assert not_ok(next_day_opens_as_closed.function(staged, after, window, LAST)) == 0
+    assert not_ok(NEXT_DAY_OPENS.function(staged, after, window, LAST)) == 0
     wrong = staged.withColumn("accrued", staged.accrued + Decimal("0.00000001"))
-    failed = next_day_opens_as_closed.function(wrong, after, window, LAST).where("NOT ok")
+    failed = NEXT_DAY_OPENS.function(wrong, after, window, LAST).where("NOT ok")
     assert {row.run_instead for row in failed.collect()} == {"2025-05-01...2025-10-31"}
 
 
@@ -474,11 +482,21 @@ def charged_off(balances: DataFrame, keep: Keep) -> DataFrame:
 def test_charge_offs_grow_by_the_movements(spark: SparkSession, balances: DataFrame, charged_off: DataFrame) -> None:
     nothing = frame(spark, ChargedOffLoan, [])
     assert charged_off.where("recoveries > 0").count() > 0
-    assert not_ok(totals_grow_by_the_movements.function(charged_off, nothing, balances, WHOLE)) == 0
+    assert not_ok(CHARGE_OFFS_OPEN.function(charged_off, nothing, WHOLE, balances)) == 0
     cut = date(2025, 8, 1)
     before, window = charged_off.where(f"as_of = DATE'{cut}'"), Window(cut + timedelta(days=1), LAST)
     later, of_window = charged_off.where(f"as_of > DATE'{cut}'"), balances.where(f"as_of > DATE'{cut}'")
-    assert not_ok(totals_grow_by_the_movements.function(later, before, of_window, window)) == 0
+    assert not_ok(CHARGE_OFFS_OPEN.function(later, before, window, of_window)) == 0
+
+
+def test_the_day_after_goes_on_from_the_charge_offs(balances: DataFrame, charged_off: DataFrame) -> None:
+    day = date(2025, 8, 1)
+    window, later = Window(day, day), charged_off.where(f"as_of > DATE'{day}'")
+    staged, of_next = charged_off.where(f"as_of = DATE'{day}'"), balances.where(f"as_of = date_add(DATE'{day}', 1)")
+    assert not_ok(CHARGE_OFFS_NEXT_DAY_OPENS.function(staged, later, window, LAST, of_next)) == 0
+    wrong = staged.withColumn("recoveries", staged.recoveries + Decimal("0.01"))
+    failed = CHARGE_OFFS_NEXT_DAY_OPENS.function(wrong, later, window, LAST, of_next)
+    assert not_ok(failed) == staged.count() > 0
 
 
 @pytest.mark.parametrize("name", ["principal", "interest_reversed", "recoveries", "net_loss"])
@@ -487,7 +505,8 @@ def test_a_charge_off_of_another_cent_is_found(
 ) -> None:
     wrong = changed(charged_off, f"as_of = DATE'{LAST}'", **{name: f"{name} + 0.01"})
     nothing = frame(spark, ChargedOffLoan, [])
-    assert not_ok(totals_grow_by_the_movements.function(wrong, nothing, balances, WHOLE)) >= 1
+    found = [CHARGE_OFFS_OPEN.function(wrong, nothing, WHOLE, balances), net_loss_adds_up.function(wrong)]
+    assert sum(map(not_ok, found)) >= 1
 
 
 def test_a_charge_off_without_a_row_is_found(spark: SparkSession, balances: DataFrame, charged_off: DataFrame) -> None:
@@ -495,7 +514,7 @@ def test_a_charge_off_without_a_row_is_found(spark: SparkSession, balances: Data
     assert lost is not None
     missing = charged_off.where(f"loan_id <> '{lost.loan_id}'")
     nothing = frame(spark, ChargedOffLoan, [])
-    assert not_ok(totals_grow_by_the_movements.function(missing, nothing, balances, WHOLE)) >= 1
+    assert not_ok(CHARGE_OFFS_OPEN.function(missing, nothing, WHOLE, balances)) >= 1
 
 
 @pytest.fixture(scope="module")

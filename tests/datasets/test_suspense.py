@@ -176,8 +176,8 @@ Transform = Callable[[DataFrame, DataFrame, DataFrame, Window], DataFrame]
 
 
 def wrong(transform: Transform) -> Dataset:
-    def changed(waiting: DataFrame, transactions: DataFrame, loans: DataFrame, window: Window) -> DataFrame:
-        return transform(waiting, transactions, loans, window)
+    def changed(previous_partition: DataFrame, transactions: DataFrame, loans: DataFrame, window: Window) -> DataFrame:
+        return transform(previous_partition, transactions, loans, window)
 
     return replace(suspense, function=changed)
 

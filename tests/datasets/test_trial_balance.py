@@ -8,12 +8,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from affirm_assets.audits.carry import audits_of
 from affirm_assets.datasets.ledger.ledger_entries import LedgerEntry, ledger_entries
 from affirm_assets.datasets.ledger.trial_balance import (
     AccountBalance,
     closings_add_up,
-    next_day_opens_as_closed,
-    opens_as_closed,
     sums_to_zero,
     ties_to_subledgers,
     trial_balance,
@@ -22,6 +21,8 @@ from affirm_assets.declare.contract import column_differences, spark_schema
 from affirm_assets.declare.partitions import Window
 from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
 from tests.lake import Keep
+
+OPENS, NEXT_DAY_OPENS = audits_of(trial_balance)
 
 ACCOUNTS = AccountBalance.model_fields["account"].annotation.__args__  # type: ignore[union-attr]
 SUBLEDGERS = {
@@ -135,8 +136,8 @@ def tied(staged: DataFrame, given: dict[str, DataFrame], window: Window = WINDOW
 def test_audits_pass(staged: DataFrame, given: dict[str, DataFrame], nothing: DataFrame) -> None:
     assert not_ok(sums_to_zero.function(staged)) == 0
     assert not_ok(closings_add_up.function(staged)) == 0
-    assert not_ok(opens_as_closed.function(staged, nothing, WINDOW)) == 0
-    assert not_ok(next_day_opens_as_closed.function(staged, nothing, WINDOW, None)) == 0
+    assert not_ok(OPENS.function(staged, nothing, WINDOW)) == 0
+    assert not_ok(NEXT_DAY_OPENS.function(staged, nothing, WINDOW, None)) == 0
     assert not_ok(tied(staged, given)) == 0
 
 
@@ -171,7 +172,7 @@ def test_a_balance_that_does_not_add_up_is_found(staged: DataFrame, name: str) -
 def test_a_day_that_opens_otherwise_than_the_day_before_closed_is_found(staged: DataFrame, nothing: DataFrame) -> None:
     wrong = changed(staged, f"{ON_A_DAY} AND account = 'cash'", opening="opening - 0.01", closing="closing - 0.01")
     # The day itself, and the one after it.
-    assert not_ok(opens_as_closed.function(wrong, nothing, WINDOW)) == 2
+    assert not_ok(OPENS.function(wrong, nothing, WINDOW)) == 2
 
 
 def test_a_range_that_opens_with_nothing_carried_is_found(
@@ -181,16 +182,16 @@ def test_a_range_that_opens_with_nothing_carried_is_found(
     made = trial_balance(entries.where("posted_on BETWEEN DATE'2025-03-05' AND DATE'2025-03-06'"), nothing, window)
     carried = staged.where("as_of = DATE'2025-03-04'")
     open_accounts = carried.where("closing <> 0").count()
-    assert not_ok(opens_as_closed.function(made, carried, window)) == open_accounts > 5
+    assert not_ok(OPENS.function(made, carried, window)) == open_accounts > 5
 
 
 def test_a_next_day_that_opened_otherwise_is_found(staged: DataFrame) -> None:
     window = Window(day("03-05"), day("03-06"))
     after = staged.where("as_of > DATE'2025-03-06'")
     now = staged.where("as_of BETWEEN DATE'2025-03-05' AND DATE'2025-03-06'")
-    assert not_ok(next_day_opens_as_closed.function(now, after, window, WINDOW.last)) == 0
+    assert not_ok(NEXT_DAY_OPENS.function(now, after, window, WINDOW.last)) == 0
     wrong = changed(now, "account = 'suspense'", closing="closing + 0.01")
-    assert not_ok(next_day_opens_as_closed.function(wrong, after, window, WINDOW.last)) == 1
+    assert not_ok(NEXT_DAY_OPENS.function(wrong, after, window, WINDOW.last)) == 1
 
 
 def test_accounts_that_are_a_cent_off_their_subledgers_are_found(

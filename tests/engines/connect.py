@@ -23,6 +23,7 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.sail.checker import Checked, Checker
 from affirm_assets.engines.sail.lineage import Leaves
 from affirm_assets.engines.sail.plan import Columns
+from affirm_assets.steps.audit import declared_audits
 
 _CONNECT = "SPARK_CONNECT_MODE_ENABLED"
 """While it is set, pyspark.sql.functions make the columns of Connect."""
@@ -104,7 +105,7 @@ class Steps:
     def audits(self, dataset: Dataset, last_published: date | None) -> Mapping[str, DataFrame]:
         made: dict[str, DataFrame] = {}
         given = {"staged": self.table(dataset), "last_published": last_published}
-        for each in dataset.audits:
+        for each in declared_audits(dataset):
             made[each.name] = self._call(dataset, each.function, dataset.inputs, given)
         return made
 

@@ -10,7 +10,7 @@ import pytest
 from pyiceberg.transforms import BucketTransform
 from pyspark.sql import DataFrame
 
-from affirm_assets.declare.inputs import history, previous
+from affirm_assets.declare.inputs import previous, through
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import NotPlain
 from affirm_assets.settings import SAIL, SPARK
@@ -36,7 +36,7 @@ def test_only_the_files_of_the_window_are_read(steps: Steps, new_lake: Callable[
     reads = {
         "same window": (downstream(), 2),
         "previous": (downstream({"amounts": previous(1, "amounts")}), 1),
-        "history": (downstream({"amounts": history("amounts")}), 4),
+        "through": (downstream({"amounts": through("amounts")}), 4),
     }
     lake = new_lake()
     for name, (dataset, files) in reads.items():

@@ -9,15 +9,18 @@ import pytest
 from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.dataset import Audit, Dataset, audit
 from affirm_assets.declare.inputs import (
-    History,
+    Before,
     Landing,
+    Later,
     Mapped,
     Previous,
     SameWindow,
-    history,
+    Through,
     landing,
     previous,
+    same,
     shared,
+    through,
 )
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import DeclarationError
@@ -149,51 +152,79 @@ class TestReadDays:
             ),
             pytest.param(
                 DAILY,
-                History("balances"),
+                Before("balances"),
                 DAILY,
                 "2025-03-01",
                 "0001-01-01...2025-02-28",
-                id="history of itself excludes",
+                id="all before, of itself",
             ),
             pytest.param(
                 DAILY,
-                History("balances"),
+                Before("balances"),
                 DAILY,
                 "2025-03-04...2025-03-09",
                 "0001-01-01...2025-03-03",
-                id="history of itself excludes a range",
+                id="all before a range of itself",
             ),
             pytest.param(
                 DAILY,
-                History("loans"),
+                Through("loans"),
                 DAILY,
                 "2025-03-01",
                 "0001-01-01...2025-03-01",
-                id="history of another includes",
+                id="all through",
             ),
             pytest.param(
                 DAILY,
-                History("loans"),
+                Through("loans"),
                 DAILY,
                 "2025-03-04...2025-03-09",
                 "0001-01-01...2025-03-09",
-                id="history of another includes a range",
+                id="all through a range",
             ),
             pytest.param(
                 MONTHLY,
-                History("loans"),
+                Through("loans"),
                 DAILY,
                 "2025-02-01",
                 "0001-01-01...2025-02-28",
-                id="history of another includes the month's days",
+                id="all through the month's days",
             ),
             pytest.param(
                 MONTHLY,
-                History("balances"),
+                Before("balances"),
                 MONTHLY,
                 "2025-02-01",
                 "0001-01-01...2025-01-31",
-                id="history of itself, monthly",
+                id="all before, of itself, monthly",
+            ),
+            pytest.param(
+                DAILY, Before("loans"), DAILY, "2025-03-04...2025-03-09", "0001-01-01...2025-03-03", id="all before"
+            ),
+            pytest.param(
+                MONTHLY,
+                Before("loans"),
+                DAILY,
+                "2025-02-01",
+                "0001-01-01...2025-01-31",
+                id="all before the month's days",
+            ),
+            pytest.param(
+                DAILY,
+                Before("loans"),
+                MONTHLY,
+                "2025-02-15",
+                "0001-01-01...2025-01-31",
+                id="months before that of a day",
+            ),
+            pytest.param(
+                DAILY, Later("loans"), DAILY, "2025-03-04...2025-03-09", "2025-03-10...9999-12-31", id="all later"
+            ),
+            pytest.param(
+                DAILY, Later("loans", 1), DAILY, "2025-02-27...2025-02-28", "2025-03-01...2025-03-01", id="next day"
+            ),
+            pytest.param(
+                MONTHLY, Later("loans", 2), MONTHLY, "2024-11-01", "2024-12-01...2025-01-01", id="next two months"
             ),
         ],
     )
@@ -213,6 +244,9 @@ class TestReadDays:
     def test_landing_is_read_for_the_days_of_the_window(self, own: Partitions, window: str, expected: str) -> None:
         read = dataset_with(partitions=own).read_days(landing("loans", {}), None, Window.parse(window))
         assert read == Window.parse(expected)
+
+    def test_same_is_the_input_of_a_parameter_of_that_name(self) -> None:
+        assert same("loans") == SameWindow("loans")
 
     def test_unpartitioned_dataset_reads_all(self) -> None:
         assert dataset_with(partitions=UNPARTITIONED).read_days(SameWindow("loans"), DAILY, None) is ALL
@@ -238,7 +272,7 @@ class TestSharedFrames:
         }
 
     def test_one_parameter_read_in_two_ways_is_refused(self) -> None:
-        reading = dataset_with(inputs={"outcomes": outcomes, "loan_rows": history("loan_rows")})
+        reading = dataset_with(inputs={"outcomes": outcomes, "loan_rows": through("loan_rows")})
         with pytest.raises(
             DeclarationError,
             match=r"servicing/balances\.py: dataset 'balances': the parameter 'loan_rows' is read in two ways",
@@ -250,7 +284,7 @@ class TestSharedFrames:
             DeclarationError, match=r"test_dataset\.py: totals maps loan, which is none of its parameters"
         ):
 
-            @shared(inputs={"loan": history("loans")})
+            @shared(inputs={"loan": through("loans")})
             def totals(loans: Any) -> Any:
                 return loans
 

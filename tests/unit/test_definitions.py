@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import affirm_assets.datasets
 import resources
 from affirm_assets.declare.contract import columns, iceberg_schema
 from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import Before
 from affirm_assets.declare.partitions import Daily, Monthly
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
@@ -272,7 +274,30 @@ class TestPartitions:
     def test_first_business_date_needs_no_earlier_one(self, graph: Graph) -> None:
         assert read_by(graph, "loans/loans", "2025-01-01", "loans/loans") == []
 
-    def test_history_of_another_dataset_depends_on_the_same_day_only(self, graph: Graph) -> None:
+    @pytest.mark.parametrize("name", ["servicing/loan_balances", "servicing/charge_offs", "ledger/trial_balance"])
+    def test_what_is_carried_is_a_pool_and_depends_on_the_day_before(self, graph: Graph, name: str) -> None:
+        assert graph.get(dg.AssetKey(name.split("/"))).pools == {name.replace("/", "_")}
+        assert read_by(graph, name, "2025-03-01", name) == ["2025-02-28"]
+
+    def test_all_before_depends_on_the_last_partition_before_only(self) -> None:
+        rows = REGISTRY["loan_rows"]
+        copies = replace(rows, name="copies", inputs={"earlier": Before("loan_rows"), "own": Before("copies")})
+        graph = graph_of(rows, copies)
+        for read in ("landing/loan_rows", "landing/copies"):
+            assert read_by(graph, "landing/copies", "2025-03-01", read) == ["2025-02-28"]
+
+    def test_input_of_an_audit_alone_is_a_dependency(self, graph: Graph) -> None:
+        assert "trial_balance" not in signature(REGISTRY["portfolio_daily"].function).parameters
+        read = read_by(graph, "portfolio/portfolio_daily", "2025-03-01", "ledger/trial_balance")
+        assert read == ["2025-03-01"]
+
+    @pytest.mark.parametrize("name", ["suspense", "loan_balances", "charge_offs", "trial_balance"])
+    def test_what_is_carried_has_its_two_checks(self, graph: Graph, name: str) -> None:
+        key = key_of(REGISTRY[name])
+        checks = {each.name for each in graph.asset_check_keys if each.asset_key == key}
+        assert {"opens_as_closed", "next_day_opens_as_closed"} <= checks
+
+    def test_all_through_the_window_depends_on_the_same_day_only(self, graph: Graph) -> None:
         assert read_by(graph, "transactions/transactions", "2025-03-01", "loans/loans") == ["2025-03-01"]
 
     @pytest.mark.parametrize(

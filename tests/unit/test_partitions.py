@@ -231,3 +231,16 @@ def test_before_gives_that_many_partitions_up_to_the_window(
     earlier = partitions.before(own, count)
     assert len(list(partitions.starts(earlier))) == count
     assert partitions.days(earlier).last + ONE_DAY == partitions.days(own).first
+
+
+@pytest.mark.parametrize(
+    ("partitions", "cover"), [(DAILY, DAILY.covering), (MONTHLY, MONTHLY.covering)], ids=["daily", "monthly"]
+)
+@given(days=WINDOWS, count=st.integers(1, 40))
+def test_after_gives_that_many_partitions_from_the_window_on(
+    partitions: Partitions, cover: Callable[[Window], Window], days: Window, count: int
+) -> None:
+    own = cover(days)
+    later = partitions.after(own, count)
+    assert len(list(partitions.starts(later))) == count
+    assert partitions.days(own).last + ONE_DAY == partitions.days(later).first

@@ -15,7 +15,8 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 from pyiceberg.transforms import IdentityTransform
 
-from affirm_assets.declare.inputs import SameWindow, previous
+from affirm_assets.declare.carry import Carry
+from affirm_assets.declare.inputs import SameWindow
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import (
     GapRefused,
@@ -40,7 +41,8 @@ from tests.staged import NOW, amounts, publish_rows, request_of, rows_of, stage
 D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 6))
 AMOUNTS = amounts()
 WHOLE = amounts(partitions=None)
-CARRIED = amounts(inputs={"earlier": previous(1, "amounts")})
+CARRY = Carry({"amount": "amount"})
+CARRIED = replace(AMOUNTS, carry=CARRY, inputs=CARRY.inputs("amounts"))
 
 
 @pytest.fixture

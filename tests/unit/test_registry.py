@@ -11,7 +11,7 @@ from textwrap import dedent
 import pytest
 
 from affirm_assets.declare.dataset import Compute
-from affirm_assets.declare.inputs import SameWindow
+from affirm_assets.declare.inputs import Before, Later, Previous, SameWindow, Through
 from affirm_assets.declare.partitions import Daily
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import ContractError, DeclarationError
@@ -30,6 +30,16 @@ class Row(Contract):
     closed_on: date | None = column("Day on which it was closed")
 '''
 
+CARRIED = """
+class Row(Contract):
+    \'\'\'A row.\'\'\'
+    as_of: date = key("Business date")
+    loan_id: str = key("Loan")
+    product: str = column("Product")
+    opening: int = column("As the day began")
+    closing: int = column("As it ended")
+"""
+
 
 def module(
     name: str,
@@ -47,8 +57,9 @@ def module(
 from datetime import date, datetime, timedelta
 from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.partitions import Daily, Monthly
+from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.dataset import audit, dataset
-from affirm_assets.declare.inputs import history, landing, previous, shared
+from affirm_assets.declare.inputs import before, landing, later, previous, same, shared, through
 {contract}
 {dedent(before)}
 @dataset(Row, partitions={partitions}, inputs={inputs}, audits={audits}, owner="{owner}"{more})
@@ -102,13 +113,13 @@ class TestDeclaration:
         assert walk({"x/loans.py": module("loans")})["loans"].description == "A row."
 
     def test_what_is_declared_is_kept(self, walk: Walk) -> None:
-        more = ', compute="large", freshness=timedelta(hours=36), retention=timedelta(days=90), tags={"pii": "direct"}'
+        more = ', compute="large", freshness=timedelta(hours=36), tags={"pii": "direct"}'
         loans = walk({"x/loans.py": module("loans", owner="books@lender.example", more=more + ", ranges=False")})[
             "loans"
         ]
         assert loans.partitions == Daily("as_of")
         assert (loans.owner, loans.compute, loans.tags) == ("books@lender.example", Compute("large"), {"pii": "direct"})
-        assert (loans.freshness, loans.retention, loans.ranges) == (timedelta(hours=36), timedelta(days=90), False)
+        assert (loans.freshness, loans.ranges) == (timedelta(hours=36), False)
 
     def test_audit_may_ask_for_shared_frames_their_inputs_and_the_window(self, walk: Walk) -> None:
         before = '''
@@ -124,6 +135,55 @@ class TestDeclaration:
         declared = module("loans", "outcomes", inputs='{"outcomes": outcomes}', audits="[accounts]", before=before)
         registry = walk({"x/loan_rows.py": module("loan_rows"), "x/loans.py": declared})
         assert [each.name for each in registry["loans"].audits] == ["accounts"]
+
+    def test_audit_s_parameter_is_read_as_a_transform_s_is(self, walk: Walk) -> None:
+        before = '''
+            @audit()
+            def agrees(staged, payments, rates, earlier, window, last_published):
+                """Agrees."""
+                return staged
+        '''
+        declared = module("loans", "rates", inputs='{"earlier": before("payments")}', audits="[agrees]", before=before)
+        files = {"x/loans.py": declared, **{f"x/{name}.py": module(name) for name in ("payments", "rates")}}
+        registry = walk(files)
+        assert registry["loans"].inputs == {
+            "rates": SameWindow("rates"),
+            "payments": SameWindow("payments"),
+            "earlier": Before("payments"),
+        }
+        order = [each.name for each in registry.in_order()]
+        assert order.index("payments") < order.index("loans")
+
+    def test_audit_s_parameter_that_a_shared_frame_reads_is_what_it_reads(self, walk: Walk) -> None:
+        before = '''
+            @shared(inputs={"rows": through("loan_rows")})
+            def outcomes(rows):
+                return rows
+
+            @shared(inputs={"outcomes": outcomes})
+            def counted(outcomes):
+                return outcomes
+
+            @audit()
+            def accounts(staged, rows):
+                """All of them."""
+                return staged
+        '''
+        declared = module("loans", "counted", inputs='{"counted": counted}', audits="[accounts]", before=before)
+        loans = walk({"x/loan_rows.py": module("loan_rows"), "x/loans.py": declared})["loans"]
+        assert loans.leaves == {"rows": Through("loan_rows")}
+
+    def test_what_is_carried_gives_the_inputs_that_it_needs(self, walk: Walk) -> None:
+        before = "def opened(rows, rates): return rows"
+        more = ', carry=Carry({"opening": "closing"}, kept=("product",), opens=opened)'
+        declared = module("loans", "previous_partition", contract=CARRIED, before=before, more=more)
+        loans = walk({"x/loans.py": declared, "x/rates.py": module("rates")})["loans"]
+        assert loans.inputs == {
+            "previous_partition": Previous(1, "loans"),
+            "later_partitions": Later("loans"),
+            "rates": SameWindow("rates"),
+            "next_rates": Later("rates", 1),
+        }
 
 
 class TestRefusedDeclarations:
@@ -193,6 +253,12 @@ class TestRefusedDeclarations:
                 id="named staged",
             ),
             pytest.param(
+                "x/previous_partition.py",
+                module("previous_partition"),
+                r"previous_partition\.py: dataset 'previous_partition': parameters of that name mean something else",
+                id="named as what is carried",
+            ),
+            pytest.param(
                 "x/loans.py",
                 module("loans", partitions='Daily("booked_on")'),
                 r"loans\.py: dataset 'loans': its partition column 'booked_on' is not in Row, which has as_of, loan_id",
@@ -231,7 +297,7 @@ class TestRefusedDeclarations:
             ),
             pytest.param(
                 "x/loans.py",
-                module("loans", "window", inputs='{"rows": history("loan_rows")}'),
+                module("loans", "window", inputs='{"rows": through("loan_rows")}'),
                 r"loans\.py: loans maps rows, which is none of its parameters \(none\)",
                 id="mapped name is no parameter",
             ),
@@ -248,13 +314,43 @@ class TestRefusedDeclarations:
             return staged
     '''
 
-    def test_audit_with_unknown_parameter(self, walk: Walk) -> None:
-        declared = module("loans", "loan_rows", audits="[agrees]", before=self.AUDIT.format(parameter="loan_row"))
-        with pytest.raises(
-            DeclarationError, match=r"loans\.py: dataset 'loans': its audit 'agrees' asks for loan_row;"
-        ) as refused:
+    @pytest.mark.parametrize(
+        ("carry", "over", "message"),
+        [
+            pytest.param("{}", {}, "its carry= says of no column what it opens with", id="nothing"),
+            pytest.param('{"open": "closing"}', {}, "its carry= names open; expected columns of Row", id="opening"),
+            pytest.param('{"opening": "close"}', {}, "its carry= names close; expected", id="closing"),
+            pytest.param('{"opening": "closing"}, kept=("kind",)', {}, "its carry= names kind; expected", id="kept"),
+            pytest.param(
+                '{"opening": "closing"}', {"partitions": None}, "expected partitions, found none", id="no partitions"
+            ),
+            pytest.param(
+                '{"opening": "closing"}',
+                {"contract": CARRIED.replace('key("Business date")', 'column("Business date")')},
+                "expected its partition column 'as_of' to be a key column",
+                id="key without the partition",
+            ),
+            pytest.param(
+                '{"opening": "closing"}',
+                {"inputs": '{"previous_partition": previous(2, "loans")}'},
+                "its carry= says what previous_partition is",
+                id="an input that it gives",
+            ),
+            pytest.param(
+                '{"opening": "closing"}',
+                {
+                    "audits": "[opens_as_closed]",
+                    "before": AUDIT.format(parameter="window").replace("agrees", "opens_as_closed"),
+                },
+                "found twice: opens_as_closed",
+                id="an audit that it gives",
+            ),
+        ],
+    )
+    def test_carry(self, walk: Walk, carry: str, over: dict[str, str], message: str) -> None:
+        declared = module("loans", **{"contract": CARRIED, "more": f", carry=Carry({carry})", **over})
+        with pytest.raises(DeclarationError, match=rf"x/loans\.py: dataset 'loans': .*{message}"):
             walk({"x/loans.py": declared})
-        assert "expected inputs of the dataset: loan_rows" in str(refused.value)
 
     def test_two_audits_of_one_name(self, walk: Walk) -> None:
         declared = module("loans", audits="[agrees, agrees]", before=self.AUDIT.format(parameter="window"))
@@ -310,7 +406,7 @@ class TestRefusedRegistries:
             DeclarationError, match="dataset 'totals', parameter 'loan': no dataset is named 'loan'"
         ) as refused:
             walk({"x/loans.py": module("loans"), "x/totals.py": module("totals", "loan")})
-        assert str(refused.value).endswith("There are: loans, totals.")
+        assert str(refused.value).endswith("Close to 'loan': loans. There are: loans, totals.")
         assert paths_in(refused.value) == ["x/totals.py"]
 
     def test_unknown_input_of_a_mapping(self, walk: Walk) -> None:
@@ -322,7 +418,7 @@ class TestRefusedRegistries:
         before = "@shared()\ndef outcomes(loan_row):\n    return loan_row\n"
         declared = module("loans", "outcomes", inputs='{"outcomes": outcomes}', before=before)
         with pytest.raises(
-            DeclarationError, match="dataset 'loans', parameter 'loan_row': no dataset is named 'loan_row'"
+            DeclarationError, match=r"x/loans\.py: shared frame 'outcomes', parameter 'loan_row': no dataset is named"
         ):
             walk({"x/loans.py": declared})
 
@@ -345,11 +441,91 @@ class TestRefusedRegistries:
         assert all(f" {name[2]} " in f" {refused.value} " for name in files)
         assert len(paths_in(refused.value)) == 1
 
-    def test_own_partition_of_the_same_window(self, walk: Walk) -> None:
+    @pytest.mark.parametrize("word", ["same", "through"])
+    def test_own_partition_of_the_window(self, walk: Walk, word: str) -> None:
+        declared = module("loans", "own", inputs=f'{{"own": {word}("loans")}}')
         with pytest.raises(
-            DeclarationError, match="parameter 'loans': a dataset cannot read the partition that it computes"
+            DeclarationError,
+            match=rf"x/loans\.py: dataset 'loans', parameter 'own': {word}\('loans'\) is of the dataset itself, which "
+            r"cannot read the partition that it computes\. Use previous\(\) or before\(\)",
         ):
-            walk({"x/loans.py": module("loans", "loans")})
+            walk({"x/loans.py": declared})
+
+    def test_own_name_in_an_audit(self, walk: Walk) -> None:
+        declared = module("loans", audits="[agrees]", before=TestRefusedDeclarations.AUDIT.format(parameter="loans"))
+        with pytest.raises(DeclarationError, match=r"parameter 'loans': same\('loans'\) .*; in an audit, `staged`\."):
+            walk({"x/loans.py": declared})
+
+    def test_what_is_carried_where_nothing_is(self, walk: Walk) -> None:
+        with pytest.raises(DeclarationError, match=r"is named 'previous_partition'\. A dataset has it by its carry=\."):
+            walk({"x/loans.py": module("loans", "previous_partition")})
+
+    def test_unknown_input_of_an_audit(self, walk: Walk) -> None:
+        declared = module("loans", audits="[agrees]", before=TestRefusedDeclarations.AUDIT.format(parameter="loan_row"))
+        with pytest.raises(
+            DeclarationError,
+            match=r"x/loans\.py: audit 'agrees' of dataset 'loans', parameter 'loan_row': no dataset is named",
+        ):
+            walk({"x/loans.py": declared})
+
+    def test_renamed_file_is_refused_with_all_that_reads_the_old_name(self, walk: Walk) -> None:
+        """As two transforms, one by a mapping, an audit, what is carried, and a shared frame that two datasets name."""
+        shared_frame = "from affirm_assets.declare.inputs import through, shared\n" + dedent("""
+            @shared(inputs={"all_loans": through("loans")})
+            def outcomes(all_loans):
+                return all_loans
+        """)
+        audit = TestRefusedDeclarations.AUDIT.format(parameter="loans")
+        carry = ', carry=Carry({"opening": "closing"}, opens=opened)'
+        given = {"inputs": '{"outcomes": outcomes}', "before": "from ._outcomes import outcomes"}
+        files = {
+            "x/_outcomes.py": shared_frame,
+            "x/booked_loans.py": module("booked_loans"),
+            "x/a_reader.py": module("a_reader", "outcomes", **given),
+            "x/b_reader.py": module("b_reader", "outcomes", **given),
+            "x/c_reader.py": module("c_reader", "loans"),
+            "x/d_reader.py": module("d_reader", "earlier", inputs='{"earlier": previous(2, "loans")}'),
+            "x/e_reader.py": module("e_reader", audits="[agrees]", before=audit),
+            "x/f_reader.py": module(
+                "f_reader", contract=CARRIED, before="def opened(rows, loans): return rows", more=carry
+            ),
+            "x/unconcerned.py": module("unconcerned", "booked_loans"),
+        }
+        with pytest.raises(DeclarationError) as refused:
+            walk(files)
+        assert paths_in(refused.value) == [f"x/{name}.py" for name in ("_outcomes", *(f"{c}_reader" for c in "cdef"))]
+        *readers, said = str(refused.value).splitlines()
+        assert [line.partition(".py: ")[2] for line in readers] == [
+            "shared frame 'outcomes', parameter 'all_loans': no dataset is named 'loans'.",
+            "dataset 'c_reader', parameter 'loans': no dataset is named 'loans'.",
+            "dataset 'd_reader', parameter 'earlier': no dataset is named 'loans'.",
+            "audit 'agrees' of dataset 'e_reader', parameter 'loans': no dataset is named 'loans'.",
+            "carry of dataset 'f_reader', parameter 'loans': no dataset is named 'loans'.",
+        ]
+        assert said.startswith("Close to 'loans': booked_loans. There are: a_reader, b_reader, booked_loans, ")
+
+    @pytest.mark.parametrize(
+        ("importing", "found"),
+        [
+            ("from .loans import Row", "No module named"),
+            ("from .booked_loans import loans", "cannot import name 'loans'"),
+        ],
+        ids=["renamed file", "renamed function"],
+    )
+    def test_import_of_what_was_renamed_is_refused_with_the_file_that_imports(
+        self, walk: Walk, importing: str, found: str
+    ) -> None:
+        files = {
+            "x/_helpers.py": importing,
+            "x/booked_loans.py": module("booked_loans"),
+            "x/totals.py": module("totals", before="from . import _helpers"),
+        }
+        with pytest.raises(DeclarationError, match=rf"x/_helpers\.py: {found} .*Was a file renamed"):
+            walk(files)
+
+    def test_import_of_what_is_not_installed_is_python_s_own_error(self, walk: Walk) -> None:
+        with pytest.raises(ModuleNotFoundError, match="No module named 'not_installed'"):
+            walk({"x/loans.py": "import not_installed"})
 
     @pytest.mark.parametrize("n", [0, -1])
     def test_less_than_one_earlier_partition(self, walk: Walk, n: int) -> None:
@@ -368,15 +544,16 @@ class TestRefusedRegistries:
         ):
             walk({"x/loans.py": declared})
 
-    @pytest.mark.parametrize("mapping", ['previous(1, "loans")', 'history("loans")'], ids=["previous", "history"])
+    @pytest.mark.parametrize("word", ["previous(1, {})", "before({})", "through({})", "later({})"])
     @pytest.mark.parametrize(("own", "upstream"), [(None, DAILY), (DAILY, None)], ids=["reader", "input"])
     def test_earlier_partitions_where_one_side_has_none(
-        self, walk: Walk, mapping: str, own: str | None, upstream: str | None
+        self, walk: Walk, word: str, own: str | None, upstream: str | None
     ) -> None:
-        totals = module("totals", "loans", partitions=own, inputs=f'{{"loans": {mapping}}}')
+        inputs = f'{{"loans": {word.format(repr("loans"))}}}'
+        totals = module("totals", "loans", partitions=own, inputs=inputs)
         with pytest.raises(
             DeclarationError,
-            match=r"'totals', parameter 'loans': previous\(\), history\(\) and later\(\) are for partit",
+            match=r"'totals', parameter 'loans': previous\(\), before\(\), through\(\) and later\(\) are for partit",
         ):
             walk({"x/loans.py": module("loans", partitions=upstream), "x/totals.py": totals})
 

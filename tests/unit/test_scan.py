@@ -1,28 +1,29 @@
-"""What a step measures before it asks for Spark, on tables that PyIceberg writes, and when it asks for none."""
+"""What a step measures before it asks for an engine, on tables that PyIceberg writes, and when it asks for none."""
 
+from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn
 
-import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame
 
+from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, column, key
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Input, SameWindow, history, landing, previous
+from affirm_assets.declare.inputs import Input, SameWindow, landing, previous, through
 from affirm_assets.declare.partitions import Daily, Monthly, Window
-from affirm_assets.errors import GapRefused
+from affirm_assets.errors import GapRefused, UnfitForEngine
+from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.lake import Storage
-from affirm_assets.steps.publish import AUDITS, PUBLISHED_WAP_ID, STAGED_SNAPSHOT
-from affirm_assets.steps.request import Run, pin
+from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import Result, run_step
 from affirm_assets.steps.scan import ScanSize
-from affirm_assets.steps.tables import WINDOW, ensure_table
+from affirm_assets.steps.tables import ensure_table
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from tests.conftest import declare
+from tests.staged import publish_rows
 
 D1, D2, D3, D4, D5 = DAYS = [date(2025, 1, day) for day in range(1, 6)]
 RUN = Run("run", "run")
@@ -49,7 +50,8 @@ def two_copies(first: DataFrame, second: DataFrame) -> DataFrame:
 
 
 SOURCE = declare(amounts, Amount, Daily("day"), inputs={"earlier": previous(2, "amounts")})
-CARRIED = declare(amounts, Amount, Daily("day"), inputs={"earlier": previous(1, "amounts")})
+CARRY = Carry({"amount": "amount"})
+CARRIED = replace(SOURCE, carry=CARRY, inputs=CARRY.inputs("amounts"))
 
 
 def reader(**inputs: Input) -> Dataset:
@@ -61,15 +63,10 @@ def storage(catalog: IcebergCatalog, tmp_path: Path) -> Storage:
     return Storage(catalog.load(), LandingZone(str(tmp_path / "landing")), catalog.name)
 
 
-def publish(storage: Storage, *days: date, rows: int = 1, **summary: str) -> None:
+def publish(storage: Storage, *days: date, rows: int = 1) -> None:
     """These days of `amounts` as one commit, which makes them anew."""
-    table = ensure_table(storage.catalog, SOURCE)
-    made = [{"id": f"{day}/{n}", "day": day, "amount": Decimal(f"{n}.00")} for day in days for n in range(rows)]
-    for day in days:
-        if table.scan(row_filter=f"day = '{day}'").count():
-            table.delete(f"day = '{day}'")
-    properties = {WINDOW: str(Window(days[0], days[-1])), **summary}
-    table.append(pa.Table.from_pylist(made, schema=table.schema().as_arrow()), snapshot_properties=properties)
+    made = [(f"{day}/{n}", day, f"{n}.00") for day in days for n in range(rows)]
+    publish_rows(SOURCE, Window(days[0], days[-1]), made, storage, run=f"{days[0]} with {rows}")
 
 
 def stored(storage: Storage, *days: date) -> ScanSize:
@@ -79,23 +76,29 @@ def stored(storage: Storage, *days: date) -> ScanSize:
     return ScanSize(sum(each.file_size_in_bytes for each in files), len(files))
 
 
-class SparkAsked(Exception):
-    """Raised in place of making a session."""
+class EngineAsked(Exception):
+    """Raised in place of opening an engine."""
 
     def __init__(self, scan: ScanSize) -> None:
         self.scan = scan
 
 
-def no_spark(scan: ScanSize) -> NoReturn:
-    raise SparkAsked(scan)
+class NoEngine:
+    """Says what it was asked to read."""
+
+    def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
+        raise EngineAsked(scan)
+
+    def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
+        raise error
 
 
 def run(storage: Storage, dataset: Dataset, day: date) -> Result:
-    return run_step(dataset, {"amounts": SOURCE}, Window(day, day), RUN, "v1", storage, no_spark)
+    return run_step(dataset, {"amounts": SOURCE}, Window(day, day), RUN, "v1", storage, NoEngine())
 
 
 def measured(storage: Storage, dataset: Dataset, day: date) -> ScanSize:
-    with pytest.raises(SparkAsked) as asked:
+    with pytest.raises(EngineAsked) as asked:
         run(storage, dataset, day)
     return asked.value.scan
 
@@ -103,7 +106,7 @@ def measured(storage: Storage, dataset: Dataset, day: date) -> ScanSize:
 READS = {
     "the same window": (reader(first=SameWindow("amounts")), [D3]),
     "the two days before": (reader(first=previous(2, "amounts")), [D1, D2]),
-    "everything so far": (reader(first=history("amounts")), [D1, D2, D3]),
+    "everything so far": (reader(first=through("amounts")), [D1, D2, D3]),
     "its own days before": (SOURCE, [D1, D2]),
     "the same days twice": (reader(first=SameWindow("amounts"), second=SameWindow("amounts")), [D3]),
     "different days": (reader(first=SameWindow("amounts"), second=previous(1, "amounts")), [D2, D3]),
@@ -125,7 +128,7 @@ def test_a_day_that_was_computed_again_is_counted_as_it_is_now(storage: Storage)
     """The commit that wrote the days first says a size that is no longer so."""
     publish(storage, D1, D2, D3)
     publish(storage, D2, rows=1000)
-    assert measured(storage, reader(first=history("amounts")), D3) == stored(storage, D1, D2, D3)
+    assert measured(storage, reader(first=through("amounts")), D3) == stored(storage, D1, D2, D3)
     assert measured(storage, reader(first=SameWindow("amounts")), D2) == stored(storage, D2)
 
 
@@ -136,7 +139,7 @@ def test_a_manifest_that_was_merged_is_counted_whole(storage: Storage) -> None:
     for day in DAYS:
         publish(storage, day)
     assert storage.catalog.load_table(SOURCE.table).inspect.manifests().num_rows < len(DAYS)
-    assert measured(storage, reader(first=history("amounts")), D5) == stored(storage, *DAYS)
+    assert measured(storage, reader(first=through("amounts")), D5) == stored(storage, *DAYS)
 
 
 def test_every_day_is_found_without_opening_a_manifest(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +151,7 @@ def test_every_day_is_found_without_opening_a_manifest(storage: Storage, monkeyp
         raise AssertionError("opened")
 
     monkeypatch.setattr("pyiceberg.manifest.ManifestFile.fetch_manifest_entry", opened)
-    assert measured(storage, reader(first=history("amounts")), D5) == whole
+    assert measured(storage, reader(first=through("amounts")), D5) == whole
     assert measured(storage, reader(first=SameWindow("amounts")), D2) == one
 
 
@@ -162,8 +165,8 @@ def test_a_month_is_measured_by_its_days(storage: Storage) -> None:
 def test_a_table_without_partitions_is_measured_whole(storage: Storage) -> None:
     publish(storage, D1, D2)
     whole = declare(copies, Amount, None, inputs={"first": SameWindow("amounts")})
-    with pytest.raises(SparkAsked) as asked:
-        run_step(whole, {"amounts": SOURCE}, None, RUN, "v1", storage, no_spark)
+    with pytest.raises(EngineAsked) as asked:
+        run_step(whole, {"amounts": SOURCE}, None, RUN, "v1", storage, NoEngine())
     assert asked.value.scan == stored(storage, D1, D2)
 
 
@@ -176,26 +179,20 @@ def test_landing_files_count_with_their_sizes(storage: Storage, tmp_path: Path) 
 
 
 def test_what_was_never_published_has_no_size(storage: Storage) -> None:
-    assert measured(storage, reader(first=history("amounts")), D1) == ScanSize(0, 0)
+    assert measured(storage, reader(first=through("amounts")), D1) == ScanSize(0, 0)
 
 
-def test_work_that_is_published_already_needs_no_spark(storage: Storage) -> None:
+def test_work_that_is_published_already_needs_no_engine(storage: Storage) -> None:
     publish(storage, D1)
     window = Window(D2, D3)
-    request = pin(SOURCE, {}, window, RUN, "v1", storage)
-    publish(
-        storage,
-        D2,
-        rows=3,
-        **{WINDOW: str(window), PUBLISHED_WAP_ID: request.wap_id, STAGED_SNAPSHOT: "7", AUDITS: "[]"},
-    )
-    result = run_step(SOURCE, {}, window, RUN, "v1", storage, no_spark)
+    publish_rows(SOURCE, window, [(f"{n}", D2, "1.00") for n in range(3)], storage, run=RUN.run_id)
+    result = run_step(SOURCE, {}, window, RUN, "v1", storage, NoEngine())
     assert result.already_published
     assert result.rows == {D2: 3, D3: 0}
-    assert (result.total_rows, result.added_files, result.staged_snapshot) == (4, 1, 7)
+    assert (result.total_rows, result.added_files) == (4, 1)
 
 
-def test_a_window_that_is_refused_needs_no_spark(storage: Storage) -> None:
+def test_a_window_that_is_refused_needs_no_engine(storage: Storage) -> None:
     publish(storage, D1)
     with pytest.raises(GapRefused):
         run(storage, CARRIED, D3)

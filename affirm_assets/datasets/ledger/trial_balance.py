@@ -8,22 +8,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from affirm_assets.audits import carry
 from affirm_assets.datasets.ledger._totals import CASH, Account, added_up, by_account
-from affirm_assets.declare import (
-    Contract,
-    Daily,
-    Money,
-    SameWindow,
-    Window,
-    audit,
-    column,
-    dataset,
-    history,
-    key,
-    later,
-    previous,
-)
+from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key, through
 from affirm_assets.lender.unions import with_nulls
 
 
@@ -39,7 +25,6 @@ class AccountBalance(Contract):
 
 
 _ACCOUNTS = get_args(Account)
-_CARRIED = {"opening": "closing"}
 
 
 @audit()
@@ -55,22 +40,6 @@ def sums_to_zero(staged: DataFrame) -> DataFrame:
 def closings_add_up(staged: DataFrame) -> DataFrame:
     """Opening + debits - credits = closing, of every account and day."""
     return staged.withColumn("ok", F.expr("opening + debits - credits = closing"))
-
-
-@audit()
-def opens_as_closed(staged: DataFrame, before: DataFrame, window: Window) -> DataFrame:
-    """Each account opens a day with what it closed the day before with."""
-    return carry.opens_as_closed(staged, before, window, day="as_of", keys=["account"], carried=_CARRIED)
-
-
-@audit()
-def next_day_opens_as_closed(
-    staged: DataFrame, later_trial_balance: DataFrame, window: Window, last_published: date | None
-) -> DataFrame:
-    """The day after, where it is published already, opens with what the window's last day closes with now."""
-    return carry.next_opens_as_closed(
-        staged, later_trial_balance, window, last_published, day="as_of", keys=["account"], carried=_CARRIED
-    )
 
 
 _OF_BALANCES = {
@@ -146,24 +115,21 @@ def _daily(source: DataFrame, day: str, totals: Mapping[str, str]) -> DataFrame:
     AccountBalance,
     partitions=Daily("as_of"),
     inputs={
-        "before": previous(1, "trial_balance"),
-        "later_trial_balance": later("trial_balance"),
-        "loan_balances": SameWindow("loan_balances"),
-        "suspense": SameWindow("suspense"),
-        "all_loans": history("loans"),
-        "all_transactions": history("transactions"),
-        "all_applications": history("payment_applications"),
+        "all_loans": through("loans"),
+        "all_transactions": through("transactions"),
+        "all_applications": through("payment_applications"),
     },
-    audits=[sums_to_zero, closings_add_up, opens_as_closed, next_day_opens_as_closed, ties_to_subledgers],
+    carry=Carry({"opening": "closing"}),
+    audits=[sums_to_zero, closings_add_up, ties_to_subledgers],
     owner="team:finance",
     freshness=timedelta(hours=36),
 )
-def trial_balance(ledger_entries: DataFrame, before: DataFrame, window: Window) -> DataFrame:
+def trial_balance(ledger_entries: DataFrame, previous_partition: DataFrame, window: Window) -> DataFrame:
     """Opening, debits, credits and closing of every account by day, carried on from the day before the window."""
     moved = ledger_entries.groupBy(F.col("posted_on").alias("as_of"), "account").agg(
         F.sum("debit").alias("debits"), F.sum("credit").alias("credits")
     )
-    carried = before.select("account", F.col("closing").alias("carried"))
+    carried = previous_partition.select("account", F.col("closing").alias("carried"))
     # Typed as what it adds to: a sum then has ten digits to spare.
     net = (F.col("debits") - F.col("credits")).cast("decimal(18,2)")
     so_far = F.sum(net).over(Over.partitionBy("account").orderBy("as_of"))

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.declare import Window, history, previous, shared
+from affirm_assets.declare import Window, before, previous, shared, through
 from affirm_assets.lender.intake import values
 from affirm_assets.lender.intake.duplicates import digest, outcomes, to_compare
 from affirm_assets.lender.intake.feeds import (
@@ -66,8 +66,8 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
     inputs={
         "loan_readings": loan_readings,
         "recent_loans": previous(LOOK_BACK_DAYS, "loans"),
-        "all_loans": history("loans"),
-        "all_rows": history("loan_rows"),
+        "all_loans": before("loans"),
+        "all_rows": through("loan_rows"),
     }
 )
 def loan_outcomes(

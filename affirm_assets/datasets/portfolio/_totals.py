@@ -31,12 +31,13 @@ def same_weighted_apr(staged: DataFrame, expected: DataFrame, *, by: Sequence[st
         *by, F.col("principal").cast("decimal(18,2)"), F.col("principal_times_apr").cast("decimal(36,8)")
     )
     joined = staged.select(*by, "apr").join(figures, [*by], "full")
-    off_by = F.abs(F.col("apr") * F.col("principal") - F.col("principal_times_apr"))
+    off_by = F.col("apr") * F.col("principal") - F.col("principal_times_apr")
+    most = F.col("principal") * F.lit(_HALF_OF_THE_LAST_PLACE)
     return joined.select(
         *by,
         "principal",
         "principal_times_apr",
         # As text: the numbers of an audit are added up, and a sum of rates says nothing.
         F.col("apr").cast("string").alias("apr"),
-        (off_by <= F.col("principal") * F.lit(_HALF_OF_THE_LAST_PLACE)).alias("ok"),
+        off_by.between(-most, most).alias("ok"),
     )

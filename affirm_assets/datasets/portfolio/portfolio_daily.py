@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.portfolio._totals import same_totals
-from affirm_assets.declare import Contract, Daily, Money, SameWindow, audit, column, dataset, key
+from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
 
 
 class PortfolioDaily(Contract):
@@ -154,7 +154,6 @@ def totals_equal_the_ledger(staged: DataFrame, trial_balance: DataFrame) -> Data
 @dataset(
     PortfolioDaily,
     partitions=Daily("as_of"),
-    inputs={"trial_balance": SameWindow("trial_balance")},
     audits=[parts_add_up, totals_equal_the_balances, totals_equal_the_ledger],
     owner="team:credit-risk",
     freshness=timedelta(hours=36),

@@ -14,19 +14,15 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from affirm_assets.declare import Contract, Input, Window, history, previous
+from affirm_assets.declare import Contract, Input, Window, through
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, Account
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
 
-HISTORY: Mapping[str, Input] = {
-    "opening_balances": previous(1, "loan_balances"),
-    "all_loans": history("loans"),
-    "all_transactions": history("transactions"),
-}
-"""What an account is made of beside the window's own loans, transactions and suspense."""
+PAST: Mapping[str, Input] = {"all_loans": through("loans"), "all_transactions": through("transactions")}
+"""What an account is made of beside the window's own loans, transactions and suspense, and the balances before it."""
 
 LOAN = ("loan_id", "product", "booked_on")
 TERMS = (

@@ -1,13 +1,12 @@
 """What was given up, and what came back of it."""
 
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.audits import carry
-from affirm_assets.declare import Contract, Daily, Money, Window, audit, column, dataset, key, later, previous
+from affirm_assets.declare import Carry, Contract, Daily, Money, audit, column, dataset, key
 
 
 class ChargedOffLoan(Contract):
@@ -29,37 +28,12 @@ _MOVEMENTS = {
     "interest_reversed": "interest_charged_off",
     "recoveries": "recovery",
 }
-_CARRY: Any = {
-    "day": "as_of",
-    "keys": ["loan_id"],
-    "carried": {f"opening_{total}": total for total in _MOVEMENTS},
-    "kept": ["product", "originated_on", "charged_off_on"],
-}
 
 
 @audit()
-def totals_grow_by_the_movements(
-    staged: DataFrame, charged_off_before: DataFrame, loan_balances: DataFrame, window: Window
-) -> DataFrame:
-    """Loan by loan, each total is that of the day before and what the balances' movements added to it; net loss too."""
-    compared = carry.opens_as_closed(_opened(staged, loan_balances), charged_off_before, window, **_CARRY)
-    wrong = staged.where("net_loss <> principal - recoveries")
-    differs = F.lit("net_loss is not principal - recoveries").alias("differs")
-    return compared.unionByName(wrong.select("loan_id", "as_of", differs, F.lit(False).alias("ok")))
-
-
-@audit()
-def next_day_opens_as_closed(
-    staged: DataFrame,
-    later_charge_offs: DataFrame,
-    later_balances: DataFrame,
-    window: Window,
-    last_published: date | None,
-) -> DataFrame:
-    """The day after, where it is published already, grew from the totals that the window's last day closes with now."""
-    next_day = f"as_of = DATE'{window.last + timedelta(days=1)}'"
-    after = _opened(later_charge_offs.where(next_day), later_balances.where(next_day))
-    return carry.next_opens_as_closed(staged, after, window, last_published, **_CARRY)
+def net_loss_adds_up(staged: DataFrame) -> DataFrame:
+    """Net loss = principal - recoveries, of every loan and day."""
+    return staged.withColumn("ok", F.expr("net_loss = principal - recoveries"))
 
 
 def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
@@ -75,12 +49,12 @@ def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
 @dataset(
     ChargedOffLoan,
     partitions=Daily("as_of"),
-    inputs={
-        "charged_off_before": previous(1, "charge_offs"),
-        "later_charge_offs": later("charge_offs"),
-        "later_balances": later("loan_balances"),
-    },
-    audits=[totals_grow_by_the_movements, next_day_opens_as_closed],
+    carry=Carry(
+        {f"opening_{total}": total for total in _MOVEMENTS},
+        kept=("product", "originated_on", "charged_off_on"),
+        opens=_opened,
+    ),
+    audits=[net_loss_adds_up],
     owner="team:credit-risk",
     freshness=timedelta(hours=36),
 )

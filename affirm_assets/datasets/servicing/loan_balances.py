@@ -2,15 +2,14 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.audits import carry
 from affirm_assets.datasets.servicing import _accounts
-from affirm_assets.declare import Contract, Daily, Money, Rate, Window, audit, column, dataset, key, later
+from affirm_assets.declare import Carry, Contract, Daily, Money, Rate, Window, audit, column, dataset, key
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day, days
 from affirm_assets.lender.money import signed_amount
 
@@ -84,25 +83,20 @@ class LoanBalance(Contract):
     unapplied: Money = column("Money that could not be applied since origination, less what went out so")
 
 
+_LOAN_AND_TERMS = (*_accounts.LOAN, *_accounts.TERMS)
 _STATE = tuple(name for name in _accounts.STATE if name != "as_of")
 _OPENS_WITH = {
-    **{f"opening_{name}": f"opening_{name}" for name in _STATE},
-    "opening_charged_off_on": "IF(charged_off_on < as_of, charged_off_on, NULL)",
-    "opening_charged_off_principal": "charged_off_principal - principal_charged_off",
-    "opening_charged_off_interest": "charged_off_interest - interest_charged_off",
-    "opening_recovered": "recovered - recovery",
+    **{name: f"opening_{name}" for name in _STATE},
+    "charged_off_on": "IF(charged_off_on < as_of, charged_off_on, NULL)",
+    "charged_off_principal": "charged_off_principal - principal_charged_off",
+    "charged_off_interest": "charged_off_interest - interest_charged_off",
+    "recovered": "recovered - recovery",
 }
 """Of an account's state, what a row says that it opened with: in a column, or by what the day moved."""
 
 _LEFT_BY_LAST_ROW = {
     **dict.fromkeys(("accrued", "paid", "refunded", "discount_returned", "last_instalment", "unapplied"), "0"),
     "settled_on": "NULL",
-}
-_CARRY: Any = {
-    "day": "as_of",
-    "keys": ["loan_id"],
-    "carried": {f"opening_{name}": name for name in _STATE},
-    "kept": [name for name in (*_accounts.LOAN, *_accounts.TERMS) if name != "loan_id"],
 }
 
 _ADDED_UP = {
@@ -122,34 +116,6 @@ def movements_add_up(staged: DataFrame) -> DataFrame:
     )
     ok = F.expr(" AND ".join(f"{name} = {total}" for name, total in _ADDED_UP.items()))
     return staged.select("loan_id", "as_of", *expected, *_ADDED_UP, ok.alias("ok"))
-
-
-@audit()
-def opens_as_closed(staged: DataFrame, opening_balances: DataFrame, window: Window) -> DataFrame:
-    """Each loan opens a day with all that it closed the day before with; none is gone on which something was owed."""
-    return carry.opens_as_closed(_as_carried(staged), _as_carried(opening_balances), window, **_CARRY)
-
-
-@audit()
-def next_day_opens_as_closed(
-    staged: DataFrame, later_balances: DataFrame, window: Window, last_published: date | None
-) -> DataFrame:
-    """The day after, where it is published already, opens with all that the window's last day closes with now."""
-    after = _as_carried(later_balances)
-    return carry.next_opens_as_closed(_as_carried(staged), after, window, last_published, **_CARRY)
-
-
-def _as_carried(balances: DataFrame) -> DataFrame:
-    """The terms, and the state as it was opened and left; the last day of a settled loan leaves none to another row."""
-    is_last = f"charged_off_on IS NULL AND as_of >= date_add(settled_on, {DAYS_KEPT_SETTLED})"
-    leaves = {name: f"IF({is_last}, {left}, {name})" for name, left in _LEFT_BY_LAST_ROW.items()}
-    return balances.select(
-        "as_of",
-        *_accounts.LOAN,
-        *_accounts.TERMS,
-        *(F.expr(opening).alias(name) for name, opening in _OPENS_WITH.items()),
-        *(F.expr(leaves.get(name, name)).alias(name) for name in _STATE),
-    )
 
 
 @audit()
@@ -190,17 +156,30 @@ def every_transaction_is_applied(staged: DataFrame, transactions: DataFrame, sus
     return joined.select("loan_id", "as_of", "moved", "applied", (F.col("moved") == F.col("applied")).alias("ok"))
 
 
+def _opened(balances: DataFrame) -> DataFrame:
+    """The state of the account as the day began: by a column, or by what the day moved."""
+    openings = (F.expr(opening).alias(f"opening_{name}") for name, opening in _OPENS_WITH.items())
+    return balances.select("as_of", *_LOAN_AND_TERMS, *openings)
+
+
+def _closed(balances: DataFrame) -> DataFrame:
+    """The last day of a settled loan leaves nothing to another row."""
+    is_last = f"charged_off_on IS NULL AND as_of >= date_add(settled_on, {DAYS_KEPT_SETTLED})"
+    leaves = {name: f"IF({is_last}, {left}, {name})" for name, left in _LEFT_BY_LAST_ROW.items()}
+    return balances.select("as_of", *_LOAN_AND_TERMS, *(F.expr(leaves.get(name, name)).alias(name) for name in _STATE))
+
+
 @dataset(
     LoanBalance,
     partitions=Daily("as_of"),
-    inputs={**_accounts.HISTORY, "later_balances": later("loan_balances")},
-    audits=[
-        movements_add_up,
-        opens_as_closed,
-        next_day_opens_as_closed,
-        every_loan_is_lent_once,
-        every_transaction_is_applied,
-    ],
+    inputs=_accounts.PAST,
+    carry=Carry(
+        {f"opening_{name}": name for name in _STATE},
+        kept=tuple(name for name in _LOAN_AND_TERMS if name != "loan_id"),
+        opens=_opened,
+        closes=_closed,
+    ),
+    audits=[movements_add_up, every_loan_is_lent_once, every_transaction_is_applied],
     owner="team:servicing",
     compute="medium",
     freshness=timedelta(hours=36),
@@ -209,13 +188,12 @@ def loan_balances(
     loans: DataFrame,
     transactions: DataFrame,
     suspense: DataFrame,
-    opening_balances: DataFrame,
+    previous_partition: DataFrame,
     all_loans: DataFrame,
     all_transactions: DataFrame,
     window: Window,
 ) -> DataFrame:
     """Each loan's balance, delinquency and movements by day: the rules of finance over every account."""
     moved = _accounts.movements(transactions, suspense)
-    accounts = _accounts.accounts(moved, loans, opening_balances, all_loans, all_transactions, window)
-    of_loan = (*_accounts.LOAN, *_accounts.TERMS)
-    return _accounts.run(accounts, window, days, contract=LoanBalance, of_loan=of_loan, of_row=Day._fields)
+    accounts = _accounts.accounts(moved, loans, previous_partition, all_loans, all_transactions, window)
+    return _accounts.run(accounts, window, days, contract=LoanBalance, of_loan=_LOAN_AND_TERMS, of_row=Day._fields)

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.servicing import _accounts
-from affirm_assets.declare import Contract, Daily, Money, SameWindow, Window, audit, column, dataset, key
+from affirm_assets.declare import Contract, Daily, Money, Window, audit, column, dataset, key, previous
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import applications
 from affirm_assets.lender.finance.movements import Movement
@@ -92,7 +92,7 @@ def applications_are_the_balances_movements(staged: DataFrame, loan_balances: Da
 @dataset(
     PaymentApplication,
     partitions=Daily("posted_on"),
-    inputs={**_accounts.HISTORY, "loan_balances": SameWindow("loan_balances")},
+    inputs={"opening_balances": previous(1, "loan_balances"), **_accounts.PAST},
     audits=[every_transaction_has_one, applications_are_the_balances_movements],
     owner="team:servicing",
     freshness=timedelta(hours=36),

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.declare import Window, history, previous, shared
+from affirm_assets.declare import Window, before, previous, shared, through
 from affirm_assets.lender.intake import values
 from affirm_assets.lender.intake.duplicates import digest, outcomes, to_compare
 from affirm_assets.lender.intake.feeds import (
@@ -66,8 +66,8 @@ def transaction_readings(transaction_rows: DataFrame) -> DataFrame:
     inputs={
         "transaction_readings": transaction_readings,
         "recent_transactions": previous(LOOK_BACK_DAYS, "transactions"),
-        "all_transactions": history("transactions"),
-        "all_loans": history("loans"),
+        "all_transactions": before("transactions"),
+        "all_loans": through("loans"),
     }
 )
 def transaction_outcomes(

@@ -2,24 +2,17 @@
 
 from datetime import date, timedelta
 from functools import reduce
-from typing import Any, Literal
+from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.audits import carry
 from affirm_assets.datasets.transactions._outcomes import NO_PRODUCT
-from affirm_assets.declare import Contract, Daily, Money, Window, audit, column, dataset, key, later, previous
+from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 from affirm_assets.lender.money import signed_amount
 
 _WHAT = ("transaction_id", "loan_id", "merchant_id", "kind", "amount", "effective_on", "reverses")
-_CARRY: Any = {
-    "day": "as_of",
-    "keys": ["transaction_id"],
-    "carried": {"opening": "closing"},
-    "kept": [*(name for name in _WHAT if name != "transaction_id"), "waiting_since"],
-}
 
 
 class Suspense(Contract):
@@ -76,31 +69,17 @@ def none_waits_for_a_booked_loan(staged: DataFrame, loans: DataFrame) -> DataFra
     )
 
 
-@audit()
-def opens_as_closed(staged: DataFrame, waiting: DataFrame, window: Window) -> DataFrame:
-    """Each transaction opens a day as it closed the day before; none is gone that was still waiting."""
-    return carry.opens_as_closed(staged, waiting, window, **_CARRY)
-
-
-@audit()
-def next_day_opens_as_closed(
-    staged: DataFrame, later_suspense: DataFrame, window: Window, last_published: date | None
-) -> DataFrame:
-    """The day after, where it is published already, opens as the window's last day closes now."""
-    return carry.next_opens_as_closed(staged, later_suspense, window, last_published, **_CARRY)
-
-
 @dataset(
     Suspense,
     partitions=Daily("as_of"),
-    inputs={"waiting": previous(1, "suspense"), "later_suspense": later("suspense")},
-    audits=[waiting_adds_up, none_waits_for_a_booked_loan, opens_as_closed, next_day_opens_as_closed],
+    carry=Carry({"opening": "closing"}, kept=(*(name for name in _WHAT if name != "transaction_id"), "waiting_since")),
+    audits=[waiting_adds_up, none_waits_for_a_booked_loan],
     owner="team:payments",
     freshness=timedelta(hours=36),
 )
-def suspense(waiting: DataFrame, transactions: DataFrame, loans: DataFrame, window: Window) -> DataFrame:
+def suspense(previous_partition: DataFrame, transactions: DataFrame, loans: DataFrame, window: Window) -> DataFrame:
     """Cash on a loan that is not booked yet, day by day until its loan takes it up."""
-    carried = waiting.where("taken_up_on IS NULL").select(*_WHAT, "waiting_since")
+    carried = previous_partition.where("taken_up_on IS NULL").select(*_WHAT, "waiting_since")
     arrived = _waiting(transactions).select(*_WHAT, F.col("posted_on").alias("waiting_since"))
     taken_up_on = F.when(F.col("loan_booked_on") > F.col("waiting_since"), F.col("loan_booked_on"))
     first = F.greatest("waiting_since", F.lit(window.first))

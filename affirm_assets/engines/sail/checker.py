@@ -69,6 +69,7 @@ class Checker:
         self._leaves = leaves
         self._plans: dict[int, Columns] = {}
         self._mended: dict[int, Message] = {}
+        self.functions_mended: set[str] = set()
 
     def check(self, query: Message) -> Checked:
         """query: proto.Plan, of rows or of a command on a frame; it is not changed. Raises NotProven."""
@@ -102,7 +103,7 @@ class Checker:
         return columns
 
     def _scope(self, columns: Columns) -> Scope:
-        return Scope(columns, self._plans)
+        return Scope(columns, self._plans, mended=self.functions_mended)
 
     # Leaves
 
@@ -283,14 +284,13 @@ class Checker:
         return tuple(replace(each, qualifiers=(relation.subquery_alias.alias,)) for each in columns)
 
     def _hinted(self, relation: Message) -> Columns:
-        """A hint says how, not what; Sail has none. Its frame's id stays, so that names tied to it are found."""
+        """A hint says how, not what, and Sail knows none. Something takes its place, since names may be tied to it."""
         columns = self._relation(relation.hint.input)
-        inner = proto.Relation()
-        inner.CopyFrom(relation.hint.input)
-        common = proto.RelationCommon()
-        common.CopyFrom(relation.common)
-        relation.CopyFrom(inner)
-        relation.common.CopyFrom(common)
+        instead = proto.Relation()
+        instead.common.CopyFrom(relation.common)
+        instead.filter.input.CopyFrom(relation.hint.input)
+        instead.filter.condition.CopyFrom(plan.boolean(True))
+        relation.CopyFrom(instead)
         return columns
 
     def _repartitioned(self, relation: Message) -> Columns:
@@ -387,7 +387,7 @@ class Checker:
 
     def _joined(self, relation: Message) -> Columns:
         of = relation.join
-        left, right = self._relation(of.left), self._relation(of.right)
+        left, right = _told_apart(self._relation(of.left), self._relation(of.right), of)
         kind = _JOINS.get(of.join_type)
         if kind is None:
             raise NotProven("join", "this kind of join is not proven")
@@ -499,6 +499,28 @@ def _root(query: Message) -> Message:
         case "checkpoint_command":
             return query.command.checkpoint_command.relation
     raise NotProven(str(kind or query.WhichOneof("op_type")), "this command is not proven")
+
+
+def _told_apart(left: Columns, right: Columns, join: Message) -> tuple[Columns, Columns]:
+    """The sides of a join of a frame with itself, each column with the plans of its side, to which names are tied."""
+    both = {each.id for each in left} & {each.id for each in right}
+    if not both:
+        return left, right
+    sides = []
+    for columns, relation in ((left, join.left), (right, join.right)):
+        plans = frozenset(_plan_ids(relation))
+        sides.append(tuple(replace(each, within=plans) if each.id in both else each for each in columns))
+    return sides[0], sides[1]
+
+
+def _plan_ids(relation: Message) -> Iterable[int]:
+    """Of the relation and all below it."""
+    if relation.common.HasField("plan_id"):
+        yield relation.common.plan_id
+    of = getattr(relation, relation.WhichOneof("rel_type"))
+    for field, value in of.ListFields():
+        if field.message_type is not None and field.message_type.name == "Relation":
+            yield from _plan_ids(value)
 
 
 def _meeting(one: Column | None, other: Column | None) -> Type:

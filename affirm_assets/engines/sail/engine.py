@@ -103,11 +103,16 @@ class SailEngine:
         """Raises FilesLost."""
         with self.active():
             table = ".".join(target.table.name())
-            paths = tuple(name_for_sail(table, file) for file in staged.files)
+            paths = tuple(name_for_sail(table, file.file_path) for file in staged.files)
             return self._by_name(table, "the files that were staged", paths, staged.rows, schema)
 
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
         return column_lineage(self._checked(frame).columns)
+
+    @property
+    def notes(self) -> str:
+        """What the check put into other functions, so that it is computed as Spark does."""
+        return f"mended: {', '.join(sorted(self._checker.functions_mended))}" if self._checker.functions_mended else ""
 
     def _check(self, plan: Message) -> Message:
         return self._checker.check(plan).plan

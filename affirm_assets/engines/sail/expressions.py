@@ -59,6 +59,8 @@ class Scope:
     variables: Mapping[str, Typed] = field(default_factory=dict)
     guards: Mapping[str, str] = field(default_factory=dict)
     """Expressions, as they are shown, that match a regular expression where the value is computed."""
+    mended: set[str] = field(default_factory=set)
+    """Functions that were put into others: what a user is told of."""
 
 
 def _refused(expression: Message, why: str, types: Iterable[Type] = ()) -> NotProven:
@@ -151,20 +153,20 @@ def _column(e: Message, parts: Sequence[str], plan_id: int | None, scope: Scope)
             raise _refused(e, "it belongs to a frame that is not part of this one")
         of_plan = [each for each in scope.plans[plan_id] if each.name == parts[0]]
         ids = {each.id for each in of_plan}
-        found = [each for each in scope.columns if each.id in ids]
+        found = [each for each in scope.columns if each.id in ids and (each.within is None or plan_id in each.within)]
         return _only(e, found, scope), parts[1:]
     if len(parts) > 1:
         found = [each for each in scope.columns if each.name == parts[1] and parts[0] in each.qualifiers]
         if found:
             return _only(e, found, scope), parts[2:]
-    return _only(e, [each for each in scope.columns if each.name == parts[0]], scope), parts[1:]
+    # Spark takes large and small letters for the same: what differs in them only is ambiguous to it.
+    alike = [each for each in scope.columns if each.name and each.name.lower() == parts[0].lower()]
+    return _only(e, alike if [each.name for each in alike] == [parts[0]] else alike[1:] and alike, scope), parts[1:]
 
 
 def _only(e: Message, found: Sequence[Column], scope: Scope) -> Column:
     if len(found) == 1:
-        name = (found[0].name or "").lower()
-        if sum((each.name or "").lower() == name for each in scope.columns) == 1 or found[0].qualifiers:
-            return found[0]
+        return found[0]
     names = ", ".join(sorted({each.name or "?" for each in scope.columns}))
     why = "more than one column has this name" if found else "expected the name of a column, written as it is"
     raise _refused(e, f"{why}; there are {names}")
@@ -225,6 +227,15 @@ def _cast(e: Message, scope: Scope) -> Typed:
     return replace(converted(of, target, is_try=is_try), column=None, name=of.name)
 
 
+def _keeps_values(source: Type, target: Type) -> bool:
+    """Whether values that differ before a cast differ after it: such a cast may be taken away from a comparison."""
+    if source.name in ("void", "array", "struct"):
+        return True
+    if source.name != "decimal" or target.name != "decimal":
+        return False
+    return source.scale <= target.scale and source.precision - source.scale <= target.precision - target.scale
+
+
 def converted(of: Typed, target: Type, *, is_try: bool = False) -> Typed:
     """The value in another type that holds it, or that raises."""
     if of.type == target:
@@ -238,6 +249,8 @@ def converted(of: Typed, target: Type, *, is_try: bool = False) -> Typed:
     message = of.message
     is_aliased = message.WhichOneof("expr_type") == "alias"
     made = cast(message.alias.expr if is_aliased else message, target, is_try=is_try)
+    if not _keeps_values(of.type, target):
+        made = plan.held(made, target)
     return replace(of, message=made, type=target, range=kept, literal=None, is_literal=False)
 
 
@@ -250,8 +263,8 @@ def _fits(of: Typed, target: Type) -> bool:
         least, most = mend.full(target)
     else:
         return False
-    own = of.range or mend.full(of.type)
-    return least <= own[0] and own[1] <= most
+    lowest, highest = of.range or mend.full(of.type)
+    return bool(least <= lowest and highest <= most)
 
 
 def _variable(e: Message, scope: Scope) -> Typed:
@@ -291,8 +304,9 @@ def _over(message: Message, window: Message) -> Message:
     made.CopyFrom(message)
     if message.WhichOneof("expr_type") == "cast":
         made.cast.expr.CopyFrom(_over(message.cast.expr, window))
-    for at, each in enumerate(called.arguments):
-        made.unresolved_function.arguments[at].CopyFrom(_over(each, window))
+    for given in (made.unresolved_function, made.common_inline_user_defined_function):
+        for each in given.arguments:
+            each.CopyFrom(_over(each, window))
     return made
 
 
@@ -320,10 +334,10 @@ def _call(e: Message, scope: Scope) -> Typed:
     if name in _SPECIAL:
         return _SPECIAL[name](e, called.arguments, scope)
     arguments = [_inner(each, scope) for each in called.arguments]
-    return _listed(e, name, arguments)
+    return _listed(e, name, arguments, scope)
 
 
-def _listed(e: Message, name: str, arguments: Sequence[Typed]) -> Typed:
+def _listed(e: Message, name: str, arguments: Sequence[Typed], scope: Scope) -> Typed:
     """The function by the list: the first entry that its arguments match."""
     types = [each.type for each in arguments]
     lines = proven.entries(name)
@@ -335,7 +349,10 @@ def _listed(e: Message, name: str, arguments: Sequence[Typed]) -> Typed:
         if (fitting := matched(line, arguments)) is not None:
             given, meeting = fitting
             if (result := _result(line, given, meeting)) is not None:
-                return _applied(e, line, given, result, [each.type for each in arguments])
+                made = _applied(e, line, given, result, [each.type for each in arguments])
+                if made.message != function(line.name, *(_unnamed(each.message) for each in given)):
+                    scope.mended.add(line.name)
+                return made
     raise _refused(e, "this function is not proven for these types", types)
 
 
@@ -362,6 +379,8 @@ def matched(line: proven.Proven, arguments: Sequence[Typed]) -> tuple[list[Typed
         if pattern == "T" and meeting is not None
         else converted(each, _in_digits(each))
         if pattern == "decimal"
+        else converted(each, proven.SIMPLE[pattern])
+        if each.type == VOID and pattern in proven.SIMPLE
         else each
         for each, pattern in zip(arguments, patterns, strict=True)
     ], meeting
@@ -383,6 +402,10 @@ def _is(pattern: str, each: Typed, beside_decimal: bool) -> bool:
             return proven.is_comparable(each.type) or each.type == VOID
         case "any":
             return each.type.name in proven.READABLE
+        case "hashed":
+            return proven.is_hashed(each.type)
+        case "ordered":
+            return proven.is_comparable(each.type) or _is_struct_of_comparables(each)
         case "integer":
             return each.type.name in INTEGERS
         case "decimal":
@@ -395,9 +418,12 @@ def _is(pattern: str, each: Typed, beside_decimal: bool) -> bool:
             return each.type == DAYS
         case "int":
             return each.type.name in ("int", "smallint", "tinyint")
-        case "string":
-            return each.type in (STRING, VOID)
-    return each.type.name == pattern
+    return each.type.name == pattern or (pattern in proven.SIMPLE and each.type == VOID)
+
+
+def _is_struct_of_comparables(each: Typed) -> bool:
+    is_made_here = each.message.unresolved_function.function_name == "named_struct"
+    return is_made_here and all(proven.is_comparable(kind) for _, kind in each.type.fields)
 
 
 def _result(line: proven.Proven, arguments: Sequence[Typed], meeting: Type | None) -> Type | None:
@@ -525,7 +551,7 @@ def _array(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
 def _count(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
     if len(arguments) == 1 and arguments[0].WhichOneof("expr_type") == "unresolved_star":
         arguments = [plan.whole(1, INT)]
-    return _listed(e, "count", [_inner(each, scope) for each in arguments])
+    return _listed(e, "count", [_inner(each, scope) for each in arguments], scope)
 
 
 def _higher(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
@@ -576,10 +602,40 @@ def _append(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
 
 
 def _sorted(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
+    """array_sort. Sail's puts nulls within structs last; its sort_array does not, but puts null elements first."""
     of = _inner(arguments[0], scope)
-    if len(arguments) != 1 or of.type.name != "array" or not proven.is_comparable(of.type.element):
-        raise _refused(e, "expected an array of values that can be compared", [of.type])
-    return replace(of, message=function("array_sort", _unnamed(of.message)), name=None, column=None)
+    element = of.type.element if of.type.name == "array" else VOID
+    is_collected = of.message.unresolved_function.function_name == "collect_list"  # which leaves out nulls
+    if element.name == "struct" and is_collected and all(proven.is_comparable(kind) for _, kind in element.fields):
+        name = "sort_array"
+    elif proven.is_comparable(element):
+        name = "array_sort"
+    else:
+        raise _refused(e, "expected an array of values, or collect_list of a struct of values", [of.type])
+    if len(arguments) != 1:
+        raise _refused(e, "a function that compares is not proven")
+    return replace(of, message=function(name, _unnamed(of.message)), name=None, column=None)
+
+
+def _nullif(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
+    """Of the first one's type, however the two are compared."""
+    if len(arguments) != 2:
+        raise _refused(e, "expected two values")
+    one, other = (_inner(each, scope) for each in arguments)
+    same = _listed(e, "==", [one, other], scope)
+    differs = function("not", function("<=>", same.message, plan.boolean(True)))
+    sources = together([one.sources, other.sources])
+    message = function("when", differs, _unnamed(one.message))
+    return Typed(message, one.type, one.range, sources, is_aggregate=same.is_aggregate)
+
+
+def _transform(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
+    of = _inner(arguments[0], scope)
+    if len(arguments) != 2 or of.type.name != "array":
+        raise _refused(e, "expected an array and a function of one argument", [of.type])
+    message, made = _lambda(arguments[1], [of.type.element], scope)
+    sources = together([of.sources, made.sources])
+    return Typed(function("transform", _unnamed(of.message), message), plan.array(made.type), None, sources)
 
 
 _SPECIAL: Mapping[str, Callable[[Message, Sequence[Message], Scope], Typed]] = {
@@ -593,6 +649,8 @@ _SPECIAL: Mapping[str, Callable[[Message, Sequence[Message], Scope], Typed]] = {
     "aggregate": _fold,
     "array_append": _append,
     "array_sort": _sorted,
+    "nullif": _nullif,
+    "transform": _transform,
 }
 
 _KINDS: Mapping[str, Callable[[Message, Scope], Typed]] = {

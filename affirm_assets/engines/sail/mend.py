@@ -12,7 +12,19 @@ from pyspark.sql.connect.expressions import PythonUDF
 from pyspark.util import PythonEvalType
 
 from affirm_assets.engines.sail import plan, proven
-from affirm_assets.engines.sail.plan import BIGINT, INTEGERS, MOST_DIGITS, Message, Range, Type, cast, decimal, function
+from affirm_assets.engines.sail.plan import (
+    BIGINT,
+    INT,
+    INTEGERS,
+    MOST_DIGITS,
+    Message,
+    Range,
+    Type,
+    cast,
+    decimal,
+    function,
+    held,
+)
 
 if TYPE_CHECKING:
     from affirm_assets.engines.sail.expressions import Typed
@@ -29,17 +41,12 @@ def in_list(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
     return function("in", *(each.message for each in arguments)) if len(arguments) > 1 else plan.boolean(False)
 
 
-def null_if(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
-    one, other = (each.message for each in arguments)
-    return function("when", function("not", function("<=>", function("==", one, other), plan.boolean(True))), one)
-
-
 def integers(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     """Integer arithmetic as it is where its range shows that it fits; else in decimals, whose cast back raises."""
     if range_of(name, arguments, result) is not None:
         return function(name, *(_as(each, result) for each in arguments))
     # Two bigints multiplied have 38 digits at most: 2^126 is less than 10^38.
-    return cast(function(name, *(_as(each, _WIDE) for each in arguments)), result)
+    return held(cast(function(name, *(_as(each, _WIDE) for each in arguments)), result), result)
 
 
 def range_of(name: str, arguments: Sequence["Typed"], result: Type) -> Range | None:
@@ -71,7 +78,7 @@ def _ends(name: str, ranges: Sequence[Range]) -> Range:
 
 
 def integer_total(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
-    return cast(function("sum", cast(arguments[0].message, _WIDE)), BIGINT)
+    return held(cast(function("sum", cast(arguments[0].message, _WIDE)), BIGINT), BIGINT)
 
 
 def total(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
@@ -101,12 +108,16 @@ def decimals(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
 
 
 def by_python(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    return _in_python(name, [each.message for each in arguments], result)
+
+
+def _in_python(name: str, arguments: Sequence[Message], result: Type) -> Message:
     """By Python's exact decimals, in Arrow batches: slow for millions of rows, and right."""
     made = proto.Expression()
     udf = made.common_inline_user_defined_function
     udf.function_name = "exact"
     udf.deterministic = True
-    udf.arguments.extend(each.message for each in arguments)
+    udf.arguments.extend(arguments)
     udf.python_udf.CopyFrom(_udf(name, result.precision, result.scale))
     return made
 
@@ -122,25 +133,32 @@ def _udf(name: str, precision: int, scale: int) -> Message:
     return made.to_plan(None)  # type: ignore[arg-type]  # the type is no text that a server would have to parse
 
 
-# A quotient of 38 digits by 38 has at most 76 before the point: so many digits hold it and 39 places exactly enough.
+# A quotient of 38 digits by 38 has at most 76 before the point: it is cut off far behind the place where it is rounded,
+# and nearer to a half than one in 10^76 it cannot be.
 _EXACT = Context(prec=200, rounding=ROUND_HALF_UP)
-_WORK = {"+": _EXACT.add, "-": _EXACT.subtract, "*": _EXACT.multiply, "/": _EXACT.divide}
+_WORK = {
+    "+": _EXACT.add,
+    "-": _EXACT.subtract,
+    "*": _EXACT.multiply,
+    "/": _EXACT.divide,
+    "%": _EXACT.remainder,
+}
 
 
 def exact(ones: pa.Array, others: pa.Array, *, name: str, precision: int, scale: int) -> pa.Array:
-    """As Spark (ANSI) does: half up at the result's scale, a quotient first at 39 places; raises what overflows."""
-    work, place, last = _WORK[name], Decimal(1).scaleb(-39), Decimal(1).scaleb(-scale)
+    """As Spark (ANSI) does: half up at the result's scale; raises what overflows. Spark cuts off at 39 digits or places
+    before it rounds, which leaves the digit by which it rounds as it is."""
+    work, last = _WORK[name], Decimal(1).scaleb(-scale)
     most = Decimal(10) ** (precision - scale)
     found: list[Decimal | None] = []
     for one, other in zip(ones.to_pylist(), others.to_pylist(), strict=True):
         if one is None or other is None:
             found.append(None)
             continue
-        if name == "/" and other == 0:
-            raise ZeroDivisionError(f"[DIVIDE_BY_ZERO] {one} / {other}")
-        value = work(one, other)
-        value = (value.quantize(place, context=_EXACT) if name == "/" else value).quantize(last, context=_EXACT)
-        if abs(value) >= most:
+        if name in "/%" and other == 0:
+            raise ZeroDivisionError(f"[DIVIDE_BY_ZERO] {one} {name} {other}")
+        value = work(one, other).quantize(last, context=_EXACT)
+        if value.copy_abs() >= most:  # abs() would round to fewer digits
             raise OverflowError(f"[NUMERIC_VALUE_OUT_OF_RANGE] {one} {name} {other} is no decimal({precision},{scale})")
         found.append(value)
     return pa.array(found, pa.decimal128(precision, scale))
@@ -208,13 +226,111 @@ def translated(name: str, arguments: Sequence["Typed"], _result: Type) -> Messag
     return function(name, text.message, plan.text(pattern(java.literal)))
 
 
+def remainder(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    """Only of what is not null: Spark looks at the divisor then alone. Sail brings both to one scale, if that fits."""
+    one, other = arguments
+    if proven.common([one.type, other.type]) is None:
+        return by_python(name, arguments, result)
+    made = function(name, one.message, other.message)
+    if other.is_literal and other.literal:
+        return made
+    return function("when", function("isnotnull", one.message), made)
+
+
+def rounded(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    """A cast rounds half up, too; with a digit more before the point, it always fits."""
+    return cast(arguments[0].message, result)
+
+
+def mean(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    """As Spark computes it: an exact sum by a count."""
+    of = arguments[0].message
+    return _in_python("/", [function("sum", of), cast(function("count", of), _WIDE)], result)
+
+
+def like(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    if "\\" in arguments[1].literal:
+        raise CannotMend("a backslash in a pattern of LIKE is not proven")
+    return function(name, *(each.message for each in arguments))
+
+
+def not_negative(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    if arguments[1].literal < 0 or not arguments[2].literal:
+        raise CannotMend("proven for a length that is not negative and a text to fill with")
+    return function(name, *(each.message for each in arguments))
+
+
+def substring(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    if arguments[1].literal < 1 or arguments[2].literal < 0:
+        raise CannotMend("proven from a place counted from 1, and of a length that is not negative")
+    return function(name, *(each.message for each in arguments))
+
+
+def sha2(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    if arguments[1].literal not in (224, 256, 512):
+        raise CannotMend("proven for 224, 256 and 512 bits")
+    return function(name, *(each.message for each in arguments))
+
+
+def date_add(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    return function("date_add" if name == "+" else "date_sub", *(each.message for each in arguments))
+
+
+def datediff(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    return cast(function(name, *(each.message for each in arguments)), result)
+
+
+def trunc(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    """By year and month: Sail's own goes by nanoseconds, which do not reach far."""
+    of, unit = arguments[0].message, arguments[1].literal.lower()
+    one, year = plan.whole(1, INT), function("year", of)
+    if unit in ("month", "mon", "mm"):
+        return function("make_date", year, function("month", of), one)
+    if unit in ("year", "yyyy", "yy"):
+        return function("make_date", year, one, one)
+    raise CannotMend(f"trunc to {unit!r} is not proven; proven are month and year")
+
+
+def make_date(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    year, month, day = arguments
+    is_date = year.range and month.range and 1 <= month.range[0] <= month.range[1] <= 12 and 1 <= day.literal <= 28
+    if not is_date:
+        raise CannotMend("proven for the year and the month of a date, and a day up to 28: others may be no date")
+    return function(name, *(each.message for each in arguments))
+
+
+def by_order(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+    """A struct to order by with each field after whether it is there: then nulls are first, as they are in Spark's."""
+    of, order = arguments
+    if order.type.name != "struct":
+        return function(name, of.message, order.message)
+    fields = order.message.unresolved_function.arguments
+    parts: list[Message] = []
+    for field_name, value in zip(fields[::2], fields[1::2], strict=True):
+        known = plan.text(f"has {field_name.literal.string}")
+        parts += [known, function("isnotnull", value), field_name, value]
+    return function(name, of.message, function("named_struct", *parts))
+
+
 MENDS: Mapping[str, Callable[[str, Sequence["Typed"], Type], Message]] = {
+    "by order": by_order,
+    "date_add": date_add,
+    "date_sub": date_add,
+    "datediff": datediff,
     "decimals": decimals,
     "in": in_list,
     "integers": integers,
     "integer total": integer_total,
-    "nullif": null_if,
+    "like": like,
+    "make_date": make_date,
+    "mean": mean,
+    "not negative": not_negative,
     "pattern": translated,
     "quotient": by_python,
+    "remainder": remainder,
+    "round": rounded,
+    "sha2": sha2,
+    "substring": substring,
     "total": total,
+    "trunc": trunc,
 }

@@ -1,36 +1,40 @@
 """Which files of a table give the rows of a snapshot when they are read by name, by whoever knows no Iceberg.
 
-PyIceberg plans the scan. Each file that it names must be plain: Parquet, without deletes, and with each wanted column
+Each file of the scan must be plain: Parquet, without deletes, and with each wanted column
 under the field id, name and type that the snapshot's schema gives it. Names are not enough: a renamed column would be
 read as null, and one that took over a dropped one's name would be read as that. So the file's own footer decides, and
 not the history of schemas, which others may shorten. Footers of the files that were read last are kept.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
+from functools import cache, partial
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.manifest import DataFile, FileFormat
+from pyiceberg.manifest import DataFile, FileFormat, ManifestContent, ManifestFile
 from pyiceberg.schema import Schema
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
-from pyiceberg.types import NestedField, PrimitiveType
+from pyiceberg.types import DateType, NestedField, PrimitiveType
 from pyspark.sql.types import StructType
 
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import NotPlain, SchemaChangeRefused
 from affirm_assets.steps.engine import Days
+from affirm_assets.steps.tables import epoch_day, partition_positions
 
 _FIELD_ID = b"PARQUET:field_id"
 THREADS = 16  # a store's answers are waited for, not computed
-_FOOTERS_KEPT = 20_000
 _LOCAL = re.compile(r"file:(//)?/")
 
 _MEANS_ITSELF = re.compile(r"[\w\-./:=+@, ~()&$!';]+")
@@ -46,6 +50,37 @@ class PlainScan:
     files: tuple[str, ...]
     paths: tuple[str, ...]
     rows: int
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What a manifest says of a data file, as far as it is needed here."""
+
+    path: str
+    form: FileFormat
+    rows: int
+    partition: tuple[Any, ...]
+    spec_id: int
+    is_encrypted: bool
+    has_deletes: bool
+
+    @staticmethod
+    def of(file: DataFile, spec_id: int, *, has_deletes: bool) -> "_Listed":
+        partition = tuple(file.partition[i] for i in range(len(file.partition)))
+        is_encrypted = file.key_metadata is not None
+        return _Listed(
+            file.file_path, file.file_format, file.record_count, partition, spec_id, is_encrypted, has_deletes
+        )
+
+    def problem(self) -> str | None:
+        """Why no column of it can be read by name; None if they can."""
+        if self.has_deletes:
+            return "rows of it are deleted by other files"
+        if self.form != FileFormat.PARQUET:
+            return f"it is {self.form.value}, not Parquet"
+        if self.is_encrypted:
+            return "it is encrypted"
+        return None
 
 
 @dataclass(frozen=True)
@@ -71,24 +106,22 @@ def plain_scan(table: Table, snapshot_id: int, wanted: StructType, days: Days | 
     )
     fields = _wanted_fields(name, schema, snapshot_id, wanted)
     _check_days(table, schema, days)
-    tasks = _planned(table, snapshot_id, days)
+    files = _planned(table, snapshot, days)
+    for file in files:
+        if reason := file.problem():
+            raise NotPlain(name, f"the file {file.path}", reason)
     columns = _Wanted(fields, frozenset(each.name.casefold() for each in wanted.fields), _partition_columns(table))
-    for task in tasks:
-        if reason := _deletes_or_format(task):
-            raise NotPlain(name, f"the file {task.file.file_path}", reason)
     with ThreadPoolExecutor(THREADS) as threads:
-        footers = threads.map(lambda task: _footer(table.io, task.file.file_path), tasks)
-        for task, footer in zip(tasks, footers, strict=True):
+        footers = threads.map(partial(_footer, table.io), (file.path for file in files))
+        for file, footer in zip(files, footers, strict=True):
             if reason := columns.problem(footer):
-                raise NotPlain(name, f"the file {task.file.file_path}", reason)
-    paths = tuple(name_for_sail(name, task.file) for task in tasks)
-    files = tuple(task.file.file_path for task in tasks)
-    return PlainScan(name, snapshot_id, files, paths, sum(task.file.record_count for task in tasks))
+                raise NotPlain(name, f"the file {file.path}", reason)
+    paths = tuple(name_for_sail(name, file.path) for file in files)
+    return PlainScan(name, snapshot_id, tuple(file.path for file in files), paths, sum(file.rows for file in files))
 
 
-def name_for_sail(table: str, file: DataFile) -> str:
+def name_for_sail(table: str, path: str) -> str:
     """The path by which Sail finds it: for /a b Spark writes file:/a b, and PyIceberg file:///a b. Raises NotPlain."""
-    path = file.file_path
     if not _MEANS_ITSELF.fullmatch(path):
         raise NotPlain(table, f"the file {path}", "its name has characters that mean something else to the engine")
     return _LOCAL.sub("/", path, count=1) if _LOCAL.match(path) else path
@@ -118,13 +151,55 @@ def _partition_columns(table: Table) -> frozenset[int]:
     return frozenset(field.source_id for field in fields if isinstance(field.transform, IdentityTransform))
 
 
-def _planned(table: Table, snapshot: int, days: Days | None) -> list[FileScanTask]:
+def _planned(table: Table, snapshot: Snapshot, days: Days | None) -> list[_Listed]:
+    """The snapshot's files that may hold rows of the days."""
+    manifests = snapshot.manifests(table.io)
+    if any(each.content == ManifestContent.DELETES for each in manifests):
+        return _planned_with_deletes(table, snapshot.snapshot_id, days)
+    # PyIceberg would open every manifest anew for each scan, and a history has one for each day.
+    positions = partition_positions(table, days.column) if days else {}
+    wanted = [each for each in manifests if _may_hold(each, positions.get(each.partition_spec_id), days)]
+    with ThreadPoolExecutor(THREADS) as threads:
+        listed = [file for files in threads.map(partial(_listed, table.io), wanted) for file in files]
+    return [file for file in listed if _is_of(file, positions.get(file.spec_id), days)]
+
+
+def _may_hold(manifest: ManifestFile, position: int | None, days: Days | None) -> bool:
+    if days is None or position is None or not manifest.partitions:
+        return True
+    bounds = manifest.partitions[position]
+    if bounds.lower_bound is None or bounds.upper_bound is None:
+        return True
+    first: Any = from_bytes(DateType(), bounds.lower_bound)
+    last: Any = from_bytes(DateType(), bounds.upper_bound)
+    return days.window.overlaps(Window(epoch_day(first), epoch_day(last)))
+
+
+def _is_of(file: _Listed, position: int | None, days: Days | None) -> bool:
+    if days is None or position is None or file.partition[position] is None:
+        return True
+    return days.window.contains(epoch_day(file.partition[position]))
+
+
+def _listed(io: FileIO, manifest: ManifestFile) -> tuple[_Listed, ...]:
+    return _manifests.get(
+        manifest.manifest_path,
+        lambda: tuple(
+            _Listed.of(entry.data_file, manifest.partition_spec_id, has_deletes=False)
+            for entry in manifest.fetch_manifest_entry(io, discard_deleted=True)
+        ),
+    )
+
+
+def _planned_with_deletes(table: Table, snapshot: int, days: Days | None) -> list[_Listed]:
+    """Which files they concern is what PyIceberg knows."""
     try:
-        return list(table.scan(row_filter=_filter(days), snapshot_id=snapshot).plan_files())
+        tasks = list(table.scan(row_filter=_filter(days), snapshot_id=snapshot).plan_files())
     except (ValueError, NotImplementedError) as error:
         if "equality deletes" not in str(error):
             raise
         raise NotPlain(".".join(table.name()), f"the snapshot {snapshot}", "it has equality deletes") from error
+    return [_Listed.of(task.file, task.file.spec_id, has_deletes=bool(task.delete_files)) for task in tasks]
 
 
 def _filter(days: Days | None) -> str | AlwaysTrue:
@@ -135,16 +210,6 @@ def _filter(days: Days | None) -> str | AlwaysTrue:
     first = [f"{column} >= '{window.first}'"] if window.first != date.min else []
     last = [f"{column} <= '{window.last}'"] if window.last != date.max else []
     return " AND ".join([*first, *last]) or AlwaysTrue()
-
-
-def _deletes_or_format(task: FileScanTask) -> str | None:
-    if task.delete_files:
-        return "rows of it are deleted by other files"
-    if task.file.file_format != FileFormat.PARQUET:
-        return f"it is {task.file.file_format.value}, not Parquet"
-    if task.file.key_metadata is not None:
-        return "it is encrypted"
-    return None
 
 
 @dataclass(frozen=True)
@@ -187,7 +252,7 @@ class _Wanted:
         return None
 
 
-@lru_cache(maxsize=_FOOTERS_KEPT)
+@cache
 def _arrow_type(kind: PrimitiveType) -> pa.DataType:
     field = NestedField(1, "column", kind, required=False)
     return schema_to_pyarrow(Schema(field)).field(0).type
@@ -202,18 +267,36 @@ def _is_of_type(found: pa.DataType, field: NestedField) -> bool:
     return bool(found.equals(expected))
 
 
-_kept: dict[str, tuple[_Column, ...]] = {}
-"""By path: a data file never changes."""
+T = TypeVar("T")
+
+
+class _Kept(Generic[T]):
+    """By path: data files and manifests never change. Forgets all when it is full."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: dict[str, T] = {}
+
+    def get(self, path: str, read: Callable[[], T]) -> T:
+        value = self._values.get(path)
+        if value is None:
+            value = read()
+            if len(self._values) >= self._most:
+                self._values.clear()
+            self._values[path] = value
+        return value
+
+
+_manifests: _Kept[tuple[_Listed, ...]] = _Kept(2_000)
+_footers: _Kept[tuple[_Column, ...]] = _Kept(20_000)
 
 
 def _footer(io: FileIO, path: str) -> tuple[_Column, ...]:
-    if path not in _kept:
+    def read() -> tuple[_Column, ...]:
         with io.new_input(path).open() as stream:
-            schema = pq.read_metadata(stream).schema.to_arrow_schema()
-        if len(_kept) >= _FOOTERS_KEPT:
-            _kept.clear()
-        _kept[path] = tuple(_column(field) for field in schema)
-    return _kept[path]
+            return tuple(_column(field) for field in pq.read_metadata(stream).schema.to_arrow_schema())
+
+    return _footers.get(path, read)
 
 
 def _column(field: pa.Field) -> _Column:

@@ -1,5 +1,6 @@
 """The Connect plan as data: types, the values that expressions make, and small builders of plan messages."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -135,7 +136,8 @@ _ids = count(1)
 class Column:
     """A column of a relation. `id` stays with a column that is passed on as it is; `qualifiers` are aliases of frames.
 
-    One that Spark would name by its expression has no name here, and cannot be referred to.
+    One that Spark would name by its expression has no name here, and cannot be referred to. `within`: the plans that a
+    name may be tied to and mean this column, where a frame was joined with itself; None: whichever has its id.
     """
 
     name: str | None
@@ -143,6 +145,7 @@ class Column:
     range: Range | None = None
     sources: Sources = NOWHERE
     qualifiers: tuple[str, ...] = ()
+    within: frozenset[int] | None = None
     id: int = field(default_factory=lambda: next(_ids))
 
 
@@ -187,6 +190,17 @@ def cast(child: Message, kind: Type, *, is_try: bool = False) -> Message:
     return made
 
 
+def held(made: Message, kind: Type) -> Message:
+    """A cast that stays: where it is compared with a literal, DataFusion casts the literal instead.
+
+    Then CAST(1.25 AS bigint) = 1 is false, and CAST(n AS int) < 20 is no error for an n beyond int. It does not look
+    through coalesce.
+    """
+    nothing = proto.Expression()
+    nothing.literal.null.null.SetInParent()
+    return function("coalesce", made, cast(nothing, kind))
+
+
 def alias(child: Message, *names: str) -> Message:
     made = proto.Expression()
     made.alias.expr.CopyFrom(child)
@@ -229,12 +243,15 @@ def shown(expression: Message, most: int = 300) -> str:
     return written if len(written) <= most else written[: most - 3] + "..."
 
 
+_NEEDLESS_QUOTES = re.compile(r"`(\w+)`")
+
+
 def _shown(e: Message) -> str:
     match e.WhichOneof("expr_type"):
         case "literal":
             return _literal_shown(e.literal)
         case "unresolved_attribute":
-            return str(e.unresolved_attribute.unparsed_identifier)
+            return _NEEDLESS_QUOTES.sub(r"\1", e.unresolved_attribute.unparsed_identifier)
         case "expression_string":
             return str(e.expression_string.expression)
         case "alias":

@@ -6,6 +6,8 @@ A line says what the arguments may be, what Spark makes of them, and whether a r
 Arguments, apart by blanks; the last may end in `*`, for none or more of it:
     T          the types that Spark brings to a common one here; the cast is written into the plan
     any        of any type that can be read at all
+    hashed     of a type whose hash is proven
+    ordered    of one of the types at T, or a struct of such that is made right there
     decimal, integer (of any width), int, string, date, boolean, array, struct
     'text      a literal text, `#` a literal whole number
 Results: a type, `T`, or one of `RESULTS`, which make it of the arguments' types (None: not proven for these).
@@ -68,41 +70,73 @@ LIST: tuple[Proven, ...] = (
     Proven("in", "T T*", "boolean", mend="in", note="without values: false, also for null"),
     Proven("greatest", "T T T*", "T"),
     Proven("least", "T T T*", "T"),
-    Proven("nullif", "T T", "first", mend="nullif"),
+    Proven("nullif", "T T", "first"),
     Proven("+", "decimal decimal", "decimal sum", mend="decimals", note="what may not fit 38 digits wraps on Sail"),
     Proven("-", "decimal decimal", "decimal sum", mend="decimals", note="what may not fit 38 digits wraps on Sail"),
     Proven(
         "*", "decimal decimal", "decimal product", mend="decimals", note="of more than 38 digits: another type on Sail"
     ),
     Proven("/", "decimal decimal", "decimal quotient", mend="quotient", note="cut off and at another scale on Sail"),
-    Proven("%", "decimal decimal", "decimal remainder"),
+    Proven("%", "decimal decimal", "decimal remainder", mend="remainder", note="Sail raises for null % 0"),
     Proven("+", "integer integer", "integer", mend="integers", note="wraps on Sail where Spark raises"),
     Proven("-", "integer integer", "integer", mend="integers", note="wraps on Sail where Spark raises"),
     Proven("*", "integer integer", "integer", mend="integers", note="wraps on Sail where Spark raises"),
-    Proven("negative", "decimal", "first"),
+    Proven("negative", "decimal", "decimal of 34", note="Spark rounds what has more digits than 34"),
     Proven("negative", "integer", "integer", mend="integers"),
-    Proven("abs", "decimal", "first"),
-    Proven("round", "decimal # ", "decimal rounded"),
+    Proven("abs", "decimal", "decimal of 34", note="Spark rounds what has more digits than 34"),
+    Proven(
+        "round", "decimal #", "decimal rounded", mend="round", note="of another type on Sail; to places after the point"
+    ),
     Proven("length", "string", "int", range=(0, 2**31 - 1)),
     Proven("concat", "string string*", "string"),
     Proven("concat_ws", "'text string*", "string"),
     Proven("rlike", "string 'text", "boolean", mend="pattern", note="Java's and Rust's classes, dot and $ differ"),
-    Proven("sha2", "string #", "string"),
-    Proven("xxhash64", "any any*", "bigint"),
+    Proven("like", "string 'text", "boolean", mend="like", note="of patterns without a backslash"),
+    Proven("startswith", "string string", "boolean"),
+    Proven("endswith", "string string", "boolean"),
+    Proven("contains", "string string", "boolean"),
+    Proven("lower", "string", "string"),
+    Proven("upper", "string", "string"),
+    Proven("trim", "string", "string"),
+    Proven("ltrim", "string", "string"),
+    Proven("rtrim", "string", "string"),
+    Proven("lpad", "string # 'text", "string", mend="not negative"),
+    Proven("rpad", "string # 'text", "string", mend="not negative"),
+    Proven("substring", "string # #", "string", mend="substring", note="from a place counted from 1"),
+    Proven("replace", "string 'text 'text", "string"),
+    Proven("md5", "string", "string"),
+    Proven("sha2", "string #", "string", mend="sha2"),
+    Proven("xxhash64", "hashed hashed*", "bigint"),
     Proven("year", "date", "int", range=(-10_000, 300_000)),
     Proven("month", "date", "int", range=(1, 12)),
     Proven("day", "date", "int", range=(1, 31)),
     Proven("date_add", "date #", "date"),
     Proven("date_sub", "date #", "date"),
-    Proven("trunc", "date 'text", "date"),
-    Proven("make_date", "int int int", "date"),
+    Proven("+", "date #", "date", mend="date_add"),
+    Proven("-", "date #", "date", mend="date_sub"),
+    Proven("add_months", "date #", "date"),
+    Proven("last_day", "date", "date"),
+    Proven("datediff", "date date", "int", mend="datediff", note="a bigint on Sail"),
+    Proven("dayofweek", "date", "int", range=(1, 7)),
+    Proven("quarter", "date", "int", range=(1, 4)),
+    Proven(
+        "trunc", "date 'text", "date", mend="trunc", note="to month or year; Sail raises before 1677 and after 2262"
+    ),
+    Proven("make_date", "int int #", "date", mend="make_date", note="of a date's year and month, and a day up to 28"),
     Proven("sequence", "date date day", "array of first", note="by INTERVAL 1 DAY"),
     Proven("array", "T*", "array of T"),
     Proven("array_append", "array any", "first"),
     Proven("array_compact", "array", "first"),
-    Proven("array_sort", "array", "first"),
+    Proven(
+        "array_sort",
+        "array",
+        "first",
+        mend="sort",
+        note="of structs: only of collect_list; Sail puts nulls in them last",
+    ),
     Proven("size", "array", "int", range=(-1, 2**31 - 16)),
     Proven("named_struct", "any*", "struct"),
+    Proven("transform", "array lambda", "array of lambda"),
     Proven("filter", "array lambda", "first"),
     Proven("exists", "array lambda", "boolean"),
     Proven("aggregate", "array any lambda", "zero"),
@@ -112,8 +146,9 @@ LIST: tuple[Proven, ...] = (
     _aggregate("sum", "integer", "bigint", mend="integer total", note="wraps on Sail where Spark raises"),
     _aggregate("min", "T", "T"),
     _aggregate("max", "T", "T"),
-    _aggregate("min_by", "any T", "first", note="of rows that tie either, on both engines"),
-    _aggregate("max_by", "any T", "first", note="of rows that tie either, on both engines"),
+    _aggregate("avg", "decimal", "decimal mean", mend="mean", note="of up to 28 digits"),
+    _aggregate("min_by", "any ordered", "first", mend="by order", note="of rows that tie either, on both engines"),
+    _aggregate("max_by", "any ordered", "first", mend="by order", note="of rows that tie either, on both engines"),
     _aggregate("bool_or", "boolean", "boolean"),
     _aggregate("bool_and", "boolean", "boolean"),
     _aggregate("collect_list", "any", "array of first", note="in no order, on both engines"),
@@ -130,6 +165,14 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
     {
         "isNull": "isnull",
         "isNotNull": "isnotnull",
+        "startsWith": "startswith",
+        "endsWith": "endswith",
+        "||": "concat",
+        "lcase": "lower",
+        "ucase": "upper",
+        "substr": "substring",
+        "mean": "avg",
+        "date_diff": "datediff",
         "=": "==",
         "ifnull": "coalesce",
         "nvl": "coalesce",
@@ -166,6 +209,9 @@ def _decimal_quotient(one: Type, other: Type) -> Type:
 
 
 def _decimal_remainder(one: Type, other: Type) -> Type | None:
+    """Not where the whole quotient may have more digits than Spark computes with: it raises then."""
+    if one.precision - one.scale + other.scale > MOST_DIGITS:
+        return None
     scale = max(one.scale, other.scale)
     return decimal(min(one.precision - one.scale, other.precision - other.scale) + scale, scale)
 
@@ -183,6 +229,8 @@ RESULTS: Mapping[str, Callable[..., Type | None]] = {
     "decimal product": lambda *each: _adjusted(*digits_of_product(*each)),
     "decimal quotient": _decimal_quotient,
     "decimal remainder": _decimal_remainder,
+    "decimal of 34": lambda one: one if one.precision <= 34 else None,
+    "decimal mean": lambda one: decimal(one.precision + 4, one.scale + 4) if one.precision <= 28 else None,
     "decimal total": lambda one: decimal(min(one.precision + 10, MOST_DIGITS), one.scale),
     "integer": lambda *each: max(each, key=lambda kind: INTEGERS[kind.name]),
     "first": lambda one, *_: one,
@@ -211,8 +259,12 @@ READABLE = COMPARABLE | {"double", "array", "struct", "void"}
 
 
 def is_comparable(kind: Type) -> bool:
-    """Whether values can be put in order alike on both engines: also structs of such."""
-    return kind.name in COMPARABLE or (kind.name == "struct" and all(is_comparable(each) for _, each in kind.fields))
+    """Whether values are equal, and in order, alike on both engines. Not structs: nulls in them are first or last."""
+    return kind.name in COMPARABLE
+
+
+def is_hashed(kind: Type) -> bool:
+    return kind in (STRING, DATE, TIMESTAMP, BIGINT) or (kind.name == "decimal" and kind.precision <= 18)
 
 
 def common(kinds: Sequence[Type]) -> Type | None:

@@ -67,7 +67,7 @@ _TOKEN = re.compile(
     | (?P<number>(?:\d+\.\d*|\.\d+|\d+)(?P<suffix>BD|L|bd|l)?(?![\w.]))
     | (?P<quoted>`(?:[^`]|``)+`)
     | (?P<word>[A-Za-z_]\w*)
-    | (?P<sign><=>|<>|!=|<=|>=|==|->|[-+*/%=<>(),.\[\]:])
+    | (?P<sign><=>|<>|!=|<=|>=|==|->|\|\||[-+*/%=<>(),.\[\]:])
     )""",
     re.X | re.S,
 )
@@ -217,7 +217,7 @@ class _Parser:
 
     def sum(self) -> Message:
         left = self.product()
-        while sign := self.accept_sign("+", "-"):
+        while sign := self.accept_sign("+", "-", "||"):
             left = function(sign, left, self.product())
         return left
 
@@ -458,6 +458,8 @@ def _tokens(sql: str) -> Iterable[tuple[str, str]]:
         match = _TOKEN.match(sql, at)
         if match is None:
             raise NotUnderstood(f"at {sql[at : at + 20].strip()!r} in: {sql}")
+        if sql.startswith(("--", "/*"), match.start(match.lastgroup or 0)):
+            raise NotUnderstood(f"a comment in: {sql}")
         kind = match.lastgroup if match.lastgroup != "suffix" else "number"
         assert kind is not None
         yield kind, match.group(kind)

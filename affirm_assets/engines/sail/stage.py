@@ -18,17 +18,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-from pyiceberg.io.fileformat import FileFormatFactory, FileFormatWriter
-from pyiceberg.io.pyarrow import schema_to_pyarrow
+import pyarrow.parquet as pq
+from pyiceberg.io.fileformat import DataFileStatistics
+from pyiceberg.io.pyarrow import (
+    StatisticsCollector,
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+    schema_to_pyarrow,
+)
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.table.locations import load_location_provider
+from pyiceberg.table.locations import LocationProvider, load_location_provider
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import DateType
@@ -49,6 +57,7 @@ _MOST_OPEN = 16
 
 _MONEY = DecimalType(18, 2)
 _FORMAT = "write.format.default"
+_CODEC, _LEVEL = "write.parquet.compression-codec", "write.parquet.compression-level"
 
 
 def stage_files(rows: DataFrame, table: Table, *, is_range: bool) -> Staged:
@@ -108,6 +117,48 @@ class _Layout:
     arrow: pa.Schema
     column: str | None
     required: tuple[str, ...]
+
+    @cached_property
+    def statistics(self) -> dict[int, StatisticsCollector]:
+        """What is kept of each column in a file's entry. Made once: for each of many small files it is the dearest."""
+        return compute_statistics_plan(self.schema, self.table.properties)
+
+    @cached_property
+    def field_ids(self) -> dict[str, int]:
+        """By the name of a column in a file."""
+        return parquet_path_to_id_mapping(self.schema)
+
+    @cached_property
+    def locations(self) -> LocationProvider:
+        return load_location_provider(self.table.location(), self.table.properties)
+
+
+class _Writer:
+    """A file that is open."""
+
+    def __init__(self, layout: _Layout, path: str) -> None:
+        properties = layout.table.properties
+        level = properties.get(_LEVEL)
+        self._layout = layout
+        self._stream: Any = layout.table.io.new_output(path).create()
+        self._writer = pq.ParquetWriter(
+            self._stream,
+            layout.arrow,
+            compression=properties.get(_CODEC, "zstd"),
+            compression_level=None if level is None else int(level),
+            store_decimal_as_integer=True,
+        )
+
+    def write(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows)
+
+    def close(self) -> DataFileStatistics:
+        with self._stream:
+            self._writer.close()
+        layout = self._layout
+        return data_file_statistics_from_parquet_metadata(
+            self._writer.writer.metadata, layout.statistics, layout.field_ids
+        )
 
 
 def _layout(table: Table) -> _Layout:
@@ -174,19 +225,17 @@ class _Write:
             self.close(each, path, writer)
         self.rest.clear()
 
-    def open(self, day: date | None) -> tuple[str, FileFormatWriter]:
+    def open(self, day: date | None) -> tuple[str, _Writer]:
         layout = self.layout
         name = f"{PREFIX}{self.token}-{threading.get_native_id()}-{len(self.paths)}.parquet"
-        locations = load_location_provider(layout.table.location(), layout.table.properties)
-        path = locations.new_data_location(name, self._partition_key(day))
+        path = layout.locations.new_data_location(name, self._partition_key(day))
         self.paths.append(path)
-        model = FileFormatFactory.get(FileFormat.PARQUET)
-        return path, model.create_writer(layout.table.io.new_output(path), layout.schema, layout.table.properties)
+        return path, _Writer(layout, path)
 
-    def close(self, day: date | None, path: str, writer: FileFormatWriter) -> None:
+    def close(self, day: date | None, path: str, writer: _Writer) -> None:
         statistics, layout = writer.close(), self.layout
         key = self._partition_key(day)
-        made = DataFile.from_args(
+        file = DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=path,
             file_format=FileFormat.PARQUET,
@@ -197,8 +246,8 @@ class _Write:
             key_metadata=None,
             **statistics.to_serialized_dict(),
         )
-        made.spec_id = layout.table.spec().spec_id
-        self.files.append(made)
+        file.spec_id = layout.table.spec().spec_id
+        self.files.append(file)
 
     def remove(self) -> None:
         """As far as it goes: what is left is a leftover like any other."""
@@ -248,7 +297,7 @@ class _Files:
         self._write = write
         self._held: dict[date | None, list[pa.Table]] = {}
         self._rows: Counter[date | None] = Counter()
-        self._open: dict[date | None, tuple[str, FileFormatWriter]] = {}
+        self._open: dict[date | None, tuple[str, _Writer]] = {}
 
     def add(self, day: date | None, rows: pa.Table) -> None:
         self._held.setdefault(day, []).append(rows)

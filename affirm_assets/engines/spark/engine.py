@@ -51,6 +51,7 @@ class SparkEngine:
     catalog: str
     why: str
     name: str = "spark"
+    notes: str = ""
     _kept: list[DataFrame] = field(default_factory=list)
 
     @contextmanager
@@ -97,6 +98,9 @@ class SparkEngine:
     def look(self, staged: Staged, target: Target, schema: StructType) -> DataFrame:
         assert staged.snapshot is not None
         return self.read(target.table, staged.snapshot, schema, target.days)
+
+    def check_inputs(self) -> None:
+        """Spark fails by itself on a file that is gone."""
 
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
         return lineage_of(frame)

@@ -8,7 +8,11 @@ from tests.kubernetes.faults.datasets.faults._rows import Numbered, say, slow_ro
 
 
 @dataset(
-    Numbered, partitions=Daily("day"), owner="team:tests", compute=Compute("small", min_executors=1, max_executors=1)
+    Numbered,
+    partitions=Daily("day"),
+    owner="team:tests",
+    engine="spark",
+    compute=Compute("small", min_executors=1, max_executors=1),
 )
 def endless(window: Window) -> DataFrame:
     """A thousand seconds for each row."""

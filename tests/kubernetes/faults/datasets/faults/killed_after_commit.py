@@ -17,8 +17,8 @@ def killed_after_commit(window: Window) -> DataFrame:
     """Another try of the same run finds what was published, and does not come here."""
     publish = run.publish
 
-    def publish_and_die(*args: Any) -> None:
-        publish(*args)
+    def publish_and_die(*args: Any, **more: Any) -> None:
+        publish(*args, **more)
         say("killed after the commit")
         os.kill(os.getpid(), signal.SIGKILL)
 

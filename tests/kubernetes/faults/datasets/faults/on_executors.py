@@ -8,7 +8,11 @@ from tests.kubernetes.faults.datasets.faults._rows import Numbered, say, slow_ro
 
 
 @dataset(
-    Numbered, partitions=Daily("day"), owner="team:tests", compute=Compute("small", min_executors=2, max_executors=2)
+    Numbered,
+    partitions=Daily("day"),
+    owner="team:tests",
+    engine="spark",
+    compute=Compute("small", min_executors=2, max_executors=2),
 )
 def on_executors(window: Window) -> DataFrame:
     """Ten tasks of ten seconds each."""

@@ -1,0 +1,139 @@
+"""Each line of the list of what is proven, on both engines: same values, same types, and an error where Spark has one.
+
+Sail runs as a step runs it: each plan is checked, and mended, before it is sent. What Sail by itself does otherwise is
+tried too: a version that changes any of it, for the better too, is noticed here.
+"""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from affirm_assets.engines.sail import proven
+from resources.sail import sail_problem
+from resources.spark import java_problem
+from tests.engines.cases import cases, differences, queries
+from tests.engines.evaluate import RAISES, Found, read_found, write_frames
+
+LINES = {f"{each.name} {' '.join(each.arguments.split())}": each for each in (*proven.LIST, *proven.WINDOW_ONLY)}
+
+ONLY_SAIL_RAISES: Mapping[str, str] = {
+    "% decimal decimal": "what does not fit 38 digits where both have one scale",
+}
+"""Lines for some of whose values Sail raises where Spark does not: no row is wrong, and the error is seen."""
+
+
+class Both(NamedTuple):
+    spark: Mapping[str, Mapping[str, Found]]
+    sail: Mapping[str, Mapping[str, Found]]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    if problem := java_problem() or sail_problem():
+        pytest.skip(problem)
+    folder = tmp_path_factory.mktemp("engines")
+    write_frames(folder)
+    for engine in ("spark", "sail"):
+        command = [sys.executable, "-m", "tests.engines.evaluate", engine, str(folder)]
+        run = subprocess.run(
+            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=600, check=False
+        )
+        assert run.returncode == 0, run.stderr[-3000:]
+    return Both(read_found(folder, "spark"), read_found(folder, "sail"))
+
+
+def otherwise(spark: Found, sail: Found) -> list[str]:
+    """How Sail differs from Spark: empty if it does not. `only Sail raises` apart, a row differs silently."""
+    if sail.is_refused:
+        return [f"refused: {sail.error}"]
+    found = []
+    if sail.type and sail.type != spark.type:
+        found.append(f"type: {spark.type} on Spark, {sail.type} on Sail")
+    rows = [i for i, value in sail.rows.items() if spark.rows.get(i, "no row") != value]
+    silent = [i for i in rows if sail.rows[i] != RAISES]
+    if silent:
+        i = silent[0]
+        found.append(
+            f"{len(silent)} values, as row {i}: {spark.rows.get(i, 'no row')} on Spark, {sail.rows[i]} on Sail"
+        )
+    if len(silent) < len(rows):
+        found.append(f"only Sail raises: {sail.error}")
+    if len(sail.rows) < len(spark.rows) and RAISES not in (*sail.rows.values(), *spark.rows.values()):
+        found.append(f"{len(spark.rows)} rows on Spark, {len(sail.rows)} on Sail")
+    return found
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_line_is_proven(line: str, both: Both) -> None:
+    of_line = [each.name for each in cases() if each.proves == line]
+    wrong = {}
+    for name in of_line:
+        found = otherwise(both.spark["cases"][name], both.sail["cases"][name])
+        if line in ONLY_SAIL_RAISES:
+            found = [each for each in found if not each.startswith("only Sail raises")]
+        if found:
+            wrong[name] = found
+    assert not wrong
+    assert of_line or any(line in each.proves for each in queries()), "the list claims what no case here proves"
+
+
+@pytest.mark.parametrize("line", ONLY_SAIL_RAISES)
+def test_only_sail_raises(line: str, both: Both) -> None:
+    found = (
+        otherwise(both.spark["cases"][each.name], both.sail["cases"][each.name])
+        for each in cases()
+        if each.proves == line
+    )
+    assert any(why.startswith("only Sail raises") for each in found for why in each), "not so any more: strike it"
+
+
+def test_casts_are_proven(both: Both) -> None:
+    names = [each.name for each in cases() if each.proves == "cast"]
+    found = {name: otherwise(both.spark["cases"][name], both.sail["cases"][name]) for name in names}
+    assert not {name: why for name, why in found.items() if why}
+
+
+@pytest.mark.parametrize("name", [each.name for each in queries() if not each.only_sail_raises])
+def test_query_gives_the_same_rows(name: str, both: Both) -> None:
+    assert otherwise(both.spark["queries"][name], both.sail["queries"][name]) == []
+
+
+@pytest.mark.parametrize("name", [each.name for each in queries() if each.only_sail_raises])
+def test_query_that_only_sail_raises(name: str, both: Both) -> None:
+    found = otherwise(both.spark["queries"][name], both.sail["queries"][name])
+    assert [each.split(":")[0] for each in found] == ["only Sail raises"]
+
+
+@pytest.mark.parametrize("name", [each.name for each in differences()])
+def test_difference_is_there_and_is_refused_or_mended(name: str, both: Both) -> None:
+    spark, checked = both.spark["differences"][name], both.sail["differences"][name]
+    assert otherwise(spark, both.sail["raw differences"][name]), "Sail and Spark agree now: take it off the differences"
+    assert checked.is_refused or otherwise(spark, checked) == []
+
+
+@pytest.mark.parametrize("name", [each.name for each in queries() if each.differs])
+def test_query_that_differs_is_mended(name: str, both: Both) -> None:
+    assert otherwise(both.spark["queries"][name], both.sail["raw queries"][name]), "Sail and Spark agree now"
+
+
+def test_cases_are_of_lines_that_there_are() -> None:
+    claimed = {each.proves for each in cases()} | {line for each in queries() for line in each.proves}
+    assert claimed - {"cast"} <= set(LINES)
+
+
+def test_names_are_used_once() -> None:
+    names = Counter(each.name for each in (*cases(), *queries(), *differences()))
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_many_values_reach_each_case(both: Both) -> None:
+    """A case that is null or raises everywhere proves nothing."""
+    found = both.spark["cases"]
+    empty = [name for name, of in found.items() if not set(of.rows.values()) - {None, RAISES}]
+    assert [name for name in empty if not re.search(r"NULL|[/%] \(0(\.00)?\)", name)] == []

@@ -1,0 +1,560 @@
+"""The engine sail: real sessions of Sail, real Iceberg tables in folders and on S3. No JVM."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.transforms import BucketTransform, IdentityTransform
+from pyiceberg.types import DateType, DecimalType, LongType, NestedField, StringType
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from affirm_assets.declare import Window
+from affirm_assets.engines.sail import SailEngine, stage
+from affirm_assets.errors import FilesLost, NotPlain, SchemaChangeRefused
+from affirm_assets.steps.engine import Days, NullInRequiredColumn, Staged, Target
+from resources.iceberg import IcebergCatalog
+from resources.sail import SailSessions
+from tests.servers import REGION, S3Server
+
+D1, D2, D3 = date(2025, 1, 1), date(2025, 1, 2), date(2025, 1, 3)
+SCHEMA = Schema(
+    NestedField(1, "id", StringType(), required=True, doc="Id"),
+    NestedField(2, "day", DateType(), required=True, doc="Day"),
+    NestedField(3, "amount", DecimalType(18, 2), required=False, doc="Amount"),
+    NestedField(4, "n", LongType(), required=False),
+)
+BY_DAY = PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "day"))
+WANTED = T.StructType(
+    [
+        T.StructField("id", T.StringType(), False, {"comment": "Id"}),
+        T.StructField("day", T.DateType(), False, {"comment": "Day"}),
+        T.StructField("amount", T.DecimalType(18, 2), True, {"comment": "Amount"}),
+        T.StructField("n", T.LongType(), True),
+    ]
+)
+ROWS = [("a", D1, Decimal("1.10"), 1), ("b", D2, None, None), ("c", D2, Decimal("-2.20"), 3), ("d", D3, Decimal(0), 4)]
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    catalog = IcebergCatalog(uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse").load()
+    catalog.create_namespace("tests")
+    return catalog
+
+
+@pytest.fixture
+def table(catalog: Catalog) -> Table:
+    return catalog.create_table("tests.rows", SCHEMA, partition_spec=BY_DAY, properties={"format-version": "2"})
+
+
+@pytest.fixture
+def engine() -> Iterator[SailEngine]:
+    engine = SailEngine(SailSessions().open, "")
+    yield engine
+    engine.close()
+
+
+def days(first: date, last: date) -> Days:
+    return Days("day", Window(first, last))
+
+
+def target(table: Table, first: date = D1, last: date = D3) -> Target:
+    return Target(table, days(first, last) if table.spec().fields else None, "wap", {})
+
+
+def frame(engine: SailEngine, rows: list[Any]) -> DataFrame:
+    with engine.active():
+        return engine.session.createDataFrame(rows, "id string, day date, amount decimal(18,2), n long")
+
+
+def stage_rows(engine: SailEngine, table: Table, rows: list[Any]) -> Staged:
+    return engine.stage(frame(engine, rows), target(table))
+
+
+def commit(table: Table, staged: Staged) -> Table:
+    with table.transaction() as transaction, transaction.update_snapshot().fast_append() as append:
+        for file in staged.files:
+            append.append_data_file(file)
+    return table.catalog.load_table(table.name())
+
+
+def publish(engine: SailEngine, table: Table, rows: list[Any]) -> Table:
+    return commit(table, stage_rows(engine, table, rows))
+
+
+def read(engine: SailEngine, table: Table, schema: T.StructType = WANTED, of: Days | None = None) -> list[Any]:
+    current = table.current_snapshot()
+    assert current is not None
+    return sorted(map(tuple, engine.read(table, current.snapshot_id, schema, of).collect()))
+
+
+def files_of(table: Table) -> list[Path]:
+    return sorted(Path(table.location().removeprefix("file://")).rglob("*.parquet"))
+
+
+class TestSession:
+    def test_functions_are_the_sessions_inside_and_what_they_were_outside(self, engine: SailEngine) -> None:
+        before = os.environ.get("SPARK_CONNECT_MODE_ENABLED")
+        with engine.active():
+            assert SparkSession.active() is engine.session
+            assert SparkSession.getActiveSession() is engine.session
+            assert engine.session.range(3).agg(F.sum("id")).collect()[0][0] == 3
+        assert os.environ.get("SPARK_CONNECT_MODE_ENABLED") == before
+        assert type(SparkSession.getActiveSession()) is not type(engine.session)
+
+    def test_one_step_inside_another_gets_its_session_back(self, engine: SailEngine) -> None:
+        other = SailEngine(SailSessions().open, "")
+        with engine.active():
+            with other.active():
+                assert SparkSession.active() is other.session
+            assert SparkSession.active() is engine.session
+            assert not engine.owns(other.empty(WANTED))
+            assert engine.owns(engine.empty(WANTED))
+        other.close()
+
+    def test_settings_that_change_a_result_are_said(self) -> None:
+        opened = SailSessions().open()
+        assert opened.spark.conf.get("spark.sql.ansi.enabled") == "true"
+        assert opened.spark.conf.get("spark.sql.session.timeZone") == "UTC"
+        with opened.active(), pytest.raises(Exception, match="'x'"):
+            opened.spark.sql("SELECT CAST('x' AS INT)").collect()
+        opened.close()
+
+    def test_a_check_sees_each_plan_before_it_is_executed_and_may_put_another_in_its_place(self) -> None:
+        seen = []
+
+        def check(plan: Any) -> Any:
+            seen.append(plan.WhichOneof("op_type"))
+            if b"forbidden" in plan.SerializeToString():
+                raise ValueError("not proven")
+            changed = type(plan)()
+            changed.CopyFrom(plan)
+            if changed.root.HasField("limit"):
+                changed.root.limit.limit = 1
+            return changed
+
+        opened = SailSessions().open(check)
+        with opened.active():
+            assert opened.spark.range(5).limit(3).count() == 3  # the limit is not the root here
+            assert len(opened.spark.range(5).limit(3).collect()) == 1
+            forbidden = opened.spark.range(1).select(F.lit("forbidden").alias("x"))
+            actions = [
+                forbidden.collect,
+                forbidden.count,
+                forbidden.toArrow,
+                forbidden.toPandas,
+                lambda: forbidden.schema,
+                lambda: forbidden.write.parquet("/nowhere"),
+                lambda: forbidden.createOrReplaceTempView("x"),
+                lambda: list(forbidden.toLocalIterator()),
+            ]
+            for action in actions:
+                with pytest.raises(ValueError, match="not proven"):
+                    action()
+        assert set(seen) == {"root", "command"}
+        opened.close()
+
+    @pytest.mark.parametrize("end", ["", "session.close()", "raise SystemExit(3)"])
+    def test_a_process_ends_at_once_and_in_silence(self, end: str) -> None:
+        code = f"""
+            from resources.sail import SailSessions
+            session = SailSessions().open()
+            with session.active():
+                assert session.spark.range(3).count() == 3
+            {end}
+        """
+        environment = {name: value for name, value in os.environ.items() if name != "RUST_LOG"}
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, env=environment
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (3 if "Exit" in end else 0, "", "")
+
+    def test_a_forked_child_is_told_so_instead_of_waiting_for_ever(self) -> None:
+        code = """
+            import os
+            from resources.sail import SailForked, SailSessions
+            session = SailSessions().open()
+            assert session.spark.range(3).count() == 3
+            child = os.fork()
+            if not child:
+                try:
+                    SailSessions().open()
+                except SailForked:
+                    os._exit(0)
+                os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert session.spark.range(3).count() == 3
+        """
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+    def test_an_engine_that_is_not_installed_is_one_line(self) -> None:
+        code = """
+            import sys
+            sys.modules["pysail"] = None
+            from resources.sail import SailMissing, SailSessions
+            try:
+                SailSessions().open()
+            except SailMissing as error:
+                print(error)
+        """
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+        assert done.stdout.count("\n") == 1, done.stderr
+        assert "sail is not installed" in done.stdout
+        assert "pip install" in done.stdout
+
+
+class TestStage:
+    def test_files_hold_the_rows_and_the_engine_says_what_they_add_up_to(
+        self, engine: SailEngine, table: Table
+    ) -> None:
+        staged = stage_rows(engine, table, ROWS)
+        assert (staged.rows, staged.sums) == (4, {"amount": Decimal("-1.10")})
+        assert table.catalog.load_table(table.name()).current_snapshot() is None
+        with engine.active():
+            assert sorted(map(tuple, engine.look(staged, target(table), WANTED).collect())) == ROWS
+        by_day = {file.partition[0]: file for file in staged.files}
+        assert len(staged.files) == 3
+        second = by_day[(D2 - date(1970, 1, 1)).days]
+        assert (second.record_count, second.null_value_counts[3], second.value_counts[1]) == (2, 1, 2)
+        assert (second.lower_bounds[1], second.upper_bounds[1]) == (b"b", b"c")
+        assert second.spec_id == table.spec().spec_id
+
+    def test_files_are_as_the_contract_says_and_named_as_ours(self, engine: SailEngine, table: Table) -> None:
+        staged = stage_rows(engine, table, ROWS)
+        for file, entry in zip(files_of(table), sorted(staged.files, key=lambda each: each.file_path), strict=True):
+            parquet = pq.ParquetFile(file)
+            columns = [parquet.schema.column(i) for i in range(4)]
+            assert [(each.name, each.max_definition_level) for each in columns] == [
+                ("id", 0),
+                ("day", 0),
+                ("amount", 1),
+                ("n", 1),
+            ]
+            ids = [each.metadata[b"PARQUET:field_id"] for each in parquet.schema_arrow]
+            assert ids == [b"1", b"2", b"3", b"4"]
+            assert parquet.metadata.row_group(0).column(0).compression == "ZSTD"
+            assert (file.stat().st_size, file.name[:7]) == (entry.file_size_in_bytes, stage.PREFIX)
+            assert entry.split_offsets == [4]
+            assert entry.file_path == f"file://{file}"
+
+    def test_pyiceberg_reads_what_was_staged(self, engine: SailEngine, table: Table) -> None:
+        published = publish(engine, table, ROWS)
+        assert sorted(tuple(each.values()) for each in published.scan().to_arrow().to_pylist()) == ROWS
+
+    @pytest.mark.parametrize("rows", [[], [("a", D1, Decimal(1), 1)]])
+    def test_few_rows_make_few_files(self, engine: SailEngine, table: Table, rows: list[Any]) -> None:
+        with engine.active():
+            parts = frame(engine, rows).union(frame(engine, [])).union(frame(engine, rows)).repartition(8)
+            staged = engine.stage(parts, target(table, D1, D1))
+        assert (staged.rows, len(staged.files)) == (2 * len(rows), len(rows))
+        assert staged.sums == {"amount": Decimal(2 * len(rows))}
+
+    def test_a_range_has_a_file_for_each_day_however_its_rows_come(self, engine: SailEngine, table: Table) -> None:
+        count = 90 * 200
+        made = [(str(i), D1 + timedelta(days=i * 7919 % 90), Decimal(i), i) for i in range(count)]
+        with engine.active():
+            rows = frame(engine, made).repartition(5)
+            staged = engine.stage(rows, target(table, D1, D1 + timedelta(days=89)))
+            assert engine.look(staged, target(table), WANTED).select("id").distinct().count() == count
+        assert [file.record_count for file in staged.files] == [200] * 90
+        assert staged.sums == {"amount": Decimal(count * (count - 1) // 2)}
+
+    def test_many_rows_are_several_row_groups(
+        self, engine: SailEngine, table: Table, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stage, "ROWS_IN_GROUP", 10_000)
+        with engine.active():
+            rows = engine.session.range(0, 50_000, 1, 1).selectExpr(
+                "CAST(id AS STRING) AS id", "DATE'2025-01-01' AS day", "CAST(id AS DECIMAL(18,2)) AS amount", "id AS n"
+            )
+            staged = engine.stage(rows, target(table, D1, D1))
+        assert sum(file.record_count for file in staged.files) == 50_000
+        assert sum(len(file.split_offsets or ()) for file in staged.files) >= 4
+        published = commit(table, staged)
+        assert published.scan(row_filter="n >= 49999").to_arrow().num_rows == 1
+
+    def test_a_null_in_a_required_column_leaves_nothing(self, engine: SailEngine, table: Table) -> None:
+        with pytest.raises(NullInRequiredColumn, match="id"):
+            stage_rows(engine, table, [*ROWS, (None, D3, None, 5)])
+        assert files_of(table) == []
+
+    def test_an_error_of_a_transform_is_raised_and_leaves_nothing(self, engine: SailEngine, table: Table) -> None:
+        def fail(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            yield from batches
+            raise ValueError("a rule was broken")
+
+        with engine.active():
+            rows = frame(engine, ROWS)
+            with pytest.raises(Exception, match="a rule was broken"):
+                engine.stage(rows.mapInArrow(fail, rows.schema), target(table))
+        assert files_of(table) == []
+
+    def test_a_full_disk_leaves_nothing_that_readers_see(
+        self, engine: SailEngine, table: Table, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A limit on the size of files stands for the disk, in a process of its own."""
+        published = publish(engine, table, ROWS)
+        code = f"""
+            import resource, signal
+            from pyiceberg.catalog.sql import SqlCatalog
+            from affirm_assets.declare import Window
+            from affirm_assets.engines.sail import SailEngine
+            from affirm_assets.steps.engine import Days, Target
+            from resources.sail import SailSessions
+            from datetime import date
+            table = SqlCatalog("lake", **{dict(published.catalog.properties)!r}).load_table("tests.rows")
+            engine = SailEngine(SailSessions().open, "")
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+            with engine.active():
+                rows = engine.session.range(100_000).selectExpr(
+                    "sha2(CAST(id AS STRING), 256) AS id", "DATE'2025-01-02' AS day",
+                    "CAST(id AS DECIMAL(18,2)) AS amount", "id AS n")
+                day = date(2025, 1, 2)
+                engine.stage(rows, Target(table, Days("day", Window(day, day)), "wap", {{}}))
+        """
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert "File too large" in done.stderr
+        assert read(engine, published.catalog.load_table("tests.rows")) == ROWS
+        assert len(files_of(table)) == 3
+
+    def test_a_table_that_is_written_in_another_way_is_for_spark(self, engine: SailEngine, catalog: Catalog) -> None:
+        by_id = PartitionSpec(PartitionField(1, 1000, BucketTransform(4), "id_bucket"))
+        orc = catalog.create_table("tests.orc", SCHEMA, properties={"write.format.default": "orc"})
+        for table, reason in (
+            (catalog.create_table("tests.by_id", SCHEMA, partition_spec=by_id), "not partitioned by one date"),
+            (orc, "are to be orc"),
+        ):
+            with pytest.raises(NotPlain, match=reason):
+                stage_rows(engine, table, ROWS)
+
+    def test_a_table_without_partitions_or_amounts(self, engine: SailEngine, catalog: Catalog) -> None:
+        table = catalog.create_table("tests.ids", Schema(SCHEMA.fields[0]))
+        with engine.active():
+            staged = engine.stage(frame(engine, ROWS).select("id"), target(table))
+        assert (staged.rows, staged.sums, [file.record_count for file in staged.files]) == (4, {}, [4])
+        assert commit(table, staged).scan().to_arrow().num_rows == 4
+
+
+class TestRead:
+    def test_gives_the_rows_of_the_days(self, engine: SailEngine, table: Table) -> None:
+        published = publish(engine, table, ROWS)
+        assert read(engine, published) == ROWS
+        assert read(engine, published, of=days(D2, D2)) == ROWS[1:3]
+        assert read(engine, published, of=days(date.min, D2)) == ROWS[:3]
+        assert read(engine, published, of=days(D3, date.max)) == ROWS[3:]
+        assert read(engine, published, of=days(D3 + timedelta(1), date.max)) == []
+
+    def test_reads_the_snapshot_and_not_what_came_later(self, engine: SailEngine, table: Table) -> None:
+        first = publish(engine, table, ROWS)
+        pinned = first.current_snapshot()
+        assert pinned is not None
+        second = publish(engine, first, [("e", D3, None, None)])
+        assert engine.read(second, pinned.snapshot_id, WANTED, None).count() == 4
+        assert len(read(engine, second)) == 5
+
+    def test_filters_files_of_another_partition_spec(self, engine: SailEngine, catalog: Catalog) -> None:
+        table = catalog.create_table("tests.other", SCHEMA)
+        published = publish(engine, table, ROWS)
+        with published.update_spec() as update:
+            update.add_identity("day")
+        published = publish(engine, catalog.load_table("tests.other"), [("e", D2, None, 7)])
+        assert read(engine, published, of=days(D2, D2)) == [*ROWS[1:3], ("e", D2, None, 7)]
+
+    def test_a_column_that_is_younger_is_null(self, engine: SailEngine, table: Table) -> None:
+        published = publish(engine, table, ROWS)
+        wanted = T.StructType([*WANTED.fields, T.StructField("late", T.StringType())])
+        with published.update_schema() as update:
+            update.add_column("late", StringType())
+        published = table.catalog.load_table(table.name())
+        # The snapshot is older than the column.
+        assert read(engine, published, wanted) == [(*row, None) for row in ROWS]
+        with engine.active():
+            late = frame(engine, [("e", D3, None, 9)]).withColumn("late", F.lit("x"))
+            published = commit(published, engine.stage(late, target(published)))
+        assert read(engine, published, wanted) == [*((*row, None) for row in ROWS), ("e", D3, None, 9, "x")]
+        needed = T.StructType([*WANTED.fields, T.StructField("never", T.StringType(), False)])
+        with pytest.raises(SchemaChangeRefused, match="never"):
+            read(engine, published, needed)
+
+    def test_a_column_that_took_over_a_name_is_not_read_as_it(self, engine: SailEngine, table: Table) -> None:
+        published = publish(engine, table, ROWS)
+        with published.update_schema(allow_incompatible_changes=True) as update:
+            update.delete_column("n")
+        with published.update_schema() as update:
+            update.add_column("n", LongType())
+        published = publish(engine, table.catalog.load_table(table.name()), [("e", D3, None, 9)])
+        with pytest.raises(NotPlain, match="column n is another"):
+            read(engine, published)
+
+    def test_a_renamed_column_is_not_read_as_null(self, engine: SailEngine, table: Table) -> None:
+        published = publish(engine, table, ROWS)
+        with published.update_schema() as update:
+            update.rename_column("n", "number")
+        renamed = table.catalog.load_table(table.name())
+        wanted = T.StructType([*WANTED.fields[:3], T.StructField("number", T.LongType())])
+        published = commit(
+            renamed, engine.stage(frame(engine, [("e", D3, None, 9)]).withColumnRenamed("n", "number"), target(renamed))
+        )
+        with pytest.raises(NotPlain, match=r"tests\.rows: the file .*column n is called number now"):
+            read(engine, published, wanted)
+
+    def test_a_widened_column(self, engine: SailEngine, catalog: Catalog) -> None:
+        narrow = Schema(*SCHEMA.fields[:2], NestedField(3, "amount", DecimalType(9, 2), required=False))
+        table = catalog.create_table("tests.narrow", narrow, partition_spec=BY_DAY)
+        with engine.active():
+            small = frame(engine, ROWS).select("id", "day", F.col("amount").cast("decimal(9,2)").alias("amount"))
+            published = commit(table, engine.stage(small, target(table)))
+        with published.update_schema() as update:
+            update.update_column("amount", DecimalType(18, 2))
+        wide = catalog.load_table("tests.narrow")
+        published = commit(wide, engine.stage(frame(engine, ROWS).select("id", "day", "amount"), target(wide)))
+        with pytest.raises(NotPlain, match="is to be read as decimal"):
+            read(engine, published, T.StructType(WANTED.fields[:3]))
+
+    def test_a_file_of_others_without_field_ids(self, engine: SailEngine, table: Table, tmp_path: Path) -> None:
+        path = str(tmp_path / "theirs.parquet")
+        rows = pa.table(
+            {
+                "id": ["x"],
+                "day": pa.array([D1]),
+                "amount": pa.array([Decimal("1.00")], pa.decimal128(18, 2)),
+                "n": pa.array([1], pa.int64()),
+            },
+            schema=pa.schema(
+                [
+                    pa.field("id", pa.string(), nullable=False),
+                    pa.field("day", pa.date32(), nullable=False),
+                    pa.field("amount", pa.decimal128(18, 2)),
+                    pa.field("n", pa.int64()),
+                ]
+            ),
+        )
+        pq.write_table(rows, path)
+        table.add_files([path])
+        with pytest.raises(NotPlain, match="no field ids"):
+            read(engine, table.catalog.load_table(table.name()))
+
+    def test_deleted_rows_are_not_shown_again(self, engine: SailEngine, table: Table) -> None:
+        published = publish(engine, table, ROWS)
+        published.delete("id = 'b'")  # PyIceberg writes the file anew
+        assert read(engine, table.catalog.load_table(table.name())) == [ROWS[0], *ROWS[2:]]
+
+    @pytest.mark.parametrize("when", ["before reading", "after reading", "while staging"])
+    def test_files_that_are_gone_are_not_read_as_empty(self, engine: SailEngine, table: Table, when: str) -> None:
+        published = publish(engine, table, ROWS)
+        if when == "before reading":
+            read(engine, published)  # the footers are known
+            files_of(table)[0].unlink()
+            with pytest.raises(FilesLost, match="expected 4 rows in the files of snapshot"):
+                read(engine, published)
+            return
+        current = published.current_snapshot()
+        assert current is not None
+        rows = engine.read(published, current.snapshot_id, WANTED, None)
+        if when == "while staging":
+            gone = files_of(table)[0]
+            with engine.active():
+                rows = rows.where(F.lit(True))
+            gone.unlink()
+            with pytest.raises(FilesLost, match="expected 3 files in snapshot"):
+                engine.stage(rows, target(published))
+        else:
+            files_of(table)[0].unlink()
+            with pytest.raises(FilesLost):
+                engine.check_inputs()
+
+    def test_a_path_that_is_a_pattern_is_for_spark(self, engine: SailEngine, tmp_path: Path) -> None:
+        folder = tmp_path / "lake [of] loans"
+        catalog = IcebergCatalog(uri=f"sqlite:///{tmp_path}/other.db", warehouse=f"file://{folder}").load()
+        catalog.create_namespace("tests")
+        table = catalog.create_table("tests.rows", SCHEMA)
+        with pytest.raises(NotPlain, match="mean something else"):
+            read(engine, publish(engine, table, ROWS))
+
+    def test_a_path_with_spaces(self, engine: SailEngine, tmp_path: Path) -> None:
+        folder = tmp_path / "Läke of loans, 100 + 1"
+        catalog = IcebergCatalog(uri=f"sqlite:///{tmp_path}/other.db", warehouse=f"file://{folder}").load()
+        catalog.create_namespace("tests")
+        table = catalog.create_table("tests.rows", SCHEMA, partition_spec=BY_DAY)
+        assert read(engine, publish(engine, table, ROWS)) == ROWS
+
+
+class TestKeep:
+    def test_is_computed_once(self, engine: SailEngine, tmp_path: Path) -> None:
+        counter = tmp_path / "counter"
+
+        def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                with counter.open("a") as file:
+                    file.write("x" * batch.num_rows)
+                yield batch
+
+        with engine.active():
+            kept = engine.keep(engine.session.range(10).mapInArrow(count, "id long"))
+            assert (kept.count(), kept.where("id > 4").count()) == (10, 5)
+        assert counter.read_text() == "x" * 10
+
+    @pytest.mark.parametrize("rows", [0, 1, 1000])
+    def test_nested_values_survive(self, engine: SailEngine, rows: int) -> None:
+        with engine.active():
+            nested = engine.session.range(rows).selectExpr(
+                "id",
+                "IF(id = 0, NULL, array(named_struct('account', 'a', 'amount', CAST(id AS DECIMAL(18,2))))) AS entries",
+                "CAST(NULL AS STRING) AS nothing",
+                "DATE'2025-01-01' AS day",
+            )
+            kept = engine.keep(nested)
+            assert kept.schema.simpleString() == nested.schema.simpleString()
+            assert sorted(map(str, kept.collect())) == sorted(map(str, nested.collect()))
+
+    def test_nothing_is_left_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        engine = SailEngine(SailSessions().open, "")
+        with engine.active():
+            engine.keep(engine.session.range(3))
+        assert list(tmp_path.iterdir())
+        engine.close()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_frames_have_the_schema(engine: SailEngine) -> None:
+    empty = engine.empty(WANTED)
+    assert [(each.name, each.dataType) for each in empty.schema] == [(each.name, each.dataType) for each in WANTED]
+    assert empty.count() == 0
+
+
+def test_on_s3(s3: S3Server, tmp_path: Path) -> None:
+    s3.create_bucket("sail")
+    catalog = IcebergCatalog(
+        uri=f"sqlite:///{tmp_path}/catalog.db", warehouse="s3://sail/warehouse", region=REGION, s3_endpoint=s3.endpoint
+    ).load()
+    catalog.create_namespace("tests")
+    table = catalog.create_table("tests.rows", SCHEMA, partition_spec=BY_DAY)
+    engine = SailEngine(SailSessions(s3_endpoint=s3.endpoint, region=REGION).open, "")
+    published = publish(engine, table, ROWS)
+    assert read(engine, published) == ROWS
+    assert published.scan().to_arrow().num_rows == 4
+    s3.client().delete_object(
+        Bucket="sail", Key=next(iter(published.scan().plan_files())).file.file_path.removeprefix("s3://sail/")
+    )
+    with pytest.raises(FilesLost):
+        read(engine, published)
+    engine.close()
