@@ -1,23 +1,32 @@
-"""One Spark for the whole run, a lake of its own for each test."""
+"""One server of an engine for the whole run, a lake of its own for each test.
+
+Tests run on Sail, which needs no JVM, but for those that override `engine`: what is about Spark, and what is promised
+for both.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract
 from affirm_assets.declare.dataset import Audit, Dataset
 from affirm_assets.declare.inputs import Input, SameWindow
 from affirm_assets.declare.partitions import Partitions
-from affirm_assets.steps.lake import Storage
+from affirm_assets.engines.sail import SailEngine
+from affirm_assets.engines.spark import SparkEngine
+from affirm_assets.settings import SAIL
+from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.iceberg import IcebergCatalog
 from resources.jars import LOCAL, REMOTE
 from resources.landing import LandingZone
-from resources.spark import SparkSessions, local_sessions
-from tests.lake import Lake, Steps, on_spark
+from resources.sail import SailSessions
+from resources.spark import SparkSessions, java_problem, local_sessions
+from tests.lake import Keep, Lake, Opens, Steps
 from tests.servers import SECRETS, Postgres, S3Server, postgres, postgres_missing, s3_missing, s3_server
 
 QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
@@ -62,12 +71,58 @@ def s3(secrets: None) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def sessions(secrets: None) -> SparkSessions:
+def spark_if_needed(secrets: None) -> SparkSessions:
+    """Starts a JVM with its first session. For tests of which no step should need one."""
     # The jars for S3 are large: fetched only where a test can use them.
     remote = () if postgres_missing() or s3_missing() else REMOTE
     conf = local_sessions("1536m", sorted({*LOCAL, *remote})).spark_config
     options = {"spark.driver.extraJavaOptions": f"{conf['spark.driver.extraJavaOptions']} {QUICK_JVM}"}
     return SparkSessions(spark_config={**conf, **_FOR_FEW_ROWS, **options})
+
+
+@pytest.fixture(scope="session")
+def sessions(spark_if_needed: SparkSessions) -> SparkSessions:
+    """Of classic Spark, for what needs a JVM."""
+    if problem := java_problem():
+        pytest.skip(f"needs a JVM: {problem}")
+    return spark_if_needed
+
+
+@pytest.fixture(scope="session")
+def engine() -> str:
+    """The engine that the tests run on. A folder or a module that is about another one overrides this."""
+    return SAIL
+
+
+def opens_engine(name: str, conf: Mapping[str, str], request: pytest.FixtureRequest) -> Opens:
+    """Opens the engine of that name; `conf` tells Spark where the tables are."""
+    if name == SAIL:
+        return partial(SailEngine, SailSessions().open, WHY)
+    session = partial(request.getfixturevalue("sessions").session, {**conf, **RESULT_SETTINGS})
+    return lambda: SparkEngine(session(), "lake", WHY)
+
+
+WHY = "the test asks for it"
+
+
+@pytest.fixture(scope="module")
+def at_work(engine: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine for the tests of a module that make frames without a step: while they run, functions are its own."""
+    opened = opens_engine(engine, {}, request)()
+    with opened.active():
+        yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def spark(at_work: Engine) -> SparkSession:
+    return at_work.session
+
+
+@pytest.fixture(scope="module")
+def keep(at_work: Engine) -> Keep:
+    """Computes a frame once, for all tests of a module."""
+    return at_work.keep
 
 
 @pytest.fixture
@@ -76,16 +131,29 @@ def catalog(tmp_path: Path) -> IcebergCatalog:
 
 
 @pytest.fixture
-def new_lake(sessions: SparkSessions, catalog: IcebergCatalog, tmp_path: Path) -> Callable[[], Lake]:
-    """Each call is another step's view of the same tables: a session of its own."""
+def new_lake(
+    engine: str, catalog: IcebergCatalog, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], Lake]]:
+    """Each call is another step's view of the same tables."""
     landing = LandingZone(str(tmp_path / "landing"))
-    conf = {**catalog.spark_conf(), **RESULT_SETTINGS}
-    return lambda: on_spark(Storage(catalog.load(), landing, catalog.name), sessions.session(conf))
+    opens = opens_engine(engine, catalog.spark_conf(), request)
+    made: list[Lake] = []
+
+    def make() -> Lake:
+        made.append(Lake(catalog.load(), landing, catalog.name, opens=opens))
+        return made[-1]
+
+    yield make
+    for lake in made:
+        lake.close()
 
 
 @pytest.fixture
-def lake(new_lake: Callable[[], Lake]) -> Lake:
-    return new_lake()
+def lake(new_lake: Callable[[], Lake]) -> Iterator[Lake]:
+    """Its engine is at work: pyspark.sql.functions are its own."""
+    made = new_lake()
+    with made.own.active():
+        yield made
 
 
 def declare(

@@ -1,8 +1,8 @@
-"""A lake of a test: its tables, its landing zone, an engine that computes steps on it, and a session to look with."""
+"""A lake of a test: its tables, its landing zone, an engine that computes steps on it, and one to look with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -20,6 +20,7 @@ from affirm_assets.steps.run import Result, run_step
 from affirm_assets.steps.scan import ScanSize
 
 Opens = Callable[[], Engine]
+Keep = Callable[[DataFrame], DataFrame]
 
 
 @dataclass(frozen=True)
@@ -39,32 +40,47 @@ class OneEngine:
 
 @dataclass(frozen=True)
 class Lake(Storage):
-    """`engine` opens one for a step; `spark` is the session of one that is open, to make and look at frames with."""
+    """`opens` makes an engine for a step, `own` is one to make frames and to look at rows with."""
 
     opens: Opens = field(kw_only=True)
-    spark: SparkSession = field(kw_only=True)
+
+    @cached_property
+    def own(self) -> Engine:
+        return self.opens()
+
+    @property
+    def spark(self) -> SparkSession:
+        return self.own.session
+
+    def close(self) -> None:
+        if "own" in vars(self):
+            self.own.close()
 
     def frames(self, dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned) -> Frames:
-        return Frames(dataset, upstream, pinned, self, self.opens())
+        return Frames(dataset, upstream, pinned, self, self.own)
 
     def read(self, dataset: Dataset, snapshot: int) -> DataFrame:
         """The dataset's table as it was with a snapshot."""
         table = self.catalog.load_table(dataset.table)
-        return self.opens().read(table, snapshot, spark_schema(dataset.contract), None)
+        return self.own.read(table, snapshot, spark_schema(dataset.contract), None)
 
     def table_name(self, table: str) -> str:
         return f"{self.name}.{table}"
 
     def rows(self, table: str, *, order: str) -> list[tuple[Any, ...]]:
         """What a reader of `main` sees, by PyIceberg."""
-        read = self.catalog.load_table(table).scan().to_arrow().sort_by(order)
-        return [tuple(row.values()) for row in read.to_pylist()]
+        return [tuple(row.values()) for row in self.by_name(table, order=order)]
+
+    def by_name(self, table: str, *, order: str) -> list[dict[str, Any]]:
+        """The same, each row's values by column."""
+        read: list[dict[str, Any]] = self.catalog.load_table(table).scan().to_arrow().sort_by(order).to_pylist()
+        return read
 
 
 def on_spark(storage: Storage, session: SparkSession) -> Lake:
     """The storage as a step on classic Spark sees it."""
     opens = partial(SparkEngine, session, storage.name, "the test asks for it")
-    return Lake(storage.catalog, storage.landing, storage.name, opens=opens, spark=session)
+    return Lake(storage.catalog, storage.landing, storage.name, opens=opens)
 
 
 def run_in(

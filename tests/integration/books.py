@@ -45,7 +45,7 @@ GOOD_TRANSACTION: Mapping[str, Any] = {
 
 @dataclass
 class Books:
-    """A lake of its own, worked on by real Dagster runs in this process."""
+    """A lake of its own, worked on by real Dagster runs in this process. So small that no step of it needs Spark."""
 
     folder: Path
     sessions: SparkSessions

@@ -676,9 +676,9 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcome(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def outcome(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Two days in one run with their reports, a month in which nothing comes, and one day by itself."""
-    books = Books(tmp_path_factory.mktemp("bad_input"), sessions)
+    books = Books(tmp_path_factory.mktemp("bad_input"), spark_if_needed)
     files: dict[str, bytes] = {}
     for feed, landed in FEEDS.items():
         for (day, name), cases in landed.items():

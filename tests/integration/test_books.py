@@ -54,9 +54,9 @@ def land(books: Books, transactions: dict[int, list[dict[str, Any]]] = TRANSACTI
 
 
 @pytest.fixture(scope="module")
-def books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
+def books(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
     """All days in one run."""
-    books = Books(tmp_path_factory.mktemp("range"), sessions, first=FIRST)
+    books = Books(tmp_path_factory.mktemp("range"), spark_if_needed, first=FIRST)
     land(books)
     books.materialize(f"{DAILY},{BOOKS}", FIRST, LAST)
     return books
@@ -182,9 +182,9 @@ def test_the_ledger_closes_at_zero_and_ties_to_the_loans(books: Books) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_by_one(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
+def one_by_one(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
     """What arrived in one run; the books in windows of many days and of one."""
-    books = Books(tmp_path_factory.mktemp("days"), sessions, first=FIRST)
+    books = Books(tmp_path_factory.mktemp("days"), spark_if_needed, first=FIRST)
     land(books)
     books.materialize(",".join(each for each in DAILY.split(",") if each != "transactions/suspense"), FIRST, LAST)
     for first, last in ((1, 4), (5, 5), (6, 12)):

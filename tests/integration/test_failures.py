@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,16 @@ from affirm_assets.declare.dataset import Dataset, audit
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
+from affirm_assets.engines.sail import SailEngine
 from affirm_assets.errors import AffirmError, StageLost, WindowRefused
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.request import Run
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingFile, LandingZone
+from resources.sail import SailSessions
 from resources.spark import SparkSessions
 from tests.conftest import declare
 from tests.integration.books import Books, jsonl, loan
-from tests.lake import on_spark, run_in
+from tests.lake import Lake, run_in
 
 
 def execute(
@@ -219,9 +221,9 @@ class ChangingZone(LandingZone):
 
 
 @pytest.fixture(scope="module")
-def books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
+def books(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
     """One good day is published."""
-    books = Books(tmp_path_factory.mktemp("failures"), sessions)
+    books = Books(tmp_path_factory.mktemp("failures"), spark_if_needed)
     refused = jsonl([loan(loan_id="refused", currency="EUR")])
     books.land("loans", GOOD_DAY, {"good.jsonl": loans_of(GOOD_DAY), "refused.jsonl": refused})
     books.materialize(f"{LANDED},loans/rejected_loans,portfolio/originations_daily", GOOD_DAY)
@@ -486,8 +488,8 @@ BY_REFUSED = pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: ref
 
 
 @pytest.fixture(scope="module")
-def small_books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
-    books = Books(tmp_path_factory.mktemp("refused"), sessions)
+def small_books(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
+    books = Books(tmp_path_factory.mktemp("refused"), spark_if_needed)
     assert execute(books, KEYS, DAY, registry=registry_of(GOOD_AMOUNTS)).success
     return books
 
@@ -576,8 +578,8 @@ def publish_theirs(books: Books) -> None:
     """What another run would do: publish DAY of `amounts`."""
     settings, run = books.settings, f"theirs{published(books, 'tests.amounts')}"
     catalog = IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse)
-    storage = Storage(catalog.load(), LandingZone(settings.landing))
-    lake = on_spark(storage, books.sessions.session(catalog.spark_conf()))
+    opens = partial(SailEngine, SailSessions().open, "another run's")
+    lake = Lake(catalog.load(), LandingZone(settings.landing), opens=opens)
     run_in(lake, amounts_of(("theirs", "9.00")), {}, Window(DAY, DAY), Run(run, run))
 
 

@@ -91,9 +91,9 @@ def records() -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def books(records: list[Record], sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
+def books(records: list[Record], spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
     """Each issue month is landed on its last day; the days between had no business."""
-    books = Books(tmp_path_factory.mktemp("lendingclub"), sessions, first=date(2018, 1, 1))
+    books = Books(tmp_path_factory.mktemp("lendingclub"), spark_if_needed, first=date(2018, 1, 1))
     months: dict[date, list[Record]] = defaultdict(list)
     for record in records:
         months[date.fromisoformat(record["originated_on"])].append(record)

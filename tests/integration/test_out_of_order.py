@@ -11,8 +11,8 @@ from tests.integration.books import Books, jsonl, loan
 EARLY, LATE = date(2025, 1, 2), date(2025, 1, 3)
 
 
-def test_a_loan_that_a_later_day_has_booked_is_not_booked_again(tmp_path: Path, sessions: SparkSessions) -> None:
-    books = Books(tmp_path, sessions)
+def test_a_loan_that_a_later_day_has_booked_is_not_booked_again(tmp_path: Path, spark_if_needed: SparkSessions) -> None:
+    books = Books(tmp_path, spark_if_needed)
     for day in (EARLY, LATE):
         books.land("loans", day, {"part.jsonl": jsonl([loan(originated_on="2025-01-02")])})
     select = "landing/loan_rows,loans/loans"

@@ -35,8 +35,8 @@ def summary(folder: Path) -> SampleSummary:
 
 
 @pytest.fixture(scope="module")
-def books(folder: Path, summary: SampleSummary, sessions: SparkSessions) -> Books:
-    return Books(folder, sessions)
+def books(folder: Path, summary: SampleSummary, spark_if_needed: SparkSessions) -> Books:
+    return Books(folder, spark_if_needed)
 
 
 @pytest.fixture(scope="module")

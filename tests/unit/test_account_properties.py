@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from hypothesis import assume, given, settings
@@ -36,8 +37,14 @@ class Loan:
     last: date
 
     def days(self, movements: Iterable[Movement] | None = None) -> list[Day]:
-        told = self.movements if movements is None else movements
-        return list(days(Account.opened(self.terms), self.last, told, self.booked_on))
+        return self._replay(movements) if movements is not None else self._days
+
+    @cached_property
+    def _days(self) -> list[Day]:
+        return self._replay(self.movements)
+
+    def _replay(self, movements: Iterable[Movement]) -> list[Day]:
+        return list(days(Account.opened(self.terms), self.last, movements, self.booked_on))
 
     def told(self, until: date) -> Account:
         """The account with its facts, as the movements up to a day have left it."""
@@ -127,9 +134,7 @@ def _state(account: Account) -> dict[str, Any]:
     return {name: getattr(account, name) for name in STATE}
 
 
-@given(loans())
-@thorough
-def test_each_day_opens_as_the_day_before_closed_and_adds_up(loan: Loan) -> None:
+def each_day_opens_as_the_day_before_closed_and_adds_up(loan: Loan) -> None:
     before = None
     for day in loan.days():
         if before is None:
@@ -168,9 +173,7 @@ def test_each_day_opens_as_the_day_before_closed_and_adds_up(loan: Loan) -> None
 _OPENED = tuple(name.removeprefix("opening_") for name in Day._fields if name.startswith("opening_"))
 
 
-@given(loans())
-@thorough
-def test_no_cent_appears_or_vanishes(loan: Loan) -> None:
+def no_cent_appears_or_vanishes(loan: Loan) -> None:
     posted = defaultdict[date, Decimal](Decimal)
     for movement in loan.movements:
         posted[movement.posted_on] += _signed(movement)
@@ -192,18 +195,14 @@ def test_no_cent_appears_or_vanishes(loan: Loan) -> None:
     assert not posted, "a day on which money moved has no row"
 
 
-@given(loans())
-@thorough
-def test_posted_interest_is_the_rounded_accrual(loan: Loan) -> None:
+def posted_interest_is_the_rounded_accrual(loan: Loan) -> None:
     posted = ZERO
     for day in loan.days():
         posted += day.interest_accrued - day.interest_given_back
         assert posted == to_cents(day.accrued)
 
 
-@given(loans())
-@thorough
-def test_nothing_is_negative(loan: Loan) -> None:
+def nothing_is_negative(loan: Loan) -> None:
     for day in loan.days():
         for name in _NEVER_NEGATIVE:
             assert getattr(day, name) >= 0, name
@@ -235,27 +234,21 @@ _NEVER_NEGATIVE = (
 )
 
 
-@given(loans())
-@thorough
-def test_nobody_owes_and_is_owed_at_once(loan: Loan) -> None:
+def nobody_owes_and_is_owed_at_once(loan: Loan) -> None:
     for day in loan.days():
         given_up = day.charged_off_principal + day.charged_off_interest
         assert 0 <= day.recovered <= given_up
         assert day.credit == 0 or (day.principal == day.interest == 0 and day.recovered == given_up)
 
 
-@given(loans())
-@thorough
-def test_no_more_principal_is_owed_or_given_up_than_went_out(loan: Loan) -> None:
+def no_more_principal_is_owed_or_given_up_than_went_out(loan: Loan) -> None:
     went_out = loan.terms.principal
     for day in loan.days():
         went_out += day.credit_paid_out
         assert day.principal + day.charged_off_principal <= went_out
 
 
-@given(loans())
-@thorough
-def test_what_is_120_days_past_due_is_charged_off_that_day(loan: Loan) -> None:
+def what_is_120_days_past_due_is_charged_off_that_day(loan: Loan) -> None:
     due = {None, *(each.due_on for each in schedule(loan.terms))}
     for day in loan.days():
         assert day.oldest_due_on in due
@@ -269,9 +262,7 @@ def test_what_is_120_days_past_due_is_charged_off_that_day(loan: Loan) -> None:
             assert (day.settled_on is None) == (day.principal + day.interest + day.credit > 0)
 
 
-@given(loans())
-@thorough
-def test_day_by_day_is_the_same_as_in_one_go(loan: Loan) -> None:
+def day_by_day_is_the_same_as_in_one_go(loan: Loan) -> None:
     one_by_one: list[Day] = []
     day = loan.booked_on
     while day <= loan.last:
@@ -298,9 +289,7 @@ def _opening(loan: Loan, day: date, before: Sequence[Day], today: Sequence[Movem
     return account
 
 
-@given(loans())
-@thorough
-def test_applications_are_the_movements_of_the_days(loan: Loan) -> None:
+def applications_are_the_movements_of_the_days(loan: Loan) -> None:
     applied = defaultdict[date, list[tuple[Movement, Application]]](list)
     account = Account.opened(loan.terms)
     for movement, application in applications(account, loan.last, loan.movements, loan.booked_on):
@@ -338,9 +327,7 @@ def test_applications_are_the_movements_of_the_days(loan: Loan) -> None:
     }
 
 
-@given(loans(), st.randoms(use_true_random=False))
-@thorough
-def test_the_order_of_the_input_does_not_matter(loan: Loan, random: Any) -> None:
+def the_order_of_the_input_does_not_matter(loan: Loan, random: Any) -> None:
     shuffled = list(loan.movements)
     random.shuffle(shuffled)
     assert loan.days(shuffled) == loan.days()
@@ -386,9 +373,7 @@ def test_what_was_paid_and_not_reversed_met_instalments_or_is_a_credit(loan: Loa
     assert end.principal + end.interest == loan.terms.principal + to_cents(end.accrued) - end.paid
 
 
-@given(loans())
-@thorough
-def test_at_0_percent_a_loan_owes_what_went_out_less_what_came_in(loan: Loan) -> None:
+def at_0_percent_a_loan_owes_what_went_out_less_what_came_in(loan: Loan) -> None:
     loan = replace(loan, terms=replace(loan.terms, apr=ZERO))
     end = loan.days()[-1]
     lost = end.charged_off_principal - end.recovered
@@ -423,9 +408,7 @@ def test_a_payment_reversed_on_its_day_or_before_is_as_if_it_had_never_been(loan
             assert getattr(rows[without.as_of], name) == getattr(without, name), name
 
 
-@given(loans())
-@thorough
-def test_an_account_is_what_its_movements_make_of_it_in_order_of_time(loan: Loan) -> None:
+def an_account_is_what_its_movements_make_of_it_in_order_of_time(loan: Loan) -> None:
     account = loan.told(loan.last)
     facts = account.facts or []
     told = account._retold(facts)
@@ -440,6 +423,30 @@ def test_an_account_is_what_its_movements_make_of_it_in_order_of_time(loan: Loan
         given_up = account.charged_off_principal + account.charged_off_interest
         assert account.principal == account.interest == 0
         assert given_up - account.recovered - account.credit == told.principal + told.interest - came_back
+
+
+OF_ANY_HISTORY = (
+    each_day_opens_as_the_day_before_closed_and_adds_up,
+    no_cent_appears_or_vanishes,
+    posted_interest_is_the_rounded_accrual,
+    nothing_is_negative,
+    nobody_owes_and_is_owed_at_once,
+    no_more_principal_is_owed_or_given_up_than_went_out,
+    what_is_120_days_past_due_is_charged_off_that_day,
+    day_by_day_is_the_same_as_in_one_go,
+    applications_are_the_movements_of_the_days,
+    at_0_percent_a_loan_owes_what_went_out_less_what_came_in,
+    an_account_is_what_its_movements_make_of_it_in_order_of_time,
+)
+
+
+@given(loans(), st.randoms(use_true_random=False))
+@thorough
+def test_what_holds_of_any_history(loan: Loan, random: Any) -> None:
+    """All of it of each history, which is drawn and replayed once for all."""
+    for holds in OF_ANY_HISTORY:
+        holds(loan)
+    the_order_of_the_input_does_not_matter(loan, random)
 
 
 def _in_time(loan: Loan) -> Loan:

@@ -17,13 +17,8 @@ from affirm_assets.datasets.portfolio.portfolio_daily import (
 )
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.declare.contract import column_differences
-from resources.spark import SparkSessions
-from tests.spark.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
-
-
-@pytest.fixture(scope="module")
-def spark(sessions: SparkSessions) -> SparkSession:
-    return sessions.session({})
+from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.lake import Keep
 
 
 def balance(loan_id: str, bucket: str, **over: Any) -> Row:
@@ -99,17 +94,17 @@ def test_loans_are_added_up_by_product_and_vintage(spark: SparkSession) -> None:
 
 
 @pytest.fixture(scope="module")
-def given(spark: SparkSession) -> dict[str, DataFrame]:
+def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     """The small lender's loan balances and trial balance."""
-    of = books(spark)
+    of = books(spark, keep)
     entries = ledger_entries(of["loan_balances"], of["payment_applications"], of["transactions"])
-    ledger = trial_balance(entries, frame(spark, AccountBalance, []), WINDOW).cache()
+    ledger = keep(trial_balance(entries, frame(spark, AccountBalance, []), WINDOW))
     return {"loan_balances": of["loan_balances"], "trial_balance": ledger}
 
 
 @pytest.fixture(scope="module")
-def staged(given: dict[str, DataFrame]) -> DataFrame:
-    return portfolio_daily(given["loan_balances"]).cache()
+def staged(given: dict[str, DataFrame], keep: Keep) -> DataFrame:
+    return keep(portfolio_daily(given["loan_balances"]))
 
 
 def differing_days(audited: DataFrame) -> list[str]:

@@ -22,14 +22,8 @@ from affirm_assets.datasets.portfolio.originations_monthly import (
     totals_equal_the_days,
 )
 from affirm_assets.declare.dataset import Audit, Dataset
-from resources.spark import SparkSessions
 
 D1, D2, FEBRUARY = date(2025, 1, 1), date(2025, 1, 31), date(2025, 2, 1)
-
-
-@pytest.fixture(scope="module")
-def spark(sessions: SparkSessions) -> SparkSession:
-    return sessions.session({})
 
 
 @pytest.fixture(scope="module")

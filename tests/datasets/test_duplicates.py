@@ -9,7 +9,6 @@ from datetime import date, timedelta
 from pyspark.sql import SparkSession
 
 from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, not_booked_later, outcomes, settle
-from resources.spark import SparkSessions
 
 LOOK_BACK = 5
 START = date(2025, 1, 1)
@@ -96,8 +95,7 @@ def random_rows(seed: int, ids: int, days: int) -> list[Row]:
     return rows
 
 
-def test_a_range_gives_what_its_days_give_one_by_one(sessions: SparkSessions) -> None:
-    spark = sessions.session({})
+def test_a_range_gives_what_its_days_give_one_by_one(spark: SparkSession) -> None:
     rows = random_rows(seed=7, ids=400, days=25)
     expected, _ = by_the_words(rows)
     assert {
@@ -106,8 +104,7 @@ def test_a_range_gives_what_its_days_give_one_by_one(sessions: SparkSessions) ->
     assert by_spark(spark, rows, []) == expected
 
 
-def test_a_range_goes_on_from_what_is_booked(sessions: SparkSessions) -> None:
-    spark = sessions.session({})
+def test_a_range_goes_on_from_what_is_booked(spark: SparkSession) -> None:
     rows = random_rows(seed=8, ids=400, days=25)
     middle = START + timedelta(days=14)
     before, after = [r for r in rows if r.day < middle], [r for r in rows if r.day >= middle]
@@ -116,8 +113,7 @@ def test_a_range_goes_on_from_what_is_booked(sessions: SparkSessions) -> None:
     assert by_spark(spark, after, booked) == expected
 
 
-def test_what_is_not_known_of_a_booking_is_not_compared(sessions: SparkSessions) -> None:
-    spark = sessions.session({})
+def test_what_is_not_known_of_a_booking_is_not_compared(spark: SparkSession) -> None:
     row = Row(START, "file", 1, "id", START, "terms", "address")
     known = Booking("id", START - timedelta(days=1), "terms", "another address")
     unknown = Booking("id", START - timedelta(days=1), "terms", None)
@@ -125,8 +121,7 @@ def test_what_is_not_known_of_a_booking_is_not_compared(sessions: SparkSessions)
     assert by_spark(spark, [row], [unknown]) == {row: DUPLICATE}
 
 
-def test_each_reading_has_one_outcome_and_only_a_refused_one_has_reasons(sessions: SparkSessions) -> None:
-    spark = sessions.session({})
+def test_each_reading_has_one_outcome_and_only_a_refused_one_has_reasons(spark: SparkSession) -> None:
     readings = spark.createDataFrame(
         [("good", None), ("known", None), ("other", None), ("bad", "id: missing")], "id string, reasons string"
     )
@@ -152,8 +147,7 @@ def test_each_reading_has_one_outcome_and_only_a_refused_one_has_reasons(session
     }
 
 
-def test_a_staged_id_that_is_booked_later_is_not_ok(sessions: SparkSessions) -> None:
-    spark = sessions.session({})
+def test_a_staged_id_that_is_booked_later_is_not_ok(spark: SparkSession) -> None:
     staged = spark.createDataFrame([("L1",), ("L2",)], "loan_id string")
     later = spark.createDataFrame([("L2", 3), ("L2", 4), ("L3", 3)], "loan_id string, day int")
     found = not_booked_later(staged, later, "loan_id")

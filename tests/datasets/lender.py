@@ -21,6 +21,7 @@ from affirm_assets.lender.finance.days import applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
 from tests.conftest import declare
+from tests.lake import Keep
 
 Row = dict[str, Any]
 
@@ -200,7 +201,7 @@ def waiting() -> Iterable[Row]:
             )
 
 
-def books(spark: SparkSession) -> dict[str, DataFrame]:
+def books(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     """What the ledger and the portfolio are made of, by the name of the dataset."""
     made = {
         "loan_balances": (LoanBalance, balances()),
@@ -209,7 +210,7 @@ def books(spark: SparkSession) -> dict[str, DataFrame]:
         "suspense": (Suspense, waiting()),
         "loans": (BookedLoan, loans()),
     }
-    return {name: frame(spark, contract, rows).cache() for name, (contract, rows) in made.items()}
+    return {name: keep(frame(spark, contract, rows)) for name, (contract, rows) in made.items()}
 
 
 def loans() -> list[Row]:

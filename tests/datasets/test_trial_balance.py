@@ -19,8 +19,8 @@ from affirm_assets.datasets.ledger.trial_balance import (
 )
 from affirm_assets.declare.contract import column_differences, spark_schema
 from affirm_assets.declare.partitions import Window
-from resources.spark import SparkSessions
-from tests.spark.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.lake import Keep
 
 OPENS, NEXT_DAY_OPENS = audits_of(trial_balance)
 
@@ -35,18 +35,13 @@ SUBLEDGERS = {
 
 
 @pytest.fixture(scope="module")
-def spark(sessions: SparkSessions) -> SparkSession:
-    return sessions.session({})
+def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
+    return books(spark, keep)
 
 
 @pytest.fixture(scope="module")
-def given(spark: SparkSession) -> dict[str, DataFrame]:
-    return books(spark)
-
-
-@pytest.fixture(scope="module")
-def entries(given: dict[str, DataFrame]) -> DataFrame:
-    return ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]).cache()
+def entries(given: dict[str, DataFrame], keep: Keep) -> DataFrame:
+    return keep(ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]))
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +50,8 @@ def nothing(spark: SparkSession) -> DataFrame:
 
 
 @pytest.fixture(scope="module")
-def staged(entries: DataFrame, nothing: DataFrame) -> DataFrame:
-    return trial_balance(entries, nothing, WINDOW).cache()
+def staged(entries: DataFrame, nothing: DataFrame, keep: Keep) -> DataFrame:
+    return keep(trial_balance(entries, nothing, WINDOW))
 
 
 def rows(balances: DataFrame) -> list[tuple[Any, ...]]:
@@ -110,25 +105,27 @@ def test_each_account_has_each_day(spark: SparkSession) -> None:
     }
 
 
-def test_a_range_is_its_days_one_by_one(spark: SparkSession, entries: DataFrame, staged: DataFrame) -> None:
+def test_a_range_is_its_days_one_by_one(spark: SparkSession, entries: DataFrame, staged: DataFrame, keep: Keep) -> None:
     window = Window(day("03-01"), day("03-07"))
-    carried = staged.where("as_of = DATE'2025-02-28'").cache()
+    carried = keep(staged.where("as_of = DATE'2025-02-28'"))
     found: list[tuple[Any, ...]] = []
     for number in range(7):
         each = window.first + timedelta(days=number)
         of_day = rows(trial_balance(entries.where(F.col("posted_on") == F.lit(each)), carried, Window(each, each)))
         found += of_day
         carried = spark.createDataFrame(of_day, spark_schema(AccountBalance))
-    assert sorted(found) == rows(staged.where("as_of BETWEEN '2025-03-01' AND '2025-03-07'"))
+    assert sorted(found) == rows(staged.where("as_of BETWEEN DATE'2025-03-01' AND DATE'2025-03-07'"))
 
 
 def test_a_range_in_the_middle_goes_on(entries: DataFrame, staged: DataFrame) -> None:
     """Ranges that follow each other give what one range does."""
     last = WINDOW.last
     found = trial_balance(
-        entries.where("posted_on >= '2025-03-01'"), staged.where("as_of = DATE'2025-02-28'"), Window(day("03-01"), last)
+        entries.where("posted_on >= DATE'2025-03-01'"),
+        staged.where("as_of = DATE'2025-02-28'"),
+        Window(day("03-01"), last),
     )
-    assert rows(found) == rows(staged.where("as_of >= '2025-03-01'"))
+    assert rows(found) == rows(staged.where("as_of >= DATE'2025-03-01'"))
 
 
 def tied(staged: DataFrame, given: dict[str, DataFrame], window: Window = WINDOW, **over: DataFrame) -> DataFrame:
@@ -182,7 +179,7 @@ def test_a_range_that_opens_with_nothing_carried_is_found(
     entries: DataFrame, staged: DataFrame, nothing: DataFrame
 ) -> None:
     window = Window(day("03-05"), day("03-06"))
-    made = trial_balance(entries.where("posted_on BETWEEN '2025-03-05' AND '2025-03-06'"), nothing, window)
+    made = trial_balance(entries.where("posted_on BETWEEN DATE'2025-03-05' AND DATE'2025-03-06'"), nothing, window)
     carried = staged.where("as_of = DATE'2025-03-04'")
     open_accounts = carried.where("closing <> 0").count()
     assert not_ok(OPENS.function(made, carried, window)) == open_accounts > 5
@@ -190,8 +187,8 @@ def test_a_range_that_opens_with_nothing_carried_is_found(
 
 def test_a_next_day_that_opened_otherwise_is_found(staged: DataFrame) -> None:
     window = Window(day("03-05"), day("03-06"))
-    after = staged.where("as_of > '2025-03-06'")
-    now = staged.where("as_of BETWEEN '2025-03-05' AND '2025-03-06'")
+    after = staged.where("as_of > DATE'2025-03-06'")
+    now = staged.where("as_of BETWEEN DATE'2025-03-05' AND DATE'2025-03-06'")
     assert not_ok(NEXT_DAY_OPENS.function(now, after, window, WINDOW.last)) == 0
     wrong = changed(now, "account = 'suspense'", closing="closing + 0.01")
     assert not_ok(NEXT_DAY_OPENS.function(wrong, after, window, WINDOW.last)) == 1

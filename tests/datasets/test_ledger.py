@@ -16,13 +16,8 @@ from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.contract import column_differences
-from resources.spark import SparkSessions
-from tests.spark.lender import DAY, Row, books, changed, frame, not_ok, row
-
-
-@pytest.fixture(scope="module")
-def spark(sessions: SparkSessions) -> SparkSession:
-    return sessions.session({})
+from tests.datasets.lender import DAY, Row, books, changed, frame, not_ok, row
+from tests.lake import Keep
 
 
 def balance(loan_id: str, **over: Any) -> Row:
@@ -206,13 +201,13 @@ def test_a_posting_names_what_it_is_of(worked: dict[str, list[Row]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def given(spark: SparkSession) -> dict[str, DataFrame]:
-    return books(spark)
+def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
+    return books(spark, keep)
 
 
 @pytest.fixture(scope="module")
-def entries(given: dict[str, DataFrame]) -> DataFrame:
-    return ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]).cache()
+def entries(given: dict[str, DataFrame], keep: Keep) -> DataFrame:
+    return keep(ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]))
 
 
 def unposted(entries: DataFrame, given: dict[str, DataFrame]) -> DataFrame:
@@ -279,13 +274,19 @@ def test_postings_that_are_missing_are_found(entries: DataFrame, given: dict[str
 @pytest.mark.parametrize(
     ("where", "wrong"),
     [
-        ("posting_id = 'payment/P1'", {"account": "replace(account, 'principal', 'interest')"}),
-        ("posting_id = 'suspense/W1'", {"account": "replace(account, 'suspense', 'unapplied')"}),
+        (
+            "posting_id = 'payment/P1'",
+            {"account": "IF(account = 'principal_receivable', 'interest_receivable', account)"},
+        ),
+        ("posting_id = 'suspense/W1'", {"account": "IF(account = 'suspense', 'unapplied', account)"}),
         ("posting_id = 'recovery/P10'", {"debit": "credit", "credit": "debit"}),
         ("posting_id = 'refund/P8'", {"product": "'installment'"}),
-        ("posting_id = 'payout/M1'", {"posted_on": "posted_on + 1"}),
+        ("posting_id = 'payout/M1'", {"posted_on": "date_add(posted_on, 1)"}),
         ("posting_id = 'recovery/P10'", {"kind": "'payment'"}),
-        ("posting_id = 'accrual/LATE/2025-02-01'", {"debit": "debit + sign(debit)", "credit": "credit + sign(credit)"}),
+        (
+            "posting_id = 'accrual/LATE/2025-02-01'",
+            {"debit": "IF(debit > 0, debit + 1, debit)", "credit": "IF(credit > 0, credit + 1, credit)"},
+        ),
     ],
     ids=["other account", "other liability", "sides swapped", "product", "day", "kind", "a dollar too much"],
 )
@@ -302,10 +303,10 @@ def test_a_balanced_posting_that_is_wrong_is_found(
     [
         ("posting_id = 'payment/P1'", {"debit": "debit + 0.01"}),
         ("posting_id = 'payment/P1'", {"transaction_id": "'P2'"}),
-        ("posting_id = 'suspense/W1'", {"posted_on": "posted_on + 1"}),
-        ("posting_id = 'refund/P8'", {"account": "replace(account, 'merchant_payable', 'suspense')"}),
+        ("posting_id = 'suspense/W1'", {"posted_on": "date_add(posted_on, 1)"}),
+        ("posting_id = 'refund/P8'", {"account": "IF(account = 'merchant_payable', 'suspense', account)"}),
         ("posting_id = 'payout/M1'", {"debit": "credit", "credit": "debit"}),
-        ("posting_id = 'accrual/LATE/2025-02-01'", {"account": "replace(account, 'interest_receivable', 'cash')"}),
+        ("posting_id = 'accrual/LATE/2025-02-01'", {"account": "IF(account = 'interest_receivable', 'cash', account)"}),
     ],
     ids=["a cent more", "other transaction", "other day", "other account", "sides swapped", "cash of no transaction"],
 )

@@ -15,8 +15,8 @@ from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.run import AuditsFailed
+from tests.datasets.lender import Row, row, source
 from tests.lake import Steps
-from tests.spark.lender import Row, row, source
 
 D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 6))
 ALL = Window(D1, D5)
@@ -90,9 +90,8 @@ class Lender:
         return sorted(self.steps.rows(dataset, order="loan_id"), key=lambda row: row[:2])
 
     def values(self, dataset: Dataset, loan_id: str, name: str) -> list[Any]:
-        lake = self.steps.new_lake()
-        of_loan = lake.spark.table(lake.table_name(dataset.table)).where(f"loan_id = '{loan_id}'")
-        return [each[name] for each in of_loan.orderBy("as_of").collect()]
+        rows = self.steps.new_lake().by_name(dataset.table, order="as_of")
+        return [each[name] for each in rows if each["loan_id"] == loan_id]
 
 
 @pytest.fixture

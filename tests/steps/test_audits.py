@@ -1,0 +1,196 @@
+"""What a step publishes and what its audits keep from its readers."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from affirm_assets.declare.contract import spark_schema
+from affirm_assets.declare.dataset import audit
+from affirm_assets.declare.partitions import Daily, Window
+from affirm_assets.steps.audit import unique_outcome
+from affirm_assets.steps.run import AuditsFailed
+from tests.conftest import declare
+from tests.lake import Lake, Steps
+from tests.steps.amounts import D1, D2, D3, D4, Amount, Person, amounts_of, frame, one
+
+
+def test_rows_are_published_and_reported_by_partition(steps: Steps) -> None:
+    amounts = amounts_of(("a", D1, "1.10"), ("b", D1, "2.20"), ("c", D3, "3.30"))
+    result = steps.run(amounts, Window(D1, D3))
+    assert result.rows == {D1: 2, D2: 0, D3: 1}
+    assert (result.total_rows, result.added_files, result.partitions_touched) == (3, 2, 2)
+    assert result.added_bytes > 0
+    assert steps.rows(amounts) == [("a", D1, Decimal("1.10")), ("b", D1, Decimal("2.20")), ("c", D3, Decimal("3.30"))]
+    assert set(result.seconds) == {"pin", "measure", "session", "transform", "stage", "audit", "publish"}
+
+
+def test_no_reader_sees_a_row_before_its_audits(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+    steps.run(amounts_of(("old", D1, "1.00")), one(D1))
+    seen: list[list[Any]] = []
+
+    @audit()
+    def what_readers_see_meanwhile(staged: DataFrame) -> DataFrame:
+        """Look at main while the new rows are staged."""
+        seen.append([row[0] for row in new_lake().rows("tests.amounts", order="id")])
+        return staged.select("id", F.lit(True).alias("ok"))
+
+    steps.run(amounts_of(("new", D1, "2.00"), audits=(what_readers_see_meanwhile,)), one(D1), run="second")
+    assert seen == [["old"]]
+    assert [row[0] for row in steps.rows(amounts_of())] == ["new"]
+
+
+def test_a_failed_blocking_audit_leaves_main_and_keeps_the_stage(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+    good = amounts_of(("a", D1, "1.00"))
+    before = steps.run(good, one(D1)).snapshot
+    with pytest.raises(AuditsFailed, match="amount_ge: 1 of 2 failed") as caught:
+        steps.run(amounts_of(("b", D1, "-1.00"), ("c", D1, "1.00")), one(D1), run="bad")
+    lake = new_lake()
+    assert lake.catalog.load_table("tests.amounts").current_snapshot().snapshot_id == before
+    assert [row[0] for row in steps.rows(good)] == ["a"]
+    outcome = next(each for each in caught.value.outcomes if each.name == "amount_ge")
+    assert (outcome.checked, outcome.failed, outcome.sample) == (2, 1, ({"id": "b"},))
+    staged = lake.read(good, caught.value.staged_snapshot).orderBy("id")
+    assert [row["id"] for row in staged.collect()] == ["b", "c"]
+    assert f"VERSION AS OF {caught.value.staged_snapshot}" in str(caught.value)
+
+
+def test_a_failed_audit_that_does_not_block_is_reported_and_publishes(steps: Steps) -> None:
+    @audit(blocking=False)
+    def is_large(staged: DataFrame) -> DataFrame:
+        """Amounts are large."""
+        return staged.select("id", "amount", (F.col("amount") > 100).alias("ok"))
+
+    result = steps.run(amounts_of(("a", D1, "1.00"), ("b", D1, "200.00"), audits=(is_large,)), one(D1))
+    outcome = result.outcomes[-1]
+    assert (outcome.passed, outcome.blocking, outcome.checked, outcome.failed) == (False, False, 2, 1)
+    assert outcome.totals == {"amount": "201.00"}
+    assert outcome.sample == ({"id": "a", "amount": "1.00"},)
+
+
+def test_an_audit_whose_comparison_is_null_has_failed(steps: Steps) -> None:
+    @audit()
+    def unknown(staged: DataFrame) -> DataFrame:
+        """Compare with nothing."""
+        return staged.select("id", F.lit(None).cast("boolean").alias("ok"))
+
+    with pytest.raises(AuditsFailed, match="unknown: 1 of 1 failed"):
+        steps.run(amounts_of(("a", D1, "1.00"), audits=(unknown,)), one(D1))
+
+
+def test_an_empty_result_clears_its_partition_only(steps: Steps) -> None:
+    steps.run(amounts_of(("a", D1, "1.00"), ("b", D2, "2.00")), Window(D1, D2))
+    result = steps.run(amounts_of(), one(D1), run="second")
+    assert result.rows == {D1: 0}
+    assert [row[0] for row in steps.rows(amounts_of())] == ["b"]
+
+
+def test_in_a_range_the_days_without_rows_are_cleared(steps: Steps) -> None:
+    steps.run(amounts_of(("a", D1, "1.00"), ("b", D2, "2.00"), ("d", D4, "4.00")), Window(D1, D4))
+    steps.run(amounts_of(("c", D3, "3.00")), Window(D1, D3), run="second")
+    assert [row[0] for row in steps.rows(amounts_of())] == ["c", "d"]
+
+
+@pytest.mark.parametrize(
+    "of_nothing",
+    [
+        pytest.param(lambda: frame(), id="a relation that is known to be empty"),
+        pytest.param(lambda: frame(("a", D1, "1.00")).where("amount < 0"), id="a filter that leaves nothing"),
+        pytest.param(
+            lambda: (
+                frame(("a", D1, "1.00"))
+                .groupBy("id", "day")
+                .agg(F.sum("amount").cast("decimal(18,2)").alias("amount"))
+                .where("amount < 0")
+            ),
+            id="a stage that ends empty",
+        ),
+    ],
+)
+def test_a_range_without_any_row_is_cleared(steps: Steps, of_nothing: Callable[[], DataFrame]) -> None:
+    """Spark replaces a plan that turns out to be empty; what was observed in it must not go with it."""
+    steps.run(amounts_of(("a", D1, "1.00"), ("b", D2, "2.00"), ("d", D4, "4.00")), Window(D1, D4))
+
+    def amounts() -> DataFrame:
+        return of_nothing()
+
+    result = steps.run(declare(amounts, Amount, Daily("day")), Window(D1, D2), run="second")
+    assert result.rows == {D1: 0, D2: 0}
+    assert [row[0] for row in steps.rows(amounts_of())] == ["d"]
+
+
+def test_an_empty_first_run_publishes_an_empty_table(steps: Steps) -> None:
+    result = steps.run(amounts_of(), one(D1))
+    assert result.rows == {D1: 0}
+    assert steps.rows(amounts_of()) == []
+
+
+def test_a_null_in_a_required_column_is_a_failed_audit(steps: Steps) -> None:
+    with pytest.raises(AuditsFailed, match="not_null: 1 of 2 failed") as caught:
+        steps.run(amounts_of(("a", D1, None), ("b", D1, "1.00")), one(D1))
+    assert caught.value.outcomes[0].sample == ({"id": "a"},)
+    assert "Nothing was staged" in str(caught.value)
+
+
+def test_a_row_of_another_day_is_a_failed_audit(steps: Steps) -> None:
+    steps.run(amounts_of(("b", D2, "1.00")), one(D2))
+    with pytest.raises(AuditsFailed, match="in_window: 1 of 2 failed"):
+        steps.run(amounts_of(("a", D1, "1.00"), ("stray", D2, "1.00")), one(D1), run="second")
+    assert [row[0] for row in steps.rows(amounts_of())] == ["b"]
+
+
+def test_a_repeated_key_is_a_failed_audit_with_a_sample(steps: Steps) -> None:
+    with pytest.raises(AuditsFailed, match="unique_key: 2 of 4 failed") as caught:
+        steps.run(amounts_of(("a", D1, "1.00"), ("a", D1, "2.00"), ("a", D1, "3.00"), ("b", D1, "1.00")), one(D1))
+    outcome = next(each for each in caught.value.outcomes if each.name == "unique_key")
+    assert outcome.sample == ({"id": "a", "day": "2025-01-01", "rows": "3"},)
+
+
+def test_keys_whose_hashes_meet_are_told_apart(lake: Lake) -> None:
+    """A hash count below the row count is only a suspicion: here it is given as if two hashes had met."""
+    amounts = amounts_of()
+    staged = frame(("a", D1, "1.00"), ("b", D1, "1.00"))
+    assert unique_outcome(amounts, staged, rows=3).passed
+
+
+def test_a_sample_masks_personal_data(steps: Steps) -> None:
+    @audit()
+    def never(staged: DataFrame) -> DataFrame:
+        """Always fails."""
+        return staged.withColumn("ok", F.lit(False))
+
+    def people() -> DataFrame:
+        return SparkSession.active().createDataFrame([("a", D1, "jane@example.com")], spark_schema(Person))
+
+    with pytest.raises(AuditsFailed) as caught:
+        steps.run(declare(people, Person, Daily("day"), audits=(never,)), one(D1))
+    assert caught.value.outcomes[-1].sample == ({"id": "a", "day": "2025-01-01", "email": "***"},)
+    assert "jane" not in str(caught.value)
+
+
+def test_a_key_may_come_again_in_another_partition_of_a_range(steps: Steps) -> None:
+    assert steps.run(amounts_of(("a", D1, "1.00"), ("a", D2, "2.00")), Window(D1, D2)).rows == {D1: 1, D2: 1}
+
+
+def test_a_sample_masks_what_an_audit_shows_of_its_inputs(steps: Steps) -> None:
+    def people() -> DataFrame:
+        return SparkSession.active().createDataFrame([("a", D1, "jane@example.com")], spark_schema(Person))
+
+    @audit()
+    def shows_too_much(staged: DataFrame, people: DataFrame) -> DataFrame:
+        """Always fails."""
+        return people.select("email", F.lit(False).alias("ok"))
+
+    def amounts(people: DataFrame) -> DataFrame:
+        return people.select("id", "day", F.lit(Decimal("1.00")).cast("decimal(18,2)").alias("amount"))
+
+    source = declare(people, Person, Daily("day"))
+    steps.run(source, one(D1))
+    with pytest.raises(AuditsFailed) as caught:
+        steps.run(
+            declare(amounts, Amount, Daily("day"), audits=(shows_too_much,)), one(D1), upstream=(source,), run="b"
+        )
+    assert caught.value.outcomes[-1].sample == ({"email": "***"},)
