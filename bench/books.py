@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import affirm_assets.datasets
@@ -18,9 +18,11 @@ from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.declare.registry import Registry
-from affirm_assets.steps.lake import Lake, Storage
-from affirm_assets.steps.request import Run
+from affirm_assets.engines.spark import SparkEngine
+from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import run_step
+from bench.engines import OneEngine
 from bench.measuring import interleaved, peak_memory, seconds
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
@@ -57,40 +59,44 @@ class Book:
     def _write(self, name: str, function: Callable[[], DataFrame], window: Window) -> None:
         self._run(replace(self._datasets[name], inputs={}, audits=(), function=function), window)
 
-    def _lake(self) -> Lake:
-        storage = Storage(self._catalog.load(), self._landing, self._catalog.name)
-        return storage.with_spark(self._sessions.session(self._catalog.spark_conf()))
-
     def _run(self, dataset: Dataset, window: Window) -> Any:
         name = f"run{next(self._count)}"
-        self.lake = self._lake()
-        return run_step(dataset, self._datasets, window, Run(name, name), "v1", self.lake, lambda _: self.lake.spark)
+        storage = Storage(self._catalog.load(), self._landing, self._catalog.name)
+        conf = {**self._catalog.spark_conf(), **RESULT_SETTINGS}
+        spark = OneEngine(lambda: SparkEngine(self._sessions.session(conf), self._catalog.name, "measured"))
+        return run_step(dataset, self._datasets, window, Run(name, name), "v1", storage, spark)
 
     def _made_loans(self) -> DataFrame:
-        return self.lake.spark.range(self._loans).selectExpr(
-            "format_string('L%09d', id) AS loan_id",
-            f"DATE'{START}' AS booked_on",
-            "format_string('U%07d', id DIV 2) AS user_id",
-            "'M0001' AS merchant_id",
-            "'CA' AS borrower_state",
-            "'installment' AS product",
-            "CAST(1000 + id % 9000 AS decimal(18,2)) AS principal",
-            "CAST(30 AS decimal(18,2)) AS merchant_discount",
-            "CAST(4 + id % 32 AS decimal(9,6)) AS apr",
-            "60L AS instalments",
-            "'monthly' AS frequency",
-            f"DATE'{START}' AS originated_on",
-            f"DATE'{START + timedelta(days=31)}' AS first_due_on",
-            "'USD' AS currency",
-            "'made' AS file",
-            "id + 1 AS record_number",
+        return (
+            SparkSession.active()
+            .range(self._loans)
+            .selectExpr(
+                "format_string('L%09d', id) AS loan_id",
+                f"DATE'{START}' AS booked_on",
+                "format_string('U%07d', id DIV 2) AS user_id",
+                "'M0001' AS merchant_id",
+                "'CA' AS borrower_state",
+                "'installment' AS product",
+                "CAST(1000 + id % 9000 AS decimal(18,2)) AS principal",
+                "CAST(30 AS decimal(18,2)) AS merchant_discount",
+                "CAST(4 + id % 32 AS decimal(9,6)) AS apr",
+                "60L AS instalments",
+                "'monthly' AS frequency",
+                f"DATE'{START}' AS originated_on",
+                f"DATE'{START + timedelta(days=31)}' AS first_due_on",
+                "'USD' AS currency",
+                "'made' AS file",
+                "id + 1 AS record_number",
+            )
         )
 
     def _made_payments(self, window: Window) -> DataFrame:
         length = (window.last - window.first).days
         day = f"date_add(DATE'{START}', day)"
-        rounds = self.lake.spark.range(self._loans).selectExpr(
-            "id", f"explode(sequence(1L, {length + 1}L, 30L)) AS first"
+        rounds = (
+            SparkSession.active()
+            .range(self._loans)
+            .selectExpr("id", f"explode(sequence(1L, {length + 1}L, 30L)) AS first")
         )
         rows = rounds.selectExpr("id", "CAST(first + id % 30 AS int) AS day")
         return rows.where(F.expr(f"day <= {length}")).selectExpr(
@@ -108,7 +114,7 @@ class Book:
         )
 
     def _nothing(self, name: str) -> DataFrame:
-        return self.lake.spark.createDataFrame([], spark_schema(self._datasets[name].contract))
+        return SparkSession.active().createDataFrame([], spark_schema(self._datasets[name].contract))
 
 
 def days(first: int, last: int) -> Window:

@@ -22,14 +22,18 @@ import affirm_assets.datasets
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.declare.registry import Registry
+from affirm_assets.engines.sail import SailEngine
+from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.lender.sample_data import write_sample_data
+from affirm_assets.steps.engine import Days
 from affirm_assets.steps.lake import Storage
-from affirm_assets.steps.read import between
-from affirm_assets.steps.request import Run
+from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import run_step
+from bench.engines import OneEngine
 from bench.measuring import interleaved
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
+from resources.sail import SailSessions
 from resources.spark import local_sessions
 
 START = date(2025, 1, 1)
@@ -48,7 +52,7 @@ def copying(dataset: Dataset) -> Dataset:
     column = dataset.partitions.column
 
     def copy(window: Window) -> DataFrame:
-        return SparkSession.active().table(f"{SOURCE}.{dataset.table}").where(between(column, window))
+        return SparkSession.active().table(f"{SOURCE}.{dataset.table}").where(Days(column, window).sql)
 
     return replace(dataset, function=copy, inputs={}, audits=())
 
@@ -66,11 +70,15 @@ def measure() -> dict[str, Any]:
 
         def run(dataset: Dataset, lake: str, first: int, last: int) -> Mapping[str, float]:
             name, own = f"run{next(count)}", catalog(lake)
-            session = sessions.session({**own.spark_conf(), **catalog(SOURCE).spark_conf()})
+            conf = {**own.spark_conf(), **catalog(SOURCE).spark_conf(), **RESULT_SETTINGS}
             window = Window(START + timedelta(days=first - 1), START + timedelta(days=last - 1))
             storage = Storage(own.load(), LandingZone(f"{folder}/landing"), own.name)
             step = dataset, registry.datasets, window, Run(name, name), "v1"
-            return run_step(*step, storage, lambda _: session).seconds
+            # Only Spark knows the other lake, whose rows are copied; what is measured is small, and sail's.
+            if dataset.inputs:
+                return run_step(*step, storage, OneEngine(lambda: SailEngine(SailSessions().open, "small"))).seconds
+            spark = OneEngine(lambda: SparkEngine(sessions.session(conf), own.name, "copies"))
+            return run_step(*step, storage, spark).seconds
 
         parts: dict[str, list[Mapping[str, float]]] = defaultdict(list)
         works = {}

@@ -35,7 +35,8 @@ from affirm_assets.definitions import catalog_of
 from affirm_assets.declare.partitions import Window, iso_date
 from affirm_assets.settings import Settings
 from affirm_assets.steps.lake import Storage
-from affirm_assets.steps.request import Run
+from affirm_assets.engines.spark import SparkEngine
+from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import run_step
 from resources.compute import PROFILES
 from resources.landing import LandingZone
@@ -56,15 +57,17 @@ def launched(*args, **kwargs):
 
 pyspark.core.context.launch_gateway = launched
 
-def open_spark(scan):
-    session, _ = KubernetesSparkSessions().open(catalog.spark_conf(), PROFILES["small"], scan.bytes)
-    times["session"] = time.time()
-    return session
+class Spark:
+    def open(self, dataset, window, scan):
+        conf = {{**catalog.spark_conf(), **RESULT_SETTINGS}}
+        session, _ = KubernetesSparkSessions().open(conf, PROFILES["small"], scan.bytes)
+        times["session"] = time.time()
+        return SparkEngine(session, catalog.name, "the benchmark asks for it")
 
 times["code"] = time.time()
 name = f"bench-{{time.time_ns()}}"
 day = iso_date("{START}")
-result = run_step(dataset, registry.datasets, Window(day, day), Run(name, name), "v1", storage, open_spark)
+result = run_step(dataset, registry.datasets, Window(day, day), Run(name, name), "v1", storage, Spark())
 times["result"] = time.time()
 print("TIMES " + json.dumps({{"times": times, "parts": dict(result.seconds)}}), flush=True)
 os._exit(0)
