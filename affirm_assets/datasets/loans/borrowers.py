@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.loans._outcomes import EMAIL_PATTERN, loan_outcomes
+from affirm_assets.datasets.loans._fates import EMAIL_PATTERN, loan_fates
 from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
 from affirm_assets.lender.intake.duplicates import ACCEPTED
 from affirm_assets.lender.intake.feeds import ID_PATTERN
@@ -20,9 +20,9 @@ class Borrower(Contract):
 
 
 @audit()
-def every_booked_loan_has_a_borrower(staged: DataFrame, loan_outcomes: DataFrame) -> DataFrame:
+def every_booked_loan_has_a_borrower(staged: DataFrame, loan_fates: DataFrame) -> DataFrame:
     """The users of the loans accepted on each day are the borrowers of that day."""
-    users = loan_outcomes.where(f"outcome = '{ACCEPTED}'").select("booked_on", "user_id").distinct()
+    users = loan_fates.where(f"fate = '{ACCEPTED}'").select("booked_on", "user_id").distinct()
     return (
         users.withColumn("has_loan", F.lit(True))
         .join(staged.select("booked_on", "user_id", F.lit(True).alias("is_borrower")), ["booked_on", "user_id"], "full")
@@ -33,16 +33,16 @@ def every_booked_loan_has_a_borrower(staged: DataFrame, loan_outcomes: DataFrame
 @dataset(
     Borrower,
     partitions=Daily("booked_on"),
-    inputs={"loan_outcomes": loan_outcomes},
+    inputs={"loan_fates": loan_fates},
     audits=[every_booked_loan_has_a_borrower],
     owner="team:lending",
     freshness=timedelta(hours=36),
     tags={"pii": "direct"},
 )
-def borrowers(loan_outcomes: DataFrame) -> DataFrame:
+def borrowers(loan_fates: DataFrame) -> DataFrame:
     """The only dataset with direct identifiers beside the landing rows: the last one given on a day counts."""
     return (
-        loan_outcomes.where(f"outcome = '{ACCEPTED}'")
+        loan_fates.where(f"fate = '{ACCEPTED}'")
         .groupBy("user_id", "booked_on")
         .agg(F.max_by("borrower_email", F.struct("file", "record_number")).alias("borrower_email"))
     )

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.datasets.loans._outcomes import TERMS, loan_outcomes
+from affirm_assets.datasets.loans._fates import TERMS, loan_fates
 from affirm_assets.declare import Contract, Daily, Money, Rate, audit, column, dataset, key, later
 from affirm_assets.lender.intake.accounting import accounts
 from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later
@@ -34,9 +34,9 @@ class Loan(Contract):
 
 
 @audit()
-def every_record_is_accounted_for(staged: DataFrame, loan_rows: DataFrame, loan_outcomes: DataFrame) -> DataFrame:
+def every_record_is_accounted_for(staged: DataFrame, loan_rows: DataFrame, loan_fates: DataFrame) -> DataFrame:
     """Received = accepted + rejected + exact duplicates, for each file; accepted is what was staged."""
-    return accounts(loan_rows, loan_outcomes, staged, ACCEPTED)
+    return accounts(loan_rows, loan_fates, staged, ACCEPTED)
 
 
 @audit()
@@ -48,12 +48,12 @@ def none_is_booked_later(staged: DataFrame, later_loans: DataFrame) -> DataFrame
 @dataset(
     Loan,
     partitions=Daily("booked_on"),
-    inputs={"loan_outcomes": loan_outcomes, "later_loans": later("loans")},
+    inputs={"loan_fates": loan_fates, "later_loans": later("loans")},
     audits=[every_record_is_accounted_for, none_is_booked_later],
     owner="team:lending",
     freshness=timedelta(hours=36),
 )
-def loans(loan_outcomes: DataFrame) -> DataFrame:
+def loans(loan_fates: DataFrame) -> DataFrame:
     """Accepted loans by the day on which they were booked."""
-    accepted = loan_outcomes.where(f"outcome = '{ACCEPTED}'")
+    accepted = loan_fates.where(f"fate = '{ACCEPTED}'")
     return accepted.select(*TERMS, "booked_on", "file", "record_number")

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.datasets.transactions._outcomes import transaction_outcomes
+from affirm_assets.datasets.transactions._fates import transaction_fates
 from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
 from affirm_assets.lender.intake.accounting import accounts
 from affirm_assets.lender.intake.duplicates import REJECTED
@@ -30,23 +30,23 @@ class RejectedTransaction(Contract):
 
 @audit()
 def every_record_is_accounted_for(
-    staged: DataFrame, transaction_rows: DataFrame, transaction_outcomes: DataFrame
+    staged: DataFrame, transaction_rows: DataFrame, transaction_fates: DataFrame
 ) -> DataFrame:
     """Received = accepted + rejected + exact duplicates, for each file; rejected is what was staged."""
-    return accounts(transaction_rows, transaction_outcomes, staged, REJECTED)
+    return accounts(transaction_rows, transaction_fates, staged, REJECTED)
 
 
 @dataset(
     RejectedTransaction,
     partitions=Daily("posted_on"),
-    inputs={"transaction_outcomes": transaction_outcomes},
+    inputs={"transaction_fates": transaction_fates},
     audits=[every_record_is_accounted_for],
     owner="team:payments",
     freshness=timedelta(hours=36),
 )
-def rejected_transactions(transaction_outcomes: DataFrame) -> DataFrame:
+def rejected_transactions(transaction_fates: DataFrame) -> DataFrame:
     """Refused transactions by the day on which they arrived."""
-    refused = transaction_outcomes.where(f"outcome = '{REJECTED}'").select(
+    refused = transaction_fates.where(f"fate = '{REJECTED}'").select(
         "posted_on", "file", "record_number", "reasons", "text.*"
     )
     return refused.select(

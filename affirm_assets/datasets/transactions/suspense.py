@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.audits import carry
-from affirm_assets.datasets.transactions._outcomes import NO_PRODUCT
+from affirm_assets.datasets.transactions._fates import NO_PRODUCT
 from affirm_assets.declare import Contract, Daily, Money, Window, audit, column, dataset, key, later, previous
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 from affirm_assets.lender.money import signed_amount

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.datasets.transactions._outcomes import TERMS, transaction_outcomes
+from affirm_assets.datasets.transactions._fates import TERMS, transaction_fates
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key, later
 from affirm_assets.lender.intake.accounting import accounts
 from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later
@@ -34,10 +34,10 @@ class Transaction(Contract):
 
 @audit()
 def every_record_is_accounted_for(
-    staged: DataFrame, transaction_rows: DataFrame, transaction_outcomes: DataFrame
+    staged: DataFrame, transaction_rows: DataFrame, transaction_fates: DataFrame
 ) -> DataFrame:
     """Received = accepted + rejected + exact duplicates, for each file; accepted is what was staged."""
-    return accounts(transaction_rows, transaction_outcomes, staged, ACCEPTED)
+    return accounts(transaction_rows, transaction_fates, staged, ACCEPTED)
 
 
 @audit()
@@ -49,12 +49,12 @@ def none_is_booked_later(staged: DataFrame, later_transactions: DataFrame) -> Da
 @dataset(
     Transaction,
     partitions=Daily("posted_on"),
-    inputs={"transaction_outcomes": transaction_outcomes, "later_transactions": later("transactions")},
+    inputs={"transaction_fates": transaction_fates, "later_transactions": later("transactions")},
     audits=[every_record_is_accounted_for, none_is_booked_later],
     owner="team:payments",
     freshness=timedelta(hours=36),
 )
-def transactions(transaction_outcomes: DataFrame) -> DataFrame:
+def transactions(transaction_fates: DataFrame) -> DataFrame:
     """Accepted transactions by the day on which they were posted."""
-    accepted = transaction_outcomes.where(f"outcome = '{ACCEPTED}'")
+    accepted = transaction_fates.where(f"fate = '{ACCEPTED}'")
     return accepted.select(*TERMS, "product", "posted_on", "file", "record_number")

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.declare import Window, history, previous, shared
 from affirm_assets.lender.intake import values
-from affirm_assets.lender.intake.duplicates import digest, outcomes, to_compare
+from affirm_assets.lender.intake.duplicates import digest, fates, to_compare
 from affirm_assets.lender.intake.feeds import (
     CURRENCIES,
     FREQUENCIES,
@@ -70,10 +70,10 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
         "all_rows": history("loan_rows"),
     }
 )
-def loan_outcomes(
+def loan_fates(
     loan_readings: DataFrame, recent_loans: DataFrame, all_loans: DataFrame, all_rows: DataFrame, window: Window
 ) -> DataFrame:
-    """One row for each landing row: its text as `text`, its typed values, `outcome` and `reasons`."""
+    """One row for each landing row: its text as `text`, its typed values, `fate` and `reasons`."""
     valid = loan_readings.where("reasons IS NULL").select(
         "*",
         F.col("loan_id").alias("id"),
@@ -83,7 +83,7 @@ def loan_outcomes(
         digest("borrower_email").alias("private"),
     )
     booked = _booked(valid, recent_loans, all_loans, all_rows, window)
-    return outcomes(loan_readings, valid, booked, LOOK_BACK_DAYS)
+    return fates(loan_readings, valid, booked, LOOK_BACK_DAYS)
 
 
 def _limit(name: str) -> Column:
