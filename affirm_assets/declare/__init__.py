@@ -2,7 +2,7 @@
 
 from affirm_assets.declare.contract import Contract, Money, Rate, column, key
 from affirm_assets.declare.dataset import Audit, Compute, Dataset, audit, dataset
-from affirm_assets.declare.inputs import Input, SameWindow, history, landing, later, previous, shared
+from affirm_assets.declare.inputs import Input, SameWindow, beside, history, landing, later, previous, shared
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "SameWindow",
     "Window",
     "audit",
+    "beside",
     "column",
     "dataset",
     "history",

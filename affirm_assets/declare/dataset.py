@@ -18,8 +18,10 @@ import pyiceberg.types as iceberg
 from affirm_assets.declare.contract import Contract, columns
 from affirm_assets.declare.inputs import (
     LAST_PUBLISHED,
+    PUBLISHED,
     STAGED,
     WINDOW,
+    Beside,
     History,
     Input,
     Landing,
@@ -144,7 +146,7 @@ class Dataset:
         match mapped:
             case Landing():
                 return days
-            case SameWindow():
+            case SameWindow() | Beside():
                 return _partitions_of(upstream).covering(days)
             case Previous(n=n):
                 return _partitions_of(upstream).before(_partitions_of(upstream).covering(days), n)
@@ -173,7 +175,7 @@ def dataset(
     """Declare the decorated function as the transform of a dataset named like it.
 
     Its parameters name upstream datasets, read for the same window; `inputs` maps a parameter to something else:
-    previous(), history(), landing() or a @shared frame. `owner` is an e-mail address or `team:<name>`. `freshness` is
+    previous(), history(), landing() or a @shared frame; for an audit alone, to later() or beside(). `owner` is an e-mail address or `team:<name>`. `freshness` is
     the age at which the newest materialization is late; `retention` how long its rows are kept. `ranges=False` is for a
     transform that can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is
     for one that only one engine computes rightly; otherwise what a step reads decides. Raises DeclarationError, naming
@@ -217,7 +219,7 @@ def _check_declaration(item: Dataset) -> None:
     where = f"{item.source}: dataset {item.name!r}"
     if item.source.stem != item.name:
         raise DeclarationError(f"{where}: expected its file to be named {item.name}.py. One file is one table.")
-    if item.name in (WINDOW, STAGED, LAST_PUBLISHED):
+    if item.name in (WINDOW, STAGED, LAST_PUBLISHED, PUBLISHED):
         raise DeclarationError(f"{where}: parameters of that name mean something else. Choose another name.")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", item.domain) or not re.fullmatch(r"[a-z][a-z0-9_]*", item.name):
         raise DeclarationError(
@@ -250,6 +252,13 @@ def _check_declaration(item: Dataset) -> None:
         raise DeclarationError(
             f"{where}: a feed arrives by day; expected partitions for a landing() input, found none."
         )
+    of_audits = {name for name, mapped in item.inputs.items() if isinstance(mapped, Beside)}
+    of_audits -= {*inspect.signature(item.function).parameters}
+    if wrong := [name for name, mapped in item.leaves.items() if isinstance(mapped, Beside) and name not in of_audits]:
+        raise DeclarationError(
+            f"{where}: beside() is for audits of the dataset alone: what another has published must not decide what "
+            f"this one computes. Found it for a parameter of its function or of a shared frame: {', '.join(wrong)}."
+        )
     names = [
         *BUILT_IN_AUDITS,
         *(rule.name for spec in specs.values() for rule in spec.rules),
@@ -257,7 +266,7 @@ def _check_declaration(item: Dataset) -> None:
     ]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DeclarationError(f"{where}: expected audits with different names; found twice: {', '.join(repeated)}.")
-    given, available = (STAGED, WINDOW, LAST_PUBLISHED), {*item.inputs, *item.leaves}
+    given, available = (STAGED, WINDOW, LAST_PUBLISHED, PUBLISHED), {*item.inputs, *item.leaves}
     for each in item.audits:
         unknown = [name for name in inspect.signature(each.function).parameters if name not in {*available, *given}]
         if unknown:

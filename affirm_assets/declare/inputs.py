@@ -25,6 +25,11 @@ LAST_PUBLISHED = "last_published"
 
 Rows cannot say it: a day may have been published without any."""
 
+PUBLISHED = "published"
+"""An audit that names a parameter so gets, for each beside() parameter by name, the days of the window to compare.
+
+They are windows: what is published of it, but nothing if the same run computes it after this dataset."""
+
 
 @dataclass(frozen=True)
 class SameWindow:
@@ -56,6 +61,13 @@ class Later:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """The same days of a dataset that reads this one, as it was published last."""
+
+    dataset: str
+
+
+@dataclass(frozen=True)
 class Landing:
     """The files that arrived in a feed for the window's days. `fields`: name -> kind of the feed's fields."""
 
@@ -72,7 +84,7 @@ class Shared:
     inputs: Mapping[str, "Input"]
 
 
-MappedTable = SameWindow | Previous | History | Later
+MappedTable = SameWindow | Previous | History | Later | Beside
 Mapped = MappedTable | Landing
 Input = Mapped | Shared
 
@@ -90,6 +102,14 @@ def history(dataset: str) -> History:
 def later(dataset: str) -> Later:
     """Read what `dataset` has after the window, for an audit that nothing there contradicts it; schedules nothing."""
     return Later(dataset)
+
+
+def beside(dataset: str) -> Beside:
+    """Read what `dataset`, which reads this one, has published for the window, for an audit that the two agree.
+
+    It has no rows where the same run computes it after this one: then that is the one to look. Schedules nothing.
+    """
+    return Beside(dataset)
 
 
 def landing(feed: str, fields: Mapping[str, str]) -> Landing:

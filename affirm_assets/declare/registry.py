@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import History, Landing, Later, Previous, SameWindow
+from affirm_assets.declare.inputs import Beside, History, Landing, Later, Previous, SameWindow
 from affirm_assets.errors import DeclarationError
 
 
@@ -92,6 +92,11 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
             raise DeclarationError(
                 f"{where}: previous(), history() and later() are for partitioned datasets that read partitioned ones."
             )
+        if isinstance(mapped, Beside) and not _is_after(datasets[mapped.dataset], item):
+            raise DeclarationError(
+                f"{where}: beside({mapped.dataset!r}) is for a dataset that reads {item.name!r} and has partitions like "
+                "it: then a run of both computes it after this one."
+            )
         if isinstance(mapped, SameWindow) and mapped.dataset == item.name:
             raise DeclarationError(
                 f"{where}: a dataset cannot read the partition that it computes. Use previous() or history()."
@@ -99,7 +104,13 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
 
 
 def _upstream_names(item: Dataset) -> set[str]:
-    return {m.dataset for m in item.leaves.values() if not isinstance(m, Landing) and m.dataset != item.name}
+    read = [m for m in item.leaves.values() if not isinstance(m, Landing | Beside)]
+    return {m.dataset for m in read if m.dataset != item.name}
+
+
+def _is_after(other: Dataset, item: Dataset) -> bool:
+    scheduled = [m for m in other.leaves.values() if isinstance(m, SameWindow | Previous | History)]
+    return item.name in {m.dataset for m in scheduled} and type(other.partitions) is type(item.partitions)
 
 
 def _check_no_cycle(datasets: Mapping[str, Dataset]) -> None:

@@ -24,6 +24,9 @@ from affirm_assets.lender.intake.feeds import (
 TERMS = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
 """What a loan says; its borrower's address is kept apart from it."""
 
+TOGETHER = ("loans/loans", "loans/borrowers", "loans/rejected_loans")
+"""Which share out the records: where one of them would decide otherwise than another did, all run in one run."""
+
 EMAIL_PATTERN = r"^[^@\s]{1,64}@[^@\s]{1,189}$"  # lengths: RFC 5321, 4.5.3.1
 
 

@@ -21,6 +21,9 @@ from affirm_assets.lender.intake.feeds import (
 
 TERMS = tuple(TRANSACTION_FIELDS)
 
+TOGETHER = ("transactions/transactions", "transactions/rejected_transactions")
+"""Which share out the records: where one of them would decide otherwise than another did, all run in one run."""
+
 NO_PRODUCT = "none"
 """The product of a payout, which belongs to no loan, and of a transaction that came before its loan."""
 

@@ -14,6 +14,9 @@ ACCEPTED = "accepted"
 DUPLICATE = "duplicate"
 REJECTED = "rejected"
 
+RECORD = ("file", "record_number")
+"""What names a record that was received."""
+
 _BOOKING = "struct<day: date, terms: string, private: string>"
 
 
@@ -57,6 +60,10 @@ def fates(readings: DataFrame, valid: DataFrame, booked: DataFrame, look_back_da
     settled = settle(valid, booked, look_back_days).withColumn("reasons", F.col("conflict"))
     refused = readings.where("reasons IS NOT NULL").withColumn("fate", F.lit(REJECTED))
     return settled.select(kept).unionByName(refused.select(kept))
+
+
+def with_fate(fates: DataFrame, fate: str) -> DataFrame:
+    return fates.where(F.col("fate") == fate)
 
 
 def not_booked_later(staged: DataFrame, later: DataFrame, name: str) -> DataFrame:
