@@ -19,8 +19,8 @@ def one_fate_each(
 ) -> DataFrame:
     """Received = the sum of fates, for each file: each record that was received has one fate, and no other record any.
 
-    All frames have the columns `within` (the file) and `number` (of the record there). One row for each file: `received`
-    and how many have each fate, `wrong`, which shows the first record that is not so, and `ok`.
+    All frames have the columns `within` (the file) and `number` (of the record there). One row for each file: how many
+    were `received` and have each fate, `wrong`, which shows a record that is not so, and `ok`.
     """
     names = ["received", *fates]
     places = [

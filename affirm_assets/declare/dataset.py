@@ -175,11 +175,11 @@ def dataset(
     """Declare the decorated function as the transform of a dataset named like it.
 
     Its parameters name upstream datasets, read for the same window; `inputs` maps a parameter to something else:
-    previous(), history(), landing() or a @shared frame; for an audit alone, to later() or beside(). `owner` is an e-mail address or `team:<name>`. `freshness` is
-    the age at which the newest materialization is late; `retention` how long its rows are kept. `ranges=False` is for a
-    transform that can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is
-    for one that only one engine computes rightly; otherwise what a step reads decides. Raises DeclarationError, naming
-    file and dataset.
+    previous(), history(), landing() or a @shared frame; for an audit alone, to later() or beside(). `owner` is an
+    e-mail address or `team:<name>`. `freshness` is the age at which the newest materialization is late; `retention` how
+    long its rows are kept. `ranges=False` is for a transform that can compute only one partition at a time. `compute`
+    is a profile's name, or Compute(). `engine` is for one that only one engine computes rightly; otherwise what a step
+    reads decides. Raises DeclarationError, naming file and dataset.
     """
 
     audits = tuple(audits)

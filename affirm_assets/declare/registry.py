@@ -94,8 +94,8 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
             )
         if isinstance(mapped, Beside) and not _is_after(datasets[mapped.dataset], item):
             raise DeclarationError(
-                f"{where}: beside({mapped.dataset!r}) is for a dataset that reads {item.name!r} and has partitions like "
-                "it: then a run of both computes it after this one."
+                f"{where}: beside({mapped.dataset!r}) is for a dataset that reads {item.name!r} and has partitions of "
+                "the same kind: then a run of both computes it after this one."
             )
         if isinstance(mapped, SameWindow) and mapped.dataset == item.name:
             raise DeclarationError(

@@ -48,13 +48,27 @@ from datetime import date, datetime, timedelta
 from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.partitions import Daily, Monthly
 from affirm_assets.declare.dataset import audit, dataset
-from affirm_assets.declare.inputs import history, landing, previous, shared
+from affirm_assets.declare.inputs import beside, history, landing, previous, shared
 {contract}
 {dedent(before)}
 @dataset(Row, partitions={partitions}, inputs={inputs}, audits={audits}, owner="{owner}"{more})
 def {name}({", ".join(parameters)}):
     return "result", {", ".join((*parameters, ""))}
 """
+
+
+LOOKING = module(
+    "loans",
+    inputs='{"others": beside("totals")}',
+    audits="[agrees]",
+    before='''
+        @audit()
+        def agrees(staged, others, published):
+            """The totals are of these loans."""
+            return staged
+    ''',
+)
+"""One with an audit of what another has published."""
 
 
 @pytest.fixture
@@ -124,6 +138,10 @@ class TestDeclaration:
         declared = module("loans", "outcomes", inputs='{"outcomes": outcomes}', audits="[accounts]", before=before)
         registry = walk({"x/loan_rows.py": module("loan_rows"), "x/loans.py": declared})
         assert [each.name for each in registry["loans"].audits] == ["accounts"]
+
+    def test_what_an_audit_looks_at_beside_the_dataset_is_computed_after_it(self, walk: Walk) -> None:
+        registry = walk({"x/loans.py": LOOKING, "x/totals.py": module("totals", "loans")})
+        assert [each.name for each in registry.in_order()] == ["loans", "totals"]
 
 
 class TestRefusedDeclarations:
@@ -367,6 +385,28 @@ class TestRefusedRegistries:
             DeclarationError, match=r"dataset 'loans', parameter 'earlier': previous\(0, 'loans'\) reads"
         ):
             walk({"x/loans.py": declared})
+
+    def test_beside_one_that_does_not_read_the_dataset(self, walk: Walk) -> None:
+        with pytest.raises(
+            DeclarationError, match=r"parameter 'others': beside\('totals'\) is for a dataset that reads"
+        ):
+            walk({"x/loans.py": LOOKING, "x/totals.py": module("totals")})
+
+    def test_beside_one_of_other_partitions(self, walk: Walk) -> None:
+        totals = module("totals", "loans", partitions='Monthly("as_of")')
+        with pytest.raises(DeclarationError, match=r"beside\('totals'\) is for .* partitions of the same kind"):
+            walk({"x/loans.py": LOOKING, "x/totals.py": totals})
+
+    def test_beside_for_what_is_computed(self, walk: Walk) -> None:
+        declared = module("loans", "others", inputs='{"others": beside("totals")}')
+        with pytest.raises(DeclarationError, match=r"dataset 'loans': beside\(\) is for audits .*: others\."):
+            walk({"x/loans.py": declared, "x/totals.py": module("totals", "loans")})
+
+    def test_beside_for_a_shared_frame(self, walk: Walk) -> None:
+        before = "@shared(inputs={'others': beside('totals')})\ndef made(others):\n    return others\n"
+        declared = module("loans", "made", inputs='{"made": made}', before=before)
+        with pytest.raises(DeclarationError, match=r"dataset 'loans': beside\(\) is for audits .*: others\."):
+            walk({"x/loans.py": declared, "x/totals.py": module("totals", "loans")})
 
     @pytest.mark.parametrize("mapping", ['previous(1, "loans")', 'history("loans")'], ids=["previous", "history"])
     @pytest.mark.parametrize(("own", "upstream"), [(None, DAILY), (DAILY, None)], ids=["reader", "input"])

@@ -44,7 +44,7 @@ def every_record_is_accounted_for(
 ) -> DataFrame:
     """Each record received is accepted, rejected or an exact duplicate, for each file; accepted is what was staged.
 
-    Rejected is what rejected_loans has published, if it has and is not computed after this in the same run.
+    Rejected is what rejected_loans has published, where it has and the same run computes no other.
     """
     days = published["published_rejections"]
     rejected = reconcile.published_or_computed(
@@ -59,7 +59,7 @@ def every_record_is_accounted_for(
 def borrowers_are_of_these_loans(
     staged: DataFrame, published_borrowers: DataFrame, published: Mapping[str, Sequence[Window]]
 ) -> DataFrame:
-    """The users of each day's loans are its borrowers, if these are published and not computed after this in the run."""
+    """The users of each day's loans are its borrowers, where these are published and the run computes no others."""
     days = published["published_borrowers"]
     users = staged.where(reconcile.lies_in("booked_on", days))
     compared = reconcile.same_keys(users, published_borrowers, ["booked_on", "user_id"], ("loans", "borrowers"))

@@ -43,7 +43,7 @@ def every_record_is_accounted_for(
 ) -> DataFrame:
     """Each record received is accepted, rejected or an exact duplicate, for each file; accepted is what was staged.
 
-    Rejected is what rejected_transactions has published, if it has and is not computed after this in the same run.
+    Rejected is what rejected_transactions has published, where it has and the same run computes no other.
     """
     days = published["published_rejections"]
     rejected = reconcile.published_or_computed(
