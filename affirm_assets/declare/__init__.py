@@ -3,7 +3,7 @@
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, Rate, column, key
 from affirm_assets.declare.dataset import Audit, Compute, Dataset, audit, dataset
-from affirm_assets.declare.inputs import Input, before, landing, later, previous, same, shared, through
+from affirm_assets.declare.inputs import Input, before, beside, landing, later, previous, same, shared, through
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Window",
     "audit",
     "before",
+    "beside",
     "column",
     "dataset",
     "key",

@@ -21,12 +21,14 @@ from affirm_assets.declare.inputs import (
     GIVEN,
     STAGED,
     Before,
+    Beside,
     Input,
     Landing,
     Later,
     Mapped,
     Previous,
     SameWindow,
+    Shared,
     Through,
     collect_leaves,
     inputs_of,
@@ -145,7 +147,7 @@ class Dataset:
         match mapped:
             case Landing():
                 return days
-            case SameWindow():
+            case SameWindow() | Beside():
                 return _partitions_of(upstream).covering(days)
             case Previous(n=n):
                 return _partitions_of(upstream).before(_partitions_of(upstream).covering(days), n)
@@ -177,11 +179,12 @@ def dataset(
     """Declare the decorated function as the transform of a dataset named like it.
 
     Its parameters and its audits' name upstream datasets, read for the same window; `inputs` maps a parameter to
-    something else: same(), previous(), before(), through(), later(), landing() or a @shared frame. `carry` says what
-    each partition takes over from the one before. `owner` is an e-mail address or `team:<name>`. `freshness` is the age
-    at which the newest materialization is late. `ranges=False` is for a transform that can compute only one partition
-    at a time. `compute` is a profile's name, or Compute(). `engine` is for one that only one engine computes rightly;
-    otherwise what a step reads decides. Raises DeclarationError, naming file and dataset.
+    something else: same(), previous(), before(), through(), later(), landing() or a @shared frame; for an audit alone,
+    to beside(). `carry` says what each partition takes over from the one before. `owner` is an e-mail address or
+    `team:<name>`. `freshness` is the age at which the newest materialization is late. `ranges=False` is for a transform
+    that can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is for one that
+    only one engine computes rightly; otherwise what a step reads decides. Raises DeclarationError, naming file and
+    dataset.
     """
 
     audits = tuple(audits)
@@ -256,6 +259,15 @@ def _check_declaration(item: Dataset) -> None:
     if item.feeds and item.partitions is None:
         raise DeclarationError(
             f"{where}: a feed arrives by day; expected partitions for a landing() input, found none."
+        )
+    parameters = inspect.signature(item.function).parameters
+    computing = {name: each for name, each in item.inputs.items() if name in parameters or isinstance(each, Shared)}
+    computed_from: dict[str, Mapped] = {}
+    collect_leaves(where, computing, computed_from, {})
+    if wrong := [name for name, mapped in computed_from.items() if isinstance(mapped, Beside)]:
+        raise DeclarationError(
+            f"{where}: beside() is for audits of the dataset alone: what another has published must not decide what "
+            f"this one computes. Found it for a parameter of its function or of a shared frame: {', '.join(wrong)}."
         )
     names = [
         *BUILT_IN_AUDITS,

@@ -25,7 +25,12 @@ LAST_PUBLISHED = "last_published"
 
 Rows cannot say it: a day may have been published without any."""
 
-GIVEN = (STAGED, WINDOW, LAST_PUBLISHED)
+PUBLISHED = "published"
+"""An audit that names a parameter so gets, for each beside() parameter by name, the days of the window to compare.
+
+They are windows: what is published of it, but nothing if the same run computes it after this dataset."""
+
+GIVEN = (STAGED, WINDOW, LAST_PUBLISHED, PUBLISHED)
 """What an audit's parameters may be beside inputs."""
 
 
@@ -67,6 +72,13 @@ class Later:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """The same days of a dataset that reads this one, as it was published last."""
+
+    dataset: str
+
+
+@dataclass(frozen=True)
 class Landing:
     """The files that arrived in a feed for the window's days. `fields`: name -> kind of the feed's fields."""
 
@@ -83,7 +95,7 @@ class Shared:
     inputs: Mapping[str, "Input"]
 
 
-MappedTable = SameWindow | Previous | Before | Through | Later
+MappedTable = SameWindow | Previous | Before | Through | Later | Beside
 Mapped = MappedTable | Landing
 Input = Mapped | Shared
 
@@ -111,6 +123,14 @@ def through(dataset: str) -> Through:
 def later(dataset: str) -> Later:
     """Read what `dataset` has after the window, for an audit that nothing there contradicts it; schedules nothing."""
     return Later(dataset)
+
+
+def beside(dataset: str) -> Beside:
+    """Read what `dataset`, which reads this one, has published for the window, for an audit that the two agree.
+
+    It has no rows where the same run computes it after this one: then that is the one to look. Schedules nothing.
+    """
+    return Beside(dataset)
 
 
 def landing(feed: str, fields: Mapping[str, str]) -> Landing:

@@ -15,7 +15,7 @@ from types import ModuleType
 
 from affirm_assets.declare.carry import LATER_PARTITIONS, PREVIOUS_PARTITION, next_of
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Before, Input, Landing, Later, Previous, SameWindow, Shared, Through
+from affirm_assets.declare.inputs import Before, Beside, Input, Landing, Later, Previous, SameWindow, Shared, Through
 from affirm_assets.errors import DeclarationError
 
 
@@ -105,6 +105,11 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
                 f"{where}: previous(), before(), through() and later() are for partitioned datasets that read "
                 "partitioned ones."
             )
+        if isinstance(mapped, Beside) and not _is_after(datasets[mapped.dataset], item):
+            raise DeclarationError(
+                f"{where}: beside({mapped.dataset!r}) is for a dataset that reads {item.name!r} and has partitions of "
+                "the same kind: then a run of both computes it after this one."
+            )
         if isinstance(mapped, SameWindow | Through) and mapped.dataset == item.name:
             word = "same" if isinstance(mapped, SameWindow) else "through"
             raise DeclarationError(
@@ -159,7 +164,14 @@ def _shared_frames(inputs: Mapping[str, Input]) -> Iterator[Shared]:
 
 
 def _upstream_names(item: Dataset) -> set[str]:
-    return {m.dataset for m in item.leaves.values() if not isinstance(m, Landing) and m.dataset != item.name}
+    read = [m for m in item.leaves.values() if not isinstance(m, Landing | Beside)]
+    return {m.dataset for m in read if m.dataset != item.name}
+
+
+def _is_after(other: Dataset, item: Dataset) -> bool:
+    scheduled = [m for m in other.leaves.values() if isinstance(m, SameWindow | Previous | Before | Through)]
+    reads_it = other.name != item.name and item.name in {m.dataset for m in scheduled}
+    return reads_it and type(other.partitions) is type(item.partitions)
 
 
 def _check_no_cycle(datasets: Mapping[str, Dataset]) -> None:

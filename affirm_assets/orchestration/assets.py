@@ -101,7 +101,7 @@ def _asset(
     )
 
     @dg.multi_asset(
-        name=f"{dataset.domain}__{dataset.name}",
+        name=_step_key(dataset),
         specs=[spec],
         check_specs=[
             dg.AssetCheckSpec(each.name, asset=asset_key(dataset), description=each.description, blocking=each.blocking)
@@ -120,7 +120,9 @@ def _asset(
         sail: ResourceParam[SailSessions],
         landing_zone: ResourceParam[LandingZone],
     ) -> Iterator[Any]:
-        run = Run(context.run.run_id, context.run.root_run_id or context.run.run_id)
+        run = Run(
+            context.run.run_id, context.run.root_run_id or context.run.run_id, _datasets_in_run(context, datasets)
+        )
         step = dataset, datasets, window_of(dataset, context), run, version
         engines = StepEngines(
             spark, {**catalog.spark_conf(), **RESULT_SETTINGS}, catalog.name, sail, profile, engine_settings
@@ -139,6 +141,16 @@ def _asset(
         yield materialization(dataset, result, engines.metadata)
 
     return step
+
+
+def _step_key(dataset: Dataset) -> str:
+    return f"{dataset.domain}__{dataset.name}"
+
+
+def _datasets_in_run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
+    """The names of all that this run computes. A run from the failure of another computes less than its job has."""
+    steps = context.run.step_keys_to_execute or [each.name for each in context.job_def.nodes]
+    return tuple(sorted(name for name, each in datasets.items() if _step_key(each) in steps))
 
 
 def _reads_itself(dataset: Dataset) -> bool:

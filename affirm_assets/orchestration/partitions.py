@@ -8,7 +8,7 @@ from datetime import date, datetime
 import dagster as dg
 
 from affirm_assets.declare.dataset import FEEDS, Dataset
-from affirm_assets.declare.inputs import Before, Landing, Later, Mapped, MappedTable, Previous
+from affirm_assets.declare.inputs import Before, Beside, Landing, Later, Mapped, MappedTable, Previous
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 
 BOOKS_TIME_ZONE = "America/New_York"
@@ -48,7 +48,7 @@ def dependencies(dataset: Dataset, upstream: Mapping[str, Dataset]) -> list[dg.A
     """One dependency for each asset that is read, over all the partitions that any parameter reads of it."""
     offsets: dict[tuple[str, ...], tuple[int, int]] = {}
     for mapped in dataset.leaves.values():
-        if isinstance(mapped, Later):
+        if isinstance(mapped, Later | Beside):
             continue
         key = (
             feed_key(mapped.feed).path

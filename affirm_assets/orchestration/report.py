@@ -29,7 +29,9 @@ def materialization(dataset: Dataset, result: Result, compute: Mapping[str, Any]
             "added_bytes": result.added_bytes,
             "partitions_touched": result.partitions_touched,
             "seconds": dg.MetadataValue.json({name: round(value, 3) for name, value in result.seconds.items()}),
-            "input_snapshots": dg.MetadataValue.json({k: v and str(v) for k, v in result.request.inputs.items()}),
+            "input_snapshots": dg.MetadataValue.json(
+                {k: v and str(v) for k, v in {**result.request.inputs, **result.request.beside}.items()}
+            ),
             "files_read": len(result.request.files),
             **({"engine": result.engine} if result.engine else {}),
             **compute,

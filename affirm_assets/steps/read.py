@@ -10,9 +10,21 @@ from pyspark.sql import DataFrame
 
 from affirm_assets.declare.contract import columns, personal_columns, spark_schema
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import LAST_PUBLISHED, STAGED, WINDOW, Input, Landing, Mapped, MappedTable, Shared
+from affirm_assets.declare.inputs import (
+    LAST_PUBLISHED,
+    PUBLISHED,
+    STAGED,
+    WINDOW,
+    Beside,
+    Input,
+    Landing,
+    Mapped,
+    MappedTable,
+    Shared,
+)
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused
+from affirm_assets.steps.beside import published_beside
 from affirm_assets.steps.engine import Days, Engine
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.published import last_published
@@ -35,7 +47,8 @@ def table_read(
     """What a parameter of the dataset means in a request."""
     is_own = mapped.dataset == dataset.name
     source = dataset if is_own else upstream[mapped.dataset]
-    snapshot = request.base if is_own else request.inputs[parameter]
+    pinned = request.beside if isinstance(mapped, Beside) else request.inputs
+    snapshot = request.base if is_own else pinned[parameter]
     return TableRead(source, snapshot, dataset.read_days(mapped, source.partitions, request.window))
 
 
@@ -72,6 +85,8 @@ class Frames:
                 arguments[name] = self._pinned.request.window
             elif name == LAST_PUBLISHED:
                 arguments[name] = self._last_published()
+            elif name == PUBLISHED:
+                arguments[name] = published_beside(self._dataset, self._upstream, self._pinned)
             elif name == STAGED and staged is not None:
                 arguments[name] = staged
             else:
@@ -98,7 +113,7 @@ class Frames:
             return self._storage.landing.read(self._engine.session, files, mapped.fields)
         read = table_read(self._dataset, mapped, parameter, self._upstream, request)
         schema = spark_schema(read.source.contract)
-        if read.snapshot is None:
+        if read.snapshot is None or (isinstance(mapped, Beside) and mapped.dataset in request.run.datasets):
             return self._engine.empty(schema)
         table = self._pinned.tables[read.source.table]
         _check_has_columns(read, table_columns=schema_of(table, read.snapshot).column_names)

@@ -11,7 +11,7 @@ from typing import Any
 from pyiceberg.table import Table
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Landing
+from affirm_assets.declare.inputs import Beside, Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
 from affirm_assets.steps.lake import Storage
@@ -44,10 +44,14 @@ Spark has no setting for where nulls are sorted: first where ascending, last whe
 
 @dataclass(frozen=True)
 class Run:
-    """Who asks. A retried run has a new `run_id` and the `root_run_id` of the first try."""
+    """Who asks. A retried run has a new `run_id` and the `root_run_id` of the first try.
+
+    `datasets`: the names of all that the run computes, each for the same window.
+    """
 
     run_id: str
     root_run_id: str
+    datasets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Request:
 
     `inputs` are the snapshots of the other tables that it reads, by parameter, and `contents` those that last changed
     rows there: a compaction makes another snapshot of the same rows. None: nothing is published there. `settings`: of
-    the session, whatever engine computes it.
+    the session, whatever engine computes it. `beside`: the snapshots of what only audits look at; they decide whether
+    the result may be published, and not what it is.
     """
 
     dataset: str
@@ -79,6 +84,7 @@ class Request:
     files: tuple[PinnedFile, ...]
     settings: Mapping[str, str] = field(default_factory=lambda: dict(RESULT_SETTINGS))
     contents: Mapping[str, int | None] = field(default_factory=dict)
+    beside: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def window_text(self) -> str:
@@ -104,7 +110,7 @@ class Request:
         return Request(
             dataset=value["dataset"],
             window=window and Window(date.fromisoformat(window["first"]), date.fromisoformat(window["last"])),
-            run=Run(**value["run"]),
+            run=Run(**{**value["run"], "datasets": tuple(value["run"]["datasets"])}),
             code_version=value["code_version"],
             base=value["base"],
             inputs=value["inputs"],
@@ -114,6 +120,7 @@ class Request:
                 for each in value["files"]
             ),
             settings=value["settings"],
+            beside=value["beside"],
         )
 
 
@@ -147,6 +154,7 @@ def pin(
     loaded = {dataset.table: own or load_if_exists(storage.catalog, dataset.table)}
     inputs: dict[str, int | None] = {}
     contents: dict[str, int | None] = {}
+    beside: dict[str, int | None] = {}
     files: list[PinnedFile] = []
     for parameter, mapped in dataset.leaves.items():
         if isinstance(mapped, Landing):
@@ -160,10 +168,15 @@ def pin(
             name = upstream[mapped.dataset].table
             if name not in loaded:  # two parameters of one table read one snapshot of it
                 loaded[name] = load_if_exists(storage.catalog, name)
+            if isinstance(mapped, Beside):
+                beside[parameter] = main_snapshot(loaded[name])
+                continue
             inputs[parameter] = main_snapshot(loaded[name])
             contents[parameter] = last_change(upstream[mapped.dataset], loaded[name])
     base = main_snapshot(loaded[dataset.table])
-    request = Request(str(dataset), window, run, code_version, base, inputs, tuple(files), contents=contents)
+    request = Request(
+        str(dataset), window, run, code_version, base, inputs, tuple(files), contents=contents, beside=beside
+    )
     return Pinned(request, {name: table for name, table in loaded.items() if table is not None})
 
 

@@ -24,6 +24,7 @@ from affirm_assets.steps.audit import (
     value_outcomes,
     value_rules,
 )
+from affirm_assets.steps.beside import check_beside_unchanged
 from affirm_assets.steps.control_totals import control_totals_outcome, listed_rows, totals_of
 from affirm_assets.steps.engine import Days, Engine, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.gaps import check_inputs_published, check_no_gap
@@ -141,6 +142,7 @@ def run_step(
     if any(each.blocking and not each.passed for each in computed.outcomes):
         raise step.failed(computed)
     with timer.part("publish"):
+        check_beside_unchanged(dataset, upstream, pinned, storage)
         publication = publish(
             dataset, pinned.request, computed.staged, computed.outcomes, storage, now(), notes={ENGINE: computed.engine}
         )

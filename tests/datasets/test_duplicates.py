@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from pyspark.sql import SparkSession
 
-from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, not_booked_later, outcomes, settle
+from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, fates, not_booked_later, settle
 
 LOOK_BACK = 5
 START = date(2025, 1, 1)
@@ -36,7 +36,7 @@ class Booking:
 def by_the_words(rows: Iterable[Row], booked: Iterable[Booking] = ()) -> tuple[dict[Row, str], list[Booking]]:
     """Each day in turn: compare with what was booked before it, then the rows of the folder with each other."""
     bookings = list(booked)
-    outcomes: dict[Row, str] = {}
+    fates: dict[Row, str] = {}
     days: dict[date, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows):
         days[row.day][row.id].append(row)
@@ -49,16 +49,16 @@ def by_the_words(rows: Iterable[Row], booked: Iterable[Booking] = ()) -> tuple[d
                 seen = [b for b in bookings if b.id == name and (b.day >= horizon or row.own_date < horizon)]
                 if seen:
                     equal = any(b.terms == row.terms and b.private in (None, row.private) for b in seen)
-                    outcomes[row] = DUPLICATE if equal else REJECTED
+                    fates[row] = DUPLICATE if equal else REJECTED
                 else:
                     fresh.append(row)
             unanimous = len({(row.terms, row.private, row.own_date) for row in group}) == 1
             if fresh and unanimous:
                 today.append(Booking(name, day, fresh[0].terms, fresh[0].private))
             for number, row in enumerate(fresh):
-                outcomes[row] = REJECTED if not unanimous else ACCEPTED if number == 0 else DUPLICATE
+                fates[row] = REJECTED if not unanimous else ACCEPTED if number == 0 else DUPLICATE
         bookings += today
-    return outcomes, bookings
+    return fates, bookings
 
 
 def by_spark(spark: SparkSession, rows: Iterable[Row], booked: Iterable[Booking]) -> dict[Row, str]:
@@ -67,9 +67,9 @@ def by_spark(spark: SparkSession, rows: Iterable[Row], booked: Iterable[Booking]
     booked_schema = "id string, day date, terms string, private string"
     booked_frame = spark.createDataFrame([tuple(vars(each).values()) for each in booked], booked_schema)
     settled = settle(row_frame, booked_frame, LOOK_BACK).collect()
-    assert all((each["conflict"] is not None) == (each["outcome"] == REJECTED) for each in settled)
+    assert all((each["conflict"] is not None) == (each["fate"] == REJECTED) for each in settled)
     fields = tuple(Row.__dataclass_fields__)
-    return {Row(*(each[name] for name in fields)): each["outcome"] for each in settled}
+    return {Row(*(each[name] for name in fields)): each["fate"] for each in settled}
 
 
 def random_rows(seed: int, ids: int, days: int) -> list[Row]:
@@ -121,7 +121,7 @@ def test_what_is_not_known_of_a_booking_is_not_compared(spark: SparkSession) -> 
     assert by_spark(spark, [row], [unknown]) == {row: DUPLICATE}
 
 
-def test_each_reading_has_one_outcome_and_only_a_refused_one_has_reasons(spark: SparkSession) -> None:
+def test_each_reading_has_one_fate_and_only_a_refused_one_has_reasons(spark: SparkSession) -> None:
     readings = spark.createDataFrame(
         [("good", None), ("known", None), ("other", None), ("bad", "id: missing")], "id string, reasons string"
     )
@@ -137,8 +137,8 @@ def test_each_reading_has_one_outcome_and_only_a_refused_one_has_reasons(spark: 
         [("known", yesterday, "terms", None), ("other", yesterday, "other terms", None)],
         "id string, day date, terms string, private string",
     )
-    found = outcomes(readings, valid, booked, LOOK_BACK)
-    assert found.columns == ["id", "reasons", "outcome"]
+    found = fates(readings, valid, booked, LOOK_BACK)
+    assert found.columns == ["id", "reasons", "fate"]
     assert {tuple(row) for row in found.collect()} == {
         ("good", None, ACCEPTED),
         ("known", None, DUPLICATE),

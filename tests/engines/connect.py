@@ -17,7 +17,7 @@ from pyspark.sql.types import StructField, StructType
 from affirm_assets.declare import Window
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Landing, SameWindow, Shared
+from affirm_assets.declare.inputs import Beside, Landing, SameWindow, Shared
 from affirm_assets.declare.partitions import Monthly
 from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.sail.checker import Checked, Checker
@@ -104,7 +104,12 @@ class Steps:
 
     def audits(self, dataset: Dataset, last_published: date | None) -> Mapping[str, DataFrame]:
         made: dict[str, DataFrame] = {}
-        given = {"staged": self.table(dataset), "last_published": last_published}
+        beside = [name for name, each in dataset.leaves.items() if isinstance(each, Beside)]
+        given = {
+            "staged": self.table(dataset),
+            "last_published": last_published,
+            "published": dict.fromkeys(beside, (self.window(dataset),)),
+        }
         for each in declared_audits(dataset):
             made[each.name] = self._call(dataset, each.function, dataset.inputs, given)
         return made

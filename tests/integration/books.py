@@ -72,16 +72,15 @@ class Books:
         self, select: str, first: date, last: date | None = None, *, raises: bool = True
     ) -> dg.ExecuteInProcessResult:
         """A run of these assets (comma-separated keys) for a day, or a range of days."""
+        one = {"partition_key": str(first)} if last is None else {"tags": range_tags(first, last)}
+        return self.job(select).execute_in_process(instance=self.instance, raise_on_error=raises, **one)
+
+    def job(self, select: str) -> dg.JobDefinition:
+        """Of these assets (comma-separated keys)."""
         defs = build_defs(self.settings, resource_overrides={"spark": self.sessions})
         keys = [dg.AssetKey(key.split("/")) for key in select.split(",")]
         job = dg.define_asset_job("books", selection=dg.AssetSelection.assets(*keys))
-        resolved = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("books")
-        tags = {
-            "dagster/asset_partition_range_start": str(first),
-            "dagster/asset_partition_range_end": str(last or first),
-        }
-        one = {"partition_key": str(first)} if last is None else {"tags": tags}
-        return resolved.execute_in_process(instance=self.instance, raise_on_error=raises, **one)
+        return dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("books")
 
     def table(self, name: str) -> pa.Table:
         catalog = IcebergCatalog(uri=self.settings.catalog_uri, warehouse=self.settings.warehouse).load()
@@ -105,6 +104,11 @@ BOOKS = (
     "ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily"
 )
 """What is computed from those."""
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """Of a run over a range of days."""
+    return {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
 
 
 def loan(**over: Any) -> dict[str, Any]:

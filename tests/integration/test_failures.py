@@ -298,8 +298,8 @@ def test_a_mended_folder_is_booked_by_a_later_run(
 
 
 def without_first(function: Callable[[DataFrame], DataFrame]) -> Callable[[DataFrame], DataFrame]:
-    def transform(loan_outcomes: DataFrame) -> DataFrame:
-        return function(loan_outcomes).where("file NOT LIKE '%2025-01-01%'")
+    def transform(loan_fates: DataFrame) -> DataFrame:
+        return function(loan_fates).where("file NOT LIKE '%2025-01-01%'")
 
     return transform
 

@@ -1,7 +1,7 @@
 """The publish on a real catalog and real files, with no engine: what readers see, what is refused, what is recorded."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,7 +16,8 @@ from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 from pyiceberg.transforms import IdentityTransform
 
 from affirm_assets.declare.carry import Carry
-from affirm_assets.declare.inputs import SameWindow
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import SameWindow, beside
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import (
     GapRefused,
@@ -27,12 +28,13 @@ from affirm_assets.errors import (
     TableNotStageable,
 )
 from affirm_assets.steps.audit import Outcome
+from affirm_assets.steps.beside import check_beside_unchanged, published_beside
 from affirm_assets.steps.gaps import check_inputs_published, check_no_gap
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.manifests import NOTHING, NewSnapshot, read_entries, read_manifests
 from affirm_assets.steps.publish import find_published, keep_for_inspection, publish, read_report
 from affirm_assets.steps.published import PUBLISHED, RECENT, Publication, Record, last_published, record_of
-from affirm_assets.steps.request import Run, pin
+from affirm_assets.steps.request import Request, Run, pin
 from affirm_assets.steps.tables import ensure_table
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
@@ -702,3 +704,56 @@ def test_a_table_that_was_emptied_of_snapshots_is_refused(storage: Storage) -> N
         change.set_properties({name: properties[name] for name in (PUBLISHED, RECENT)})
     with pytest.raises(RecordRefused, match="main without any snapshot"):
         record_of(AMOUNTS, table_of(storage))
+
+
+def shared_between() -> tuple[Dataset, Dataset, Mapping[str, Dataset]]:
+    """One that has an audit of what `copies`, which reads it, has published."""
+    copies = amounts(name="copies", inputs={"amounts": SameWindow("amounts")})
+    shared = amounts(inputs={"published_copies": beside("copies")})
+    return shared, copies, {"amounts": shared, "copies": copies}
+
+
+def publish_copy(storage: Storage, day: date, run: str = "copy") -> None:
+    publish_rows(amounts(name="copies"), one(day), [(f"d{day.day}", day, "1.00")], storage, run=run)
+
+
+def test_of_what_is_beside_a_dataset_it_sees_the_published_days_of_its_window(storage: Storage) -> None:
+    shared, copies, datasets = shared_between()
+    pinned = pin(shared, datasets, Window(D1, D4), Run("r", "r"), "v1", storage)
+    assert published_beside(shared, datasets, pinned) == {"published_copies": ()}
+    for day in (D1, D2, D4, D5):
+        publish_copy(storage, day)
+    pinned = pin(shared, datasets, Window(D2, D4), Run("r", "r"), "v1", storage)
+    assert published_beside(shared, datasets, pinned) == {"published_copies": (one(D2), one(D4))}
+    assert pinned.request.inputs == {}
+    assert pinned.request.beside == {
+        "published_copies": storage.catalog.load_table(copies.table).metadata.current_snapshot_id
+    }
+    assert Request.from_json(pinned.request.to_json()) == pinned.request
+
+
+def test_what_the_same_run_computes_after_a_dataset_is_not_beside_it(storage: Storage) -> None:
+    shared, _, datasets = shared_between()
+    publish_copy(storage, D1)
+    pinned = pin(shared, datasets, one(D1), Run("r", "r", ("amounts", "copies")), "v1", storage)
+    assert published_beside(shared, datasets, pinned) == {"published_copies": ()}
+    assert Request.from_json(pinned.request.to_json()) == pinned.request
+
+
+def test_one_that_was_published_beside_a_dataset_since_its_pin_is_a_conflict(storage: Storage) -> None:
+    shared, copies, datasets = shared_between()
+    for day in (D1, D2):
+        publish_day(storage, day)
+        publish_copy(storage, day)
+    run = Run("r", "r")
+    of_shared, of_copies = (pin(each, datasets, one(D1), run, "v1", storage) for each in (shared, copies))
+    publish_day(storage, D2, run="other")
+    publish_copy(storage, D2, run="other")
+    check_beside_unchanged(shared, datasets, of_shared, storage)
+    check_beside_unchanged(copies, datasets, of_copies, storage)
+    publish_day(storage, D1, run="other")
+    with pytest.raises(PublishConflict, match=r"of tests\.amounts, which shares its records"):
+        check_beside_unchanged(copies, datasets, of_copies, storage)
+    publish_copy(storage, D1, run="other")
+    with pytest.raises(PublishConflict, match=r"of tests\.copies, which shares its records"):
+        check_beside_unchanged(shared, datasets, of_shared, storage)

@@ -59,13 +59,27 @@ from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.partitions import Daily, Monthly
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.dataset import audit, dataset
-from affirm_assets.declare.inputs import before, landing, later, previous, same, shared, through
+from affirm_assets.declare.inputs import before, beside, landing, later, previous, same, shared, through
 {contract}
 {dedent(before)}
 @dataset(Row, partitions={partitions}, inputs={inputs}, audits={audits}, owner="{owner}"{more})
 def {name}({", ".join(parameters)}):
     return "result", {", ".join((*parameters, ""))}
 """
+
+
+LOOKING = module(
+    "loans",
+    inputs='{"others": beside("totals")}',
+    audits="[agrees]",
+    before='''
+        @audit()
+        def agrees(staged, others, published):
+            """The totals are of these loans."""
+            return staged
+    ''',
+)
+"""One with an audit of what another has published."""
 
 
 @pytest.fixture
@@ -184,6 +198,10 @@ class TestDeclaration:
             "rates": SameWindow("rates"),
             "next_rates": Later("rates", 1),
         }
+
+    def test_what_an_audit_looks_at_beside_the_dataset_is_computed_after_it(self, walk: Walk) -> None:
+        registry = walk({"x/loans.py": LOOKING, "x/totals.py": module("totals", "loans")})
+        assert [each.name for each in registry.in_order()] == ["loans", "totals"]
 
 
 class TestRefusedDeclarations:
@@ -543,6 +561,51 @@ class TestRefusedRegistries:
             DeclarationError, match=r"dataset 'loans', parameter 'earlier': previous\(0, 'loans'\) reads"
         ):
             walk({"x/loans.py": declared})
+
+    def test_beside_one_that_does_not_read_the_dataset(self, walk: Walk) -> None:
+        with pytest.raises(
+            DeclarationError, match=r"parameter 'others': beside\('totals'\) is for a dataset that reads"
+        ):
+            walk({"x/loans.py": LOOKING, "x/totals.py": module("totals")})
+
+    def test_beside_one_of_other_partitions(self, walk: Walk) -> None:
+        totals = module("totals", "loans", partitions='Monthly("as_of")')
+        with pytest.raises(DeclarationError, match=r"beside\('totals'\) is for .* partitions of the same kind"):
+            walk({"x/loans.py": LOOKING, "x/totals.py": totals})
+
+    def test_beside_itself(self, walk: Walk) -> None:
+        before = '@audit()\ndef agrees(staged, others):\n    "Agrees."\n    return staged\n'
+        inputs = '{"before": previous(1, "loans"), "others": beside("loans")}'
+        declared = module("loans", "before", inputs=inputs, audits="[agrees]", before=before)
+        with pytest.raises(DeclarationError, match=r"beside\('loans'\) is for a dataset that reads"):
+            walk({"x/loans.py": declared})
+
+    def test_beside_for_an_audit_and_a_shared_frame(self, walk: Walk) -> None:
+        before = '''
+            @shared(inputs={"others": beside("totals")})
+            def made(others):
+                return others
+
+            @audit()
+            def agrees(staged, others):
+                """Agrees."""
+                return staged
+        '''
+        inputs = '{"made": made, "others": beside("totals")}'
+        declared = module("loans", "made", inputs=inputs, audits="[agrees]", before=before)
+        with pytest.raises(DeclarationError, match=r"dataset 'loans': beside\(\) is for audits .*: others\."):
+            walk({"x/loans.py": declared, "x/totals.py": module("totals", "loans")})
+
+    def test_beside_for_what_is_computed(self, walk: Walk) -> None:
+        declared = module("loans", "others", inputs='{"others": beside("totals")}')
+        with pytest.raises(DeclarationError, match=r"dataset 'loans': beside\(\) is for audits .*: others\."):
+            walk({"x/loans.py": declared, "x/totals.py": module("totals", "loans")})
+
+    def test_beside_for_a_shared_frame(self, walk: Walk) -> None:
+        before = "@shared(inputs={'others': beside('totals')})\ndef made(others):\n    return others\n"
+        declared = module("loans", "made", inputs='{"made": made}', before=before)
+        with pytest.raises(DeclarationError, match=r"dataset 'loans': beside\(\) is for audits .*: others\."):
+            walk({"x/loans.py": declared, "x/totals.py": module("totals", "loans")})
 
     @pytest.mark.parametrize("word", ["previous(1, {})", "before({})", "through({})", "later({})"])
     @pytest.mark.parametrize(("own", "upstream"), [(None, DAILY), (DAILY, None)], ids=["reader", "input"])

@@ -5,9 +5,10 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.loans._outcomes import EMAIL_PATTERN, loan_outcomes
+from affirm_assets.audits import reconcile
+from affirm_assets.datasets.loans._fates import EMAIL_PATTERN, TOGETHER, loan_fates
 from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
-from affirm_assets.lender.intake.duplicates import ACCEPTED
+from affirm_assets.lender.intake.duplicates import ACCEPTED, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 
 
@@ -20,29 +21,25 @@ class Borrower(Contract):
 
 
 @audit()
-def every_booked_loan_has_a_borrower(staged: DataFrame, loan_outcomes: DataFrame) -> DataFrame:
-    """The users of the loans accepted on each day are the borrowers of that day."""
-    users = loan_outcomes.where(f"outcome = '{ACCEPTED}'").select("booked_on", "user_id").distinct()
-    return (
-        users.withColumn("has_loan", F.lit(True))
-        .join(staged.select("booked_on", "user_id", F.lit(True).alias("is_borrower")), ["booked_on", "user_id"], "full")
-        .select("booked_on", "user_id", (F.col("has_loan").isNotNull() & F.col("is_borrower").isNotNull()).alias("ok"))
-    )
+def every_booked_loan_has_a_borrower(staged: DataFrame, loans: DataFrame) -> DataFrame:
+    """The users of the loans that are published of each day are the borrowers of that day."""
+    compared = reconcile.same_keys(loans, staged, ["booked_on", "user_id"], ("loans", "borrowers"))
+    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER))
 
 
 @dataset(
     Borrower,
     partitions=Daily("booked_on"),
-    inputs={"loan_outcomes": loan_outcomes},
+    inputs={"loan_fates": loan_fates},
     audits=[every_booked_loan_has_a_borrower],
     owner="team:lending",
     freshness=timedelta(hours=36),
     tags={"pii": "direct"},
 )
-def borrowers(loan_outcomes: DataFrame) -> DataFrame:
+def borrowers(loan_fates: DataFrame) -> DataFrame:
     """The only dataset with direct identifiers beside the landing rows: the last one given on a day counts."""
     return (
-        loan_outcomes.where(f"outcome = '{ACCEPTED}'")
+        with_fate(loan_fates, ACCEPTED)
         .groupBy("user_id", "booked_on")
         .agg(F.max_by("borrower_email", F.struct("file", "record_number")).alias("borrower_email"))
     )

@@ -1,14 +1,15 @@
 """The loans that the lender booked."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Literal
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.datasets.loans._outcomes import TERMS, loan_outcomes
-from affirm_assets.declare import Contract, Daily, Money, Rate, audit, column, dataset, key, later
-from affirm_assets.lender.intake.accounting import accounts
-from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later
+from affirm_assets.audits import reconcile
+from affirm_assets.datasets.loans._fates import TERMS, TOGETHER, loan_fates
+from affirm_assets.declare import Contract, Daily, Money, Rate, Window, audit, beside, column, dataset, key, later
+from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 
 
@@ -34,9 +35,35 @@ class Loan(Contract):
 
 
 @audit()
-def every_record_is_accounted_for(staged: DataFrame, loan_rows: DataFrame, loan_outcomes: DataFrame) -> DataFrame:
-    """Received = accepted + rejected + exact duplicates, for each file; accepted is what was staged."""
-    return accounts(loan_rows, loan_outcomes, staged, ACCEPTED)
+def every_record_is_accounted_for(
+    staged: DataFrame,
+    loan_rows: DataFrame,
+    loan_fates: DataFrame,
+    published_rejections: DataFrame,
+    published: Mapping[str, Sequence[Window]],
+) -> DataFrame:
+    """Each record received is accepted, rejected or an exact duplicate, for each file; accepted is what was staged.
+
+    Rejected is what rejected_loans has published, where it has and the same run computes no other.
+    """
+    days = published["published_rejections"]
+    rejected = reconcile.published_or_computed(
+        published_rejections, with_fate(loan_fates, REJECTED), RECORD, day="booked_on", days=days
+    )
+    fates = {ACCEPTED: staged, REJECTED: rejected, DUPLICATE: with_fate(loan_fates, DUPLICATE)}
+    compared = reconcile.one_fate_each(loan_rows, fates)
+    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER)) if days else compared
+
+
+@audit()
+def borrowers_are_of_these_loans(
+    staged: DataFrame, published_borrowers: DataFrame, published: Mapping[str, Sequence[Window]]
+) -> DataFrame:
+    """The users of each day's loans are its borrowers, where these are published and the run computes no others."""
+    days = published["published_borrowers"]
+    users = staged.where(reconcile.lies_in("booked_on", days))
+    compared = reconcile.same_keys(users, published_borrowers, ["booked_on", "user_id"], ("loans", "borrowers"))
+    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER)) if days else compared
 
 
 @audit()
@@ -48,12 +75,16 @@ def none_is_booked_later(staged: DataFrame, later_loans: DataFrame) -> DataFrame
 @dataset(
     Loan,
     partitions=Daily("booked_on"),
-    inputs={"loan_outcomes": loan_outcomes, "later_loans": later("loans")},
-    audits=[every_record_is_accounted_for, none_is_booked_later],
+    inputs={
+        "loan_fates": loan_fates,
+        "later_loans": later("loans"),
+        "published_rejections": beside("rejected_loans"),
+        "published_borrowers": beside("borrowers"),
+    },
+    audits=[every_record_is_accounted_for, borrowers_are_of_these_loans, none_is_booked_later],
     owner="team:lending",
     freshness=timedelta(hours=36),
 )
-def loans(loan_outcomes: DataFrame) -> DataFrame:
+def loans(loan_fates: DataFrame) -> DataFrame:
     """Accepted loans by the day on which they were booked."""
-    accepted = loan_outcomes.where(f"outcome = '{ACCEPTED}'")
-    return accepted.select(*TERMS, "booked_on", "file", "record_number")
+    return with_fate(loan_fates, ACCEPTED).select(*TERMS, "booked_on", "file", "record_number")

@@ -4,10 +4,10 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.datasets.loans._outcomes import loan_outcomes
+from affirm_assets.audits import reconcile
+from affirm_assets.datasets.loans._fates import TOGETHER, loan_fates
 from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
-from affirm_assets.lender.intake.accounting import accounts
-from affirm_assets.lender.intake.duplicates import REJECTED
+from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, with_fate
 from affirm_assets.lender.intake.feeds import LOAN_FIELDS
 from affirm_assets.lender.intake.refusals import masked_fields
 
@@ -36,24 +36,29 @@ class RejectedLoan(Contract):
 
 
 @audit()
-def every_record_is_accounted_for(staged: DataFrame, loan_rows: DataFrame, loan_outcomes: DataFrame) -> DataFrame:
-    """Received = accepted + rejected + exact duplicates, for each file; rejected is what was staged."""
-    return accounts(loan_rows, loan_outcomes, staged, REJECTED)
+def every_record_is_accounted_for(
+    staged: DataFrame, loan_rows: DataFrame, loan_fates: DataFrame, loans: DataFrame
+) -> DataFrame:
+    """Each record received is accepted, rejected or an exact duplicate, for each file; rejected is what was staged.
+
+    Accepted is what loans has published.
+    """
+    fates = {ACCEPTED: loans, REJECTED: staged, DUPLICATE: with_fate(loan_fates, DUPLICATE)}
+    compared = reconcile.one_fate_each(loan_rows, fates)
+    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER))
 
 
 @dataset(
     RejectedLoan,
     partitions=Daily("booked_on"),
-    inputs={"loan_outcomes": loan_outcomes},
+    inputs={"loan_fates": loan_fates},
     audits=[every_record_is_accounted_for],
     owner="team:lending",
     freshness=timedelta(hours=36),
 )
-def rejected_loans(loan_outcomes: DataFrame) -> DataFrame:
+def rejected_loans(loan_fates: DataFrame) -> DataFrame:
     """Refused loans by the day on which they arrived."""
-    refused = loan_outcomes.where(f"outcome = '{REJECTED}'").select(
-        "booked_on", "file", "record_number", "reasons", "text.*"
-    )
+    refused = with_fate(loan_fates, REJECTED).select("booked_on", "file", "record_number", "reasons", "text.*")
     return refused.select(
         "booked_on",
         "file",

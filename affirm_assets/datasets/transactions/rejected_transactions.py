@@ -4,10 +4,10 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.datasets.transactions._outcomes import transaction_outcomes
+from affirm_assets.audits import reconcile
+from affirm_assets.datasets.transactions._fates import TOGETHER, transaction_fates
 from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
-from affirm_assets.lender.intake.accounting import accounts
-from affirm_assets.lender.intake.duplicates import REJECTED
+from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, with_fate
 from affirm_assets.lender.intake.feeds import TRANSACTION_FIELDS
 from affirm_assets.lender.intake.refusals import masked_fields
 
@@ -30,25 +30,28 @@ class RejectedTransaction(Contract):
 
 @audit()
 def every_record_is_accounted_for(
-    staged: DataFrame, transaction_rows: DataFrame, transaction_outcomes: DataFrame
+    staged: DataFrame, transaction_rows: DataFrame, transaction_fates: DataFrame, transactions: DataFrame
 ) -> DataFrame:
-    """Received = accepted + rejected + exact duplicates, for each file; rejected is what was staged."""
-    return accounts(transaction_rows, transaction_outcomes, staged, REJECTED)
+    """Each record received is accepted, rejected or an exact duplicate, for each file; rejected is what was staged.
+
+    Accepted is what transactions has published.
+    """
+    fates = {ACCEPTED: transactions, REJECTED: staged, DUPLICATE: with_fate(transaction_fates, DUPLICATE)}
+    compared = reconcile.one_fate_each(transaction_rows, fates)
+    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER))
 
 
 @dataset(
     RejectedTransaction,
     partitions=Daily("posted_on"),
-    inputs={"transaction_outcomes": transaction_outcomes},
+    inputs={"transaction_fates": transaction_fates},
     audits=[every_record_is_accounted_for],
     owner="team:payments",
     freshness=timedelta(hours=36),
 )
-def rejected_transactions(transaction_outcomes: DataFrame) -> DataFrame:
+def rejected_transactions(transaction_fates: DataFrame) -> DataFrame:
     """Refused transactions by the day on which they arrived."""
-    refused = transaction_outcomes.where(f"outcome = '{REJECTED}'").select(
-        "posted_on", "file", "record_number", "reasons", "text.*"
-    )
+    refused = with_fate(transaction_fates, REJECTED).select("posted_on", "file", "record_number", "reasons", "text.*")
     return refused.select(
         "posted_on", "file", "record_number", "reasons", *masked_fields(TRANSACTION_FIELDS, direct_identifiers=[])
     )

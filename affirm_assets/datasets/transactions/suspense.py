@@ -7,7 +7,7 @@ from typing import Literal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.transactions._outcomes import NO_PRODUCT
+from affirm_assets.datasets.transactions._fates import NO_PRODUCT
 from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 from affirm_assets.lender.money import signed_amount

@@ -1,14 +1,15 @@
 """The cash movements that the lender posted."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Literal
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.datasets.transactions._outcomes import TERMS, transaction_outcomes
-from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key, later
-from affirm_assets.lender.intake.accounting import accounts
-from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later
+from affirm_assets.audits import reconcile
+from affirm_assets.datasets.transactions._fates import TERMS, TOGETHER, transaction_fates
+from affirm_assets.declare import Contract, Daily, Money, Window, audit, beside, column, dataset, key, later
+from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 
 
@@ -34,10 +35,23 @@ class Transaction(Contract):
 
 @audit()
 def every_record_is_accounted_for(
-    staged: DataFrame, transaction_rows: DataFrame, transaction_outcomes: DataFrame
+    staged: DataFrame,
+    transaction_rows: DataFrame,
+    transaction_fates: DataFrame,
+    published_rejections: DataFrame,
+    published: Mapping[str, Sequence[Window]],
 ) -> DataFrame:
-    """Received = accepted + rejected + exact duplicates, for each file; accepted is what was staged."""
-    return accounts(transaction_rows, transaction_outcomes, staged, ACCEPTED)
+    """Each record received is accepted, rejected or an exact duplicate, for each file; accepted is what was staged.
+
+    Rejected is what rejected_transactions has published, where it has and the same run computes no other.
+    """
+    days = published["published_rejections"]
+    rejected = reconcile.published_or_computed(
+        published_rejections, with_fate(transaction_fates, REJECTED), RECORD, day="posted_on", days=days
+    )
+    fates = {ACCEPTED: staged, REJECTED: rejected, DUPLICATE: with_fate(transaction_fates, DUPLICATE)}
+    compared = reconcile.one_fate_each(transaction_rows, fates)
+    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER)) if days else compared
 
 
 @audit()
@@ -49,12 +63,15 @@ def none_is_booked_later(staged: DataFrame, later_transactions: DataFrame) -> Da
 @dataset(
     Transaction,
     partitions=Daily("posted_on"),
-    inputs={"transaction_outcomes": transaction_outcomes, "later_transactions": later("transactions")},
+    inputs={
+        "transaction_fates": transaction_fates,
+        "later_transactions": later("transactions"),
+        "published_rejections": beside("rejected_transactions"),
+    },
     audits=[every_record_is_accounted_for, none_is_booked_later],
     owner="team:payments",
     freshness=timedelta(hours=36),
 )
-def transactions(transaction_outcomes: DataFrame) -> DataFrame:
+def transactions(transaction_fates: DataFrame) -> DataFrame:
     """Accepted transactions by the day on which they were posted."""
-    accepted = transaction_outcomes.where(f"outcome = '{ACCEPTED}'")
-    return accepted.select(*TERMS, "product", "posted_on", "file", "record_number")
+    return with_fate(transaction_fates, ACCEPTED).select(*TERMS, "product", "posted_on", "file", "record_number")

@@ -14,6 +14,9 @@ ACCEPTED = "accepted"
 DUPLICATE = "duplicate"
 REJECTED = "rejected"
 
+RECORD = ("file", "record_number")
+"""What names a record that was received."""
+
 _BOOKING = "struct<day: date, terms: string, private: string>"
 
 
@@ -48,15 +51,19 @@ def to_compare(
     return recent.join(ids, name, "left_semi").unionByName(before.join(ids_of_older, name, "left_semi"))
 
 
-def outcomes(readings: DataFrame, valid: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
-    """One row for each reading, with its `outcome`; `reasons` also says what it is in conflict with.
+def fates(readings: DataFrame, valid: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
+    """One row for each reading, with its `fate`; `reasons` also says what it is in conflict with.
 
     readings: with `reasons`, null where a row is valid. valid: those that are, with what `settle` needs beside.
     """
-    kept = [*readings.columns, "outcome"]
+    kept = [*readings.columns, "fate"]
     settled = settle(valid, booked, look_back_days).withColumn("reasons", F.col("conflict"))
-    refused = readings.where("reasons IS NOT NULL").withColumn("outcome", F.lit(REJECTED))
+    refused = readings.where("reasons IS NOT NULL").withColumn("fate", F.lit(REJECTED))
     return settled.select(kept).unionByName(refused.select(kept))
+
+
+def with_fate(fates: DataFrame, fate: str) -> DataFrame:
+    return fates.where(F.col("fate") == fate)
 
 
 def not_booked_later(staged: DataFrame, later: DataFrame, name: str) -> DataFrame:
@@ -66,7 +73,7 @@ def not_booked_later(staged: DataFrame, later: DataFrame, name: str) -> DataFram
 
 
 def settle(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
-    """Add `outcome` and `conflict` (a reason, or null) to the valid rows of a window of one day or many.
+    """Add `fate` and `conflict` (a reason, or null) to the valid rows of a window of one day or many.
 
     rows: id, day, file, record_number, own_date, terms, private, and what else there is. `terms` is a digest of what a
     row says; `private` a digest of what is kept elsewhere, null where that is no longer known, and then not compared.
@@ -119,7 +126,7 @@ def settle(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame
     conflict = F.when(
         has_visible & ~equal_to_visible, F.lit("conflicts with a row of this id booked on an earlier day")
     ).when(~has_visible & ~booked_today, F.lit("conflicts with another row of this id in the same folder"))
-    outcome = (
+    fate = (
         F.when(F.col("conflict").isNotNull(), REJECTED)
         .when(has_visible | ~F.col("is_first"), DUPLICATE)
         .otherwise(ACCEPTED)
@@ -127,7 +134,7 @@ def settle(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame
     return (
         joined.withColumn("is_first", is_first)
         .withColumn("conflict", conflict)
-        .withColumn("outcome", outcome)
+        .withColumn("fate", fate)
         .drop("bookings", "visible", "is_first")
     )
 

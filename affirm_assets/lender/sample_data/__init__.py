@@ -5,6 +5,6 @@ way; `files` knows the landing zone. Nothing in here is read by a dataset.
 """
 
 from affirm_assets.lender.sample_data.generate import SampleSummary, write_sample_data
-from affirm_assets.lender.sample_data.oddities import OddityCount, Outcome
+from affirm_assets.lender.sample_data.oddities import Fate, OddityCount
 
-__all__ = ["OddityCount", "Outcome", "SampleSummary", "write_sample_data"]
+__all__ = ["Fate", "OddityCount", "SampleSummary", "write_sample_data"]

@@ -10,7 +10,7 @@ from random import Random
 from affirm_assets.lender.intake.feeds import LOOK_BACK_DAYS
 from affirm_assets.lender.sample_data.files import Feed, LandingFiles, TransactionRecord, money
 from affirm_assets.lender.sample_data.loans import MERCHANTS, Loan, make_loan, merchant_id
-from affirm_assets.lender.sample_data.oddities import Host, Oddities, OddityCount, Outcome
+from affirm_assets.lender.sample_data.oddities import Fate, Host, Oddities, OddityCount
 from affirm_assets.lender.sample_data.repayment import Fact, repay
 from affirm_assets.lender.sample_data.window import SampleWindow, origination_days
 
@@ -33,9 +33,9 @@ class SampleSummary:
     late_past_look_back: int
     oddities: tuple[OddityCount, ...]
 
-    def planted(self, feed: Feed, outcome: Outcome) -> int:
+    def planted(self, feed: Feed, fate: Fate) -> int:
         """Records that the intake drops as duplicates, rejects, or keeps in suspense."""
-        return sum(count.records for count in self.oddities if (count.feed, count.outcome) == (feed, outcome))
+        return sum(count.records for count in self.oddities if (count.feed, count.fate) == (feed, fate))
 
     def records(self, feed: Feed) -> int:
         """All records in the feed's files, good or not."""

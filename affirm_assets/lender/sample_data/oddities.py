@@ -14,7 +14,7 @@ from affirm_assets.lender.intake.feeds import LOOK_BACK_DAYS
 from affirm_assets.lender.sample_data.draws import between
 from affirm_assets.lender.sample_data.files import Feed, LoanRecord, TransactionRecord
 
-Outcome = Literal["duplicate", "rejected", "suspense"]
+Fate = Literal["duplicate", "rejected", "suspense"]
 """What becomes of a record: one in suspense is booked, but waits for a loan that never comes."""
 
 # Of so many loans, one carries each of the kinds: about one record in a thousand in either feed.
@@ -63,7 +63,7 @@ class Oddity:
 
     feed: Feed
     kind: str
-    outcome: Outcome
+    fate: Fate
     plant: Plant
 
 
@@ -188,7 +188,7 @@ class OddityCount:
 
     feed: Feed
     kind: str
-    outcome: Outcome
+    fate: Fate
     records: int
 
 
@@ -201,7 +201,7 @@ class Oddities:
 
     def counts(self) -> tuple[OddityCount, ...]:
         return tuple(
-            OddityCount(oddity.feed, oddity.kind, oddity.outcome, records)
+            OddityCount(oddity.feed, oddity.kind, oddity.fate, records)
             for oddity, records in zip(ODDITIES, self._records, strict=True)
         )
 
@@ -215,6 +215,6 @@ class Oddities:
             if planted:
                 self._waiting[position] -= 1
                 self._records[position] += len(planted)
-                # No second one: a repeat and a conflict of one record in one folder would spoil each other's outcome.
+                # No second one: a repeat and a conflict of one record in one folder would spoil each other's fate.
                 return [(oddity.feed, day, line) for day, line in planted]
         return []

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.declare import Window, before, previous, shared, through
 from affirm_assets.lender.intake import values
-from affirm_assets.lender.intake.duplicates import digest, outcomes, to_compare
+from affirm_assets.lender.intake.duplicates import digest, fates, to_compare
 from affirm_assets.lender.intake.feeds import (
     CURRENCIES,
     FREQUENCIES,
@@ -23,6 +23,9 @@ from affirm_assets.lender.intake.feeds import (
 
 TERMS = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
 """What a loan says; its borrower's address is kept apart from it."""
+
+TOGETHER = ("loans/loans", "loans/borrowers", "loans/rejected_loans")
+"""Which share out the records: where one of them would decide otherwise than another did, all run in one run."""
 
 EMAIL_PATTERN = r"^[^@\s]{1,64}@[^@\s]{1,189}$"  # lengths: RFC 5321, 4.5.3.1
 
@@ -70,10 +73,10 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
         "all_rows": through("loan_rows"),
     }
 )
-def loan_outcomes(
+def loan_fates(
     loan_readings: DataFrame, recent_loans: DataFrame, all_loans: DataFrame, all_rows: DataFrame, window: Window
 ) -> DataFrame:
-    """One row for each landing row: its text as `text`, its typed values, `outcome` and `reasons`."""
+    """One row for each landing row: its text as `text`, its typed values, `fate` and `reasons`."""
     valid = loan_readings.where("reasons IS NULL").select(
         "*",
         F.col("loan_id").alias("id"),
@@ -83,7 +86,7 @@ def loan_outcomes(
         digest("borrower_email").alias("private"),
     )
     booked = _booked(valid, recent_loans, all_loans, all_rows, window)
-    return outcomes(loan_readings, valid, booked, LOOK_BACK_DAYS)
+    return fates(loan_readings, valid, booked, LOOK_BACK_DAYS)
 
 
 def _limit(name: str) -> Column:

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.declare import Window, before, previous, shared, through
 from affirm_assets.lender.intake import values
-from affirm_assets.lender.intake.duplicates import digest, outcomes, to_compare
+from affirm_assets.lender.intake.duplicates import digest, fates, to_compare
 from affirm_assets.lender.intake.feeds import (
     ID_PATTERN,
     KINDS,
@@ -20,6 +20,9 @@ from affirm_assets.lender.intake.feeds import (
 )
 
 TERMS = tuple(TRANSACTION_FIELDS)
+
+TOGETHER = ("transactions/transactions", "transactions/rejected_transactions")
+"""Which share out the records: where one of them would decide otherwise than another did, all run in one run."""
 
 NO_PRODUCT = "none"
 """The product of a payout, which belongs to no loan, and of a transaction that came before its loan."""
@@ -70,14 +73,14 @@ def transaction_readings(transaction_rows: DataFrame) -> DataFrame:
         "all_loans": through("loans"),
     }
 )
-def transaction_outcomes(
+def transaction_fates(
     transaction_readings: DataFrame,
     recent_transactions: DataFrame,
     all_transactions: DataFrame,
     all_loans: DataFrame,
     window: Window,
 ) -> DataFrame:
-    """One row for each landing row: its text as `text`, its typed values and product, `outcome` and `reasons`."""
+    """One row for each landing row: its text as `text`, its typed values and product, `fate` and `reasons`."""
     read = _with_loan(transaction_readings, all_loans, window)
     valid = read.where("reasons IS NULL").select(
         "*",
@@ -88,7 +91,7 @@ def transaction_outcomes(
         F.lit(None).cast("string").alias("private"),
     )
     booked = _booked(valid, recent_transactions, all_transactions, window)
-    return outcomes(read, valid, booked, LOOK_BACK_DAYS)
+    return fates(read, valid, booked, LOOK_BACK_DAYS)
 
 
 def _with_loan(read: DataFrame, all_loans: DataFrame, window: Window) -> DataFrame:
