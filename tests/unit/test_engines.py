@@ -218,7 +218,7 @@ class TestOpen:
         assert (without_java.sail, without_java.spark) == ([], [])
 
     def test_of_a_dataset_without_partitions(self, without_java: Machine) -> None:
-        with pytest.raises(EngineMissing, match="^tests/amounts: its engine"):
+        with pytest.raises(EngineMissing, match=r"^tests/amounts: its engine"):
             without_java.engines().open(declared(), None, of_size(300))
 
     def test_without_sail_a_small_step_is_for_spark(self, without_sail: Machine) -> None:
