@@ -78,7 +78,8 @@ class StepEngines:
         if choice.is_fixed:
             raise UnfitForEngine(
                 f"{dataset.source}: {dataset}{of_days} cannot be computed by sail, which was chosen since "
-                f"{choice.why}: {error} Choose spark (AFFIRM_ENGINE, or engine= of the dataset), or write it in what is proven."
+                f"{choice.why}: {error} Choose spark (AFFIRM_ENGINE, or engine= of the dataset), or write it in what "
+                "is proven."
             ) from error
         _log.warning("%s%s is computed by spark and not by sail: %s", dataset, of_days, error)
         unfit = f"{choice.why}, but {dataset.source} is not fit for it: {str(error).rstrip('.')}"
