@@ -41,11 +41,11 @@ class Choice:
 
 def choose(declared: str | None, settings: EngineSettings, scan_bytes: int) -> Choice:
     """The environment decides before the declaration, and the declaration before what there is to read."""
-    if settings.engine:
-        return Choice(settings.engine, f"AFFIRM_ENGINE={settings.engine}", is_fixed=True)
-    if declared:
-        return Choice(declared, f"the dataset is declared with engine={declared!r}", is_fixed=True)
     to_read, limit = f"{scan_bytes / 2**20:,.1f} MiB to read", f"{settings.sail_mib:,} MiB"
+    if settings.engine:
+        return Choice(settings.engine, f"AFFIRM_ENGINE={settings.engine} ({to_read})", is_fixed=True)
+    if declared:
+        return Choice(declared, f"the dataset is declared with engine={declared!r} ({to_read})", is_fixed=True)
     if scan_bytes <= settings.sail_mib << 20:
         return Choice(SAIL, f"{to_read}, of at most {limit} for sail")
     return Choice(SPARK, f"{to_read}, more than the {limit} for sail")
@@ -74,13 +74,16 @@ class StepEngines:
 
     def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
         choice = choose(dataset.engine, self.settings, scan.bytes)
+        of_days = "" if window is None else f" {window}"
         if choice.is_fixed:
             raise UnfitForEngine(
-                f"{dataset.source}: {dataset} cannot be computed by sail, which was chosen since {choice.why}: {error} "
-                "Choose spark (AFFIRM_ENGINE, or engine= of the dataset), or write it in what is proven."
+                f"{dataset.source}: {dataset}{of_days} cannot be computed by sail, which was chosen since "
+                f"{choice.why}: {error} Choose spark (AFFIRM_ENGINE, or engine= of the dataset), or write it in what "
+                "is proven."
             ) from error
-        _log.warning("%s %s is computed by spark and not by sail: %s", dataset, window or "", error)
-        return self._open(Choice(SPARK, f"{dataset.source} is not fit for sail: {error}"), dataset, window, scan)
+        _log.warning("%s%s is computed by spark and not by sail: %s", dataset, of_days, error)
+        unfit = f"{choice.why}, but {dataset.source} is not fit for it: {str(error).rstrip('.')}"
+        return self._open(Choice(SPARK, unfit), dataset, window, scan)
 
     def _open(self, choice: Choice, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
         decision = None

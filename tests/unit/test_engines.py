@@ -1,0 +1,290 @@
+"""Which engine a step gets and why, and what is said where it cannot have it. Pure logic: no engine is started."""
+
+import re
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame
+
+from affirm_assets.declare.dataset import Dataset, dataset
+from affirm_assets.declare.partitions import Window
+from affirm_assets.errors import DeclarationError, EngineMissing, NotProven, SettingError, UnfitForEngine
+from affirm_assets.orchestration import engines
+from affirm_assets.orchestration.engines import StepEngines, choose
+from affirm_assets.settings import BY_SIZE, DEFAULT_SAIL_MIB, SAIL, SPARK, EngineSettings, Settings
+from affirm_assets.steps.scan import ScanSize
+from resources.compute import profile
+from tests.staged import Amount, amounts
+
+MIB = 2**20
+DAY = Window(date(2025, 1, 2), date(2025, 1, 2))
+NO_JAVA = "Java 17 or 21 is needed, none was found. Install it: apt install openjdk-17-jre-headless (Debian)."
+NO_SAIL = 'the engine sail is not installed (No module named pysail). Install it: pip install "pysail==0.7.2".'
+UNFIT = NotProven("levenshtein", "it is not on the list of what is proven", ["string", "string"], "amounts.py:12")
+
+
+@dataclass
+class Opened:
+    """A session of sail that computes nothing."""
+
+    spark: Any = None
+
+    def active(self) -> Any:
+        return nullcontext()
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Machine:
+    """What can be opened on it, and what was: for Spark, how many bytes it was told of."""
+
+    sail: list[str] = field(default_factory=list)
+    spark: list[int] = field(default_factory=list)
+    java_problem: str | None = None
+
+    def engines(self, settings: EngineSettings = BY_SIZE) -> StepEngines:
+        openers: Any = _Openers(self)
+        sail, spark = openers, _SparkOpener(self)
+        return StepEngines(spark, {}, "lake", sail, profile("small"), settings, lambda: self.java_problem)
+
+
+@dataclass
+class _Openers:
+    machine: Machine
+
+    def open(self, check: Any) -> Opened:
+        self.machine.sail.append("a session")
+        return Opened()
+
+
+@dataclass
+class _SparkOpener:
+    machine: Machine
+
+    def open(self, conf: Any, profile: Any, scan_bytes: int) -> Any:
+        self.machine.spark.append(scan_bytes)
+        return object(), None
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """Where both engines are."""
+    monkeypatch.setattr(engines, "sail_problem", lambda: None)
+    return Machine()
+
+
+@pytest.fixture
+def without_sail(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(engines, "sail_problem", lambda: NO_SAIL)
+    return machine
+
+
+@pytest.fixture
+def without_java(machine: Machine) -> Machine:
+    machine.java_problem = NO_JAVA
+    return machine
+
+
+def declared(engine: str | None = None) -> Dataset:
+    made = amounts()
+    return Dataset(**{**{name: getattr(made, name) for name in made.__dataclass_fields__}, "engine": engine})
+
+
+def of_size(mib: float) -> ScanSize:
+    return ScanSize(int(mib * MIB), 1)
+
+
+def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+class TestChoice:
+    def test_the_limit_is_what_sail_still_reads(self) -> None:
+        settings = EngineSettings(sail_mib=10)
+        assert choose(None, settings, 0).engine == SAIL
+        assert choose(None, settings, 10 * MIB).engine == SAIL
+        assert choose(None, settings, 10 * MIB + 1).engine == SPARK
+        assert choose(None, EngineSettings(sail_mib=0), 0).engine == SAIL
+        assert choose(None, EngineSettings(sail_mib=0), 1).engine == SPARK
+
+    @pytest.mark.parametrize("scan_bytes", [0, 2**50])
+    def test_the_declaration_comes_before_the_size(self, scan_bytes: int) -> None:
+        for engine in (SAIL, SPARK):
+            choice = choose(engine, BY_SIZE, scan_bytes)
+            assert (choice.engine, choice.is_fixed) == (engine, True)
+            assert choice.why.startswith(f"the dataset is declared with engine='{engine}' (")
+
+    @pytest.mark.parametrize("scan_bytes", [0, 2**50])
+    @pytest.mark.parametrize("of_dataset", [None, SAIL, SPARK])
+    def test_the_environment_comes_before_the_declaration(self, scan_bytes: int, of_dataset: str | None) -> None:
+        for engine in (SAIL, SPARK):
+            choice = choose(of_dataset, EngineSettings(engine), scan_bytes)
+            assert (choice.engine, choice.is_fixed) == (engine, True)
+            assert choice.why.startswith(f"AFFIRM_ENGINE={engine} (")
+
+    def test_says_how_much_there_is_and_the_limit(self) -> None:
+        settings = EngineSettings(sail_mib=1024)
+        small, large = choose(None, settings, 3 * MIB // 2), choose(None, settings, 2000 * MIB)
+        assert small.why == "1.5 MiB to read, of at most 1,024 MiB for sail"
+        assert large.why == "2,000.0 MiB to read, more than the 1,024 MiB for sail"
+        assert not small.is_fixed
+        assert not large.is_fixed
+
+
+class TestSettings:
+    def test_nothing_set_is_by_size(self) -> None:
+        assert EngineSettings.of({}) == EngineSettings.of({"AFFIRM_ENGINE": "", "AFFIRM_SAIL_MIB": ""}) == BY_SIZE
+        assert EngineSettings(None, DEFAULT_SAIL_MIB) == BY_SIZE
+
+    def test_are_read(self) -> None:
+        environ = {"AFFIRM_ENGINE": "spark", "AFFIRM_SAIL_MIB": "12"}
+        assert Settings.of(environ).engines == EngineSettings(SPARK, 12)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "expected"),
+        [
+            ("AFFIRM_ENGINE", "duck", "one of sail, spark, or nothing; found 'duck'"),
+            ("AFFIRM_ENGINE", "Sail", "one of sail, spark, or nothing; found 'Sail'"),
+            ("AFFIRM_SAIL_MIB", "x", "a whole number of MiB; found 'x'"),
+            ("AFFIRM_SAIL_MIB", "-1", "a whole number of MiB; found '-1'"),
+            ("AFFIRM_SAIL_MIB", "1.5", "a whole number of MiB; found '1.5'"),
+            ("AFFIRM_SAIL_MIB", "12\n", "a whole number of MiB"),
+            ("AFFIRM_SAIL_MIB", "٣", "a whole number of MiB"),
+        ],
+    )
+    def test_others_are_refused(self, name: str, value: str, expected: str) -> None:
+        with pytest.raises(SettingError, match=re.escape(f"{name}: expected {expected}")) as error:
+            Settings.of({name: value})
+        assert f"Mend {name} in the environment." in one_line(error)
+
+
+def test_an_unknown_engine_of_a_dataset_is_refused_where_it_is_declared() -> None:
+    def unknown(amounts: DataFrame) -> DataFrame:
+        return amounts
+
+    # A dataset is named like its file.
+    unknown.__name__ = Path(__file__).stem
+    engine: Any = "duck"
+    with pytest.raises(DeclarationError, match="expected engine to be 'sail' or 'spark'; found 'duck'") as error:
+        dataset(Amount, owner="team:tests", engine=engine)(unknown)
+    assert str(error.value).startswith(f"{__file__}: dataset 'test_engines'")
+
+
+class TestOpen:
+    def test_sail_for_a_small_step_and_spark_for_a_large_one(self, machine: Machine) -> None:
+        opened = machine.engines()
+        small = opened.open(declared(), DAY, of_size(DEFAULT_SAIL_MIB))
+        assert (small.name, machine.sail, machine.spark) == (SAIL, ["a session"], [])
+        large = opened.open(declared(), DAY, of_size(DEFAULT_SAIL_MIB + 1))
+        assert (large.name, machine.sail, machine.spark) == (SPARK, ["a session"], [(DEFAULT_SAIL_MIB + 1) * MIB])
+        assert large.why == "257.0 MiB to read, more than the 256 MiB for sail"
+
+    def test_says_what_there_was_to_read(self, machine: Machine) -> None:
+        opened = machine.engines()
+        assert opened.metadata == {}
+        opened.open(declared(), DAY, ScanSize(123, 4))
+        assert (opened.metadata["scan_bytes"], opened.metadata["scan_files"]) == (123, 4)
+
+    def test_no_java_is_needed_where_sail_computes(self, without_java: Machine) -> None:
+        assert without_java.engines().open(declared(), DAY, of_size(1)).name == SAIL
+        assert without_java.engines(EngineSettings(SAIL)).open(declared(SPARK), DAY, of_size(2**20)).name == SAIL
+
+    @pytest.mark.parametrize(
+        ("settings", "of_dataset", "mib", "why"),
+        [
+            (BY_SIZE, None, 300, "300.0 MiB to read, more than the 256 MiB for sail"),
+            (BY_SIZE, SPARK, 1, "the dataset is declared with engine='spark' (1.0 MiB to read)"),
+            (EngineSettings(SPARK), SAIL, 2, "AFFIRM_ENGINE=spark (2.0 MiB to read)"),
+        ],
+        ids=["by size", "by declaration", "by the environment"],
+    )
+    def test_java_missing_where_spark_is_needed(
+        self, without_java: Machine, settings: EngineSettings, of_dataset: str | None, mib: int, why: str
+    ) -> None:
+        with pytest.raises(EngineMissing) as error:
+            without_java.engines(settings).open(declared(of_dataset), DAY, of_size(mib))
+        line = one_line(error)
+        assert line.startswith(f"tests/amounts {DAY}: its engine was chosen since {why}; found that spark cannot start")
+        assert "apt install openjdk-17-jre-headless" in line
+        for setting in ("AFFIRM_ENGINE", "engine= of the dataset", "AFFIRM_SAIL_MIB"):
+            assert setting in line
+        assert (without_java.sail, without_java.spark) == ([], [])
+
+    def test_of_a_dataset_without_partitions(self, without_java: Machine) -> None:
+        with pytest.raises(EngineMissing, match=r"^tests/amounts: its engine"):
+            without_java.engines().open(declared(), None, of_size(300))
+
+    def test_without_sail_a_small_step_is_for_spark(self, without_sail: Machine) -> None:
+        engine = without_sail.engines().open(declared(), DAY, of_size(1))
+        assert engine.name == SPARK
+        assert engine.why == f"1.0 MiB to read, of at most 256 MiB for sail, but {NO_SAIL}"
+
+    @pytest.mark.parametrize(
+        ("settings", "of_dataset", "why"),
+        [
+            (BY_SIZE, SAIL, "the dataset is declared with engine='sail'"),
+            (EngineSettings(SAIL), None, "AFFIRM_ENGINE=sail"),
+        ],
+    )
+    def test_sail_missing_where_it_is_asked_for(
+        self, without_sail: Machine, settings: EngineSettings, of_dataset: str | None, why: str
+    ) -> None:
+        with pytest.raises(EngineMissing) as error:
+            without_sail.engines(settings).open(declared(of_dataset), DAY, of_size(1))
+        line = one_line(error)
+        assert line.startswith(f"tests/amounts {DAY}: its engine was chosen since {why} (1.0 MiB to read); found that")
+        assert NO_SAIL in line
+        assert without_sail.spark == []
+
+    def test_neither_is_there(self, without_sail: Machine) -> None:
+        without_sail.java_problem = NO_JAVA
+        with pytest.raises(EngineMissing) as error:
+            without_sail.engines().open(declared(), DAY, of_size(1))
+        assert NO_SAIL in one_line(error)
+        assert NO_JAVA in one_line(error)
+
+
+class TestInstead:
+    def test_a_plan_that_is_not_proven_is_for_spark(self, machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+        engine = machine.engines().instead(declared(), DAY, of_size(1), UNFIT)
+        assert (engine.name, machine.spark) == (SPARK, [MIB])
+        assert engine.why == (
+            f"1.0 MiB to read, of at most 256 MiB for sail, but {amounts().source} is not fit for it: amounts.py:12: "
+            "levenshtein (of string, string): it is not on the list of what is proven"
+        )
+        assert f"tests/amounts {DAY} is computed by spark and not by sail" in caplog.text
+
+    def test_java_missing_where_only_spark_is_fit(self, without_java: Machine) -> None:
+        with pytest.raises(EngineMissing) as error:
+            without_java.engines().instead(declared(), DAY, of_size(1), UNFIT)
+        line = one_line(error)
+        assert line.startswith(f"tests/amounts {DAY}: its engine was chosen since 1.0 MiB to read")
+        for part in (str(amounts().source), "levenshtein (of string, string)", "spark cannot start here", NO_JAVA):
+            assert part in line
+
+    @pytest.mark.parametrize(
+        ("settings", "of_dataset", "why"),
+        [
+            (BY_SIZE, SAIL, "the dataset is declared with engine='sail'"),
+            (EngineSettings(SAIL), None, "AFFIRM_ENGINE=sail"),
+            (EngineSettings(SAIL), SPARK, "AFFIRM_ENGINE=sail"),
+        ],
+    )
+    def test_a_sail_that_was_asked_for_is_not_replaced(
+        self, machine: Machine, settings: EngineSettings, of_dataset: str | None, why: str
+    ) -> None:
+        with pytest.raises(UnfitForEngine) as error:
+            machine.engines(settings).instead(declared(of_dataset), DAY, of_size(1), UNFIT)
+        line = one_line(error)
+        assert line.startswith(f"{amounts().source}: tests/amounts {DAY} cannot be computed by sail, which was chosen")
+        for part in (why, "amounts.py:12: levenshtein (of string, string)", "AFFIRM_ENGINE", "engine= of the dataset"):
+            assert part in line
+        assert machine.spark == []
+        assert error.value.__cause__ is UNFIT
