@@ -16,7 +16,7 @@ ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this 
 	@$(BIN)/dagster dev
 
 test: ready ## Run the test suite
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 2
 
 kubernetes-test: ready ## Bring the platform up on the cluster of KUBECONFIG and test it there (minutes)
 	@$(BIN)/pytest tests/kubernetes

@@ -7,9 +7,11 @@ for both.
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from xdist.scheduler import LoadScopeScheduling
 
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract
@@ -18,7 +20,7 @@ from affirm_assets.declare.inputs import Input, SameWindow
 from affirm_assets.declare.partitions import Partitions
 from affirm_assets.engines.sail import SailEngine
 from affirm_assets.engines.spark import SparkEngine
-from affirm_assets.settings import SAIL
+from affirm_assets.settings import SAIL, SPARK
 from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.iceberg import IcebergCatalog
@@ -41,6 +43,26 @@ _FOR_FEW_ROWS = {
     "spark.sql.ui.explainMode": "codegen",
     "spark.sql.shuffle.partitions": "2",
 }
+
+
+class _ByFileAndEngine(LoadScopeScheduling):
+    """A file's tests go to one worker, and all that is about Spark to the same, so that one JVM is started and not two.
+
+    Files go out in the order of `testpaths`, the slow ones first.
+    """
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return SPARK if file.startswith("tests/spark/") or f"[{SPARK}" in nodeid else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByFileAndEngine(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -94,10 +116,12 @@ def engine() -> str:
     return SAIL
 
 
-def opens_engine(name: str, conf: Mapping[str, str], request: pytest.FixtureRequest) -> Opens:
+def opens_engine(
+    name: str, conf: Mapping[str, str], request: pytest.FixtureRequest, sail: SailSessions | None = None
+) -> Opens:
     """Opens the engine of that name; `conf` tells Spark where the tables are."""
     if name == SAIL:
-        return partial(SailEngine, SailSessions().open, WHY)
+        return partial(SailEngine, (sail or SailSessions()).open, WHY)
     session = partial(request.getfixturevalue("sessions").session, {**conf, **RESULT_SETTINGS})
     return lambda: SparkEngine(session(), "lake", WHY)
 

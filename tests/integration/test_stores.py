@@ -1,6 +1,7 @@
 """Tables on a real S3, listed in a real PostgreSQL, of files that arrived on S3: as on Kubernetes, in one process."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from datetime import date
 from typing import Any
 
@@ -11,12 +12,13 @@ from pyspark.sql import DataFrame, SparkSession
 from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.definitions import build_defs, catalog_of, landing_zone_of
-from affirm_assets.settings import Settings
+from affirm_assets.settings import SAIL, SPARK, Settings
 from affirm_assets.steps.lake import Storage
 from resources.landing import LandingFileChanged
 from resources.landing.stores import Bucket
+from resources.sail import SailSessions
 from resources.spark import SparkSessions
-from tests.conftest import declare
+from tests.conftest import declare, opens_engine
 from tests.integration.books import jsonl, loan
 from tests.lake import Lake, Steps, on_spark
 from tests.servers import PASSWORD, REGION, SECRET_KEY, SECRETS, Postgres, S3Server
@@ -47,10 +49,30 @@ def settings(database: Postgres, s3: S3Server) -> Settings:
     )
 
 
+@pytest.fixture(scope="module", params=[SAIL, SPARK])
+def engine(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def new_lake(settings: Settings, sessions: SparkSessions) -> Callable[[], Lake]:
+def new_lake(
+    engine: str, settings: Settings, s3: S3Server, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], Lake]]:
     catalog, landing = catalog_of(settings), landing_zone_of(settings)
-    return lambda: on_spark(Storage(catalog.load(), landing, catalog.name), sessions.session(catalog.spark_conf()))
+    opens = opens_engine(engine, catalog.spark_conf(), request, SailSessions(s3.endpoint, REGION))
+    with ExitStack() as opened:
+
+        def make() -> Lake:
+            return opened.enter_context(closing(Lake(catalog.load(), landing, catalog.name, opens=opens)))
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def spark_lake(settings: Settings, sessions: SparkSessions) -> Lake:
+    catalog, landing = catalog_of(settings), landing_zone_of(settings)
+    return on_spark(Storage(catalog.load(), landing, catalog.name), sessions.session(catalog.spark_conf()))
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +82,14 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture(scope="module")
-def run(settings: Settings, sessions: SparkSessions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+def run(settings: Settings, spark_if_needed: SparkSessions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     """Two days, through Dagster."""
     store = landing_zone_of(settings).store
     assert isinstance(store, Bucket)
     for day, files in FEED.items():
         for name, content in {**files, "_SUCCESS": b""}.items():
             store.put(f"loans/{day}/{name}", content)
-    defs = build_defs(settings, resource_overrides={"spark": sessions})
+    defs = build_defs(settings, resource_overrides={"spark": spark_if_needed})
     job = dg.define_asset_job("two_days", selection=dg.AssetSelection.assets(*(k.split("/") for k in SELECTED)))
     resolved = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("two_days")
     tags = {"dagster/asset_partition_range_start": str(D1), "dagster/asset_partition_range_end": str(D2)}
@@ -89,7 +111,7 @@ class TestRun:
         assert [name for name, secret in SECRETS.items() if secret in events] == []
 
 
-def amounts_of(*rows: tuple[str, date, int]) -> Any:
+def amounts_of(name: str, *rows: tuple[str, date, int]) -> Any:
     class Amounts(Contract):
         """Numbers by day."""
 
@@ -101,17 +123,18 @@ def amounts_of(*rows: tuple[str, date, int]) -> Any:
         """Its rows."""
         return SparkSession.active().createDataFrame(list(rows), "id string, day date, amount long")
 
-    return declare(amounts, Amounts, Daily("day"))
+    return declare(amounts, Amounts, Daily("day"), name=name)
 
 
 class TestStep:
-    def test_publishes_one_day_and_then_another(self, new_lake: Callable[[], Lake]) -> None:
-        steps = Steps(new_lake)
-        first = steps.run(amounts_of(("a", D1, 1)), Window(D1, D1), run="first")
-        steps.run(amounts_of(("b", D2, 2)), Window(D2, D2), run="second")
-        again = steps.run(amounts_of(("a", D1, 1)), Window(D1, D1), run="first")
+    def test_publishes_one_day_and_then_another(self, engine: str, new_lake: Callable[[], Lake]) -> None:
+        steps, name = Steps(new_lake), f"amounts_of_{engine}"
+        first = steps.run(amounts_of(name, ("a", D1, 1)), Window(D1, D1), run="first")
+        steps.run(amounts_of(name, ("b", D2, 2)), Window(D2, D2), run="second")
+        again = steps.run(amounts_of(name, ("a", D1, 1)), Window(D1, D1), run="first")
+        assert not first.already_published
         assert (again.already_published, again.snapshot) == (True, first.snapshot)
-        assert steps.rows(amounts_of()) == [("a", D1, 1), ("b", D2, 2)]
+        assert steps.rows(amounts_of(name)) == [("a", D1, 1), ("b", D2, 2)]
 
     def test_a_file_that_changed_after_it_was_pinned_stops_it(
         self, run: dg.ExecuteInProcessResult, new_lake: Callable[[], Lake]
@@ -123,7 +146,7 @@ class TestStep:
             store.put(f"loans/{day}/{name}", content)
         pinned = lake.landing.pin("loans", day, day)
         store.put(f"loans/{day}/a.jsonl", jsonl([loan(borrower_state="NY")]))
-        with pytest.raises(Exception, match=LandingFileChanged.__name__):
+        with lake.own.active(), pytest.raises(Exception, match=LandingFileChanged.__name__):
             lake.landing.read(lake.spark, pinned, {"loan_id": "text"}).collect()
 
 
@@ -145,8 +168,8 @@ def dump(session: SparkSession) -> str:
 
 
 class TestSecrets:
-    def test_are_in_no_setting_of_spark(self, new_lake: Callable[[], Lake]) -> None:
-        session = new_lake().spark
+    def test_are_in_no_setting_of_spark(self, spark_lake: Lake) -> None:
+        session = spark_lake.spark
         environment: Any = session._jvm.System.getenv()  # type: ignore[union-attr]
         assert (environment["AWS_SECRET_ACCESS_KEY"], environment["PGPASSWORD"]) == (SECRET_KEY, PASSWORD)
         settings = dump(session)

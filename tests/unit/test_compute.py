@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -12,10 +13,12 @@ from affirm_assets.declare.dataset import Compute
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.errors import DeclarationError
-from affirm_assets.orchestration.compute import StepSession, op_tags
-from affirm_assets.settings import Settings
+from affirm_assets.orchestration.compute import op_tags
+from affirm_assets.orchestration.engines import StepEngines
+from affirm_assets.settings import SPARK, EngineSettings, Settings
 from affirm_assets.steps.scan import ScanSize
 from resources.compute import PROFILES, Decision, Memory, Pod, Profile, decide, profile
+from resources.sail import SailSessions
 
 MIB = 1 << 20
 REGISTRY = Registry.walk(affirm_assets.datasets)
@@ -221,10 +224,14 @@ BOOKS = Profile("books", SMALL_POD, SMALL_POD, max_executors=2)
 def test_a_materialization_says_what_was_chosen_and_why(
     on_a_cluster: bool, size: int, executors: int, compute: dict[str, str]
 ) -> None:
-    session: Any = StepSession(FakeSpark(on_a_cluster), {}, BOOKS)
-    assert session.metadata == {}
-    assert session.open(ScanSize(size, 7)) == "session"
-    assert session.metadata == {
+    spark: Any = FakeSpark(on_a_cluster)
+    settings = EngineSettings(engine=SPARK)
+    engines = StepEngines(spark, {}, "lake", SailSessions(), BOOKS, settings, java_problem=lambda: None)
+    dataset: Any = SimpleNamespace(engine=None)
+    assert engines.metadata == {}
+    engine = engines.open(dataset, None, ScanSize(size, 7))
+    assert (engine.name, engine.session, engine.why) == (SPARK, "session", "AFFIRM_ENGINE=spark")
+    assert engines.metadata == {
         "scan_bytes": size,
         "scan_files": 7,
         "executors": executors,
