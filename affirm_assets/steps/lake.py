@@ -9,28 +9,24 @@ from pyiceberg.catalog import Catalog
 from pyspark.sql import DataFrame, SparkSession
 
 
-class LandedFile(Protocol):
-    """A file of a complete landing folder, with what identifies its bytes."""
+@dataclass(frozen=True)
+class LandingFile:
+    """A file of a complete landing folder as it was when a step pinned it: `size` in bytes, `sha256` in hex."""
 
-    @property
-    def feed(self) -> str: ...
-    @property
-    def business_date(self) -> date: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def sha256(self) -> str: ...
+    feed: str
+    business_date: date
+    name: str
+    size: int
+    sha256: str
 
 
 class LandingZone(Protocol):
-    """Where files arrive: `<feed>/<YYYY-MM-DD>/`."""
+    """Where files arrive: `<feed>/<YYYY-MM-DD>/`. Its files may be of a class of its own, with the same fields."""
 
-    def pin(self, feed: str, first: date, last: date) -> Sequence[LandedFile]:
+    def pin(self, feed: str, first: date, last: date) -> Sequence[LandingFile]:
         """The files of these days; fails if a day's folder is not complete."""
 
-    def read(self, spark: SparkSession, files: Sequence[LandedFile], fields: Mapping[str, str]) -> DataFrame:
+    def read(self, spark: SparkSession, files: Sequence[LandingFile], fields: Mapping[str, str]) -> DataFrame:
         """business_date, file, record_number, each field as text, problem, raw: one row for each record."""
 
 

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from pyspark.sql import SparkSession
 
-from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, fates, not_booked_later, settle
+from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, decide_fates, fates, not_booked_later
 
 LOOK_BACK = 5
 START = date(2025, 1, 1)
@@ -66,10 +66,10 @@ def by_spark(spark: SparkSession, rows: Iterable[Row], booked: Iterable[Booking]
     row_frame = spark.createDataFrame([tuple(vars(row).values()) for row in rows], row_schema)
     booked_schema = "id string, day date, terms string, private string"
     booked_frame = spark.createDataFrame([tuple(vars(each).values()) for each in booked], booked_schema)
-    settled = settle(row_frame, booked_frame, LOOK_BACK).collect()
-    assert all((each["conflict"] is not None) == (each["fate"] == REJECTED) for each in settled)
+    decided = decide_fates(row_frame, booked_frame, LOOK_BACK).collect()
+    assert all((each["conflict"] is not None) == (each["fate"] == REJECTED) for each in decided)
     fields = tuple(Row.__dataclass_fields__)
-    return {Row(*(each[name] for name in fields)): each["fate"] for each in settled}
+    return {Row(*(each[name] for name in fields)): each["fate"] for each in decided}
 
 
 def random_rows(seed: int, ids: int, days: int) -> list[Row]:

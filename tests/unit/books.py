@@ -8,8 +8,9 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
-from affirm_assets.lender.finance.movements import Kind, Movement
+from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.vocabulary import LoanKind
 
 
 def agreed(**changed: Any) -> Terms:
@@ -32,7 +33,7 @@ def agreed(**changed: Any) -> Terms:
 
 
 def moved(
-    transaction_id: str, kind: Kind, amount: str | Decimal, posted_on: str, *, at: str = "", of: str | None = None
+    transaction_id: str, kind: LoanKind, amount: str | Decimal, posted_on: str, *, at: str = "", of: str | None = None
 ) -> Movement:
     """A movement; `at` is when it happened if not when it was posted, `of` what it reverses."""
     effective_on = date.fromisoformat(at or posted_on)

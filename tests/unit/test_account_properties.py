@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.accrual import CENT, ZERO, to_cents
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day, applications, days
-from affirm_assets.lender.finance.movements import Application, Kind, Movement, in_order
+from affirm_assets.lender.finance.movements import Application, Movement, in_order
 from affirm_assets.lender.finance.schedule import schedule
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.vocabulary import LoanKind
 from tests.unit.books import PlainBooks, cents
 
 STATE = tuple(each.name for each in fields(Account) if each.name not in ("terms", "day", "facts"))
@@ -300,7 +301,7 @@ def applications_are_the_movements_of_the_days(loan: Loan) -> None:
     for day in loan.days():
         today = applied[day.as_of]
 
-        def total(part: str, *kinds: Kind, sign: int = 0, today: Any = today) -> Decimal:
+        def total(part: str, *kinds: LoanKind, sign: int = 0, today: Any = today) -> Decimal:
             parts = (getattr(a, part) for m, a in today if not kinds or m.kind in kinds)
             return sum((each for each in parts if each * sign >= 0), ZERO)
 
@@ -381,7 +382,7 @@ def at_0_percent_a_loan_owes_what_went_out_less_what_came_in(loan: Loan) -> None
     assert end.principal + lost - end.credit == loan.terms.principal - _net(loan)
 
 
-def _net(loan: Loan, *kinds: Kind) -> Decimal:
+def _net(loan: Loan, *kinds: LoanKind) -> Decimal:
     """What came in of the movements that were applied, less what went out."""
     applied = applications(Account.opened(loan.terms), loan.last, loan.movements, loan.booked_on)
     return sum((a.money - a.unapplied for m, a in applied if not kinds or m.kind in kinds), ZERO)

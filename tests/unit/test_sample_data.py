@@ -18,9 +18,10 @@ import pytest
 
 import affirm_assets.lender.sample_data
 from affirm_assets.lender.finance.instalment import level_instalment
-from affirm_assets.lender.intake.feeds import LOAN_FIELDS, LOAN_KINDS, LOOK_BACK_DAYS, STATES, TRANSACTION_FIELDS
+from affirm_assets.lender.intake.feeds import LOAN_FIELDS, LOOK_BACK_DAYS, STATES, TRANSACTION_FIELDS
 from affirm_assets.lender.sample_data import SampleSummary, files, write_sample_data
 from affirm_assets.lender.sample_data.window import SampleWindow, origination_days
+from affirm_assets.lender.vocabulary import LOAN_KINDS
 
 START = date(2024, 9, 1)
 DAYS = 180

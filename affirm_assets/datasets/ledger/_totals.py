@@ -1,30 +1,9 @@
-"""The chart of accounts, and totals by account for the audits, which do not trust what the transforms made."""
+"""Totals by account for the audits, which do not trust what the transforms made."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-
-Account = Literal[
-    "cash",
-    "principal_receivable",
-    "interest_receivable",
-    "merchant_payable",
-    "credit_balances",
-    "suspense",
-    "unapplied",
-    "interest_income",
-    "merchant_discount_income",
-    "allowance",
-]
-
-CASH = """
-    CASE WHEN kind IN ('payment', 'recovery') THEN amount
-         WHEN kind IN ('payment_reversal', 'credit_refund', 'merchant_payout') THEN -amount
-         ELSE 0 END
-"""
-"""Spark SQL: the cash that a transaction moves; a refund moves none, it lowers what the merchant is owed."""
 
 
 def by_account(totals: Mapping[str, str]) -> Iterable[tuple[dict[str, str], str]]:

@@ -2,14 +2,15 @@
 
 from datetime import date, timedelta
 from functools import reduce
-from typing import Literal
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.ledger._totals import CASH, Account, added_up, by_account
+from affirm_assets.datasets.ledger._totals import added_up, by_account
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
+from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
 from affirm_assets.lender.unions import with_nulls
+from affirm_assets.lender.vocabulary import NO_PRODUCT, LedgerAccount, PostingKind, ProductOrNone
 
 
 class LedgerEntry(Contract):
@@ -18,24 +19,13 @@ class LedgerEntry(Contract):
     posting_id: str = key("Posting: its kind, and the transaction, the loan or the loan and day that it is of")
     entry: int = key("Its place in the posting, counted from 1", ge=1)
     posted_on: date = column("Business date on which the books count it")
-    kind: Literal[
-        "origination",
-        "accrual",
-        "payment",
-        "payment_reversal",
-        "refund",
-        "recovery",
-        "credit_refund",
-        "charge_off",
-        "merchant_payout",
-        "suspense",
-    ] = column("What the posting is of; suspense: cash that came before its loan was booked")
-    account: Account = column("Account")
+    kind: PostingKind = column("What the posting is of; suspense: cash that came before its loan was booked")
+    account: LedgerAccount = column("Account")
     debit: Money = column("Amount if it is a debit, or 0", ge=0)
     credit: Money = column("Amount if it is a credit, or 0", ge=0)
     loan_id: str | None = column("Loan; none for a payout")
     transaction_id: str | None = column("Transaction; none for what only the balances say")
-    product: Literal["pay_in_4", "installment", "none"] = column(
+    product: ProductOrNone = column(
         "Product of the loan; none for a payout, and for cash that came before its loan was booked"
     )
 
@@ -66,10 +56,9 @@ _OF_BALANCES = {
         "interest_receivable": "-sum(interest_charged_off)",
     },
 }
-_MONEY = "IF(kind IN ('payment_reversal', 'credit_refund'), -amount, amount)"
 _OF_APPLICATIONS = {
-    "cash": f"sum(IF(is_from_suspense OR kind = 'refund', 0, {_MONEY}))",
-    "suspense": f"sum(IF(is_from_suspense, {_MONEY}, 0))",
+    "cash": f"sum(IF(is_from_suspense OR kind = 'refund', 0, {SIGNED_AMOUNT}))",
+    "suspense": f"sum(IF(is_from_suspense, {SIGNED_AMOUNT}, 0))",
     "merchant_payable": "sum(IF(kind = 'refund' AND NOT is_from_suspense, amount, 0)) - sum(discount_returned)",
     "merchant_discount_income": "sum(discount_returned)",
     "interest_receivable": "-sum(interest) - sum(interest_given_back)",
@@ -81,8 +70,8 @@ _OF_APPLICATIONS = {
 }
 _OF_TRANSACTIONS = {
     "cash": f"sum({CASH})",
-    "merchant_payable": "sum(IF(kind IN ('refund', 'merchant_payout'), amount, 0))",
-    "suspense": f"-sum(IF(kind = 'merchant_payout', 0, {_MONEY}))",
+    "merchant_payable": f"sum({MERCHANTS_OWED_LESS})",
+    "suspense": f"-sum(IF(kind = 'merchant_payout', 0, {SIGNED_AMOUNT}))",
 }
 
 
@@ -104,7 +93,7 @@ def every_movement_is_posted(
         ),
         added_up(payment_applications, [*by, "kind"], by_account(_OF_APPLICATIONS)),
         added_up(
-            transactions.where("product = 'none'").withColumn(
+            transactions.where(F.col("product") == NO_PRODUCT).withColumn(
                 "posting", F.expr("IF(kind = 'merchant_payout', kind, 'suspense')")
             ),
             [*by, "posting"],
@@ -137,7 +126,7 @@ def every_transaction_is_posted(staged: DataFrame, transactions: DataFrame) -> D
         "posted_on",
         "transaction_id",
         F.expr(CASH).alias("expected_cash"),
-        F.expr("IF(kind IN ('refund', 'merchant_payout'), amount, 0)").alias("expected_merchant"),
+        F.expr(MERCHANTS_OWED_LESS).alias("expected_merchant"),
     )
     amounts = ("cash", "merchant", "expected_cash", "expected_merchant")
     return (
@@ -247,13 +236,12 @@ def _of_applications(payment_applications: DataFrame) -> DataFrame:
 def _of_transactions(transactions: DataFrame) -> DataFrame:
     """What belongs to no loan that is booked: payouts to merchants, and cash that waits for its loan in suspense."""
     is_payout = F.col("kind") == "merchant_payout"
-    money = "IF(kind IN ('merchant_payout', 'payment_reversal', 'credit_refund'), -amount, amount)"
     entries = F.array(
-        _entry(F.expr("IF(kind = 'refund', 'merchant_payable', 'cash')"), money),
-        _entry(F.expr("IF(kind = 'merchant_payout', 'merchant_payable', 'suspense')"), f"-({money})"),
+        _entry(F.expr("IF(kind = 'refund', 'merchant_payable', 'cash')"), SIGNED_AMOUNT),
+        _entry(F.expr("IF(kind = 'merchant_payout', 'merchant_payable', 'suspense')"), f"-({SIGNED_AMOUNT})"),
     )
     posting = F.when(is_payout, "payout").otherwise("suspense")
-    return transactions.where("product = 'none'").select(
+    return transactions.where(F.col("product") == NO_PRODUCT).select(
         F.concat_ws("/", posting, "transaction_id").alias("posting_id"),
         "posted_on",
         F.when(is_payout, F.col("kind")).otherwise("suspense").alias("kind"),

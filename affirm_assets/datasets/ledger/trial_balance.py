@@ -2,29 +2,27 @@
 
 from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import get_args
 
 from pyspark.sql import DataFrame
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.ledger._totals import CASH, Account, added_up, by_account
+from affirm_assets.datasets.ledger._totals import added_up, by_account
 from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key, through
+from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS
 from affirm_assets.lender.unions import with_nulls
+from affirm_assets.lender.vocabulary import LEDGER_ACCOUNTS, LedgerAccount
 
 
 class AccountBalance(Contract):
     """An account at the end of a business date. Balances are signed: what debits raise is positive."""
 
-    account: Account = key("Account; each has a row each day")
+    account: LedgerAccount = key("Account; each has a row each day")
     as_of: date = key("Business date")
     opening: Money = column("Balance at the end of the day before")
     debits: Money = column("Sum of the day's debits", ge=0)
     credits: Money = column("Sum of the day's credits", ge=0)
     closing: Money = column("Balance at the end of the day: opening + debits - credits")
-
-
-_ACCOUNTS = get_args(Account)
 
 
 @audit()
@@ -33,7 +31,7 @@ def sums_to_zero(staged: DataFrame) -> DataFrame:
     days = staged.groupBy("as_of").agg(
         F.count(F.lit(1)).alias("accounts"), F.sum("opening").alias("opening"), F.sum("closing").alias("closing")
     )
-    return days.withColumn("ok", F.expr(f"accounts = {len(_ACCOUNTS)} AND opening = 0 AND closing = 0"))
+    return days.withColumn("ok", F.expr(f"accounts = {len(LEDGER_ACCOUNTS)} AND opening = 0 AND closing = 0"))
 
 
 @audit()
@@ -58,7 +56,7 @@ _OF_LOANS = {
 }
 _OF_TRANSACTIONS = {
     "cash": f"sum({CASH})",
-    "merchant_payable": "sum(IF(kind IN ('refund', 'merchant_payout'), amount, 0))",
+    "merchant_payable": f"sum({MERCHANTS_OWED_LESS})",
 }
 _OF_APPLICATIONS = {
     "merchant_payable": "-sum(discount_returned)",
@@ -149,7 +147,7 @@ def trial_balance(ledger_entries: DataFrame, previous_partition: DataFrame, wind
 
 
 def _every_account_and_day(ledger_entries: DataFrame, window: Window) -> DataFrame:
-    accounts = F.array(*(F.lit(account) for account in _ACCOUNTS))
+    accounts = F.array(*(F.lit(account) for account in LEDGER_ACCOUNTS))
     return _days(ledger_entries, window).select("as_of", F.explode(accounts).alias("account"))
 
 

@@ -9,8 +9,6 @@ from affirm_assets.declare import Window, before, previous, shared, through
 from affirm_assets.lender.intake import values
 from affirm_assets.lender.intake.duplicates import digest, fates, to_compare
 from affirm_assets.lender.intake.feeds import (
-    CURRENCIES,
-    FREQUENCIES,
     ID_PATTERN,
     LOAN_FIELDS,
     LOOK_BACK_DAYS,
@@ -20,6 +18,7 @@ from affirm_assets.lender.intake.feeds import (
     PRODUCTS,
     STATES,
 )
+from affirm_assets.lender.vocabulary import CURRENCIES, FREQUENCIES
 
 TERMS = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
 """What a loan says; its borrower's address is kept apart from it."""

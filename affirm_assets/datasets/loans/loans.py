@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Literal
 
 from pyspark.sql import DataFrame
 
@@ -11,6 +10,7 @@ from affirm_assets.datasets.loans._fates import TERMS, TOGETHER, loan_fates
 from affirm_assets.declare import Contract, Daily, Money, Rate, Window, audit, beside, column, dataset, key, later
 from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
+from affirm_assets.lender.vocabulary import Currency, Frequency, Product
 
 
 class Loan(Contract):
@@ -21,15 +21,15 @@ class Loan(Contract):
     user_id: str = column("Borrower's account", pattern=ID_PATTERN)
     merchant_id: str = column("Merchant", pattern=ID_PATTERN)
     borrower_state: str = column("Borrower's state, USPS code", pattern="^[A-Z]{2}$")
-    product: Literal["pay_in_4", "installment"] = column("Product")
+    product: Product = column("Product")
     principal: Money = column("Amount lent", gt=0)
     merchant_discount: Money = column("What the merchant pays for the loan", ge=0)
     apr: Rate = column("Annual percentage rate in percent", ge=0, le=36)
     instalments: int = column("Number of instalments", ge=1)
-    frequency: Literal["biweekly", "monthly"] = column("How often an instalment is due")
+    frequency: Frequency = column("How often an instalment is due")
     originated_on: date = column("Day of the purchase")
     first_due_on: date = column("Day on which the first instalment is due")
-    currency: Literal["USD"] = column("Currency of the amounts")
+    currency: Currency = column("Currency of the amounts")
     file: str = column("Landing file that it came from")
     record_number: int = column("Its record in that file", ge=1)
 

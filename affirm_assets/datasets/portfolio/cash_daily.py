@@ -1,23 +1,23 @@
 """What was paid, received and given back each day."""
 
 from datetime import date, timedelta
-from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.portfolio._totals import same_totals
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
+from affirm_assets.lender.vocabulary import ProductOrNone, TransactionKind
 
 
 class CashDaily(Contract):
     """The transactions posted on a day of one kind and product."""
 
     posted_on: date = key("Business date")
-    product: Literal["pay_in_4", "installment", "none"] = key(
+    product: ProductOrNone = key(
         "Product of the loans; none for payouts, and where the loan was not booked by that day"
     )
-    kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund", "merchant_payout"] = key("Kind")
+    kind: TransactionKind = key("Kind")
     transactions: int = column("Transactions posted", ge=1)
     amount: Money = column("Sum of their amounts", gt=0)
 

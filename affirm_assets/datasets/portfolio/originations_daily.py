@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from pyspark.sql import DataFrame
@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.datasets.portfolio._totals import same_totals, same_weighted_apr
 from affirm_assets.declare import Contract, Daily, Money, Rate, audit, column, dataset, key
+from affirm_assets.lender.vocabulary import Product
 
 _KEY = ("booked_on", "product", "borrower_state")
 
@@ -18,7 +19,7 @@ class OriginationsDaily(Contract):
     """The loans booked on a day in one product and state."""
 
     booked_on: date = key("Business date")
-    product: Literal["pay_in_4", "installment"] = key("Product")
+    product: Product = key("Product")
     borrower_state: str = key("Borrower's state, USPS code")
     loans: int = column("Loans booked", ge=1)
     principal: Money = column("Sum of the amounts lent", gt=0)

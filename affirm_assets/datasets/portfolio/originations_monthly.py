@@ -1,13 +1,13 @@
 """What was lent each month."""
 
 from datetime import date, timedelta
-from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.portfolio._totals import same_totals, same_weighted_apr
 from affirm_assets.declare import Contract, Money, Monthly, Rate, audit, column, dataset, key
+from affirm_assets.lender.vocabulary import Product
 
 _KEY = ("month", "product", "borrower_state")
 
@@ -16,7 +16,7 @@ class OriginationsMonthly(Contract):
     """The loans booked in a month in one product and state."""
 
     month: date = key("First day of the month")
-    product: Literal["pay_in_4", "installment"] = key("Product")
+    product: Product = key("Product")
     borrower_state: str = key("Borrower's state, USPS code")
     loans: int = column("Loans booked", ge=1)
     principal: Money = column("Sum of the amounts lent", gt=0)

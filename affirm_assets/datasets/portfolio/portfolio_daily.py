@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
-from typing import Literal
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.portfolio._totals import same_totals
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
+from affirm_assets.lender.vocabulary import Product
 
 
 class PortfolioDaily(Contract):
@@ -17,7 +17,7 @@ class PortfolioDaily(Contract):
     A loan that is settled has left once its daily balances have ended (finance.days.DAYS_KEPT_SETTLED).
     """
 
-    product: Literal["pay_in_4", "installment"] = key("Product")
+    product: Product = key("Product")
     vintage: date = key("First day of the month in which the loans originated")
     as_of: date = key("Business date")
     loans: int = column("Loans that have a balance row", ge=1)

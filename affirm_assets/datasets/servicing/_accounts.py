@@ -20,6 +20,7 @@ from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, Account
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.vocabulary import NO_PRODUCT
 
 PAST: Mapping[str, Input] = {"all_loans": through("loans"), "all_transactions": through("transactions")}
 """What an account is made of beside the window's own loans, transactions and suspense, and the balances before it."""
@@ -69,7 +70,7 @@ RowsOf = Callable[[Account, date, list[Movement], date | None], Iterable[Row]]
 
 def movements(transactions: DataFrame, suspense: DataFrame) -> DataFrame:
     """The window's movements on loans: what came for a booked loan, and what waited for one that is booked now."""
-    direct = transactions.where("product <> 'none'").withColumn("is_from_suspense", F.lit(False))
+    direct = transactions.where(F.col("product") != NO_PRODUCT).withColumn("is_from_suspense", F.lit(False))
     taken_up = suspense.where("taken_up_on IS NOT NULL").withColumn("is_from_suspense", F.lit(True))
     kept = ["loan_id", *_MOVEMENT, "came_on", "is_from_suspense"]
     return (

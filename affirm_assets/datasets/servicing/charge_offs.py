@@ -1,12 +1,12 @@
 """What was given up, and what came back of it."""
 
 from datetime import date, timedelta
-from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.declare import Carry, Contract, Daily, Money, audit, column, dataset, key
+from affirm_assets.lender.vocabulary import Product
 
 
 class ChargedOffLoan(Contract):
@@ -14,7 +14,7 @@ class ChargedOffLoan(Contract):
 
     loan_id: str = key("Loan")
     as_of: date = key("Business date")
-    product: Literal["pay_in_4", "installment"] = column("Product")
+    product: Product = column("Product")
     originated_on: date = column("Day of the purchase")
     charged_off_on: date = column("Day on which an instalment was 120 days past due")
     principal: Money = column("Principal charged off against the allowance", ge=0)

@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from pyspark.sql import DataFrame
@@ -12,6 +12,7 @@ from affirm_assets.datasets.servicing import _accounts
 from affirm_assets.declare import Carry, Contract, Daily, Money, Rate, Window, audit, column, dataset, key
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day, days
 from affirm_assets.lender.money import signed_amount
+from affirm_assets.lender.vocabulary import DelinquencyBucket, Frequency, LoanStatus, Product
 
 Accrued = Annotated[Decimal, Field(max_digits=18, decimal_places=8)]
 """Interest before it is rounded to the cent."""
@@ -22,11 +23,11 @@ class LoanBalance(Contract):
 
     loan_id: str = key("Loan")
     as_of: date = key("Business date")
-    product: Literal["pay_in_4", "installment"] = column("Product")
+    product: Product = column("Product")
     booked_on: date = column("Business date on which the loan was booked")
     originated_on: date = column("Day of the purchase; interest runs from it")
     first_due_on: date = column("Day on which the first instalment is due")
-    frequency: Literal["biweekly", "monthly"] = column("How often an instalment is due")
+    frequency: Frequency = column("How often an instalment is due")
     instalments: int = column("Number of instalments", ge=1)
     instalment: Money = column("Level instalment", gt=0)
     apr: Rate = column("Annual percentage rate in percent", ge=0)
@@ -68,8 +69,8 @@ class LoanBalance(Contract):
     credit: Money = column("Owed to the borrower at the end of the day (12 CFR 1026.21)", ge=0)
     oldest_due_on: date | None = column("When the oldest unmet instalment falls due; null if nothing is owed")
     days_past_due: int = column("Calendar days since the oldest unmet instalment fell due", ge=0)
-    bucket: Literal["current", "1-29", "30-59", "60-89", "90-119", "charged_off"] = column("Delinquency bucket")
-    status: Literal["open", "repaid", "charged_off"] = column("Whether anything is owed, or was given up")
+    bucket: DelinquencyBucket = column("Delinquency bucket")
+    status: LoanStatus = column("Whether anything is owed, or was given up")
     settled_on: date | None = column("Day since which nothing is owed either way; null while something is")
     accrued: Accrued = column("Interest accrued since origination, before rounding", ge=0)
     paid: Money = column("What payments have met of instalments since origination")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -13,6 +13,7 @@ from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import applications
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.money import signed_amount
+from affirm_assets.lender.vocabulary import LoanKind, Product
 
 
 class PaymentApplication(Contract):
@@ -24,8 +25,8 @@ class PaymentApplication(Contract):
     transaction_id: str = key("Transaction")
     posted_on: date = column("Business date on which it was applied: when it came, or when its loan was booked")
     loan_id: str = column("Loan")
-    product: Literal["pay_in_4", "installment"] = column("Product of the loan")
-    kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"] = column("Kind")
+    product: Product = column("Product of the loan")
+    kind: LoanKind = column("Kind")
     amount: Money = column("Amount of the transaction; the kind says which way it goes", gt=0)
     effective_on: date = column("Day on which it happened")
     reverses: str | None = column("Transaction that it undoes")

@@ -10,22 +10,18 @@ from affirm_assets.lender.intake import values
 from affirm_assets.lender.intake.duplicates import digest, fates, to_compare
 from affirm_assets.lender.intake.feeds import (
     ID_PATTERN,
-    KINDS,
     LOOK_BACK_DAYS,
-    MERCHANT_KINDS,
     MOST_DAYS_LATE,
     MOST_LOAN_CASH,
     MOST_PAYOUT,
     TRANSACTION_FIELDS,
 )
+from affirm_assets.lender.vocabulary import MERCHANT_KINDS, NO_PRODUCT, TRANSACTION_KINDS
 
 TERMS = tuple(TRANSACTION_FIELDS)
 
 TOGETHER = ("transactions/transactions", "transactions/rejected_transactions")
 """Which share out the records: where one of them would decide otherwise than another did, all run in one run."""
-
-NO_PRODUCT = "none"
-"""The product of a payout, which belongs to no loan, and of a transaction that came before its loan."""
 
 
 @shared()
@@ -38,12 +34,12 @@ def transaction_readings(transaction_rows: DataFrame) -> DataFrame:
         "transaction_id": values.matching("transaction_id", ID_PATTERN, "an id"),
         "loan_id": values.optional(values.matching("loan_id", ID_PATTERN, "an id"), "loan_id"),
         "merchant_id": values.optional(values.matching("merchant_id", ID_PATTERN, "an id"), "merchant_id"),
-        "kind": values.one_of("kind", KINDS),
+        "kind": values.one_of("kind", TRANSACTION_KINDS),
         "amount": values.money("amount", Decimal("0.01"), most),
         "effective_on": values.day("effective_on", F.date_sub(posted_on, MOST_DAYS_LATE), posted_on),
         "reverses": values.optional(values.matching("reverses", ID_PATTERN, "an id"), "reverses"),
     }
-    is_known = F.col("kind").isin(*KINDS)
+    is_known = F.col("kind").isin(*TRANSACTION_KINDS)
     is_reversal = F.col("kind") == "payment_reversal"
     together = [
         F.when(is_known & ~is_payout & F.col("loan_id").isNull(), F.lit("loan_id: missing")),

@@ -2,15 +2,14 @@
 
 from datetime import date, timedelta
 from functools import reduce
-from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.transactions._fates import NO_PRODUCT
 from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 from affirm_assets.lender.money import signed_amount
+from affirm_assets.lender.vocabulary import NO_PRODUCT, LoanKind
 
 _WHAT = ("transaction_id", "loan_id", "merchant_id", "kind", "amount", "effective_on", "reverses")
 
@@ -22,7 +21,7 @@ class Suspense(Contract):
     as_of: date = key("Business date")
     loan_id: str = column("Loan that it waits for", pattern=ID_PATTERN)
     merchant_id: str | None = column("Merchant", pattern=ID_PATTERN)
-    kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"] = column("Kind")
+    kind: LoanKind = column("Kind")
     amount: Money = column("Amount; the kind says which way it goes", gt=0)
     effective_on: date = column("Day on which it happened")
     reverses: str | None = column("Transaction that it undoes", pattern=ID_PATTERN)

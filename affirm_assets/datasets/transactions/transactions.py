@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Literal
 
 from pyspark.sql import DataFrame
 
@@ -11,6 +10,7 @@ from affirm_assets.datasets.transactions._fates import TERMS, TOGETHER, transact
 from affirm_assets.declare import Contract, Daily, Money, Window, audit, beside, column, dataset, key, later
 from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
+from affirm_assets.lender.vocabulary import ProductOrNone, TransactionKind
 
 
 class Transaction(Contract):
@@ -20,12 +20,10 @@ class Transaction(Contract):
     posted_on: date = column("Business date on which the books count it")
     loan_id: str | None = column("Loan; none for a payout", pattern=ID_PATTERN)
     merchant_id: str | None = column("Merchant", pattern=ID_PATTERN)
-    product: Literal["pay_in_4", "installment", "none"] = column(
+    product: ProductOrNone = column(
         "Product of the loan; none for a payout, and where the loan was not booked by that day"
     )
-    kind: Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund", "merchant_payout"] = column(
-        "Kind"
-    )
+    kind: TransactionKind = column("Kind")
     amount: Money = column("Amount; the kind says which way it goes", gt=0)
     effective_on: date = column("Day on which it happened")
     reverses: str | None = column("Transaction that it undoes", pattern=ID_PATTERN)

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
-from typing import Literal
 
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, oldest_unmet
 from affirm_assets.lender.finance.movements import Application, Fact, Movement, reversed_ids
 from affirm_assets.lender.finance.terms import Terms
-
-Status = Literal["open", "repaid", "charged_off"]
+from affirm_assets.lender.vocabulary import LoanStatus
 
 EARLY_REVERSAL_DAYS = 35
 """For how long, from the day it came, a reversal waits for its payment: the look-back of the feeds."""
@@ -82,7 +80,7 @@ class Account:
         return self.principal > 0 or self.interest > 0
 
     @property
-    def status(self) -> Status:
+    def status(self) -> LoanStatus:
         if self.charged_off_on is not None:
             return "charged_off"
         return "open" if self.is_owed else "repaid"

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.accrual import ZERO
 from affirm_assets.lender.finance.delinquency import bucket, days_past_due
-from affirm_assets.lender.finance.movements import Application, Kind, Movement, in_order
+from affirm_assets.lender.finance.movements import Application, Movement, in_order
+from affirm_assets.lender.vocabulary import LoanKind
 
 DAYS_KEPT_SETTLED = 180
 """How long a loan on which nothing is owed any more keeps a row each day; a charged-off loan keeps it always."""
@@ -238,7 +239,7 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
 _PARTS = ("interest", "principal", "credit", "recovery", "unapplied", "interest_given_back")
 
 
-def _counted_as(kind: Kind, part: str, amount: Decimal) -> Kind:
+def _counted_as(kind: LoanKind, part: str, amount: Decimal) -> LoanKind:
     """The kind of movement whose column holds a part: of principal and credit, no column falls below zero.
 
     A late row may change what others have paid, or a reversal undo that, by a few cents that go the other way. What a

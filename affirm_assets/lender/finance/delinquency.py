@@ -2,14 +2,12 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Literal
 
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.vocabulary import DelinquencyBucket
 
 CHARGE_OFF_DAYS = 120
 """Closed-end retail loans are charged off at this age: FFIEC, Uniform Retail Credit Classification, 65 FR 36903."""
-
-Bucket = Literal["current", "1-29", "30-59", "60-89", "90-119", "charged_off"]
 
 
 def oldest_unmet(terms: Terms, paid: Decimal, last: int) -> int:
@@ -26,7 +24,7 @@ def days_past_due(oldest_due_on: date, as_of: date) -> int:
     return max((as_of - oldest_due_on).days, 0)
 
 
-def bucket(days: int) -> Bucket:
+def bucket(days: int) -> DelinquencyBucket:
     """The bucket of an open loan; at 120 days it is charged off."""
     if days == 0:
         return "current"

@@ -1,9 +1,8 @@
 """The level instalment of a loan. Due dates, schedules and accrual are not in here."""
 
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, localcontext
-from typing import Literal, get_args
 
-Frequency = Literal["monthly", "biweekly"]
+from affirm_assets.lender.vocabulary import Frequency
 
 # A period as a fraction of the year: (numerator, denominator), because neither fraction is a finite decimal.
 _YEARS_IN_PERIOD: dict[Frequency, tuple[int, int]] = {"monthly": (1, 12), "biweekly": (14, 365)}
@@ -61,4 +60,4 @@ def _check(principal: Decimal, apr: Decimal, instalments: int, frequency: Freque
     if instalments < 1:
         raise ValueError(f"instalments={instalments}: expected one or more.")
     if frequency not in _YEARS_IN_PERIOD:
-        raise ValueError(f"frequency={frequency!r}: expected one of {', '.join(get_args(Frequency))}.")
+        raise ValueError(f"frequency={frequency!r}: expected one of {', '.join(_YEARS_IN_PERIOD)}.")

@@ -5,11 +5,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from typing import Literal
 
 from affirm_assets.lender.finance.accrual import ZERO
-
-Kind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
+from affirm_assets.lender.vocabulary import LoanKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +18,7 @@ class Movement:
     """
 
     transaction_id: str
-    kind: Kind
+    kind: LoanKind
     amount: Decimal
     posted_on: date
     effective_on: date

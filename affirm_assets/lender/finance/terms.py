@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from affirm_assets.lender.finance.instalment import Frequency, level_instalment
+from affirm_assets.lender.finance.instalment import level_instalment
+from affirm_assets.lender.vocabulary import Frequency
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,12 +54,12 @@ def to_compare(
 def fates(readings: DataFrame, valid: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
     """One row for each reading, with its `fate`; `reasons` also says what it is in conflict with.
 
-    readings: with `reasons`, null where a row is valid. valid: those that are, with what `settle` needs beside.
+    readings: with `reasons`, null where a row is valid. valid: those that are, with what `decide_fates` needs beside.
     """
     kept = [*readings.columns, "fate"]
-    settled = settle(valid, booked, look_back_days).withColumn("reasons", F.col("conflict"))
+    decided = decide_fates(valid, booked, look_back_days).withColumn("reasons", F.col("conflict"))
     refused = readings.where("reasons IS NOT NULL").withColumn("fate", F.lit(REJECTED))
-    return settled.select(kept).unionByName(refused.select(kept))
+    return decided.select(kept).unionByName(refused.select(kept))
 
 
 def with_fate(fates: DataFrame, fate: str) -> DataFrame:
@@ -72,7 +72,7 @@ def not_booked_later(staged: DataFrame, later: DataFrame, name: str) -> DataFram
     return staged.select(name).join(booked_later, name, "left").select(name, F.isnull("is_later").alias("ok"))
 
 
-def settle(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
+def decide_fates(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
     """Add `fate` and `conflict` (a reason, or null) to the valid rows of a window of one day or many.
 
     rows: id, day, file, record_number, own_date, terms, private, and what else there is. `terms` is a digest of what a

@@ -59,15 +59,8 @@ PRODUCTS: Mapping[str, ProductLimits] = MappingProxyType(
     }
 )
 
-FREQUENCIES = ("biweekly", "monthly")
-CURRENCIES = ("USD",)
-
 MOST_APR = Decimal("36")
 """Percent. The Military Lending Act's limit (10 U.S.C. 987), which is also the product's."""
-
-LOAN_KINDS = ("payment", "payment_reversal", "refund", "recovery", "credit_refund")
-MERCHANT_KINDS = ("merchant_payout",)
-KINDS = LOAN_KINDS + MERCHANT_KINDS
 
 MOST_LOAN_CASH = Decimal("1000000.00")
 """More than a loan's principal and interest can come to."""

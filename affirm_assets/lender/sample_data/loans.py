@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
 
-from affirm_assets.lender.finance.instalment import Frequency
 from affirm_assets.lender.sample_data.draws import Weighted, between, happens, skewed
 from affirm_assets.lender.sample_data.files import LoanRecord, money
 from affirm_assets.lender.sample_data.window import SampleWindow
-
-Product = Literal["pay_in_4", "installment"]
+from affirm_assets.lender.vocabulary import Frequency, Product
 
 MERCHANTS = 300
 

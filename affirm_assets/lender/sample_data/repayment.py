@@ -15,8 +15,8 @@ from affirm_assets.lender.finance.instalment import level_instalment
 from affirm_assets.lender.sample_data.draws import Weighted, between, happens
 from affirm_assets.lender.sample_data.loans import Loan
 from affirm_assets.lender.sample_data.window import SampleWindow
+from affirm_assets.lender.vocabulary import LoanKind
 
-LoanKind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
 Habit = Literal["punctual", "early", "late", "partial", "misses_and_cures", "pays_off", "defaults"]
 
 _HABITS: Weighted[Habit] = Weighted(
