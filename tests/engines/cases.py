@@ -96,6 +96,11 @@ def _decimals(sign: str) -> Iterator[str]:
         yield from (f"{name} {sign} ({literal})", f"({literal}) {sign} {name}")
     for name, literal in product(("m", "n"), _EXACT):
         yield from (f"{name} {sign} ({literal})", f"({literal}) {sign} {name}")
+    # DataFusion reckons without some of what is never null.
+    for one in ("1", "-1", "1.00", "CAST(1 AS decimal(5,2))", "(2 - 1)"):
+        yield from (f"coalesce(m, 0.50) {sign} {one}", f"coalesce(m, 0.50) {sign} {one} = 0.5")
+    for zero in ("0", "0.00", "CAST(0 AS decimal(5,2))", "(1 - 1)") if sign not in "/%" else ():
+        yield from (f"coalesce(m, 0.50) {sign} {zero}", f"{zero} {sign} coalesce(m, 0.50) = 0")
     yield from (f"(m + m2) {sign} r", f"m {sign} (r {sign} r2)", f"-m {sign} CAST(n AS decimal(38,0))")
 
 
@@ -448,6 +453,8 @@ def differences() -> tuple[Difference, ...]:
         "cast that raises, compared": ("CAST(n AS int) < 20", "values"),
         "literal of one digit": ("1 - r", "values"),
         "remainder by a literal": ("m % 1", "values"),
+        "remainder by one of what is never null": ("coalesce(m, 0.50) % 1", "values"),
+        "product of zero and what is never null": ("coalesce(m, 0.50) * 0 = 0", "values"),
         "round": ("round(m, 2)", "values"),
         "negative wide decimal": ("-x", "values"),
         "rlike digits": (lambda F: F.col("s").rlike(r"^\d+\z"), "values"),

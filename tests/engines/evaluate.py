@@ -298,9 +298,15 @@ class Checks:
     """What each plan of a session goes through, and the types that the last one was found to make."""
 
     def __init__(self) -> None:
+        from affirm_assets.engines.sail import plan, sql
         from affirm_assets.engines.sail.checker import Checker
 
-        self._checker = Checker(lambda _: None)
+        def of_a_table(leaf: Any) -> Any:
+            """As a step's: a value that is made of no table's column may be a constant."""
+            is_file = leaf.WhichOneof("rel_type") == "read" and leaf.read.data_source.paths
+            return plan.columns_of(sql.schema_of(leaf.read.data_source.schema), "tests.frame") if is_file else None
+
+        self._checker = Checker(of_a_table)
         self.types: list[str] = []
 
     def __call__(self, plan: Any) -> Any:

@@ -91,7 +91,7 @@ def rows(sail: CheckedSail, tmp_path: Path) -> DataFrame:
     from pyspark.sql.pandas.types import to_arrow_schema
 
     table = pa.Table.from_pylist(ROWS, to_arrow_schema(SCHEMA))
-    return sail.file(tmp_path / "rows.parquet", SCHEMA, table)
+    return sail.file(tmp_path / "rows.parquet", SCHEMA, table, "tests.rows")
 
 
 def values(frame: DataFrame, expression: str | Column) -> list[Any]:
@@ -136,6 +136,10 @@ def test_every_dataset_and_audit_is_proven_and_typed_as_sail_types_it(
         ("w % CAST(x AS decimal(38,0))", "decimal(38,8)", [money("2.50000000"), money("-9.12345678"), None]),
         ("x / 1", "decimal(32,6)", [money("3.000000"), money("9.990000"), None]),
         ("m % 3", "decimal(3,2)", [money("1.00"), money("-1.01"), None]),
+        ("coalesce(m, 0.5) % 1", "decimal(3,2)", [money("0.00"), money("-0.01"), money("0.50")]),
+        ("coalesce(m, 0.5) % 1 = 0", "boolean", [True, False, False]),
+        ("coalesce(m, 0.5) * 0 = 0", "boolean", [True, True, True]),
+        ("CAST(0 AS decimal(5,4)) * coalesce(m, 0.5) = 0", "boolean", [True, True, True]),
         ("CASE WHEN s RLIKE '^-?[0-9]{1,16}(\\\\.[0-9]{1,2})?\\\\z' THEN TRY_CAST(s AS decimal(18,2)) END",
          "decimal(18,2)", [money("12.50"), None, None]),
         ("i BETWEEN 1 AND 5 OR NOT b IS NULL AND m < 0", "boolean", [True, True, None]),

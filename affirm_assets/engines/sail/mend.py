@@ -102,9 +102,25 @@ def total(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
 def decimals(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     """A sum, difference or product as it is where every digit has a place; else as a quotient."""
     digits = proven.digits_of_product if name == "*" else proven.digits_of_sum
-    if digits(*(each.type for each in arguments)) == (result.precision, result.scale):
-        return function(name, *(each.message for each in arguments))
-    return by_python(name, arguments, result)
+    if digits(*(each.type for each in arguments)) != (result.precision, result.scale):
+        return by_python(name, arguments, result)
+    if name == "*" and any(map(_may_be_zero, arguments)):
+        return _product_with_zero(arguments, result)
+    return function(name, *(each.message for each in arguments))
+
+
+def _may_be_zero(each: "Typed") -> bool:
+    """Whether it may be a constant zero, as far as the plan shows: then it is made of no column of a table."""
+    return not each.literal if each.is_literal else not each.sources.columns
+
+
+def _product_with_zero(arguments: Sequence["Typed"], result: Type) -> Message:
+    """Where one is never null, DataFusion takes the zero for the product, but in the zero's type, and fails later.
+
+    A try_cast may be null, as far as it knows; with a digit more it stays, and never is.
+    """
+    made = [cast(each.message, decimal(each.type.precision + 1, each.type.scale), is_try=True) for each in arguments]
+    return cast(function("*", *made), result)
 
 
 def by_python(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
@@ -231,7 +247,8 @@ def remainder(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     one, other = arguments
     if proven.common([one.type, other.type]) is None:
         return by_python(name, arguments, result)
-    made = function(name, one.message, other.message)
+    # By the same below zero, which makes no difference: DataFusion makes 0 of what is never null % 1, also of 1.50 % 1.
+    made = function(name, one.message, function("negative", function("abs", other.message)))
     if other.is_literal and other.literal:
         return made
     return function("when", function("isnotnull", one.message), made)
