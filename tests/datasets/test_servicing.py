@@ -235,8 +235,10 @@ def test_a_movement_on_a_loan_whose_rows_have_ended_finds_its_past(
     assert [(row["as_of"].day, row["credit"], row["opening_paid"], row["discount_returned"]) for row in found] == [
         (day, Decimal("40.00"), Decimal("0.00" if day == 5 else "100.00"), Decimal("2.00")) for day in range(5, 11)
     ]
-    told = [day for day in days(Account.opened(terms), date(2025, 8, 10), movements, booked_on) if day.as_of.month == 8]
-    assert [{name: row[name] for name in told[0]._fields} for row in found] == [day._asdict() for day in told]
+    expected = [
+        day for day in days(Account.opened(terms), date(2025, 8, 10), movements, booked_on) if day.as_of.month == 8
+    ]
+    assert [{name: row[name] for name in expected[0]._fields} for row in found] == [day._asdict() for day in expected]
 
 
 def test_a_loan_that_owes_and_has_no_balance_stops_the_step(
@@ -411,9 +413,9 @@ def test_rows_of_a_settled_loan_may_end_and_come_back(spark: SparkSession, later
     terms, booked_on, _ = SETTLED
     moved = [Movement(f"T{n}", kind, Decimal(amount), on, on) for n, (kind, amount, on) in enumerate(later, 2)]
     fixed = {**lender.row(LoanBalance), "amount_lent": terms.principal, "booked_on": booked_on, "loan_id": "L"}
-    told = [{**fixed, **each._asdict()} for each in days(Account.opened(terms), LAST, [REPAID, *moved], booked_on)]
-    staged, nothing = frame(spark, LoanBalance, told), frame(spark, LoanBalance, [])
-    assert len(told) >= 200
+    expected = [{**fixed, **each._asdict()} for each in days(Account.opened(terms), LAST, [REPAID, *moved], booked_on)]
+    staged, nothing = frame(spark, LoanBalance, expected), frame(spark, LoanBalance, [])
+    assert len(expected) >= 200
     compared = OPENS.function(staged, nothing, WHOLE)
     assert not_ok(compared) == 0, compared.where("NOT ok").collect()
 

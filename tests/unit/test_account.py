@@ -32,14 +32,14 @@ def on(day: str) -> date:
     return date.fromisoformat(day)
 
 
-class Told:
+class Replay:
     """A loan's rows by day, and what came of each movement by its id."""
 
     def __init__(self, terms: Terms, *movements: Movement, until: str, booked_on: str = "") -> None:
         booked = on(booked_on) if booked_on else terms.originated_on
         self.rows = {row.as_of: row for row in days(Account.opened(terms), on(until), movements, booked)}
-        told = applications(Account.opened(terms), on(until), movements, booked)
-        self.applied = {movement.transaction_id: application for movement, application in told}
+        replay = applications(Account.opened(terms), on(until), movements, booked)
+        self.applied = {movement.transaction_id: application for movement, application in replay}
 
     def __getitem__(self, day: str) -> Day:
         return self.rows[on(day)]
@@ -65,7 +65,7 @@ def test_every_instalment_on_its_due_date() -> None:
     fourth = interest(("1000", 31), ("755.92", 28), ("506.92", 31), ("255.20", 30)) - first - second - third
     assert [str(each) for each in (first, second, third, fourth)] == ["15.50", "10.58", "7.86", "3.83"]
 
-    told = Told(
+    replay = Replay(
         agreed(),
         P1,
         moved("p2", "payment", "259.58", "2025-03-01"),
@@ -74,85 +74,85 @@ def test_every_instalment_on_its_due_date() -> None:
         until="2025-05-02",
     )
 
-    assert [parts(told.applied[name]) for name in ("p1", "p2", "p3", "p4")] == [
+    assert [parts(replay.applied[name]) for name in ("p1", "p2", "p3", "p4")] == [
         ("15.50", "244.08", "0.00"),
         ("10.58", "249.00", "0.00"),
         ("7.86", "251.72", "0.00"),
         ("3.83", "255.20", "0.00"),
     ]
-    assert owed(told["2025-01-31"]) == ("1000.00", "15.00", "0.00", 0)
-    assert owed(told["2025-02-01"]) == ("755.92", "0.00", "0.00", 0)
-    assert owed(told["2025-05-01"]) == ("0.00", "0.00", "0.00", 0)
-    assert told["2025-05-02"].status == "repaid"
-    assert told["2025-05-02"].settled_on == on("2025-05-01")
-    assert max(row.days_past_due for row in told.rows.values()) == 0
+    assert owed(replay["2025-01-31"]) == ("1000.00", "15.00", "0.00", 0)
+    assert owed(replay["2025-02-01"]) == ("755.92", "0.00", "0.00", 0)
+    assert owed(replay["2025-05-01"]) == ("0.00", "0.00", "0.00", 0)
+    assert replay["2025-05-02"].status == "repaid"
+    assert replay["2025-05-02"].settled_on == on("2025-05-01")
+    assert max(row.days_past_due for row in replay.rows.values()) == 0
 
 
 def test_an_early_payoff_pays_the_interest_up_to_its_day() -> None:
-    told = Told(agreed(), PAYOFF, until="2025-01-22")
+    replay = Replay(agreed(), PAYOFF, until="2025-01-22")
 
-    assert parts(told.applied["p1"]) == ("10.00", "1000.00", "0.00")  # 20 days
-    assert owed(told["2025-01-22"]) == ("0.00", "0.00", "0.00", 0)
-    assert told["2025-01-22"].interest_accrued == 0
+    assert parts(replay.applied["p1"]) == ("10.00", "1000.00", "0.00")  # 20 days
+    assert owed(replay["2025-01-22"]) == ("0.00", "0.00", "0.00", 0)
+    assert replay["2025-01-22"].interest_accrued == 0
 
 
 def test_a_late_payment_cures() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p1", "payment", "259.58", "2025-02-11"),
         moved("p2", "payment", "259.58", "2025-03-01"),
         until="2025-03-01",
     )
 
-    assert owed(told["2025-02-01"]) == ("1000.00", "15.50", "0.00", 0)
-    assert owed(told["2025-02-10"]) == ("1000.00", "20.00", "0.00", 9)
-    assert parts(told.applied["p1"]) == ("20.50", "239.08", "0.00")
-    assert owed(told["2025-02-11"]) == ("760.92", "0.00", "0.00", 0)
+    assert owed(replay["2025-02-01"]) == ("1000.00", "15.50", "0.00", 0)
+    assert owed(replay["2025-02-10"]) == ("1000.00", "20.00", "0.00", 9)
+    assert parts(replay.applied["p1"]) == ("20.50", "239.08", "0.00")
+    assert owed(replay["2025-02-11"]) == ("760.92", "0.00", "0.00", 0)
     # 18 days of 0.38046 are 6.84828; with 20.50, 27.34828.
-    assert parts(told.applied["p2"]) == ("6.85", "252.73", "0.00")
+    assert parts(replay.applied["p2"]) == ("6.85", "252.73", "0.00")
     assert interest(("1000", 41), ("760.92", 18)) == Decimal("27.35")
-    assert owed(told["2025-03-01"]) == ("508.19", "0.00", "0.00", 0)
+    assert owed(replay["2025-03-01"]) == ("508.19", "0.00", "0.00", 0)
 
 
 def test_a_part_of_an_instalment_does_not_meet_it() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p1", "payment", "100.00", "2025-02-01"),
         moved("p2", "payment", "159.58", "2025-02-11"),
         until="2025-02-11",
     )
 
-    assert parts(told.applied["p1"]) == ("15.50", "84.50", "0.00")
-    assert owed(told["2025-02-10"]) == ("915.50", "4.12", "0.00", 9)  # 9 days of 0.45775, with 15.50: 19.61975
+    assert parts(replay.applied["p1"]) == ("15.50", "84.50", "0.00")
+    assert owed(replay["2025-02-10"]) == ("915.50", "4.12", "0.00", 9)  # 9 days of 0.45775, with 15.50: 19.61975
     assert interest(("1000", 31), ("915.50", 10)) == Decimal("20.08")
-    assert parts(told.applied["p2"]) == ("4.58", "155.00", "0.00")
-    assert owed(told["2025-02-11"]) == ("760.50", "0.00", "0.00", 0)
+    assert parts(replay.applied["p2"]) == ("4.58", "155.00", "0.00")
+    assert owed(replay["2025-02-11"]) == ("760.50", "0.00", "0.00", 0)
 
 
 def test_past_due_runs_from_the_oldest_of_two_instalments() -> None:
-    told = Told(agreed(), moved("p1", "payment", "259.58", "2025-03-11"), until="2025-03-11")
+    replay = Replay(agreed(), moved("p1", "payment", "259.58", "2025-03-11"), until="2025-03-11")
 
-    assert told["2025-03-10"].days_past_due == 37  # since 1 February
-    assert told["2025-03-11"].days_past_due == 10  # since 1 March
-    assert told["2025-03-11"].oldest_due_on == on("2025-03-01")
+    assert replay["2025-03-10"].days_past_due == 37  # since 1 February
+    assert replay["2025-03-11"].days_past_due == 10  # since 1 March
+    assert replay["2025-03-11"].oldest_due_on == on("2025-03-01")
 
 
 def test_what_is_paid_ahead_meets_instalments_to_come() -> None:
-    told = Told(agreed(), moved("p1", "payment", "519.16", "2025-02-01"), until="2025-04-02")
+    replay = Replay(agreed(), moved("p1", "payment", "519.16", "2025-02-01"), until="2025-04-02")
 
-    assert told["2025-02-01"].oldest_due_on == on("2025-04-01")
-    assert told["2025-04-02"].days_past_due == 1
+    assert replay["2025-02-01"].oldest_due_on == on("2025-04-01")
+    assert replay["2025-04-02"].days_past_due == 1
 
 
 def test_the_last_instalment_is_met_only_at_a_zero_balance() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p1", "payment", "259.58", "2025-02-11"),  # ten days late: 5.00 - 2.15 more interest than agreed
         *(moved(f"p{month}", "payment", "259.58", f"2025-0{month}-01") for month in (3, 4, 5)),
         until="2025-05-02",
     )
 
-    row = told["2025-05-02"]
+    row = replay["2025-05-02"]
     assert row.paid == 4 * Decimal("259.58")
     assert row.oldest_due_on == on("2025-05-01")
     assert row.days_past_due == 1
@@ -160,32 +160,34 @@ def test_the_last_instalment_is_met_only_at_a_zero_balance() -> None:
 
 
 def test_a_reversed_payoff_is_owed_again() -> None:
-    told = Told(agreed(), PAYOFF, moved("r1", "payment_reversal", "1010.00", "2025-01-24", of="p1"), until="2025-02-03")
+    replay = Replay(
+        agreed(), PAYOFF, moved("r1", "payment_reversal", "1010.00", "2025-01-24", of="p1"), until="2025-02-03"
+    )
 
-    assert told["2025-01-23"].status == "repaid"
-    assert parts(told.applied["r1"]) == ("-10.00", "-1000.00", "0.00")
-    assert owed(told["2025-01-24"]) == ("1000.00", "10.00", "0.00", 0)
-    assert told["2025-01-24"].settled_on is None
-    assert owed(told["2025-01-25"]) == ("1000.00", "10.50", "0.00", 0)
-    assert told["2025-02-03"].days_past_due == 2
+    assert replay["2025-01-23"].status == "repaid"
+    assert parts(replay.applied["r1"]) == ("-10.00", "-1000.00", "0.00")
+    assert owed(replay["2025-01-24"]) == ("1000.00", "10.00", "0.00", 0)
+    assert replay["2025-01-24"].settled_on is None
+    assert owed(replay["2025-01-25"]) == ("1000.00", "10.50", "0.00", 0)
+    assert replay["2025-02-03"].days_past_due == 2
 
 
 def test_a_late_row_gives_interest_back() -> None:
     late = moved("p1", "payment", "259.58", "2025-02-11", at="2025-02-01")
-    told = Told(agreed(), late, until="2025-02-11")
+    replay = Replay(agreed(), late, until="2025-02-11")
 
     # In time: 15.50 on 1 February, then ten days of 0.37796, 19.2796 in all; 20.50 was posted by 11 February.
     assert interest(("1000", 31), ("755.92", 10)) == Decimal("19.28")
-    assert owed(told["2025-02-10"]) == ("1000.00", "20.00", "0.00", 9)
-    assert parts(told.applied["p1"]) == ("15.50", "244.08", "0.00")
-    assert told.applied["p1"].interest_given_back == Decimal("1.22")
-    assert owed(told["2025-02-11"]) == ("755.92", "3.78", "0.00", 0)
-    assert told["2025-02-11"].interest_accrued == Decimal("0.50")
-    assert told["2025-02-11"].accrued == Decimal("19.2796")
+    assert owed(replay["2025-02-10"]) == ("1000.00", "20.00", "0.00", 9)
+    assert parts(replay.applied["p1"]) == ("15.50", "244.08", "0.00")
+    assert replay.applied["p1"].interest_given_back == Decimal("1.22")
+    assert owed(replay["2025-02-11"]) == ("755.92", "3.78", "0.00", 0)
+    assert replay["2025-02-11"].interest_accrued == Decimal("0.50")
+    assert replay["2025-02-11"].accrued == Decimal("19.2796")
 
 
 def test_a_late_row_with_another_payment_in_between() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p2", "payment", "300.00", "2025-02-20"),
         moved("p1", "payment", "259.58", "2025-03-02", at="2025-02-01"),
@@ -193,26 +195,26 @@ def test_a_late_row_with_another_payment_in_between() -> None:
     )
 
     # As it came: 50 days, then ten of 0.3625. In time: 15.50; 19 days of 0.37796, 7.18; ten days of 0.23155, 2.32.
-    assert parts(told.applied["p2"]) == ("25.00", "275.00", "0.00")
+    assert parts(replay.applied["p2"]) == ("25.00", "275.00", "0.00")
     assert interest(("1000", 50), ("725", 10)) == Decimal("28.63")
     assert interest(("1000", 31), ("755.92", 19)) == Decimal("22.68")
     assert interest(("1000", 31), ("755.92", 19), ("463.10", 10)) == Decimal("25.00")
-    assert parts(told.applied["p1"]) == ("-2.32", "261.90", "0.00")
-    assert told.applied["p1"].interest_given_back == Decimal("3.63")
-    assert owed(told["2025-03-02"]) == ("463.10", "2.32", "0.00", 0)
-    assert told["2025-03-02"].paid == Decimal("559.58")
+    assert parts(replay.applied["p1"]) == ("-2.32", "261.90", "0.00")
+    assert replay.applied["p1"].interest_given_back == Decimal("3.63")
+    assert owed(replay["2025-03-02"]) == ("463.10", "2.32", "0.00", 0)
+    assert replay["2025-03-02"].paid == Decimal("559.58")
 
 
 def test_a_late_row_of_a_day_before_the_origination_counts_from_the_origination() -> None:
-    told = Told(agreed(), moved("p1", "payment", "100.00", "2025-01-11", at="2024-12-20"), until="2025-01-11")
+    replay = Replay(agreed(), moved("p1", "payment", "100.00", "2025-01-11", at="2024-12-20"), until="2025-01-11")
 
-    assert parts(told.applied["p1"]) == ("0.00", "100.00", "0.00")
-    assert owed(told["2025-01-11"]) == ("900.00", "4.50", "0.00", 0)
-    assert told.applied["p1"].interest_given_back == Decimal("0.50")
+    assert parts(replay.applied["p1"]) == ("0.00", "100.00", "0.00")
+    assert owed(replay["2025-01-11"]) == ("900.00", "4.50", "0.00", 0)
+    assert replay.applied["p1"].interest_given_back == Decimal("0.50")
 
 
 def test_a_late_row_on_a_loan_that_was_paid_off_since_is_a_credit() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p2", "payment", "1020.00", "2025-02-10"),
         moved("p1", "payment", "100.00", "2025-02-12", at="2025-01-11"),
@@ -221,13 +223,13 @@ def test_a_late_row_on_a_loan_that_was_paid_off_since_is_a_credit() -> None:
 
     # In time: 5.00 by 11 January; the 905.00 left then accrue for 30 days, 13.575: 1.42 less than 20.00.
     assert interest(("1000", 10), ("905", 30)) == Decimal("18.58")
-    assert parts(told.applied["p1"]) == ("-1.42", "0.00", "101.42")
-    assert told.applied["p1"].interest_given_back == Decimal("1.42")
-    assert owed(told["2025-02-12"]) == ("0.00", "0.00", "101.42", 0)
+    assert parts(replay.applied["p1"]) == ("-1.42", "0.00", "101.42")
+    assert replay.applied["p1"].interest_given_back == Decimal("1.42")
+    assert owed(replay["2025-02-12"]) == ("0.00", "0.00", "101.42", 0)
 
 
 def test_a_reversal_undoes_what_its_payment_did_by_what_has_come_late_since() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p2", "payment", "1020.00", "2025-02-10"),
         moved("p1", "payment", "100.00", "2025-02-11", at="2025-01-11"),
@@ -237,17 +239,17 @@ def test_a_reversal_undoes_what_its_payment_did_by_what_has_come_late_since() ->
     )
 
     # Had p1 come in time, p2 would have paid the 13.58 and 905.00 that were left, and 101.42 too much.
-    assert parts(told.applied["p2"]) == ("20.00", "1000.00", "0.00")
-    assert parts(told.applied["p1"]) == ("-1.42", "0.00", "101.42")
-    assert parts(told.applied["r2"]) == ("-13.58", "-905.00", "-101.42")
-    assert owed(told["2025-02-12"]) == ("905.00", "13.58", "0.00", 11)
-    assert told["2025-02-12"].paid == 100
-    assert parts(told.applied["p3"]) == ("14.03", "245.55", "0.00")  # 18.575 and 0.4525 are 19.0275; 5.00 is paid
-    assert owed(told["2025-02-13"]) == ("659.45", "0.00", "0.00", 0)
+    assert parts(replay.applied["p2"]) == ("20.00", "1000.00", "0.00")
+    assert parts(replay.applied["p1"]) == ("-1.42", "0.00", "101.42")
+    assert parts(replay.applied["r2"]) == ("-13.58", "-905.00", "-101.42")
+    assert owed(replay["2025-02-12"]) == ("905.00", "13.58", "0.00", 11)
+    assert replay["2025-02-12"].paid == 100
+    assert parts(replay.applied["p3"]) == ("14.03", "245.55", "0.00")  # 18.575 and 0.4525 are 19.0275; 5.00 is paid
+    assert owed(replay["2025-02-13"]) == ("659.45", "0.00", "0.00", 0)
 
 
 def test_a_reversed_late_row_leaves_the_rows_since_as_they_were() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p2", "payment", "1020.00", "2025-02-10"),
         moved("p1", "payment", "100.00", "2025-02-11", at="2025-01-11"),
@@ -256,16 +258,16 @@ def test_a_reversed_late_row_leaves_the_rows_since_as_they_were() -> None:
         until="2025-03-20",
     )
 
-    assert parts(told.applied["r1"]) == ("1.42", "0.00", "-101.42")
-    assert told.applied["r1"].interest_given_back == Decimal("-1.42")
-    assert owed(told["2025-02-12"]) == ("0.00", "0.00", "0.00", 0)
+    assert parts(replay.applied["r1"]) == ("1.42", "0.00", "-101.42")
+    assert replay.applied["r1"].interest_given_back == Decimal("-1.42")
+    assert owed(replay["2025-02-12"]) == ("0.00", "0.00", "0.00", 0)
     # Nothing was owed on 12 March, so there is no interest to give back since.
-    assert parts(told.applied["p3"]) == ("0.00", "0.00", "50.00")
-    assert told["2025-03-20"].accrued == 20
+    assert parts(replay.applied["p3"]) == ("0.00", "0.00", "50.00")
+    assert replay["2025-03-20"].accrued == 20
 
 
 def test_the_reversal_of_a_late_row_charges_again_what_it_gave_back() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p1", "payment", "259.58", "2025-02-11", at="2025-02-01"),
         moved("r1", "payment_reversal", "259.58", "2025-02-20", of="p1"),
@@ -273,28 +275,28 @@ def test_the_reversal_of_a_late_row_charges_again_what_it_gave_back() -> None:
     )
 
     # 19.2796, and nine more days of 0.37796, are 22.68124; of that, 15.50 was paid.
-    assert owed(told["2025-02-19"]) == ("755.92", "6.80", "0.00", 0)
-    assert parts(told.applied["r1"]) == ("-15.50", "-244.08", "0.00")
-    assert told.applied["r1"].interest_given_back == Decimal("-1.22")
-    assert owed(told["2025-02-20"]) == ("1000.00", "23.90", "0.00", 19)
-    assert told["2025-02-20"].accrued == Decimal("23.90164")  # 41 days of 0.50 and nine of 0.37796
+    assert owed(replay["2025-02-19"]) == ("755.92", "6.80", "0.00", 0)
+    assert parts(replay.applied["r1"]) == ("-15.50", "-244.08", "0.00")
+    assert replay.applied["r1"].interest_given_back == Decimal("-1.22")
+    assert owed(replay["2025-02-20"]) == ("1000.00", "23.90", "0.00", 19)
+    assert replay["2025-02-20"].accrued == Decimal("23.90164")  # 41 days of 0.50 and nine of 0.37796
 
 
 def test_the_reversal_of_a_late_row_restores_the_accrual_to_the_last_place() -> None:
     late = moved("p1", "payment", "259.58", "2025-02-11", at="2025-02-01")
     reversal = moved("r1", "payment_reversal", "259.58", "2025-02-18", of="p1")
-    told = Told(agreed(principal="777.77"), late, reversal, until="2025-02-18")
+    replay = Replay(agreed(principal="777.77"), late, reversal, until="2025-02-18")
 
     # 41 days of 0.388885, and seven of the 0.265125 that 530.25 accrues.
-    assert told["2025-02-18"].accrued == 41 * Decimal("0.388885") + 7 * Decimal("0.265125")
-    assert told["2025-02-18"].interest == to_cents(told["2025-02-18"].accrued) == Decimal("17.80")
+    assert replay["2025-02-18"].accrued == 41 * Decimal("0.388885") + 7 * Decimal("0.265125")
+    assert replay["2025-02-18"].interest == to_cents(replay["2025-02-18"].accrued) == Decimal("17.80")
     # It charges again the 1.23771, which were 1.23 when they were given back: what is posted is the rounded total.
-    assert told.applied["p1"].interest_given_back == Decimal("1.23")
-    assert told.applied["r1"].interest_given_back == Decimal("-1.24")
+    assert replay.applied["p1"].interest_given_back == Decimal("1.23")
+    assert replay.applied["r1"].interest_given_back == Decimal("-1.24")
 
 
 def test_a_credit_is_set_off_against_what_a_reversal_leaves_owed() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         P1,
         moved("p2", "payment", "1000.00", "2025-02-10"),
@@ -303,20 +305,20 @@ def test_a_credit_is_set_off_against_what_a_reversal_leaves_owed() -> None:
         until="2025-02-20",
     )
 
-    assert parts(told.applied["p2"]) == ("3.40", "755.92", "240.68")
+    assert parts(replay.applied["p2"]) == ("3.40", "755.92", "240.68")
     # 15.50 and 244.08 are owed again: the credit pays the 15.50, and 225.18 of the principal.
-    assert parts(told.applied["r1"]) == ("0.00", "-18.90", "-240.68")
-    assert owed(told["2025-02-14"]) == ("18.90", "0.00", "0.00", 0)
-    assert told["2025-02-14"].paid == 1000
+    assert parts(replay.applied["r1"]) == ("0.00", "-18.90", "-240.68")
+    assert owed(replay["2025-02-14"]) == ("18.90", "0.00", "0.00", 0)
+    assert replay["2025-02-14"].paid == 1000
     # In time, p3 would have paid 15.00 and 244.58. p1, as 0.38 and 259.20 of 755.42, would have left 496.22 for nine
     # days: 2.23 in all. So p2 would have exceeded the debt by 501.55, of which 259.58 pays what p1 no longer does.
     assert interest(("1000", 30), ("755.42", 1), ("496.22", 9)) == Decimal("17.61")
-    assert owed(told["2025-02-20"]) == ("0.00", "0.00", "241.97", 0)
-    assert told["2025-02-20"].paid == Decimal("1017.61")
+    assert owed(replay["2025-02-20"]) == ("0.00", "0.00", "241.97", 0)
+    assert replay["2025-02-20"].paid == Decimal("1017.61")
 
 
 def test_what_a_payment_became_by_being_set_off_is_what_its_reversal_undoes() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         P1,
         moved("p2", "payment", "1000.00", "2025-02-10"),
@@ -325,13 +327,13 @@ def test_what_a_payment_became_by_being_set_off_is_what_its_reversal_undoes() ->
         until="2025-02-14",
     )
 
-    assert parts(told.applied["r2"]) == ("-18.90", "-981.10", "0.00")
-    assert owed(told["2025-02-14"]) == ("1000.00", "18.90", "0.00", 13)
-    assert told["2025-02-14"].paid == 0
+    assert parts(replay.applied["r2"]) == ("-18.90", "-981.10", "0.00")
+    assert owed(replay["2025-02-14"]) == ("1000.00", "18.90", "0.00", 13)
+    assert replay["2025-02-14"].paid == 0
 
 
 def test_the_credit_of_a_refund_that_is_set_off_meets_no_instalment() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         PAYOFF,
         moved("f1", "refund", "300.00", "2025-01-22"),
@@ -339,13 +341,13 @@ def test_the_credit_of_a_refund_that_is_set_off_meets_no_instalment() -> None:
         until="2025-02-03",
     )
 
-    assert parts(told.applied["r1"]) == ("0.00", "-710.00", "-300.00")
-    assert (told["2025-01-24"].principal, told["2025-01-24"].paid) == (710, 0)
-    assert told["2025-02-03"].days_past_due == 2
+    assert parts(replay.applied["r1"]) == ("0.00", "-710.00", "-300.00")
+    assert (replay["2025-01-24"].principal, replay["2025-01-24"].paid) == (710, 0)
+    assert replay["2025-02-03"].days_past_due == 2
 
 
 def test_principal_that_a_late_row_takes_back_counts_as_reversed() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p1", "payment", "15.50", "2025-02-01"),
         moved("p2", "payment", "1004.50", "2025-02-10"),
@@ -355,23 +357,23 @@ def test_principal_that_a_late_row_takes_back_counts_as_reversed() -> None:
     )
 
     # In time, p1 would have paid a cent of principal, and p2 exceeded it by a cent, which pays interest after r1.
-    assert owed(told["2025-02-19"]) == ("0.00", "15.50", "0.00", 0)
-    assert parts(told.applied["p3"]) == ("0.02", "-0.01", "0.00")
-    row = told["2025-02-20"]
+    assert owed(replay["2025-02-19"]) == ("0.00", "15.50", "0.00", 0)
+    assert parts(replay.applied["p3"]) == ("0.02", "-0.01", "0.00")
+    row = replay["2025-02-20"]
     assert owed(row) == ("0.01", "15.48", "0.00", 0)
     assert (row.principal_paid, row.principal_reversed) == (0, Decimal("0.01"))
 
 
 def test_a_refund_beyond_the_principal() -> None:
-    told = Told(agreed(), moved("f1", "refund", "1100.00", "2025-01-11"), until="2025-01-11")
+    replay = Replay(agreed(), moved("f1", "refund", "1100.00", "2025-01-11"), until="2025-01-11")
 
-    assert parts(told.applied["f1"]) == ("5.00", "1000.00", "95.00")
-    assert told.applied["f1"].discount_returned == Decimal("50.00")
-    assert owed(told["2025-01-11"]) == ("0.00", "0.00", "95.00", 0)
+    assert parts(replay.applied["f1"]) == ("5.00", "1000.00", "95.00")
+    assert replay.applied["f1"].discount_returned == Decimal("50.00")
+    assert owed(replay["2025-01-11"]) == ("0.00", "0.00", "95.00", 0)
 
 
 def test_a_refund_takes_instalments_off_the_end() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("f1", "refund", "300.00", "2025-01-11"),
         P1,
@@ -380,20 +382,20 @@ def test_a_refund_takes_instalments_off_the_end() -> None:
         until="2025-04-01",
     )
 
-    assert parts(told.applied["f1"]) == ("0.00", "300.00", "0.00")
-    assert told.applied["f1"].discount_returned == Decimal("15.00")
-    assert owed(told["2025-01-11"]) == ("700.00", "5.00", "0.00", 0)
+    assert parts(replay.applied["f1"]) == ("0.00", "300.00", "0.00")
+    assert replay.applied["f1"].discount_returned == Decimal("15.00")
+    assert owed(replay["2025-01-11"]) == ("700.00", "5.00", "0.00", 0)
     # Ten days of 0.50 and 21 of 0.35; 28 of 0.226385; 31 of 0.099765.
     assert interest(("1000", 10), ("700", 21)) == Decimal("12.35")
-    assert parts(told.applied["p1"]) == ("12.35", "247.23", "0.00")
-    assert parts(told.applied["p2"]) == ("6.34", "253.24", "0.00")
-    assert parts(told.applied["p3"]) == ("3.09", "199.53", "0.00")
-    assert told["2025-04-01"].status == "repaid"
+    assert parts(replay.applied["p1"]) == ("12.35", "247.23", "0.00")
+    assert parts(replay.applied["p2"]) == ("6.34", "253.24", "0.00")
+    assert parts(replay.applied["p3"]) == ("3.09", "199.53", "0.00")
+    assert replay["2025-04-01"].status == "repaid"
 
 
 def test_past_due_runs_from_no_instalment_that_a_refund_took_off() -> None:
     f1 = moved("f1", "refund", "495.00", "2025-01-02")
-    told = Told(
+    replay = Replay(
         agreed(),
         f1,
         moved("p1", "payment", "259.58", "2025-04-20"),
@@ -403,15 +405,15 @@ def test_past_due_runs_from_no_instalment_that_a_refund_took_off() -> None:
 
     # In time, 513.08 on 1 February and 257.04 on 1 March are all that is left: two instalments of 259.58.
     # A day of 0.50 and 30 of 0.2525 are 8.075; with 28 of 0.12675, 11.624.
-    in_time = Told(agreed(), f1, P1, until="2025-03-01")
+    in_time = Replay(agreed(), f1, P1, until="2025-03-01")
     assert parts(in_time.applied["p1"]) == ("8.08", "251.50", "0.00")
     assert interest(("1000", 1), ("505", 30), ("253.50", 28)) == Decimal("11.62")
     assert owed(in_time["2025-03-01"]) == ("253.50", "3.54", "0.00", 0)
-    assert [told[f"2025-01-0{day}"].last_instalment for day in (1, 2)] == [4, 2]
-    assert told["2025-05-21"].oldest_due_on == on("2025-03-01")
-    assert owed(told["2025-05-21"]) == ("17.71", "0.01", "0.00", 81)
-    assert told["2025-06-28"].days_past_due == 119
-    assert told["2025-06-29"].principal_charged_off == Decimal("17.71")
+    assert [replay[f"2025-01-0{day}"].last_instalment for day in (1, 2)] == [4, 2]
+    assert replay["2025-05-21"].oldest_due_on == on("2025-03-01")
+    assert owed(replay["2025-05-21"]) == ("17.71", "0.01", "0.00", 81)
+    assert replay["2025-06-28"].days_past_due == 119
+    assert replay["2025-06-29"].principal_charged_off == Decimal("17.71")
 
 
 @pytest.mark.parametrize(
@@ -431,8 +433,8 @@ def test_how_many_instalments_refunds_take_off(refunds: list[tuple[str, str]], t
     movements = [moved(f"f{number}", "refund", *each) for number, each in enumerate(refunds)]
     late = [moved(f"f{number}", "refund", amount, "2025-04-20", at=day) for number, (amount, day) in enumerate(refunds)]
 
-    for told in (Told(agreed(), *movements, until="2025-04-20"), Told(agreed(), *late, until="2025-04-20")):
-        assert told["2025-04-20"].last_instalment == 4 - taken_off
+    for replay in (Replay(agreed(), *movements, until="2025-04-20"), Replay(agreed(), *late, until="2025-04-20")):
+        assert replay["2025-04-20"].last_instalment == 4 - taken_off
 
 
 def test_the_last_instalment_is_the_last_of_the_schedule() -> None:
@@ -448,14 +450,14 @@ def test_the_last_instalment_is_the_last_of_the_schedule() -> None:
 
     # A cent back takes off none of the 47.
     for movements in ([*a_month_late, last], [*a_month_late, last, moved("f1", "refund", "0.01", "2024-01-02")]):
-        told = Told(terms, *movements, until="2027-12-14")
-        row = told["2027-12-14"]
+        replay = Replay(terms, *movements, until="2027-12-14")
+        row = replay["2027-12-14"]
         assert row.principal > 0
         assert (row.last_instalment, row.oldest_due_on, row.days_past_due) == (47, on("2027-11-15"), 29)
 
 
 def test_what_was_paid_out_since_is_owed_when_a_refund_takes_instalments_off() -> None:
-    told = Told(
+    replay = Replay(
         agreed(apr="0"),
         moved("p1", "payment", "2000.00", "2025-01-10"),
         moved("c1", "credit_refund", "1000.00", "2025-01-11"),
@@ -466,21 +468,21 @@ def test_what_was_paid_out_since_is_owed_when_a_refund_takes_instalments_off() -
     )
 
     # 2,000.00 are owed when f1 comes, and p2 meets all four instalments of 250.00.
-    assert owed(told["2025-02-04"]) == ("2000.00", "0.00", "0.00", 3)
-    assert (told["2025-04-10"].oldest_due_on, told["2025-04-10"].last_instalment) == (on("2025-05-01"), 4)
-    assert owed(told["2025-04-10"]) == ("500.00", "0.00", "0.00", 0)
+    assert owed(replay["2025-02-04"]) == ("2000.00", "0.00", "0.00", 3)
+    assert (replay["2025-04-10"].oldest_due_on, replay["2025-04-10"].last_instalment) == (on("2025-05-01"), 4)
+    assert owed(replay["2025-04-10"]) == ("500.00", "0.00", "0.00", 0)
 
 
 def test_a_credit_can_be_paid_out_on_the_day_it_comes() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("a", "credit_refund", "90.00", "2025-01-21"),
         moved("z", "payment", "1100.00", "2025-01-21"),
         until="2025-01-21",
     )
 
-    assert told.applied["a"] == Application(credit=Decimal("-90.00"))
-    assert owed(told["2025-01-21"]) == ("0.00", "0.00", "0.00", 0)
+    assert replay.applied["a"] == Application(credit=Decimal("-90.00"))
+    assert owed(replay["2025-01-21"]) == ("0.00", "0.00", "0.00", 0)
 
 
 def test_what_a_refund_leaves_falls_due_after_the_instalments_that_were_met() -> None:
@@ -488,27 +490,29 @@ def test_what_a_refund_leaves_falls_due_after_the_instalments_that_were_met() ->
     f1 = moved("f1", "refund", "515.00", "2025-03-21")
     r1 = moved("r1", "payment_reversal", "519.16", "2025-04-05", of="p1")
     again = moved("p2", "payment", "519.16", "2025-04-06")
-    told = Told(agreed(), p1, f1, r1, again, until="2025-04-06")
+    replay = Replay(agreed(), p1, f1, r1, again, until="2025-04-06")
 
     # 78 days of 0.50 are 39.00; a day of 0.25992 is 0.26. In time, 515.00 on 21 March would have left none after March.
-    assert owed(told["2025-03-20"]) == ("519.84", "0.00", "0.00", 0)
-    assert owed(told["2025-03-21"]) == ("4.84", "0.26", "0.00", 0)
-    assert told["2025-03-21"].oldest_due_on == on("2025-04-01")
+    assert owed(replay["2025-03-20"]) == ("519.84", "0.00", "0.00", 0)
+    assert owed(replay["2025-03-21"]) == ("4.84", "0.26", "0.00", 0)
+    assert replay["2025-03-21"].oldest_due_on == on("2025-04-01")
     # What was reversed met nothing: one of two instalments is left, and past due since 1 March.
-    assert told["2025-04-05"].oldest_due_on == on("2025-02-01")
-    assert told["2025-04-06"].oldest_due_on == on("2025-03-01")
+    assert replay["2025-04-05"].oldest_due_on == on("2025-02-01")
+    assert replay["2025-04-06"].oldest_due_on == on("2025-03-01")
 
     # Late, or on the same day in whatever order.
     for other in (
-        Told(agreed(), replace(p1, posted_on=on("2025-03-22")), f1, until="2025-03-22"),
-        Told(agreed(), p1, replace(f1, posted_on=on("2025-03-22")), until="2025-03-22"),
-        Told(agreed(), p1, replace(f1, effective_on=on("2025-03-20"), posted_on=on("2025-03-20")), until="2025-03-22"),
+        Replay(agreed(), replace(p1, posted_on=on("2025-03-22")), f1, until="2025-03-22"),
+        Replay(agreed(), p1, replace(f1, posted_on=on("2025-03-22")), until="2025-03-22"),
+        Replay(
+            agreed(), p1, replace(f1, effective_on=on("2025-03-20"), posted_on=on("2025-03-20")), until="2025-03-22"
+        ),
     ):
         assert other["2025-03-22"].oldest_due_on == on("2025-04-01")
 
 
 def test_a_refund_does_not_put_off_what_an_earlier_one_has_left() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("f1", "refund", "495.00", "2025-01-02"),
         moved("p1", "payment", "519.16", "2025-05-20"),
@@ -516,30 +520,30 @@ def test_a_refund_does_not_put_off_what_an_earlier_one_has_left() -> None:
         until="2025-05-21",
     )
 
-    assert [told[f"2025-05-{day}"].oldest_due_on for day in (20, 21)] == [on("2025-03-01")] * 2
+    assert [replay[f"2025-05-{day}"].oldest_due_on for day in (20, 21)] == [on("2025-03-01")] * 2
 
 
 def test_a_refund_cures_nothing() -> None:
-    told = Told(agreed(), moved("f1", "refund", "900.00", "2025-02-11"), until="2025-02-12")
+    replay = Replay(agreed(), moved("f1", "refund", "900.00", "2025-02-11"), until="2025-02-12")
 
-    assert owed(told["2025-02-11"]) == ("100.00", "20.50", "0.00", 10)
-    assert owed(told["2025-02-12"]) == ("100.00", "20.55", "0.00", 11)
+    assert owed(replay["2025-02-11"]) == ("100.00", "20.50", "0.00", 10)
+    assert owed(replay["2025-02-12"]) == ("100.00", "20.55", "0.00", 11)
 
 
 def test_discounts_returned_round_to_no_more_than_the_discount() -> None:
     terms = agreed(principal="10.00", merchant_discount="1.00", apr="0")
     refunds = [moved(f"f{number}", "refund", "3.33", f"2025-01-0{number}") for number in (2, 3, 4)]
-    told = Told(terms, *refunds, moved("f5", "refund", "5.00", "2025-01-05"), until="2025-01-05")
+    replay = Replay(terms, *refunds, moved("f5", "refund", "5.00", "2025-01-05"), until="2025-01-05")
 
     # In proportion to all that was refunded of the price: 0.333, 0.666, 0.999, and the price is refunded.
-    returned = [str(told.applied[name].discount_returned) for name in ("f2", "f3", "f4", "f5")]
+    returned = [str(replay.applied[name].discount_returned) for name in ("f2", "f3", "f4", "f5")]
     assert returned == ["0.33", "0.34", "0.33", "0.00"]
-    assert told["2025-01-05"].discount_returned == terms.merchant_discount
-    assert told["2025-01-05"].credit == Decimal("4.99")
+    assert replay["2025-01-05"].discount_returned == terms.merchant_discount
+    assert replay["2025-01-05"].credit == Decimal("4.99")
 
 
 def test_an_overpayment_is_a_credit_that_is_paid_out() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p1", "payment", "1100.00", "2025-01-21"),
         moved("c1", "credit_refund", "90.01", "2025-01-24"),
@@ -547,17 +551,17 @@ def test_an_overpayment_is_a_credit_that_is_paid_out() -> None:
         until="2025-01-25",
     )
 
-    assert parts(told.applied["p1"]) == ("10.00", "1000.00", "90.00")
-    assert told["2025-01-21"].status == "repaid"
-    assert told["2025-01-21"].settled_on is None  # owed to the borrower still
-    assert told.applied["c1"] == Application(unapplied=Decimal("-90.01"), exception="more than the credit balance")
-    assert parts(told.applied["c2"]) == ("0.00", "0.00", "-90.00")
-    assert owed(told["2025-01-25"]) == ("0.00", "0.00", "0.00", 0)
-    assert told["2025-01-25"].settled_on == on("2025-01-25")
+    assert parts(replay.applied["p1"]) == ("10.00", "1000.00", "90.00")
+    assert replay["2025-01-21"].status == "repaid"
+    assert replay["2025-01-21"].settled_on is None  # owed to the borrower still
+    assert replay.applied["c1"] == Application(unapplied=Decimal("-90.01"), exception="more than the credit balance")
+    assert parts(replay.applied["c2"]) == ("0.00", "0.00", "-90.00")
+    assert owed(replay["2025-01-25"]) == ("0.00", "0.00", "0.00", 0)
+    assert replay["2025-01-25"].settled_on == on("2025-01-25")
 
 
 def test_a_reversal_of_what_was_paid_out_since_is_principal() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p1", "payment", "1100.00", "2025-01-21"),
         moved("c1", "credit_refund", "90.00", "2025-01-25"),
@@ -565,13 +569,13 @@ def test_a_reversal_of_what_was_paid_out_since_is_principal() -> None:
         until="2025-02-02",
     )
 
-    assert parts(told.applied["r1"]) == ("-10.00", "-1090.00", "0.00")
-    assert owed(told["2025-01-31"]) == ("1090.00", "10.00", "0.00", 0)
-    assert owed(told["2025-02-02"]) == ("1090.00", "11.09", "0.00", 1)
+    assert parts(replay.applied["r1"]) == ("-10.00", "-1090.00", "0.00")
+    assert owed(replay["2025-01-31"]) == ("1090.00", "10.00", "0.00", 0)
+    assert owed(replay["2025-02-02"]) == ("1090.00", "11.09", "0.00", 1)
 
 
 def test_charge_off_at_120_days_and_what_comes_after() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("v1", "recovery", "300.00", "2025-07-01"),
         moved("p1", "payment", "50.00", "2025-07-02", at="2025-02-01"),
@@ -579,50 +583,50 @@ def test_charge_off_at_120_days_and_what_comes_after() -> None:
         until="2025-07-03",
     )
 
-    assert owed(told["2025-05-31"]) == ("1000.00", "75.00", "0.00", 119)
-    assert told["2025-05-31"].bucket == "90-119"
-    charged_off = told["2025-06-01"]
+    assert owed(replay["2025-05-31"]) == ("1000.00", "75.00", "0.00", 119)
+    assert replay["2025-05-31"].bucket == "90-119"
+    charged_off = replay["2025-06-01"]
     assert (charged_off.principal_charged_off, charged_off.interest_charged_off) == (
         Decimal("1000.00"),
         Decimal("75.50"),
     )
     assert charged_off.bucket == charged_off.status == "charged_off"
     assert owed(charged_off) == ("0.00", "0.00", "0.00", 0)
-    assert told["2025-07-01"].interest_accrued == 0
-    assert [told.applied[name].recovery for name in ("v1", "p1", "f1")] == [300, 50, 100]
-    assert told.applied["f1"].discount_returned == Decimal("5.00")
-    assert told["2025-07-03"].recovered == 450
-    assert owed(told["2025-07-03"]) == ("0.00", "0.00", "0.00", 0)
+    assert replay["2025-07-01"].interest_accrued == 0
+    assert [replay.applied[name].recovery for name in ("v1", "p1", "f1")] == [300, 50, 100]
+    assert replay.applied["f1"].discount_returned == Decimal("5.00")
+    assert replay["2025-07-03"].recovered == 450
+    assert owed(replay["2025-07-03"]) == ("0.00", "0.00", "0.00", 0)
 
 
 def test_charge_off_and_recovery_of_fineract() -> None:
     # Apache Fineract: 1,000.00 outstanding is charged off; after a payment of 250.00, 750.00 is.
-    told = Told(agreed(apr="0"), moved("p1", "payment", "250.00", "2025-07-01"), until="2025-07-01")
+    replay = Replay(agreed(apr="0"), moved("p1", "payment", "250.00", "2025-07-01"), until="2025-07-01")
 
-    assert told["2025-06-01"].principal_charged_off == 1000
-    assert told["2025-07-01"].charged_off_principal - told["2025-07-01"].recovered == 750
+    assert replay["2025-06-01"].principal_charged_off == 1000
+    assert replay["2025-07-01"].charged_off_principal - replay["2025-07-01"].recovered == 750
 
 
 def test_a_payment_on_the_120th_day_comes_in_time() -> None:
-    told = Told(agreed(), moved("p1", "payment", "259.58", "2025-06-01"), until="2025-06-29")
+    replay = Replay(agreed(), moved("p1", "payment", "259.58", "2025-06-01"), until="2025-06-29")
 
-    assert told["2025-06-01"].status == "open"
-    assert told["2025-06-01"].days_past_due == 92  # since 1 March
-    assert told["2025-06-29"].status == "charged_off"
+    assert replay["2025-06-01"].status == "open"
+    assert replay["2025-06-01"].days_past_due == 92  # since 1 March
+    assert replay["2025-06-29"].status == "charged_off"
 
 
 def test_a_part_of_an_instalment_does_not_put_off_the_charge_off() -> None:
-    told = Told(agreed(), moved("p1", "payment", "259.57", "2025-05-31"), until="2025-06-01")
+    replay = Replay(agreed(), moved("p1", "payment", "259.57", "2025-05-31"), until="2025-06-01")
 
-    assert told["2025-06-01"].status == "charged_off"
+    assert replay["2025-06-01"].status == "charged_off"
 
 
 def test_the_reversal_of_a_payment_on_a_charged_off_loan_is_charged_off() -> None:
-    told = Told(agreed(), P1, moved("r1", "payment_reversal", "259.58", "2025-07-10", of="p1"), until="2025-07-10")
+    replay = Replay(agreed(), P1, moved("r1", "payment_reversal", "259.58", "2025-07-10", of="p1"), until="2025-07-10")
 
     # 1 March and 120 days: 29 June, 148 days of 0.37796 after 1 February: 71.43808 with the 15.50 that was paid.
     assert interest(("1000", 31), ("755.92", 148)) == Decimal("71.44")
-    first, second = told["2025-06-29"], told["2025-07-10"]
+    first, second = replay["2025-06-29"], replay["2025-07-10"]
     assert (first.principal_charged_off, first.interest_charged_off) == (Decimal("755.92"), Decimal("55.94"))
     assert (second.principal_reversed, second.interest_reversed) == (Decimal("244.08"), Decimal("15.50"))
     assert (second.principal_charged_off, second.interest_charged_off) == (Decimal("244.08"), Decimal("15.50"))
@@ -632,7 +636,7 @@ def test_the_reversal_of_a_payment_on_a_charged_off_loan_is_charged_off() -> Non
 
 
 def test_payments_reversed_before_and_after_the_charge_off_give_no_more_than_was_lent() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("b0", "payment", "2000.00", "2025-05-20"),
         moved("b1", "payment", "500.00", "2025-05-20"),
@@ -642,19 +646,19 @@ def test_payments_reversed_before_and_after_the_charge_off_give_no_more_than_was
     )
 
     # b1 was all too much when it came. r0 leaves 69.50 and 1,000.00 owed, which it pays 69.50 and 430.50 of.
-    assert parts(told.applied["b1"]) == ("0.00", "0.00", "500.00")
-    assert parts(told.applied["r0"]) == ("0.00", "-569.50", "-1430.50")
+    assert parts(replay.applied["b1"]) == ("0.00", "0.00", "500.00")
+    assert parts(replay.applied["r0"]) == ("0.00", "-569.50", "-1430.50")
     # 500.00 meet the instalment of 1 February: 120 days from 1 March, 19 of them at 0.28475.
-    assert told["2025-06-29"].principal_charged_off == Decimal("569.50")
-    assert told["2025-06-29"].interest_charged_off == dollars(100 * 19 * Fraction("0.28475")) == Decimal("5.41")
-    assert parts(told.applied["r1"]) == ("-69.50", "-430.50", "0.00")
-    row = told["2025-07-10"]
+    assert replay["2025-06-29"].principal_charged_off == Decimal("569.50")
+    assert replay["2025-06-29"].interest_charged_off == dollars(100 * 19 * Fraction("0.28475")) == Decimal("5.41")
+    assert parts(replay.applied["r1"]) == ("-69.50", "-430.50", "0.00")
+    row = replay["2025-07-10"]
     assert (row.charged_off_principal, row.charged_off_interest) == (1000, Decimal("74.91"))
     assert owed(row) == ("0.00", "0.00", "0.00", 0)
 
 
 def test_two_reversals_on_a_day_after_the_charge_off() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p1", "payment", "100.00", "2025-01-11"),
         moved("p2", "payment", "159.58", "2025-02-01"),
@@ -664,29 +668,29 @@ def test_two_reversals_on_a_day_after_the_charge_off() -> None:
         until="2025-07-10",
     )
 
-    assert parts(told.applied["r1"]) == ("-5.00", "-95.00", "0.00")
-    assert parts(told.applied["r2"]) == ("-9.50", "-150.08", "0.00")  # 21 days of 0.4525 are 9.5025
-    row = told["2025-07-10"]
+    assert parts(replay.applied["r1"]) == ("-5.00", "-95.00", "0.00")
+    assert parts(replay.applied["r2"]) == ("-9.50", "-150.08", "0.00")  # 21 days of 0.4525 are 9.5025
+    row = replay["2025-07-10"]
     assert (row.charged_off_principal, row.recovered) == (1000, 5)
 
 
 @pytest.mark.parametrize("kind", ["recovery", "payment"])
 def test_the_reversal_of_a_recovery(kind: str) -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("v1", kind, "300.00", "2025-07-01"),  # type: ignore[arg-type]
         moved("r1", "payment_reversal", "300.00", "2025-07-05", of="v1"),
         until="2025-07-05",
     )
 
-    assert told["2025-07-01"].recovered == 300
-    assert told.applied["r1"] == Application(recovery=Decimal("-300.00"))
-    assert told["2025-07-05"].recovered == 0
+    assert replay["2025-07-01"].recovered == 300
+    assert replay.applied["r1"] == Application(recovery=Decimal("-300.00"))
+    assert replay["2025-07-05"].recovered == 0
 
 
 @pytest.mark.parametrize("kind", ["recovery", "payment"])
 def test_what_exceeds_what_was_charged_off_is_a_credit_and_can_be_paid_out(kind: str) -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("v1", kind, "1500.00", "2025-07-01"),  # type: ignore[arg-type]
         moved("c1", "credit_refund", "424.51", "2025-07-02"),
@@ -695,17 +699,17 @@ def test_what_exceeds_what_was_charged_off_is_a_credit_and_can_be_paid_out(kind:
     )
 
     # 1,000.00 and 75.50 were charged off.
-    assert told.applied["v1"] == Application(recovery=Decimal("1075.50"), credit=Decimal("424.50"))
-    first, last = told["2025-07-01"], told["2025-07-03"]
+    assert replay.applied["v1"] == Application(recovery=Decimal("1075.50"), credit=Decimal("424.50"))
+    first, last = replay["2025-07-01"], replay["2025-07-03"]
     assert owed(first) == ("0.00", "0.00", "424.50", 0)
     assert (first.credit_overpaid, first.recovery, first.recovered) == (Decimal("424.50"), *[Decimal("1075.50")] * 2)
-    assert told.applied["c1"].exception == "more than the credit balance"
+    assert replay.applied["c1"].exception == "more than the credit balance"
     assert (last.credit_paid_out, last.credit, last.unapplied_moved) == (Decimal("424.50"), 0, 0)
     assert last.recovered == Decimal("1075.50")
 
 
 def test_a_refund_beyond_what_was_charged_off_is_a_credit() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("v1", "recovery", "1000.00", "2025-07-01"),
         moved("f1", "refund", "100.00", "2025-07-02"),
@@ -713,14 +717,14 @@ def test_a_refund_beyond_what_was_charged_off_is_a_credit() -> None:
     )
 
     discount = Decimal("5.00")
-    assert told.applied["f1"] == Application(
+    assert replay.applied["f1"] == Application(
         recovery=Decimal("75.50"), credit=Decimal("24.50"), discount_returned=discount
     )
-    assert told["2025-07-02"].credit_refunded == Decimal("24.50")
+    assert replay["2025-07-02"].credit_refunded == Decimal("24.50")
 
 
 def test_a_recovery_that_is_reversed_takes_the_credit_first() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("v1", "recovery", "1000.00", "2025-07-01"),
         moved("v2", "recovery", "500.00", "2025-07-02"),
@@ -729,16 +733,16 @@ def test_a_recovery_that_is_reversed_takes_the_credit_first() -> None:
         until="2025-07-04",
     )
 
-    assert told.applied["v2"] == Application(recovery=Decimal("75.50"), credit=Decimal("424.50"))
+    assert replay.applied["v2"] == Application(recovery=Decimal("75.50"), credit=Decimal("424.50"))
     # What v2 brought is then no more than what was charged off.
-    assert told.applied["r1"] == Application(recovery=Decimal("-575.50"), credit=Decimal("-424.50"))
-    assert (told["2025-07-03"].recovered, told["2025-07-03"].credit) == (500, 0)
-    assert told.applied["r2"] == Application(recovery=Decimal("-500.00"))
-    assert told["2025-07-04"].recovered == 0
+    assert replay.applied["r1"] == Application(recovery=Decimal("-575.50"), credit=Decimal("-424.50"))
+    assert (replay["2025-07-03"].recovered, replay["2025-07-03"].credit) == (500, 0)
+    assert replay.applied["r2"] == Application(recovery=Decimal("-500.00"))
+    assert replay["2025-07-04"].recovered == 0
 
 
 def test_a_recovery_that_is_reversed_after_its_credit_was_paid_out_is_a_loss() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("v1", "recovery", "1500.00", "2025-07-01"),
         moved("c1", "credit_refund", "424.50", "2025-07-02"),
@@ -747,19 +751,19 @@ def test_a_recovery_that_is_reversed_after_its_credit_was_paid_out_is_a_loss() -
         until="2025-07-04",
     )
 
-    row = told["2025-07-03"]
-    assert told.applied["r1"] == Application(recovery=Decimal("-1075.50"), principal=Decimal("-424.50"))
+    row = replay["2025-07-03"]
+    assert replay.applied["r1"] == Application(recovery=Decimal("-1075.50"), principal=Decimal("-424.50"))
     assert (row.principal_reversed, row.principal_charged_off) == (Decimal("424.50"), Decimal("424.50"))
     assert (row.charged_off_principal, row.charged_off_interest, row.recovered) == (
         Decimal("1424.50"),
         Decimal("75.50"),
         0,
     )
-    assert told.applied["v2"] == Application(recovery=Decimal("1500.00"), credit=Decimal("100.00"))
+    assert replay.applied["v2"] == Application(recovery=Decimal("1500.00"), credit=Decimal("100.00"))
 
 
 def test_a_payment_that_is_reversed_after_the_charge_off_is_set_off_against_the_credit() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         P1,
         moved("v1", "recovery", "1000.00", "2025-07-05"),
@@ -768,21 +772,21 @@ def test_a_payment_that_is_reversed_after_the_charge_off_is_set_off_against_the_
     )
 
     # Charged off were 755.92 and 55.94.
-    assert told.applied["v1"] == Application(recovery=Decimal("811.86"), credit=Decimal("188.14"))
-    assert told.applied["r1"] == Application(
+    assert replay.applied["v1"] == Application(recovery=Decimal("811.86"), credit=Decimal("188.14"))
+    assert replay.applied["r1"] == Application(
         interest=Decimal("-15.50"),
         principal=Decimal("-244.08"),
         credit=Decimal("-188.14"),
         recovery=Decimal("188.14"),
         met=Decimal("-259.58"),
     )
-    row = told["2025-07-10"]
+    row = replay["2025-07-10"]
     assert owed(row) == ("0.00", "0.00", "0.00", 0)
     assert (row.charged_off_principal, row.charged_off_interest, row.recovered) == (1000, Decimal("71.44"), 1000)
 
 
 def test_so_is_the_interest_that_was_given_back_for_it() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("p1", "payment", "259.58", "2025-02-03", at="2025-02-01"),
         moved("v1", "recovery", "1200.00", "2025-07-05"),
@@ -790,19 +794,21 @@ def test_so_is_the_interest_that_was_given_back_for_it() -> None:
         until="2025-07-10",
     )
 
-    assert told.applied["p1"].interest_given_back == Decimal("0.24")
-    assert told["2025-07-05"].credit == Decimal("388.14")
-    assert told.applied["r1"].interest_given_back == Decimal("-0.24")
-    assert told.applied["r1"].recovery == -told.applied["r1"].credit == Decimal("259.82")
+    assert replay.applied["p1"].interest_given_back == Decimal("0.24")
+    assert replay["2025-07-05"].credit == Decimal("388.14")
+    assert replay.applied["r1"].interest_given_back == Decimal("-0.24")
+    assert replay.applied["r1"].recovery == -replay.applied["r1"].credit == Decimal("259.82")
     # 33 days of 0.50, and 146 of 0.37796.
-    assert interest(("1000", 33), ("755.92", 146)) == told["2025-07-10"].charged_off_interest == Decimal("71.68")
-    assert told["2025-07-10"].credit == Decimal("128.32")
+    assert interest(("1000", 33), ("755.92", 146)) == replay["2025-07-10"].charged_off_interest == Decimal("71.68")
+    assert replay["2025-07-10"].credit == Decimal("128.32")
 
 
 def test_a_payoff_reversed_when_its_instalment_is_120_days_past_due_is_charged_off() -> None:
-    told = Told(agreed(), PAYOFF, moved("r1", "payment_reversal", "1010.00", "2025-07-01", of="p1"), until="2025-07-01")
+    replay = Replay(
+        agreed(), PAYOFF, moved("r1", "payment_reversal", "1010.00", "2025-07-01", of="p1"), until="2025-07-01"
+    )
 
-    row = told["2025-07-01"]
+    row = replay["2025-07-01"]
     assert (row.principal_charged_off, row.interest_charged_off) == (Decimal("1000.00"), Decimal("10.00"))
     assert (row.status, row.settled_on, row.charged_off_on) == ("charged_off", None, on("2025-07-01"))
 
@@ -857,18 +863,18 @@ def test_a_payoff_reversed_when_its_instalment_is_120_days_past_due_is_charged_o
     ],
 )
 def test_what_cannot_be_applied_moves_nothing_but_money(movements: list[Movement], exception: str) -> None:
-    told = Told(agreed(), P1, *movements, until="2025-02-03")
-    without = Told(agreed(), P1, *movements[1:], until="2025-02-03")
+    replay = Replay(agreed(), P1, *movements, until="2025-02-03")
+    without = Replay(agreed(), P1, *movements[1:], until="2025-02-03")
 
-    refused = told.applied["x"]
+    refused = replay.applied["x"]
     sign = 1 if movements[0].kind == "recovery" else -1
     assert refused == Application(unapplied=sign * movements[0].amount, exception=exception)
-    row = told["2025-02-03"]
+    row = replay["2025-02-03"]
     assert row == without["2025-02-03"]._replace(unapplied_moved=refused.unapplied, unapplied=refused.unapplied)
 
 
 def test_a_payment_comes_to_nothing_if_its_reversal_came_before_it() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("r1", "payment_reversal", "259.58", "2025-01-31", of="p1"),
         P1,
@@ -876,41 +882,41 @@ def test_a_payment_comes_to_nothing_if_its_reversal_came_before_it() -> None:
         until="2025-02-02",
     )
 
-    assert told.applied["r1"].unapplied == Decimal("-259.58")
-    assert told.applied["p1"] == Application(unapplied=Decimal("259.58"), exception="was reversed before it came")
-    assert owed(told["2025-02-01"]) == ("1000.00", "15.50", "0.00", 0)
-    assert told["2025-02-01"].paid == 0
-    assert told.applied["r2"].exception == "reverses what was reversed before"
+    assert replay.applied["r1"].unapplied == Decimal("-259.58")
+    assert replay.applied["p1"] == Application(unapplied=Decimal("259.58"), exception="was reversed before it came")
+    assert owed(replay["2025-02-01"]) == ("1000.00", "15.50", "0.00", 0)
+    assert replay["2025-02-01"].paid == 0
+    assert replay.applied["r2"].exception == "reverses what was reversed before"
 
 
 @pytest.mark.parametrize(
-    ("amount", "came_on", "is_undone"),
+    ("amount", "came_on", "is_reversed"),
     [("259.58", "2025-01-01", True), ("259.58", "2024-12-31", False), ("259.57", "2025-01-31", False)],
 )
-def test_a_reversal_waits_35_days_for_a_payment_of_its_amount(amount: str, came_on: str, is_undone: bool) -> None:
+def test_a_reversal_waits_35_days_for_a_payment_of_its_amount(amount: str, came_on: str, is_reversed: bool) -> None:
     terms = agreed(originated_on="2024-12-01", first_due_on="2025-01-01")
     late = moved("p1", "payment", "259.58", "2025-02-05", at="2025-01-20")
-    told = Told(terms, moved("r1", "payment_reversal", amount, came_on, of="p1"), late, until="2025-02-05")
+    replay = Replay(terms, moved("r1", "payment_reversal", amount, came_on, of="p1"), late, until="2025-02-05")
 
-    assert (told.applied["p1"].exception is not None) == is_undone
-    assert (told["2025-02-05"].paid == 0) == is_undone
+    assert (replay.applied["p1"].exception is not None) == is_reversed
+    assert (replay["2025-02-05"].paid == 0) == is_reversed
 
 
-@pytest.mark.parametrize(("came_on", "is_undone"), [("2025-02-14", True), ("2025-02-13", False)])
-def test_a_reversal_waits_from_the_day_it_came_not_from_its_own(came_on: str, is_undone: bool) -> None:
+@pytest.mark.parametrize(("came_on", "is_reversed"), [("2025-02-14", True), ("2025-02-13", False)])
+def test_a_reversal_waits_from_the_day_it_came_not_from_its_own(came_on: str, is_reversed: bool) -> None:
     reversal = moved("r1", "payment_reversal", "259.58", came_on, at="2025-02-10", of="p1")
     waited = replace(reversal, posted_on=on("2025-03-20"), came_on=on(came_on))
     old = replace(reversal, effective_on=on("2025-01-02"))
     late = moved("p1", "payment", "259.58", "2025-03-21", at="2025-02-01")
 
     for each in (reversal, waited, old):
-        told = Told(agreed(), each, late, until="2025-03-21")
-        assert (told.applied["p1"].exception == "was reversed before it came") == is_undone
-        assert (told["2025-03-21"].principal == 1000) == is_undone
+        replay = Replay(agreed(), each, late, until="2025-03-21")
+        assert (replay.applied["p1"].exception == "was reversed before it came") == is_reversed
+        assert (replay["2025-03-21"].principal == 1000) == is_reversed
 
 
 def test_a_reversal_of_another_amount_does_not_stand_in_the_way_of_the_right_one() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         P1,
         moved("r1", "payment_reversal", "259.57", "2025-02-03", of="p1"),
@@ -918,20 +924,20 @@ def test_a_reversal_of_another_amount_does_not_stand_in_the_way_of_the_right_one
         until="2025-02-04",
     )
 
-    assert told.applied["r2"].exception is None
-    assert told["2025-02-04"].principal == 1000
+    assert replay.applied["r2"].exception is None
+    assert replay["2025-02-04"].principal == 1000
 
 
 def test_a_reversal_on_the_day_of_its_payment_comes_after_it() -> None:
-    told = Told(agreed(), moved("a", "payment_reversal", "259.58", "2025-02-01", of="p1"), P1, until="2025-02-01")
+    replay = Replay(agreed(), moved("a", "payment_reversal", "259.58", "2025-02-01", of="p1"), P1, until="2025-02-01")
 
-    assert list(told.applied) == ["p1", "a"]
-    assert owed(told["2025-02-01"]) == ("1000.00", "15.50", "0.00", 0)
-    assert told["2025-02-01"].paid == 0
+    assert list(replay.applied) == ["p1", "a"]
+    assert owed(replay["2025-02-01"]) == ("1000.00", "15.50", "0.00", 0)
+    assert replay["2025-02-01"].paid == 0
 
 
 def test_a_day_goes_by_effective_date_then_by_id() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         moved("b", "payment", "1.00", "2025-01-11"),
         moved("c", "payment", "1.00", "2025-01-11", at="2025-01-10"),
@@ -939,46 +945,46 @@ def test_a_day_goes_by_effective_date_then_by_id() -> None:
         until="2025-01-11",
     )
 
-    assert list(told.applied) == ["c", "a", "b"]
+    assert list(replay.applied) == ["c", "a", "b"]
 
 
 def test_a_loan_booked_late_posts_what_accrued_since_its_origination() -> None:
-    told = Told(agreed(), until="2025-01-16", booked_on="2025-01-15")
+    replay = Replay(agreed(), until="2025-01-16", booked_on="2025-01-15")
 
-    assert min(told.rows) == on("2025-01-15")
-    first = told["2025-01-15"]
+    assert min(replay.rows) == on("2025-01-15")
+    first = replay["2025-01-15"]
     assert (first.opening_principal, first.opening_interest, first.opening_credit) == (0, 0, 0)
     assert (first.principal_lent, first.interest_accrued) == (1000, 7)
-    assert owed(told["2025-01-16"]) == ("1000.00", "7.50", "0.00", 0)
+    assert owed(replay["2025-01-16"]) == ("1000.00", "7.50", "0.00", 0)
 
 
 def test_a_payment_that_waited_for_its_loan_counts_from_its_day() -> None:
     waited = moved("p1", "payment", "100.00", "2025-01-15", at="2025-01-10")
-    told = Told(agreed(), waited, until="2025-01-15", booked_on="2025-01-15")
+    replay = Replay(agreed(), waited, until="2025-01-15", booked_on="2025-01-15")
 
     # Nine days, 4.50; then five of 0.45225: 6.76125 of the 7.00 posted.
-    assert parts(told.applied["p1"]) == ("4.50", "95.50", "0.00")
-    assert told.applied["p1"].interest_given_back == Decimal("0.24")
-    assert owed(told["2025-01-15"]) == ("904.50", "2.26", "0.00", 0)
+    assert parts(replay.applied["p1"]) == ("4.50", "95.50", "0.00")
+    assert replay.applied["p1"].interest_given_back == Decimal("0.24")
+    assert owed(replay["2025-01-15"]) == ("904.50", "2.26", "0.00", 0)
 
 
 def test_a_loan_booked_when_it_is_120_days_past_due_is_charged_off_that_day() -> None:
-    told = Told(agreed(), until="2025-06-16", booked_on="2025-06-15")
+    replay = Replay(agreed(), until="2025-06-16", booked_on="2025-06-15")
 
-    assert min(told.rows) == on("2025-06-15")
-    first = told["2025-06-15"]
+    assert min(replay.rows) == on("2025-06-15")
+    first = replay["2025-06-15"]
     assert (first.principal_lent, first.principal_charged_off) == (1000, 1000)
     assert first.interest_accrued == first.interest_charged_off == Decimal("82.50")  # 165 days
-    assert told["2025-06-16"].charged_off_on == on("2025-06-15")
+    assert replay["2025-06-16"].charged_off_on == on("2025-06-15")
 
 
 def test_what_was_paid_before_so_late_a_booking_saves_it() -> None:
     waited = moved("p1", "payment", "259.58", "2025-06-15", at="2025-02-01")
-    told = Told(agreed(), waited, until="2025-06-29", booked_on="2025-06-15")
+    replay = Replay(agreed(), waited, until="2025-06-29", booked_on="2025-06-15")
 
-    assert told["2025-06-15"].principal == Decimal("755.92")
-    assert told["2025-06-15"].days_past_due == 106
-    assert told["2025-06-29"].principal_charged_off == Decimal("755.92")
+    assert replay["2025-06-15"].principal == Decimal("755.92")
+    assert replay["2025-06-15"].days_past_due == 106
+    assert replay["2025-06-29"].principal_charged_off == Decimal("755.92")
 
 
 @pytest.mark.parametrize(
@@ -998,7 +1004,7 @@ def test_what_was_paid_before_so_late_a_booking_saves_it() -> None:
 )
 def test_buckets(late: int, expected: str) -> None:
     as_of = on("2025-02-01") + timedelta(days=late)
-    row = Told(agreed(), until=as_of.isoformat()).rows[as_of]
+    row = Replay(agreed(), until=as_of.isoformat()).rows[as_of]
 
     assert row.bucket == expected
     assert row.days_past_due == (late if late < 120 else 0)
@@ -1014,7 +1020,7 @@ def test_the_oldest_unmet_instalment() -> None:
 
 
 def test_a_settled_loan_has_rows_for_180_days_and_one_for_what_moves_later() -> None:
-    told = Told(
+    replay = Replay(
         agreed(),
         PAYOFF,
         moved("v1", "recovery", "5.00", "2025-09-01"),
@@ -1025,31 +1031,31 @@ def test_a_settled_loan_has_rows_for_180_days_and_one_for_what_moves_later() -> 
 
     last = on("2025-01-21") + timedelta(days=180)
     assert last == on("2025-07-20")
-    assert [day for day in told.rows if day > last][:4] == [
+    assert [day for day in replay.rows if day > last][:4] == [
         on(f"2025-{day}") for day in ("09-01", "10-01", "10-02", "10-03")
     ]
-    assert last in told.rows
-    assert told["2025-09-01"].unapplied == 5
-    assert told["2025-09-01"].settled_on == on("2025-01-21")
-    assert told["2025-10-02"].credit == 7
-    assert told["2025-10-03"].settled_on == on("2025-10-03")
-    assert max(told.rows) == on("2025-10-03") + timedelta(days=180)
+    assert last in replay.rows
+    assert replay["2025-09-01"].unapplied == 5
+    assert replay["2025-09-01"].settled_on == on("2025-01-21")
+    assert replay["2025-10-02"].credit == 7
+    assert replay["2025-10-03"].settled_on == on("2025-10-03")
+    assert max(replay.rows) == on("2025-10-03") + timedelta(days=180)
 
 
 def test_a_charged_off_loan_has_a_row_always() -> None:
-    told = Told(agreed(), until="2027-12-31")
+    replay = Replay(agreed(), until="2027-12-31")
 
-    assert len(told.rows) == (on("2027-12-31") - on("2025-01-01")).days + 1
+    assert len(replay.rows) == (on("2027-12-31") - on("2025-01-01")).days + 1
 
 
 def test_at_0_percent_nothing_accrues() -> None:
     terms = agreed(principal="100.00", apr="0", frequency="biweekly", first_due_on="2025-01-15", merchant_discount="0")
-    told = Told(
+    replay = Replay(
         terms, *(moved(f"p{n}", "payment", "25.00", day) for n, day in enumerate(_FORTNIGHTS)), until="2025-02-26"
     )
 
-    assert [owed(told[day])[0] for day in _FORTNIGHTS] == ["75.00", "50.00", "25.00", "0.00"]
-    assert {(row.interest, row.interest_accrued, row.days_past_due) for row in told.rows.values()} == {(0, 0, 0)}
+    assert [owed(replay[day])[0] for day in _FORTNIGHTS] == ["75.00", "50.00", "25.00", "0.00"]
+    assert {(row.interest, row.interest_accrued, row.days_past_due) for row in replay.rows.values()} == {(0, 0, 0)}
 
 
 _FORTNIGHTS = ("2025-01-15", "2025-01-29", "2025-02-12", "2025-02-26")
@@ -1060,10 +1066,10 @@ def test_every_fortnight_of_a_biweekly_loan_accrues_14_days() -> None:
     annuity = sum(1 / Fraction("1.007") ** number for number in range(1, 5))
     terms = agreed(frequency="biweekly", first_due_on="2025-01-15")
     assert 0 < Fraction(terms.instalment) - 1000 / annuity < Fraction("0.01")
-    told = Told(terms, moved("p1", "payment", terms.instalment, "2025-01-15"), until="2025-01-29")
+    replay = Replay(terms, moved("p1", "payment", terms.instalment, "2025-01-15"), until="2025-01-29")
 
-    assert parts(told.applied["p1"]) == ("7.00", str(terms.instalment - 7), "0.00")
-    assert told["2025-01-29"].interest == dollars(Fraction(1000 - terms.instalment + 7) * Fraction("0.7"))
+    assert parts(replay.applied["p1"]) == ("7.00", str(terms.instalment - 7), "0.00")
+    assert replay["2025-01-29"].interest == dollars(Fraction(1000 - terms.instalment + 7) * Fraction("0.7"))
 
 
 @pytest.mark.parametrize(
@@ -1075,8 +1081,8 @@ def test_every_fortnight_of_a_biweekly_loan_accrues_14_days() -> None:
     ],
 )
 def test_what_depends_on_the_past_is_refused_without_it(movement: Movement) -> None:
-    account = replace(Account.opened(agreed()), day=on("2025-01-11"), facts=None)
-    assert account.needs_facts(movement)
+    account = replace(Account.opened(agreed()), day=on("2025-01-11"), events=None)
+    assert account.needs_events(movement)
     with pytest.raises(ValueError, match="transaction x: expected the account's earlier movements"):
         account.apply(movement)
 
@@ -1084,7 +1090,7 @@ def test_what_depends_on_the_past_is_refused_without_it(movement: Movement) -> N
 @pytest.mark.parametrize("kind", ["credit_refund", "recovery"])
 def test_credit_refunds_and_recoveries_count_on_the_day_they_came(kind: str) -> None:
     movement = moved("x", kind, "1.00", "2025-01-11", at="2025-01-10")  # type: ignore[arg-type]
-    assert not Account.opened(agreed()).needs_facts(movement)
+    assert not Account.opened(agreed()).needs_events(movement)
 
 
 def test_interest_is_carried_at_eight_places_and_posted_half_up() -> None:

@@ -20,7 +20,7 @@ from affirm_assets.lender.finance.terms import Terms
 from affirm_assets.lender.vocabulary import LoanKind
 from tests.unit.books import PlainBooks, cents
 
-STATE = tuple(each.name for each in fields(Account) if each.name not in ("terms", "day", "facts"))
+STATE = tuple(each.name for each in fields(Account) if each.name not in ("terms", "day", "events"))
 OUT = ("payment_reversal", "credit_refund")
 A_DAY = timedelta(days=1)
 
@@ -47,8 +47,8 @@ class Loan:
     def _replay(self, movements: Iterable[Movement]) -> list[Day]:
         return list(days(Account.opened(self.terms), self.last, movements, self.booked_on))
 
-    def told(self, until: date) -> Account:
-        """The account with its facts, as the movements up to a day have left it."""
+    def replayed(self, until: date) -> Account:
+        """The account with its events, as the movements up to a day have left it."""
         account = Account.opened(self.terms)
         earlier = [each for each in self.movements if each.posted_on <= until]
         for _ in applications(account, until, earlier, self.booked_on):
@@ -92,7 +92,7 @@ def loans(draw: st.DrawFn, kinds: Sequence[str] = ()) -> Loan:
     return Loan(terms, booked_on, tuple(draw(st.permutations(movements))), last)
 
 
-_UNDONE = ("payment", "payment", "payment_reversal")
+_REVERSED = ("payment", "payment", "payment_reversal")
 _KINDS = ("payment",) * 5 + ("payment_reversal",) * 3 + ("refund", "refund", "credit_refund", "recovery")
 
 
@@ -113,7 +113,7 @@ def _movement(
             effective_on = day - timedelta(days=days_late)
         return Movement(name, kind, amount, day, effective_on, original.transaction_id)
     if kind == "credit_refund" and draw(st.integers(0, 3)):
-        account = Loan(terms, booked_on, tuple(earlier), day).told(day)
+        account = Loan(terms, booked_on, tuple(earlier), day).replayed(day)
         return Movement(name, kind, account.credit or CENT, day, effective_on)
     return Movement(name, kind, draw(_amounts(terms)), day, effective_on)
 
@@ -275,18 +275,18 @@ def day_by_day_is_the_same_as_in_one_go(loan: Loan) -> None:
 
 
 def _opening(loan: Loan, day: date, before: Sequence[Day], today: Sequence[Movement]) -> Account:
-    """The account on the morning of a day, as a step knows it: yesterday's row, and facts where one is asked for."""
+    """The account on the morning of a day, as a step knows it: yesterday's row, and events where one is asked for."""
     if day == loan.booked_on:
         return Account.opened(loan.terms)
     yesterday = day - A_DAY
     if before[-1].as_of < yesterday:
-        return loan.told(yesterday)
+        return loan.replayed(yesterday)
     account = Account(loan.terms, yesterday, **{name: getattr(before[-1], name) for name in STATE})
-    undone = {each.reverses for each in loan.movements if each.posted_on < day}
-    if any(account.needs_facts(each) or each.transaction_id in undone for each in today):
-        told = loan.told(yesterday)
-        assert _state(told) == _state(account)
-        account.facts = told.facts
+    reversed_by_now = {each.reverses for each in loan.movements if each.posted_on < day}
+    if any(account.needs_events(each) or each.transaction_id in reversed_by_now for each in today):
+        replayed = loan.replayed(yesterday)
+        assert _state(replayed) == _state(account)
+        account.events = replayed.events
     return account
 
 
@@ -365,7 +365,7 @@ def test_what_came_late_does_so_too_where_others_are_reversed(loan: Loan) -> Non
         assert getattr(late, name) == getattr(in_time, name), name
 
 
-@given(loans(_UNDONE))
+@given(loans(_REVERSED))
 @thorough
 def test_what_was_paid_and_not_reversed_met_instalments_or_is_a_credit(loan: Loan) -> None:
     end = loan.days()[-1]
@@ -391,9 +391,9 @@ def _net(loan: Loan, *kinds: LoanKind) -> Decimal:
 @given(loans(), st.data())
 @thorough
 def test_a_payment_reversed_on_its_day_or_before_is_as_if_it_had_never_been(loan: Loan, data: st.DataObject) -> None:
-    # On days of their own: what is paid between a payment and its reversal is not told anew.
+    # On days of their own: what is paid between a payment and its reversal is not replayed.
     busy = {day for each in loan.movements for day in (each.posted_on, _counts_on(loan.terms, each))}
-    undone = list[Movement]()
+    and_reversed = list[Movement]()
     free = [
         day for day in (loan.booked_on + timedelta(days=n) for n in range(150)) if day not in busy and day <= loan.last
     ]
@@ -401,8 +401,8 @@ def test_a_payment_reversed_on_its_day_or_before_is_as_if_it_had_never_been(loan
         payment = _movement(data.draw, loan.terms, name, "payment", day, [], loan.booked_on)
         back_on = max(day - timedelta(days=data.draw(st.sampled_from([0, 0, 1, 35]))), loan.booked_on)
         made_on = back_on - timedelta(days=data.draw(st.sampled_from([0, 0, 40])))
-        undone += [payment, Movement(f"{name}R", "payment_reversal", payment.amount, back_on, made_on, name)]
-    rows = {day.as_of: day for day in replace(loan, movements=(*loan.movements, *undone)).days()}
+        and_reversed += [payment, Movement(f"{name}R", "payment_reversal", payment.amount, back_on, made_on, name)]
+    rows = {day.as_of: day for day in replace(loan, movements=(*loan.movements, *and_reversed)).days()}
     for without in loan.days():
         # The money of either is unapplied until the other comes.
         for name in {*STATE, "oldest_due_on", "days_past_due"} - {"unapplied"}:
@@ -410,20 +410,20 @@ def test_a_payment_reversed_on_its_day_or_before_is_as_if_it_had_never_been(loan
 
 
 def an_account_is_what_its_movements_make_of_it_in_order_of_time(loan: Loan) -> None:
-    account = loan.told(loan.last)
-    facts = account.facts or []
-    told = account._retold(facts)
+    account = loan.replayed(loan.last)
+    events = account.events or []
+    replayed = account._replayed(events)
 
     if account.charged_off_on is None:
         for name in ("principal", "interest", "credit", "paid", "accrued"):
-            assert getattr(account, name) == getattr(told, name), name
+            assert getattr(account, name) == getattr(replayed, name), name
     else:
         # What was charged off is owed by that telling; so much of it as came back is not.
-        after = [fact.application for fact in facts if account._is_after_charge_off(fact.movement)]
+        after = [event.application for event in events if account._is_after_charge_off(event.movement)]
         came_back = sum(done.money - done.unapplied for done in after)
         given_up = account.charged_off_principal + account.charged_off_interest
         assert account.principal == account.interest == 0
-        assert given_up - account.recovered - account.credit == told.principal + told.interest - came_back
+        assert given_up - account.recovered - account.credit == replayed.principal + replayed.interest - came_back
 
 
 OF_ANY_HISTORY = (
@@ -504,7 +504,7 @@ def test_who_pays_on_time_is_never_late_whatever_the_merchant_refunds(terms: Ter
 @given(loans(), st.data())
 @thorough
 def test_a_reversal_on_the_same_day_leaves_no_trace(loan: Loan, data: st.DataObject) -> None:
-    account = loan.told(loan.last)
+    account = loan.replayed(loan.last)
     account.close()
     day = loan.last + A_DAY
     account.begin(day)
@@ -512,16 +512,16 @@ def test_a_reversal_on_the_same_day_leaves_no_trace(loan: Loan, data: st.DataObj
     effective_on = day - timedelta(days=data.draw(st.sampled_from([0, 0, 3, 40]), "days late"))
     payment = Movement("new", "payment", data.draw(_amounts(loan.terms), "amount"), day, effective_on)
     account.apply(payment)
-    undone = account.apply(Movement("undo", "payment_reversal", payment.amount, day, day, "new"))
+    reversal = account.apply(Movement("undo", "payment_reversal", payment.amount, day, day, "new"))
 
-    assert undone.exception is None
+    assert reversal.exception is None
     assert _state(account) == before
 
 
 @given(loans(), st.data())
 @thorough
 def test_a_later_reversal_restores_the_debt_and_its_delinquency(loan: Loan, data: st.DataObject) -> None:
-    account = loan.told(loan.last)
+    account = loan.replayed(loan.last)
     account.close()
     account.begin(loan.last + A_DAY)
     before, oldest_due_on = _state(account), account.oldest_due_on

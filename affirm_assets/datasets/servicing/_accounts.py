@@ -147,7 +147,7 @@ def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
     return of.withColumn("was_reversed_before", F.lit(True))
 
 
-# Account.needs_facts for Spark, which is to read the past before there is an account to ask.
+# Account.needs_events for Spark, which is to read the past before there is an account to ask.
 _DEPENDS_ON_EARLIER = "kind IN ('payment_reversal', 'refund') OR (kind = 'payment' AND effective_on < posted_on)"
 
 
@@ -201,23 +201,23 @@ def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> tuple[Acc
         return Account.opened(terms), booked_on
     yesterday = window.first - timedelta(days=1)
     if loan["as_of"] is None:
-        return _told(loan, terms, yesterday), None
+        return _replayed(loan, terms, yesterday), None
     state = {name: loan[name] for name in STATE if name != "as_of"}
     account = Account(terms, yesterday, **state)
     if loan["needs_earlier"]:
-        told = _told(loan, terms, yesterday)
+        replayed = _replayed(loan, terms, yesterday)
         # Or the difference would be posted as if today's movement had made it.
-        if differs := [name for name, value in state.items() if getattr(told, name) != value]:
-            found = ", ".join(f"{name} {state[name]} and not {getattr(told, name)}" for name in differs)
+        if differs := [name for name, value in state.items() if getattr(replayed, name) != value]:
+            found = ", ".join(f"{name} {state[name]} and not {getattr(replayed, name)}" for name in differs)
             raise ValueError(
                 f"loan {loan['loan_id']}: expected the balance of {yesterday} to be what the loan's transactions make; "
                 f"found {found}. A transaction, the loan or a rule has changed since: run the balances from that day."
             )
-        account.facts = told.facts
+        account.events = replayed.events
     return account, None
 
 
-def _told(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
+def _replayed(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
     """The account as all that moved it up to a day has left it."""
     account = Account.opened(terms)
     booked_on = loan["booked_on"]

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, oldest_unmet
-from affirm_assets.lender.finance.movements import Application, Fact, Movement, reversed_ids
+from affirm_assets.lender.finance.movements import Application, Event, Movement, reversed_ids
 from affirm_assets.lender.finance.terms import Terms
 from affirm_assets.lender.vocabulary import LoanStatus
 
@@ -42,8 +42,8 @@ class Account:
     charged off; `unapplied` the money, in less out, that could not be applied: a reversal among it may wait for its
     payment.
 
-    `facts` is what happened so far, known only if the account was opened here and not taken over from the day before.
-    A late movement, a reversal or a refund needs it, and a payment whose reversal came before.
+    `events` are the movements applied so far, known only if the account was opened here and not taken over from the
+    day before. A late movement, a reversal or a refund needs them, and a payment whose reversal came before.
     """
 
     terms: Terms
@@ -62,18 +62,18 @@ class Account:
     recovered: Decimal = ZERO
     settled_on: date | None = None
     unapplied: Decimal = ZERO
-    facts: list[Fact] | None = field(default=None, repr=False)
+    events: list[Event] | None = field(default=None, repr=False)
 
     @staticmethod
     def opened(terms: Terms) -> "Account":
         """The account at the end of the day of origination, with nothing accrued and no movement yet."""
-        account = Account(terms, terms.originated_on, terms.principal, terms.instalments, facts=[])
+        account = Account(terms, terms.originated_on, terms.principal, terms.instalments, events=[])
         account.last_instalment = account._last_in_time(())
         return account
 
     def _at_first(self) -> "Account":
-        """The account at the end of the day of origination, to be told anew."""
-        return Account(self.terms, self.terms.originated_on, self.terms.principal, self.last_instalment, facts=[])
+        """The account at the end of the day of origination, from which it is replayed."""
+        return Account(self.terms, self.terms.originated_on, self.terms.principal, self.last_instalment, events=[])
 
     @property
     def is_owed(self) -> bool:
@@ -107,18 +107,18 @@ class Account:
         return interest
 
     def apply(self, movement: Movement) -> Application:
-        """Apply a movement on the account's day. Raises ValueError if it needs facts and there are none."""
+        """Apply a movement on the account's day. Raises ValueError if it needs events and there are none."""
         if self._was_reversed_before(movement):
             application = Application(unapplied=movement.amount, exception=_REVERSED_BEFORE)
         elif self._is_late(movement):
-            application = self._told_anew(movement)
+            application = self._by_replay(movement)
         else:
             application = self._on_time(movement)
         self._post(movement, application)
         if self.refunded and self.charged_off_on is None:
-            facts = self._known_facts(movement) if movement.kind == "refund" else self.facts
-            # Without facts, nothing before today has changed.
-            self.last_instalment = self._last_left(facts) if facts else self.last_instalment
+            events = self._known_events(movement) if movement.kind == "refund" else self.events
+            # Without events, nothing before today has changed.
+            self.last_instalment = self._last_left(events) if events else self.last_instalment
         return application
 
     def close(self) -> ChargeOff:
@@ -136,10 +136,10 @@ class Account:
         self.settled_on = (self.settled_on or self.day) if is_settled else None
         return charge_off
 
-    def needs_facts(self, movement: Movement) -> bool:
+    def needs_events(self, movement: Movement) -> bool:
         """Whether what happened before decides what the movement does. Its posting day is the account's or later.
 
-        It does too where a reversal of the movement came within EARLY_REVERSAL_DAYS before, which no movement can tell.
+        It does too where a reversal of the movement came within EARLY_REVERSAL_DAYS before: no movement can say so.
         """
         return movement.kind in ("payment_reversal", "refund") or self._effective_day(movement) < movement.posted_on
 
@@ -156,11 +156,11 @@ class Account:
         """Whether its reversal waits for it. Then the money of both stays unapplied, and comes to nothing."""
         since = movement.posted_on - timedelta(days=EARLY_REVERSAL_DAYS)
         return movement.kind in ("payment", "recovery") and any(
-            fact.movement.reverses == movement.transaction_id
-            and fact.movement.amount == movement.amount
-            and fact.application.exception == _NO_PAYMENT
-            and (fact.movement.came_on or fact.movement.posted_on) >= since
-            for fact in self.facts or ()
+            event.movement.reverses == movement.transaction_id
+            and event.movement.amount == movement.amount
+            and event.application.exception == _NO_PAYMENT
+            and (event.movement.came_on or event.movement.posted_on) >= since
+            for event in self.events or ()
         )
 
     def _on_time(self, movement: Movement) -> Application:
@@ -193,50 +193,50 @@ class Account:
         due = (terms.merchant_discount * price_refunded / terms.principal).quantize(CENT, ROUND_HALF_UP)
         return due - self.discount_returned
 
-    def _last_left(self, facts: Sequence[Fact]) -> int:
+    def _last_left(self, events: Sequence[Event]) -> int:
         """The number of the last instalment that all refunds have left.
 
         No refund takes off what has been met by the end of its day, nor the one after that: what is left falls due
         then. A payment that was reversed met none.
         """
-        undone = reversed_ids(facts)
+        reversed_by_now = reversed_ids(events)
         stands = [
-            fact.seen_from(undone)
-            for fact in facts
-            if fact.movement.kind in ("payment", "refund", "credit_refund")
-            and fact.application.exception is None
-            and fact.movement.transaction_id not in undone
+            event.as_of(reversed_by_now)
+            for event in events
+            if event.movement.kind in ("payment", "refund", "credit_refund")
+            and event.application.exception is None
+            and event.movement.transaction_id not in reversed_by_now
         ]
-        told, refunds, last = self._at_first(), list[Fact](), self._last_in_time(())
+        replayed, refunds, last = self._at_first(), list[Event](), self._last_in_time(())
         for day, today in groupby(sorted(stands, key=lambda each: each.order), lambda each: each.day):
-            told.begin(day)
+            replayed.begin(day)
             known = len(refunds)
-            for fact in today:
-                told._post(fact.movement, told._again(fact))
-                if fact.movement.kind == "refund":
-                    refunds.append(fact)
+            for event in today:
+                replayed._post(event.movement, replayed._replay(event))
+                if event.movement.kind == "refund":
+                    refunds.append(event)
             if len(refunds) > known:
-                after_met = int(told.paid // self.terms.instalment) + 1
+                after_met = int(replayed.paid // self.terms.instalment) + 1
                 last = max(self._last_in_time(refunds), min(last, after_met))
         return last
 
-    def _last_in_time(self, refunds: Sequence[Fact]) -> int:
+    def _last_in_time(self, refunds: Sequence[Event]) -> int:
         """The number of the last instalment of who pays each on its due date, after refunds in their order.
 
         So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
         """
-        terms, told, left = self.terms, self._at_first(), list(refunds)
+        terms, punctual, left = self.terms, self._at_first(), list(refunds)
         for number in range(1, terms.instalments + 1):
             due_on = terms.due_on(number)
             while left and left[0].day < due_on:
-                told.begin(left[0].day)
-                told._post(left[0].movement, told._on_time(left[0].movement))
+                punctual.begin(left[0].day)
+                punctual._post(left[0].movement, punctual._on_time(left[0].movement))
                 del left[0]
-            if not told.is_owed:
+            if not punctual.is_owed:
                 return max(number - 1, 1)
-            told.begin(due_on)
+            punctual.begin(due_on)
             payment = Movement(str(number), "payment", terms.instalment, due_on, due_on)
-            told._post(payment, told._on_time(payment))
+            punctual._post(payment, punctual._on_time(payment))
         return terms.instalments
 
     def _reversal(self, movement: Movement) -> Application:
@@ -252,15 +252,15 @@ class Account:
             return self._inverse(original.application)
         if self._is_after_charge_off(original.movement):
             return self._inverse_of_recovery(movement.amount)
-        return self._told_anew(movement)
+        return self._by_replay(movement)
 
-    def _find(self, movement: Movement) -> tuple[Fact | None, bool]:
-        """The payment that a reversal undoes, and whether another one has."""
+    def _find(self, movement: Movement) -> tuple[Event | None, bool]:
+        """The payment that it reverses, and whether another reversal has."""
         original, is_reversed = None, False
-        for fact in self._known_facts(movement):
-            if fact.movement.transaction_id == movement.reverses and fact.movement.kind in ("payment", "recovery"):
-                original = fact
-            is_reversed |= fact.movement.reverses == movement.reverses and fact.application.exception is None
+        for event in self._known_events(movement):
+            if event.movement.transaction_id == movement.reverses and event.movement.kind in ("payment", "recovery"):
+                original = event
+            is_reversed |= event.movement.reverses == movement.reverses and event.application.exception is None
         return original, is_reversed
 
     def _is_after_charge_off(self, movement: Movement) -> bool:
@@ -273,13 +273,13 @@ class Account:
         return movement.posted_on > self.charged_off_on
 
     def _inverse_of_recovery(self, amount: Decimal) -> Application:
-        """What undoes a recovery: of all that came back, the excess goes first. What was paid out since is lost."""
+        """What reverses a recovery: of all that came back, the excess goes first. What was paid out since is lost."""
         credit = min(amount, self.credit)
         recovery = min(amount - credit, self.recovered)
         return Application(principal=credit + recovery - amount, credit=-credit, recovery=-recovery)
 
     def _inverse(self, done: Application) -> Application:
-        """What undoes a payment. Of a credit that was paid out since, what is missing is principal again."""
+        """What reverses a payment. Of a credit that was paid out since, what is missing is principal again."""
         return self._within_bounds(
             Application(
                 -done.interest,
@@ -292,64 +292,64 @@ class Account:
             )
         )
 
-    def _told_anew(self, movement: Movement) -> Application:
+    def _by_replay(self, movement: Movement) -> Application:
         """Apply what changes days that the books have closed: a late payment or refund, or a reversal.
 
-        The account is told in order of time, with the movement; what it then differs by from what it is, is posted
-        today. So the interest that accrued since on the principal that a late one would have paid is given back, and
-        the account ends where it would have if the movement had come in time. A reversal undoes what its payment has
-        done by that telling, which is what was posted for it and what late movements have corrected of that since.
+        The account is replayed in order of time, with the movement; what the replay differs by from what it is, is
+        posted today. So the interest that accrued since on the principal that a late one would have paid is given back,
+        and the account ends where it would have if the movement had come in time. What a payment has done by that
+        replay, its reversal takes back: what was posted for it and what late movements have corrected of that since.
         What it then leaves owed of a charged-off loan, an excess of recoveries pays.
         """
-        facts = self._known_facts(movement)
-        was = self if self.charged_off_on is None else self._retold(facts)
-        told = self._retold([*facts, Fact(self._effective_day(movement), movement)])
-        given_back = to_cents(was.accrued) - to_cents(told.accrued)
-        restored = told.principal + told.interest - was.principal - was.interest
+        events = self._known_events(movement)
+        was = self if self.charged_off_on is None else self._replayed(events)
+        replayed = self._replayed([*events, Event(self._effective_day(movement), movement)])
+        given_back = to_cents(was.accrued) - to_cents(replayed.accrued)
+        restored = replayed.principal + replayed.interest - was.principal - was.interest
         recovery = ZERO if self.charged_off_on is None else min(self.credit, restored)
         return Application(
-            interest=was.interest - told.interest - given_back,
-            principal=was.principal - told.principal,
-            credit=told.credit - was.credit - recovery,
+            interest=was.interest - replayed.interest - given_back,
+            principal=was.principal - replayed.principal,
+            credit=replayed.credit - was.credit - recovery,
             recovery=recovery,
-            met=told.paid - was.paid,
+            met=replayed.paid - was.paid,
             interest_given_back=given_back,
-            accrual_given_back=was.accrued - told.accrued,
+            accrual_given_back=was.accrued - replayed.accrued,
             discount_returned=self._discount_returned(movement.amount) if movement.kind == "refund" else ZERO,
         )
 
-    def _retold(self, facts: Sequence[Fact]) -> "Account":
-        """The account, had each movement come on its day: what it is, if none of the facts is new.
+    def _replayed(self, events: Sequence[Event]) -> "Account":
+        """The account, had each movement come on its day: what it is, if none of the events is new.
 
         Of a charged-off loan it is what was charged off: nothing accrues after that day, and what came back since is
-        not told.
+        not replayed.
         """
-        undone = reversed_ids(facts)
+        reversed_by_now = reversed_ids(events)
         last = self.charged_off_on or self.day
-        told = self._at_first()
-        for fact in sorted((each.seen_from(undone) for each in facts), key=lambda each: each.order):
-            if fact.application.exception is None and not self._is_after_charge_off(fact.movement):
-                told.begin(min(fact.day, last))
-                told._post(fact.movement, told._again(fact))
-                told._set_off()
-        told.begin(last)
-        return told
+        replayed = self._at_first()
+        for event in sorted((each.as_of(reversed_by_now) for each in events), key=lambda each: each.order):
+            if event.application.exception is None and not self._is_after_charge_off(event.movement):
+                replayed.begin(min(event.day, last))
+                replayed._post(event.movement, replayed._replay(event))
+                replayed._set_off()
+        replayed.begin(last)
+        return replayed
 
     def _set_off(self) -> None:
-        """Pay what is owed out of the credit: interest, then principal. The facts then say what their money is now.
+        """Pay what is owed out of the credit: interest, then principal. The events then say what their money is now.
 
         A reversal leaves both where what was paid since exceeded the debt. The last excess is taken first; of a
         payment, it then meets instalments.
         """
-        facts = self.facts or []
-        undone = reversed_ids(facts)
-        for position, fact in reversed(list(enumerate(facts))):
-            done = fact.application
+        events = self.events or []
+        reversed_by_now = reversed_ids(events)
+        for position, event in reversed(list(enumerate(events))):
+            done = event.application
             taken = min(self.credit, done.credit, self.interest + self.principal)
-            if taken <= 0 or fact.movement.transaction_id in undone:
+            if taken <= 0 or event.movement.transaction_id in reversed_by_now:
                 continue
             interest = min(taken, self.interest)
-            met = ZERO if fact.movement.kind == "refund" else taken
+            met = ZERO if event.movement.kind == "refund" else taken
             self.interest -= interest
             self.principal -= taken - interest
             self.credit -= taken
@@ -361,17 +361,17 @@ class Account:
                 credit=done.credit - taken,
                 met=done.met + met,
             )
-            facts[position] = replace(fact, application=now)
+            events[position] = replace(event, application=now)
 
-    def _again(self, fact: Fact) -> Application:
-        """What a movement does when it is told anew."""
-        if fact.is_as_posted:
-            return self._within_bounds(fact.application)
-        if fact.movement.kind == "payment_reversal":
-            original, _ = self._find(fact.movement)
-            # One without an original undoes what was not applied either.
-            return self._inverse(original.application) if original else fact.application
-        return self._on_time(fact.movement)
+    def _replay(self, event: Event) -> Application:
+        """What a movement does when it is replayed."""
+        if event.is_as_posted:
+            return self._within_bounds(event.application)
+        if event.movement.kind == "payment_reversal":
+            original, _ = self._find(event.movement)
+            # One without an original reverses what was not applied either.
+            return self._inverse(original.application) if original else event.application
+        return self._on_time(event.movement)
 
     def _within_bounds(self, application: Application) -> Application:
         """Let no balance fall below zero: what interest cannot take goes to principal, and then to the credit."""
@@ -403,13 +403,13 @@ class Account:
         if movement.kind == "refund":
             self.refunded += movement.amount
             self.discount_returned += application.discount_returned
-        if self.facts is not None:
-            self.facts.append(Fact(self._effective_day(movement), movement, application))
+        if self.events is not None:
+            self.events.append(Event(self._effective_day(movement), movement, application))
 
-    def _known_facts(self, movement: Movement) -> list[Fact]:
-        if self.facts is None:
+    def _known_events(self, movement: Movement) -> list[Event]:
+        if self.events is None:
             raise ValueError(
                 f"transaction {movement.transaction_id}: expected the account's earlier movements, which a "
                 f"{movement.kind} effective on {movement.effective_on} needs on {self.day}; found none."
             )
-        return self.facts
+        return self.events

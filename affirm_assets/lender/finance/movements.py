@@ -64,8 +64,8 @@ def _place(movement: Movement) -> tuple[int, date, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """A movement that was applied, on the day on which it counts when the account is told anew in order of time."""
+class Event:
+    """A movement that was applied, on the day on which it counts when the account is replayed in order of time."""
 
     day: date
     movement: Movement
@@ -76,19 +76,19 @@ class Fact:
     def order(self) -> tuple[date, int, date, str]:
         return self.day, *_place(self.movement)
 
-    def seen_from(self, undone: AbstractSet[str | None]) -> "Fact":
-        """The fact as it is to be told anew.
+    def as_of(self, reversed_by_now: AbstractSet[str | None]) -> "Event":
+        """The event as a replay takes it, as of when these movements have been reversed.
 
-        What was paid out was, whatever the credit would have been. A late payment that was reversed is told as it was
-        posted, on the day it came: its reversal undoes that too.
+        What was paid out was, whatever the credit would have been. A late payment that was reversed is replayed as it
+        was posted, on the day it came: its reversal takes that back too.
         """
         m = self.movement
-        is_late_and_reversed = self.day < m.posted_on and m.transaction_id in undone
+        is_late_and_reversed = self.day < m.posted_on and m.transaction_id in reversed_by_now
         if m.kind == "credit_refund" or is_late_and_reversed:
             return replace(self, day=m.posted_on, is_as_posted=True)
         return self
 
 
-def reversed_ids(facts: Iterable[Fact]) -> set[str | None]:
-    """Of what the reversals that were applied have undone. None is among them, which no movement's id is."""
-    return {fact.movement.reverses for fact in facts if fact.application.exception is None}
+def reversed_ids(events: Iterable[Event]) -> set[str | None]:
+    """The ids of what was reversed by a reversal that was applied. None is among them, which no movement's id is."""
+    return {event.movement.reverses for event in events if event.application.exception is None}
