@@ -4,7 +4,7 @@ Tests run on Sail, which needs no JVM, but for those that override `engine`: wha
 for both.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,11 @@ def spark_if_needed(secrets: None) -> SparkSessions:
     """Starts a JVM with its first session. For tests of which no step should need one."""
     # The jars for S3 are large: fetched only where a test can use them.
     remote = () if postgres_missing() or s3_missing() else REMOTE
-    conf = local_sessions("1536m", sorted({*LOCAL, *remote})).spark_config
+    return sessions_for_few_rows("1536m", sorted({*LOCAL, *remote}))
+
+
+def sessions_for_few_rows(memory: str, packages: Sequence[str]) -> SparkSessions:
+    conf = local_sessions(memory, packages).spark_config
     options = {"spark.driver.extraJavaOptions": f"{conf['spark.driver.extraJavaOptions']} {QUICK_JVM}"}
     return SparkSessions(spark_config={**conf, **_FOR_FEW_ROWS, **options})
 

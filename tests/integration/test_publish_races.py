@@ -3,25 +3,42 @@
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cache, partial
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
+from affirm_assets.declare.dataset import audit
 from affirm_assets.declare.inputs import previous
 from affirm_assets.declare.partitions import Window
+from affirm_assets.engines.sail import SailEngine
+from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.errors import PublishConflict
+from affirm_assets.settings import SAIL, SPARK
+from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.manifests import read_entries, read_manifests
 from affirm_assets.steps.publish import keep_for_inspection, publish
 from affirm_assets.steps.published import record_of
-from affirm_assets.steps.tables import ensure_table
+from affirm_assets.steps.request import RESULT_SETTINGS, Run
+from affirm_assets.steps.tables import ensure_table, main_history
 from resources.iceberg import IcebergCatalog
+from resources.jars import LOCAL, REMOTE
 from resources.landing import LandingZone
+from resources.sail import SailSessions
+from resources.spark import SparkSessions, java_problem
+from tests.conftest import WHY, sessions_for_few_rows
+from tests.lake import Lake as LakeOfSteps
+from tests.lake import run_in
 from tests.staged import NOW, amounts, publish_rows, request_of, rows_of, stage
+from tests.steps.amounts import frame
 
 WRITERS = 5
 ROUNDS = 4
@@ -47,8 +64,12 @@ class Lake:
     name: str
 
     @property
+    def catalog(self) -> IcebergCatalog:
+        return IcebergCatalog(uri=self.uri, warehouse=self.warehouse)
+
+    @property
     def storage(self) -> Storage:
-        return Storage(IcebergCatalog(uri=self.uri, warehouse=self.warehouse).load(), LandingZone(""))
+        return Storage(self.catalog.load(), LandingZone(""))
 
 
 # In a process of its own. Each has its barrier from the start, since one cannot be sent later.
@@ -87,6 +108,49 @@ def publish_in_turn(lake: Lake, numbers: list[int]) -> list[int]:
     ]
 
 
+@cache
+def _spark() -> SparkSessions:
+    """Of this process."""
+    return sessions_for_few_rows("512m", sorted({*LOCAL, *(jar for jar in REMOTE if "postgresql" in jar)}))
+
+
+def _open(engine: str, lake: Lake) -> Engine:
+    if engine == SAIL:
+        return SailEngine(SailSessions().open, WHY)
+    return SparkEngine(_spark().session({**lake.catalog.spark_conf(), **RESULT_SETTINGS}), lake.catalog.name, WHY)
+
+
+def run_step_together(lake: Lake, engine: str, window: Window, run: str) -> str:
+    """A whole step on this engine, that publishes when the other one is about to: which engine did, or `CONFLICT`."""
+
+    def amounts_of_engine() -> DataFrame:
+        return frame((f"{engine} {window.first}", window.first, "1.00"))
+
+    @audit()
+    def the_other_one_has_staged(staged: DataFrame) -> DataFrame:
+        """Waits."""
+        _together.wait(180)
+        return staged.select("id", F.lit(True).alias("ok"))
+
+    dataset = replace(amounts(name=lake.name), function=amounts_of_engine, audits=(the_other_one_has_staged,))
+    on_engine = LakeOfSteps(lake.catalog.load(), LandingZone(""), opens=partial(_open, engine, lake))
+    try:
+        return str(run_in(on_engine, dataset, {}, window, Run(run, run)).engine)
+    except PublishConflict:
+        return CONFLICT
+
+
+@pytest.fixture(scope="module")
+def engines(secrets: None) -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """A process for each engine."""
+    if problem := java_problem():
+        pytest.skip(f"needs a JVM: {problem}")
+    context = multiprocessing.get_context("spawn")
+    begin: dict[str, Any] = {"initializer": _begin, "initargs": (context.Barrier(2),)}
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(ProcessPoolExecutor(1, context, **begin)) for name in (SAIL, SPARK)}
+
+
 @pytest.fixture(scope="module")
 def writers(secrets: None) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
@@ -122,10 +186,14 @@ def check_no_file_is_left(lake: Lake) -> None:
     named |= {each.manifest_path for each in manifests}
     for each in manifests:
         read_entries(table.io, each)  # is there, and can be read
-    assert {f"file://{path}" for path in folder.rglob("*.avro")} == named
-    assert {f"file://{path}" for path in folder.rglob("affirm-*.json")} == {
-        each.summary["affirm.report"] for each in table.snapshots() if each.summary["affirm.report"]
-    }
+    assert set(folder.rglob("*.avro")) == set(map(path_of, named))
+    reports = [each.summary["affirm.report"] for each in table.snapshots() if each.summary]
+    assert set(folder.rglob("affirm-*.json")) == {path_of(each) for each in reports if each}
+
+
+def path_of(location: str) -> Path:
+    """Spark writes file:/ where PyIceberg writes file:/// ."""
+    return Path("/", location.removeprefix("file:").lstrip("/"))
 
 
 def test_writers_of_different_windows_lose_nothing(writers: ProcessPoolExecutor, lake: Lake) -> None:
@@ -189,4 +257,40 @@ def test_of_writers_that_read_each_other_s_days_no_two_miss_each_other(
     assert len(order) == sum(each != CONFLICT for each in results) >= 1
     for position, later in enumerate(order):
         assert later - timedelta(days=1) not in order[:position]
+    check_no_file_is_left(lake)
+
+
+def race_of_engines(
+    engines: dict[str, ProcessPoolExecutor], lake: Lake, window_of: Callable[[str], Window], number: int
+) -> list[str]:
+    started = [
+        pool.submit(run_step_together, lake, engine, window_of(engine), f"{engine} {number}")
+        for engine, pool in engines.items()
+    ]
+    return sorted(each.result(240).partition(":")[0] for each in started)
+
+
+def test_both_engines_publish_different_windows_of_one_table(
+    engines: dict[str, ProcessPoolExecutor], lake: Lake
+) -> None:
+    for number in range(ROUNDS):
+        windows = {SAIL: one(2 * number), SPARK: one(2 * number + 1)}
+        assert race_of_engines(engines, lake, windows.__getitem__, number) == [SAIL, SPARK]
+    table = lake.storage.catalog.load_table(amounts().table)
+    days = {SAIL: range(0, 2 * ROUNDS, 2), SPARK: range(1, 2 * ROUNDS, 2)}
+    assert rows_of(table) == sorted(f"{engine} {day(number)}" for engine, its in days.items() for number in its)
+    assert record_of(amounts(), table).windows == (Window(day(0), day(2 * ROUNDS - 1)),)
+    assert len(table.snapshots()) == 2 * ROUNDS
+    check_no_file_is_left(lake)
+
+
+def test_of_both_engines_on_one_window_one_wins(engines: dict[str, ProcessPoolExecutor], lake: Lake) -> None:
+    winners = []
+    for number in range(ROUNDS):
+        conflict, winner = race_of_engines(engines, lake, lambda _, number=number: one(number), number)
+        assert (conflict, winner in engines) == (CONFLICT, True)
+        winners.append(winner)
+    table = lake.storage.catalog.load_table(amounts().table)
+    assert rows_of(table) == sorted(f"{winner} {day(number)}" for number, winner in enumerate(winners))
+    assert len(list(main_history(table))) == ROUNDS
     check_no_file_is_left(lake)

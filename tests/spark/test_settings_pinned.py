@@ -1,0 +1,166 @@
+"""A spark-defaults.conf and a SPARK_HOME of another project or another Spark do not change what steps compute."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyspark
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from affirm_assets.declare.partitions import Daily
+from affirm_assets.steps.publish import read_report
+from affirm_assets.steps.published import record_of
+from affirm_assets.steps.request import RESULT_SETTINGS
+from resources.spark import SparkSessions
+from tests.conftest import declare
+from tests.lake import Lake, Steps
+from tests.steps.amounts import D1, Amount, frame, one
+
+DEFAULTS = """
+spark.sql.ansi.enabled false
+spark.sql.ansi.doubleQuotedIdentifiers true
+spark.sql.session.timeZone America/New_York
+spark.sql.decimalOperations.allowPrecisionLoss false
+spark.sql.caseSensitive true
+spark.sql.legacy.timeParserPolicy LEGACY
+spark.sql.storeAssignmentPolicy LEGACY
+spark.sql.legacy.sizeOfNull true
+spark.sql.timestampType TIMESTAMP_NTZ
+spark.sql.groupByAliases false
+spark.sql.parser.quotedRegexColumnNames true
+spark.sql.jsonGenerator.ignoreNullFields false
+spark.sql.mapKeyDedupPolicy LAST_WIN
+spark.sql.sources.partitionOverwriteMode dynamic
+"""
+
+RAISES = {
+    "an overflow": "SELECT 9223372036854775807L + id FROM range(1, 2)",
+    "a sum that overflows": "SELECT sum(9223372036854775807L) FROM range(2)",
+    "a text that is no number": "SELECT CAST(concat('x', id) AS INT) FROM range(1)",
+    "a division by zero": "SELECT 1 / id FROM range(1)",
+    "a day that is not": "SELECT to_date('2025-02-30', 'yyyy-MM-dd')",
+    "a key twice": "SELECT map(id, 1, id, 2) FROM range(1)",
+}
+GIVES = {
+    "the time zone": ("SELECT hour(timestamp '2025-01-01T00:00:00Z') || current_timezone()", "0UTC"),
+    "names": ("SELECT A FROM (SELECT 1 AS a)", "1"),
+    "places of a decimal": (
+        "SELECT typeof(CAST(1 AS DECIMAL(38,10)) * CAST(1 AS DECIMAL(38,10)))",
+        "decimal(38,6)",
+    ),
+    "no size": ("SELECT size(CAST(NULL AS ARRAY<INT>))", "None"),
+    "a text in double quotes": ('SELECT "a"', "a"),
+    "a null in JSON": ("SELECT to_json(named_struct('a', CAST(NULL AS INT), 'b', 1))", '{"b":1}'),
+    "a timestamp's type": ("SELECT typeof(timestamp '2025-01-01')", "timestamp"),
+}
+
+SCRIPT = """
+    import json, logging, sys
+    logging.basicConfig(level=logging.WARNING, format="LOGGED %(message)s")
+    from affirm_assets.steps.request import RESULT_SETTINGS
+    from resources.spark import local_sessions
+    raises, gives = json.loads(sys.argv[1])
+    session = local_sessions("512m").session(RESULT_SETTINGS)
+    def found(query):
+        try:
+            return str(session.sql(query).first()[0])
+        except Exception as error:
+            return type(error).__name__
+    print("FOUND", json.dumps({
+        "settings": {name: session.conf.get(name) for name in RESULT_SETTINGS},
+        "legacy": [name for name in session.conf.getAll if name.startswith("spark.sql.legacy.")],
+        "answers": {name: found(query) for name, query in [*raises.items(), *gives.items()]},
+        "version": session.version,
+    }))
+"""
+
+
+@pytest.fixture(scope="module", params=["a folder that is gone", "another Spark"])
+def another_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What SPARK_HOME names."""
+    home = tmp_path_factory.mktemp("home") / "spark"
+    if request.param == "another Spark":
+        submit = home / "bin" / "spark-submit"
+        submit.parent.mkdir(parents=True)
+        submit.write_text(f"#!/bin/sh\ntouch {home}/was-started\nexit 1\n")
+        submit.chmod(0o755)
+    return home
+
+
+@pytest.fixture(scope="module")
+def process(
+    sessions: SparkSessions, another_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> subprocess.CompletedProcess[str]:
+    """A process of its own, since the settings of a JVM are read as it starts."""
+    conf = tmp_path_factory.mktemp("conf")
+    (conf / "spark-defaults.conf").write_text(DEFAULTS)
+    environ = {**os.environ, "SPARK_CONF_DIR": str(conf), "SPARK_HOME": str(another_home)}
+    queries = json.dumps([RAISES, {name: query for name, (query, _) in GIVES.items()}])
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), queries],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def found(process: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
+    answer: dict[str, Any] = json.loads(process.stdout.rpartition("FOUND ")[2])
+    return answer
+
+
+def test_settings_of_the_user_s_defaults_are_not_those_of_a_step(found: Mapping[str, Any]) -> None:
+    assert found["settings"] == dict(RESULT_SETTINGS)
+    assert found["legacy"] == [name for name in RESULT_SETTINGS if name.startswith("spark.sql.legacy.")]
+
+
+def test_queries_give_what_they_give_everywhere(found: Mapping[str, Any]) -> None:
+    answers = found["answers"]
+    not_raised = {name: answers[name] for name in RAISES if not answers[name].endswith("Exception")}
+    assert not_raised == {}
+    assert {name: answers[name] for name in GIVES} == {name: expected for name, (_, expected) in GIVES.items()}
+
+
+def test_the_defaults_change_what_is_not_pinned(found: Mapping[str, Any]) -> None:
+    """Or these tests would prove nothing."""
+    named = {line.split()[0] for line in DEFAULTS.strip().splitlines()}
+    assert named - set(RESULT_SETTINGS) == {"spark.sql.legacy.sizeOfNull"}
+    assert set(RESULT_SETTINGS) <= named
+
+
+def test_our_own_spark_is_started_and_the_other_one_is_named(
+    process: subprocess.CompletedProcess[str], found: Mapping[str, Any], another_home: Path
+) -> None:
+    assert found["version"] == pyspark.__version__
+    ours = Path(pyspark.__file__).parent
+    logged = f"LOGGED SPARK_HOME={another_home} is not used: this project starts its own Spark, {ours}."
+    assert logged in process.stderr.splitlines()
+    assert not (another_home / "was-started").exists()
+
+
+def test_the_settings_of_a_step_are_in_its_request_and_its_report(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+    of_session: dict[str, str | None] = {}
+
+    def amounts() -> DataFrame:
+        conf = SparkSession.active().conf
+        of_session.update({name: conf.get(name) for name in RESULT_SETTINGS})
+        return frame(("a", D1, "1.00"))
+
+    dataset = declare(amounts, Amount, Daily("day"))
+    result = steps.run(dataset, one(D1))
+    assert of_session == dict(RESULT_SETTINGS)
+    assert result.request.settings == of_session
+    table = new_lake().catalog.load_table(dataset.table)
+    (publication,) = record_of(dataset, table).recent
+    report = read_report(table, publication)
+    assert report is not None
+    assert report.request.settings == of_session
