@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 
 from affirm_assets import datasets as project
 from affirm_assets.declare.contract import key_columns
@@ -93,9 +94,15 @@ def compute(lake: Lake) -> Books:
                 result = run_in(lake, dataset, REGISTRY.datasets, window, Run(f"run {number}", f"run {number}"))
                 books.results.setdefault(dataset.name, []).append(result)
     for dataset in ordered:
-        order = [(name, "ascending") for name in order_of(dataset)]
-        books.tables[dataset.name] = lake.catalog.load_table(dataset.table).scan().to_arrow().sort_by(order)
+        books.tables[dataset.name] = rows_of(lake, dataset)
     return books
+
+
+def rows_of(lake: Lake, dataset: Dataset) -> pa.Table:
+    """In the order of the key. What the files say of how PyArrow holds text (large_string or not) is no difference."""
+    table = lake.catalog.load_table(dataset.table)
+    rows = table.scan().to_arrow().cast(schema_to_pyarrow(table.schema(), include_field_ids=False))
+    return rows.sort_by([(name, "ascending") for name in order_of(dataset)]).combine_chunks()
 
 
 def order_of(dataset: Dataset) -> list[str]:
