@@ -18,6 +18,9 @@ ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this 
 test: ready ## Run the test suite
 	@$(BIN)/pytest --numprocesses 2
 
+same-rows-test: ready ## Compute every dataset on both engines, and compare them row for row (minutes)
+	@$(BIN)/pytest tests/same_rows
+
 kubernetes-test: ready ## Bring the platform up on the cluster of KUBECONFIG and test it there (minutes)
 	@$(BIN)/pytest tests/kubernetes
 
@@ -50,4 +53,4 @@ $(INSTALLED): requirements-dev.txt pyproject.toml dagster.yaml
 ready: $(INSTALLED)
 	@test -e .env -a -e .dagster/dagster.yaml || $(BIN)/affirm setup
 
-.PHONY: ready help demo ui test kubernetes-test lint typecheck bench lock clean
+.PHONY: ready help demo ui test same-rows-test kubernetes-test lint typecheck bench lock clean

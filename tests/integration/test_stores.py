@@ -31,7 +31,7 @@ FEED = {
 SELECTED = ("landing/loan_rows", "loans/loans", "loans/rejected_loans")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # the tests on Spark are run apart from the others of this file
 def settings(database: Postgres, s3: S3Server) -> Settings:
     database.create_database("lake")
     s3.create_bucket("books")

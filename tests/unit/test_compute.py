@@ -230,7 +230,11 @@ def test_a_materialization_says_what_was_chosen_and_why(
     dataset: Any = SimpleNamespace(engine=None)
     assert engines.metadata == {}
     engine = engines.open(dataset, None, ScanSize(size, 7))
-    assert (engine.name, engine.session, engine.why) == (SPARK, "session", "AFFIRM_ENGINE=spark")
+    assert (engine.name, engine.session, engine.why) == (
+        SPARK,
+        "session",
+        f"AFFIRM_ENGINE=spark ({size / 2**20:,.1f} MiB to read)",
+    )
     assert engines.metadata == {
         "scan_bytes": size,
         "scan_files": 7,

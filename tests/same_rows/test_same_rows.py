@@ -19,8 +19,8 @@ from affirm_assets.declare.contract import key_columns
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Monthly, Window
 from affirm_assets.declare.registry import Registry
-from affirm_assets.lender.intake.feeds import KINDS
 from affirm_assets.lender.sample_data import SampleSummary, write_sample_data
+from affirm_assets.lender.vocabulary import TRANSACTION_KINDS
 from affirm_assets.settings import SAIL, SPARK
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import Result
@@ -142,7 +142,7 @@ def test_the_sample_holds_everything(sample: SampleSummary, books: Mapping[str, 
     missing = [(each.feed, each.kind) for each in sample.oddities if each.records == 0]
     assert missing in ([], [("transactions", "duplicate_past_look_back")])  # which is added
     tables = books[SAIL].tables
-    assert set(tables["transactions"].column("kind").to_pylist()) == set(KINDS)
+    assert set(tables["transactions"].column("kind").to_pylist()) == set(TRANSACTION_KINDS)
     charged_off = {str(day) for day in tables["charge_offs"].column("charged_off_on").to_pylist()}
     assert charged_off & set(ALONE)
     assert charged_off - set(ALONE)
