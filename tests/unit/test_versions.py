@@ -30,10 +30,10 @@ def test_s3_jars_are_of_the_iceberg_version_too() -> None:
 
 
 def test_lock_file_pins_one_pyspark_of_that_line() -> None:
-    pins = re.findall(r"^pyspark(?:\[connect\])?(\S*)", LOCK.read_text(), re.MULTILINE)
+    pins = re.findall(r"^pyspark(\S*)", LOCK.read_text(), re.MULTILINE)
     assert [re.fullmatch(r"==\d+\.\d+\.\d+", pin) is not None for pin in pins] == [True], f"pyspark pins found: {pins}"
     assert line_of(pins[0].removeprefix("==")) == SPARK_LINE
 
 
 def test_installed_pyspark_is_the_one_of_the_lock_file() -> None:
-    assert f"pyspark[connect]=={version('pyspark')} " in LOCK.read_text()
+    assert f"pyspark=={version('pyspark')} " in LOCK.read_text()
