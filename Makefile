@@ -34,8 +34,8 @@ bench: $(INSTALLED) ## Measure, each figure against a baseline of the same run; 
 	@$(BIN)/python -m bench
 
 lock: ## Pin every dependency with its hash (needs uv)
-	uv pip compile --quiet --universal --strip-extras --python-version 3.11 --generate-hashes pyproject.toml -o requirements.txt
-	uv pip compile --quiet --universal --strip-extras --python-version 3.11 --generate-hashes --extra dev pyproject.toml -c requirements.txt -o requirements-dev.txt
+	uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --extra dev pyproject.toml -c requirements.txt -o requirements-dev.txt
 
 clean: ## Remove the lake and the local Dagster instance (not .venv)
 	rm -rf .lake .dagster
