@@ -14,6 +14,7 @@ from affirm_assets.orchestration.execution import execution_of
 from affirm_assets.orchestration.partitions import PartitionSets
 from affirm_assets.orchestration.reaper import reaper
 from affirm_assets.settings import Settings
+from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from resources.sail import SailSessions
@@ -58,7 +59,7 @@ def _resources(settings: Settings) -> dict[str, Any]:
     return {
         "catalog": catalog_of(settings),
         "spark": _spark(settings),
-        "sail": SailSessions(settings.s3_endpoint, settings.region),
+        "sail": SailSessions(settings.s3_endpoint, settings.region, RESULT_SETTINGS),
         "landing_zone": landing_zone_of(settings),
     }
 

@@ -33,7 +33,8 @@ _SPOT = re.compile(r"([a-z0-9.-]+/)?[\w.-]+=[\w.-]+", re.ASCII)
 SAIL, SPARK = ENGINES = ("sail", "spark")
 
 DEFAULT_SAIL_MIB = 256
-"""Compressed MiB to read up to which a step is computed by sail, in the step's own process; see bench/step.py."""
+"""Compressed MiB to read up to which a step is computed by sail, in the step's own process. Five million rows are some
+60 MiB (bench/step.py); what is larger has not been measured."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from resources.memory import read_memory
@@ -27,17 +28,10 @@ INSTALL = 'Install it: pip install "pysail==0.7.2" "pyspark[connect]==4.1.4".'
 Check = Callable[["Plan"], "Plan"]
 """Sees each plan before the server does: raises, or returns the plan to send (the same or a rewritten one)."""
 
-RESULT_SETTINGS: Mapping[str, str] = {
-    "spark.sql.ansi.enabled": "true",
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.caseSensitive": "false",
-    "spark.sql.decimalOperations.allowPrecisionLoss": "true",
-    "spark.sql.storeAssignmentPolicy": "ANSI",
-    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
-    "spark.sql.timestampType": "TIMESTAMP_LTZ",
-}
-"""What decides how rows come out, said in each session. Sail 0.7 obeys the first two, and has the others' values built
-in: they are said so that a version that begins to obey them begins with these."""
+RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
+)
+"""What Sail 0.7 obeys of the settings that decide how rows come out."""
 
 _TASKS = "spark.sql.shuffle.partitions"
 """Datasets ask it for how many tasks to make. Python's functions run in this process, one at a time: more tasks than
@@ -92,11 +86,14 @@ class SailSession:
 class SailSessions:
     """Sessions on the process's one server. `s3_endpoint` (of another S3 than AWS) and `region` are of the tables.
 
+    `settings` are said in each session. A version that begins to obey one of them begins with this value.
+
     Keys and roles for S3 are found in the environment, by the names that AWS's own libraries use.
     """
 
     s3_endpoint: str | None = None
     region: str | None = None
+    settings: Mapping[str, str] = field(default_factory=lambda: RESULT_SETTINGS)
 
     def open(self, check: Check | None = None) -> SailSession:
         """A new session. `check` sees every plan of it before anything is executed.
@@ -108,7 +105,7 @@ class SailSessions:
         self._share_store()
         host, port = _server_address()
         session = _session(f"sc://{host}:{port}", check)
-        session.conf._set_all(configs={**RESULT_SETTINGS, _TASKS: str(os.cpu_count() or 1)}, silent=False)
+        session.conf._set_all(configs={**self.settings, _TASKS: str(os.cpu_count() or 1)}, silent=False)
         return SailSession(session)
 
     def _share_store(self) -> None:

@@ -24,9 +24,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from affirm_assets.declare import Window
+from affirm_assets.definitions import build_defs
 from affirm_assets.engines.sail import SailEngine, stage
 from affirm_assets.errors import FilesLost, NotPlain, SchemaChangeRefused
+from affirm_assets.settings import Settings
 from affirm_assets.steps.engine import Days, NullInRequiredColumn, Staged, Target
+from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.iceberg import IcebergCatalog
 from resources.sail import SailSessions
 from tests.servers import REGION, S3Server
@@ -558,3 +561,13 @@ def test_on_s3(s3: S3Server, tmp_path: Path) -> None:
     with pytest.raises(FilesLost):
         read(engine, published)
     engine.close()
+
+
+def test_a_deployment_says_the_pinned_settings_on_sail_too() -> None:
+    resources = build_defs(Settings.local(Path("/nowhere"), date(2025, 1, 1))).resources or {}
+    sail: Any = resources["sail"]
+    session = sail.open()
+    try:
+        assert {name: session.spark.conf.get(name) for name in RESULT_SETTINGS} == dict(RESULT_SETTINGS)
+    finally:
+        session.close()
