@@ -239,11 +239,17 @@ def _fingerprint(catalog: Catalog, dataset: Dataset) -> str | None:
         return None
     within = (dataset.partitions.column,) if dataset.partitions else ()
     order = [(name, "ascending") for name in (*key_columns(dataset.contract), *within)]
-    plain = rows.select(sorted(rows.column_names)).sort_by(order).combine_chunks().replace_schema_metadata(None)
+    named = rows.select(sorted(rows.column_names)).sort_by(order).combine_chunks()
+    # Text is of one kind whoever wrote the files, which say how their writer held it.
+    plain = named.cast(pa.schema([(each.name, _plain_type(each.type)) for each in named.schema]))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, plain.schema) as writer:
         writer.write_table(plain)
     return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    return pa.large_string() if pa.types.is_string(kind) else kind
 
 
 def _comparison(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> str:
