@@ -57,11 +57,6 @@ class Checked:
         return StructType([StructField(str(each.name), plan.spark_type(each.type)) for each in self.columns])
 
 
-def check(checked: Message, leaves: Leaves) -> Message:
-    """The plan as it may run on Sail. Raises NotProven."""
-    return Checker(leaves).check(checked).plan
-
-
 class Checker:
     """Checks the plans of one session. What a frame was found to be is kept: each query repeats the plans before it."""
 
