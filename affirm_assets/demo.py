@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -27,6 +27,7 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import catalog_of
 from affirm_assets.errors import SettingError
 from affirm_assets.lender.sample_data import write_sample_data
+from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.settings import Settings
 
 _POLL_SECONDS = 0.3
@@ -65,8 +66,7 @@ def run_demo(settings: Settings, *, loans: int, days: int, seed: int) -> int:
             found |= _read_events(instance, run.run_id, datasets)
     console.print()
     console.print(_table(registry.in_order(), found))
-    after = {name: _fingerprint(catalog, item) for name, item in registry.datasets.items()}
-    console.print(_comparison(before, after))
+    console.print(_comparison(before, lambda name: _fingerprint(catalog, registry[name])))
     console.print(f"{time.monotonic() - started:.0f} seconds in all.\n")
     console.print(f"The books on {window.last}:")
     console.print(_trial_balance(catalog, registry["trial_balance"], window.last))
@@ -168,7 +168,6 @@ class _Progress:
 
 def _read_events(instance: dg.DagsterInstance, run_id: str, datasets: Sequence[Dataset]) -> dict[str, _Materialized]:
     types = {
-        dg.DagsterEventType.ASSET_MATERIALIZATION,
         dg.DagsterEventType.ASSET_CHECK_EVALUATION,
         dg.DagsterEventType.STEP_START,
         dg.DagsterEventType.STEP_SUCCESS,
@@ -176,19 +175,29 @@ def _read_events(instance: dg.DagsterInstance, run_id: str, datasets: Sequence[D
     by_step: dict[str | None, list[dg.EventLogEntry]] = defaultdict(list)
     for entry in instance.all_logs(run_id, of_type=types):
         by_step[entry.step_key].append(entry)
-    return {item.name: _materialized(by_step[f"{item.domain}__{item.name}"]) for item in datasets}
+    return {
+        item.name: _materialized(
+            item, by_step[f"{item.domain}__{item.name}"], instance.get_latest_materialization_event(asset_key(item))
+        )
+        for item in datasets
+    }
 
 
-def _materialized(entries: Sequence[dg.EventLogEntry]) -> _Materialized:
+def _materialized(
+    dataset: Dataset, entries: Sequence[dg.EventLogEntry], last: dg.EventLogEntry | None
+) -> _Materialized:
+    """`last`: a range is reported once for each partition, and the last report says what the step did."""
     events = [each.get_dagster_event() for each in entries]
-    materializations = [e.step_materialization_data.materialization for e in events if e.is_step_materialization]
     checks = [
         e.asset_check_evaluation_data for e in events if e.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
     ]
-    metadata = materializations[-1].metadata
+    assert last is not None  # the run succeeded
+    assert last.asset_materialization is not None
+    assert dataset.partitions is not None
+    metadata = last.asset_materialization.metadata
     return _Materialized(
         seconds=entries[-1].timestamp - entries[0].timestamp,
-        partitions=len(materializations),
+        partitions=len(list(dataset.partitions.starts(Window.parse(str(metadata["window"].value))))),
         rows=int(str(metadata["dagster/row_count"].value)),
         snapshot=str(metadata["snapshot"].value),
         audits_passed=sum(check.passed for check in checks),
@@ -252,12 +261,12 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return pa.large_string() if pa.types.is_string(kind) else kind
 
 
-def _comparison(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> str:
+def _comparison(before: Mapping[str, str | None], now: Callable[[str], str | None]) -> str:
     if all(value is None for value in before.values()):
         return "The first run of this lake; run `make demo` again and it compares the rows."
-    changed = [name for name in after if before[name] != after[name]]
+    changed = [name for name, found in before.items() if now(name) != found]
     if not changed:
-        return f"The same rows as before this run, in all {len(after)} datasets."
+        return f"The same rows as before this run, in all {len(before)} datasets."
     return f"Other rows than before this run in: {', '.join(changed)}."
 
 
