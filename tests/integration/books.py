@@ -9,9 +9,10 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+from pyiceberg.catalog import Catalog
 
 from affirm_assets.definitions import build_defs
-from affirm_assets.settings import Settings
+from affirm_assets.settings import BY_SIZE, EngineSettings, Settings
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
 
@@ -45,16 +46,17 @@ GOOD_TRANSACTION: Mapping[str, Any] = {
 
 @dataclass
 class Books:
-    """A lake of its own, worked on by real Dagster runs in this process. So small that no step of it needs Spark."""
+    """A lake of its own, worked on by real Dagster runs in this process. No step needs Spark."""
 
     folder: Path
     sessions: SparkSessions
     first: date = date(2025, 1, 1)
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+    engines: EngineSettings = BY_SIZE
 
     @property
     def settings(self) -> Settings:
-        return Settings.local(self.folder, self.first)
+        return Settings.local(self.folder, self.first, self.engines)
 
     @property
     def landing(self) -> Path:
@@ -82,9 +84,12 @@ class Books:
         job = dg.define_asset_job("books", selection=dg.AssetSelection.assets(*keys))
         return dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("books")
 
+    @property
+    def catalog(self) -> Catalog:
+        return IcebergCatalog(uri=self.settings.catalog_uri, warehouse=self.settings.warehouse).load()
+
     def table(self, name: str) -> pa.Table:
-        catalog = IcebergCatalog(uri=self.settings.catalog_uri, warehouse=self.settings.warehouse).load()
-        return catalog.load_table(name).scan().to_arrow()
+        return self.catalog.load_table(name).scan().to_arrow()
 
     def rows(self, name: str, *columns: str) -> list[dict[str, Any]]:
         """What PyIceberg reads on `main`, in the order of all its values."""
