@@ -40,9 +40,10 @@ from pyiceberg.table.locations import LocationProvider, load_location_provider
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import DateType
+from pyiceberg.types import DecimalType as IcebergDecimal
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
-from pyspark.sql.types import DecimalType, StructField, StructType
+from pyspark.sql.types import BooleanType, DecimalType, StructField, StructType
 
 from affirm_assets.errors import NotPlain
 from affirm_assets.steps.engine import NullInRequiredColumn, Staged
@@ -68,7 +69,7 @@ def stage_files(rows: DataFrame, table: Table, *, is_range: bool) -> Staged:
     layout = _layout(table)
     if is_range and layout.column is not None:
         rows = _by_day(rows, layout.column)
-    money = [each.name for each in rows.schema.fields if each.dataType == _MONEY]
+    money = [each.name for each in layout.schema.fields if each.field_type == IcebergDecimal(18, 2)]
     with _writing(_Write(layout, money=tuple(money), hands_over=not is_range)) as write:
         counted = _run(rows, write)
         write.write_rest()
@@ -93,7 +94,7 @@ def _run(rows: DataFrame, write: "_Write") -> Any:
     from pyspark.sql.connect import functions as F
 
     counts: Any = F.count(F.lit(1))
-    columns = [StructField(name, _MONEY) for name in write.money] or [StructField(_NOTHING, rows.schema[0].dataType)]
+    columns = [StructField(name, _MONEY) for name in write.money] or [StructField(_NOTHING, BooleanType())]
     passed = rows.mapInArrow(_WriteOf(write.token), StructType(columns))
     try:
         return passed.agg(counts, *(F.sum(name) for name in write.money)).collect()[0]
@@ -140,7 +141,8 @@ class _Writer:
         properties = layout.table.properties
         level = properties.get(_LEVEL)
         self._layout = layout
-        self._stream: Any = layout.table.io.new_output(path).create()
+        # The name is new: nothing needs to be asked of the storage before or after.
+        self._stream: Any = layout.table.io.new_output(path).create(overwrite=True)
         self._writer = pq.ParquetWriter(
             self._stream,
             layout.arrow,
@@ -152,13 +154,13 @@ class _Writer:
     def write(self, rows: pa.Table) -> None:
         self._writer.write_table(rows)
 
-    def close(self) -> DataFileStatistics:
+    def close(self) -> tuple[int, DataFileStatistics]:
+        """The file's bytes, and what is kept of its columns."""
         with self._stream:
             self._writer.close()
-        layout = self._layout
-        return data_file_statistics_from_parquet_metadata(
-            self._writer.writer.metadata, layout.statistics, layout.field_ids
-        )
+            size = int(self._stream.tell())
+        layout, metadata = self._layout, self._writer.writer.metadata
+        return size, data_file_statistics_from_parquet_metadata(metadata, layout.statistics, layout.field_ids)
 
 
 def _layout(table: Table) -> _Layout:
@@ -233,14 +235,14 @@ class _Write:
         return path, _Writer(layout, path)
 
     def close(self, day: date | None, path: str, writer: _Writer) -> None:
-        statistics, layout = writer.close(), self.layout
+        (size, statistics), layout = writer.close(), self.layout
         key = self._partition_key(day)
         file = DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=path,
             file_format=FileFormat.PARQUET,
             partition=key.partition if key else Record(),
-            file_size_in_bytes=len(layout.table.io.new_input(path)),
+            file_size_in_bytes=size,
             sort_order_id=None,
             equality_ids=None,
             key_metadata=None,
@@ -276,7 +278,7 @@ class _Write:
 
     def _amounts(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if not self.money:
-            return pa.RecordBatch.from_arrays([batch.column(0)], [_NOTHING])
+            return pa.RecordBatch.from_arrays([pa.nulls(batch.num_rows, pa.bool_())], [_NOTHING])
         return pa.RecordBatch.from_arrays([batch.column(name) for name in self.money], list(self.money))
 
     def _partition_key(self, day: date | None) -> PartitionKey | None:
