@@ -289,6 +289,14 @@ _GUARDED = (
     r"CASE WHEN s RLIKE '^-?[0-9]{1,9}\\z' THEN CAST(s AS int) END",
     r"CASE WHEN s RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}\\z' THEN TRY_CAST(s AS date) END",
 )
+_WRITTEN = (
+    *("m * CAST('0.029' AS decimal(4,3))", "CAST('-12.5' AS decimal(18,2))", "TRY_CAST('007' AS decimal(5,2))"),
+    *("m > CAST('100.00' AS decimal(18,2))", "CAST('-123456789' AS int)", "CAST('123456789012345678' AS bigint)"),
+    *("d >= CAST('2025-01-31' AS date)", "CASE WHEN n = 1 THEN CAST('2025-02-30' AS date) END"),
+    "TRY_CAST('2025-02-30' AS date)",
+)
+"""Texts that are written in a declaration."""
+
 _TARGETS = (
     *("decimal(18,2)", "decimal(9,6)", "decimal(28,2)", "decimal(38,2)", "decimal(38,10)", "decimal(10,0)"),
     *("decimal(4,2)", "decimal(38,38)", "int", "bigint", "string"),
@@ -334,7 +342,7 @@ def _casts() -> Iterator[Case]:
     yield from _lines("* integer integer", _COMPARED_PRODUCTS)
     yield from _lines("negative integer", ["-n < 5", "-k = 5"])
     yield from _lines("cast", (f"CAST({name} AS {target})" for name in _NUMBERS for target in _TARGETS))
-    yield from _lines("cast", ["CAST(b AS string)", "CAST(d AS string)", *_GUARDED])
+    yield from _lines("cast", ["CAST(b AS string)", "CAST(d AS string)", *_GUARDED, *_WRITTEN])
 
 
 @cache

@@ -221,10 +221,19 @@ def _cast(e: Message, scope: Scope) -> Typed:
     is_try = e.cast.eval_mode == proto.Expression.Cast.EvalMode.EVAL_MODE_TRY
     if of.type == target:
         return replace(of, column=None)
-    guard = scope.guards.get(_identity(e.cast.expr)) if of.type == STRING else None
-    if not (proven.can_cast(of.type, target, is_try) or (guard and proven.is_text_of(guard, target))):
+    if not (proven.can_cast(of.type, target, is_try) or _is_text_of(e.cast.expr, of, target, scope)):
         raise _refused(e, f"this {'try_cast' if is_try else 'cast'} to {target} is not proven", [of.type])
     return replace(converted(of, target, is_try=is_try), column=None, name=of.name)
+
+
+def _is_text_of(e: Message, of: Typed, target: Type, scope: Scope) -> bool:
+    """Whether it is a text that both engines take for the same value of the type: by a guard, or as it is written."""
+    if of.type != STRING:
+        return False
+    if of.is_literal:
+        return of.literal is not None and proven.is_plain_text(of.literal, target)
+    guard = scope.guards.get(_identity(e))
+    return guard is not None and proven.is_text_of(guard, target)
 
 
 def _keeps_values(source: Type, target: Type) -> bool:

@@ -324,9 +324,20 @@ def is_text_of(pattern: str, target: Type) -> bool:
     """
     if target == DATE:
         return pattern == _DATE
-    if not (match := _NUMBER.fullmatch(pattern)):
-        return False
-    whole, places = int(match["whole"]), int(match["places"] or 0)
+    match = _NUMBER.fullmatch(pattern)
+    return match is not None and _has_places(target, int(match["whole"]), int(match["places"] or 0))
+
+
+def is_plain_text(text: str, target: Type) -> bool:
+    """Whether a literal text is such a one: '0.029' for decimal(4,3), '2025-01-31' for a date."""
+    if target == DATE:
+        return re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) is not None
+    match = re.fullmatch(r"-?(?P<whole>[0-9]+)(?:\.(?P<places>[0-9]+))?", text)
+    return match is not None and _has_places(target, len(match["whole"]), len(match["places"] or ""))
+
+
+def _has_places(target: Type, whole: int, places: int) -> bool:
+    """Whether the type holds every number of so many digits before and after the point."""
     if target in (INT, BIGINT):
         return places == 0 and whole <= DIGITS[target.name] - 1 - (target == BIGINT)
     return target.name == "decimal" and whole <= target.precision - target.scale and places <= target.scale
