@@ -1,4 +1,4 @@
-"""Run every benchmark, or those that are named: python -m bench [load] [step] [growth] [books] [demo] [kubernetes].
+"""Run every benchmark, or those that are named: python -m bench [NAME ...]: the keys of BENCHMARKS and ON_A_CLUSTER.
 
 The one on Kubernetes needs a cluster and runs only if it is named.
 """
@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench import books, demo, growth, kubernetes, load, step
+from bench import books, demo, growth, kubernetes, limit, load, step
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "load": load.measure,
     "step": step.measure,
+    "limit": limit.measure,
     "growth": growth.measure,
     "books": books.measure,
     "demo": demo.measure,

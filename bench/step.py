@@ -58,7 +58,7 @@ def with_fees(payments: DataFrame) -> DataFrame:
     )
 
 
-def _payments(rows: int) -> Callable[[], DataFrame]:
+def payments_of(rows: int) -> Callable[[], DataFrame]:
     def payments() -> DataFrame:
         numbers = SparkSession.active().range(rows)
         return numbers.select(
@@ -72,7 +72,7 @@ def _payments(rows: int) -> Callable[[], DataFrame]:
     return payments
 
 
-def _dataset(name: str, contract: type[Contract], function: Any, inputs: dict[str, Any]) -> Dataset:
+def bench_dataset(name: str, contract: type[Contract], function: Any, inputs: dict[str, Any]) -> Dataset:
     return Dataset(name, "bench", contract, Daily("posted_on"), inputs, function, "team:bench", "", Path(__file__))
 
 
@@ -85,8 +85,8 @@ def _measured(rows: int) -> dict[str, Any]:
         catalog = IcebergCatalog(uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
         storage = Storage(catalog.load(), LandingZone(folder), catalog.name)
         sessions, conf = local_sessions(), {**catalog.spark_conf(), **RESULT_SETTINGS}
-        source = _dataset("payments", Payment, _payments(rows), {})
-        step = _dataset("with_fees", PaymentWithFee, with_fees, {"payments": SameWindow("payments")})
+        source = bench_dataset("payments", Payment, payments_of(rows), {})
+        step = bench_dataset("with_fees", PaymentWithFee, with_fees, {"payments": SameWindow("payments")})
         datasets = {"payments": source, "with_fees": step}
         spark = OneEngine(lambda: SparkEngine(sessions.session(conf), catalog.name, "the benchmark asks for it"))
         sail = OneEngine(lambda: SailEngine(SailSessions().open, "the benchmark asks for it"))
