@@ -22,9 +22,9 @@ from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dep
 from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
 from affirm_assets.settings import Settings
 from affirm_assets.steps.audit import audit_specs
-from affirm_assets.steps.lake import LandingZone, Storage
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import AuditsFailed, run_step
+from affirm_assets.steps.storage import LandingZone, Storage
 from resources import landing
 from resources.compute import Profile
 from resources.iceberg import IcebergCatalog

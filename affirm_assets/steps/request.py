@@ -14,8 +14,8 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Beside, Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
-from affirm_assets.steps.lake import LandingFile, Storage
 from affirm_assets.steps.published import last_change
+from affirm_assets.steps.storage import LandingFile, Storage
 from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot
 
 RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from affirm_assets.declare.partitions import Window
-from affirm_assets.steps.lake import LandingFile
 from affirm_assets.steps.request import Request, Run
+from affirm_assets.steps.storage import LandingFile
 
 FILE = LandingFile("loans", date(2025, 1, 2), "loans/2025-01-02/part-0.jsonl", 120, "ab" * 32)
 REQUEST = Request(
