@@ -242,8 +242,8 @@ def _applied(account: Account, movements: Iterable[Movement]) -> Applied:
 def _counted_as(kind: LoanKind, part: str, amount: Decimal) -> LoanKind:
     """The kind of movement whose column holds a part: of principal and credit, no column falls below zero.
 
-    A late row may change what others have paid, or a reversal undo that, by a few cents that go the other way. What a
-    recovery exceeds the loss by is overpaid as what a payment exceeds the debt by.
+    A late row may change what others have paid, or a reversal take that back, by a few cents that go the other way.
+    What a recovery exceeds the loss by is overpaid as what a payment exceeds the debt by.
     """
     if part in ("principal", "credit"):
         if amount < 0 and kind in ("payment", "refund"):
