@@ -34,7 +34,7 @@ def main() -> None:
 @main.command()
 def setup() -> None:
     """Prepare the local Dagster instance and .env."""
-    from affirm_assets.setup import prepare_instance
+    from affirm_assets.local_instance import prepare_instance
 
     prepare_instance(Path.cwd())
 

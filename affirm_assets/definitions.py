@@ -29,13 +29,7 @@ def build_defs(
     registry = registry or Registry.walk(affirm_assets.datasets)
     execution = execution_of(settings.deployment)
     return dg.Definitions(
-        assets=assets(
-            registry,
-            PartitionSets(settings.first_business_date),
-            execution.retries,
-            settings.cpu_request_scale,
-            settings.engines,
-        ),
+        assets=assets(registry, PartitionSets(settings.first_business_date), settings, execution.retries),
         resources={**_resources(settings), **(resource_overrides or {})},
         executor=execution.executor,
         sensors=[reaper] if settings.deployment == "kubernetes" else [],

@@ -19,9 +19,9 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.spark import SparkEngine
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import run_step
+from affirm_assets.steps.storage import Storage
 from bench.engines import OneEngine
 from bench.measuring import interleaved, peak_memory, seconds
 from resources.iceberg import IcebergCatalog

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from affirm_assets.setup import prepare_instance
+from affirm_assets.local_instance import prepare_instance
 from bench.measuring import peak_memory
 
 

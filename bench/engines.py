@@ -7,7 +7,7 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import UnfitForEngine
 from affirm_assets.steps.engine import Engine
-from affirm_assets.steps.scan import ScanSize
+from affirm_assets.steps.scan_size import ScanSize
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from affirm_assets.engines.sail import SailEngine
 from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.lender.sample_data import write_sample_data
 from affirm_assets.steps.engine import Days
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import run_step
+from affirm_assets.steps.storage import Storage
 from bench.engines import OneEngine
 from bench.measuring import interleaved
 from resources.iceberg import IcebergCatalog

@@ -34,7 +34,7 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import catalog_of
 from affirm_assets.declare.partitions import Window, iso_date
 from affirm_assets.settings import Settings
-from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.storage import Storage
 from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import run_step

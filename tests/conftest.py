@@ -28,8 +28,8 @@ from resources.jars import LOCAL, REMOTE
 from resources.landing import LandingZone
 from resources.sail import SailSessions
 from resources.spark import SparkSessions, java_problem, local_sessions
-from tests.lake import Keep, Lake, Opens, Steps
 from tests.servers import SECRETS, Postgres, S3Server, postgres, postgres_missing, s3_missing, s3_server
+from tests.storage import Keep, NewStorage, Opens, Steps, StorageWithEngine
 
 QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """JVM options: the second compiler takes a third of the CPU of a run of minutes, collecting side by side a tenth, and
@@ -159,27 +159,27 @@ def catalog(tmp_path: Path) -> IcebergCatalog:
 
 
 @pytest.fixture
-def new_lake(
+def new_storage(
     engine: str, catalog: IcebergCatalog, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Callable[[], Lake]]:
+) -> Iterator[NewStorage]:
     """Each call is another step's view of the same tables."""
     landing = LandingZone(str(tmp_path / "landing"))
     opens = opens_engine(engine, catalog.spark_conf(), request)
-    made: list[Lake] = []
+    made: list[StorageWithEngine] = []
 
-    def make() -> Lake:
-        made.append(Lake(catalog.load(), landing, catalog.name, opens=opens))
+    def make() -> StorageWithEngine:
+        made.append(StorageWithEngine(catalog.load(), landing, catalog.name, opens=opens))
         return made[-1]
 
     yield make
-    for lake in made:
-        lake.close()
+    for storage in made:
+        storage.close()
 
 
 @pytest.fixture
-def lake(new_lake: Callable[[], Lake]) -> Iterator[Lake]:
+def storage(new_storage: NewStorage) -> Iterator[StorageWithEngine]:
     """Its engine is at work: pyspark.sql.functions are its own."""
-    made = new_lake()
+    made = new_storage()
     with made.own.active():
         yield made
 
@@ -215,5 +215,5 @@ def declare(
 
 
 @pytest.fixture
-def steps(new_lake: Callable[[], Lake]) -> Steps:
-    return Steps(new_lake)
+def steps(new_storage: NewStorage) -> Steps:
+    return Steps(new_storage)

@@ -16,10 +16,10 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Input
 from affirm_assets.declare.partitions import Daily, Partitions, Window
 from affirm_assets.steps.engine import Staged
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.publish import publish
 from affirm_assets.steps.published import Publication
 from affirm_assets.steps.request import Request, Run, pin
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import ensure_table
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

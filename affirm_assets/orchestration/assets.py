@@ -20,11 +20,11 @@ from affirm_assets.orchestration.engines import StepEngines, StepSpark
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
-from affirm_assets.settings import BY_SIZE, EngineSettings
+from affirm_assets.settings import Settings
 from affirm_assets.steps.audit import audit_specs
-from affirm_assets.steps.lake import LandingZone, Storage
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import AuditsFailed, run_step
+from affirm_assets.steps.storage import LandingZone, Storage
 from resources import landing
 from resources.compute import Profile
 from resources.iceberg import IcebergCatalog
@@ -32,19 +32,12 @@ from resources.sail import SailSessions
 
 
 def assets(
-    registry: Registry,
-    partition_sets: PartitionSets,
-    retries: dg.RetryPolicy | None = None,
-    cpu_request_scale: float = 1.0,
-    engine_settings: EngineSettings = BY_SIZE,
+    registry: Registry, partition_sets: PartitionSets, settings: Settings, retries: dg.RetryPolicy | None
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """Every dataset of the registry and every feed that one of them reads."""
+    """Every dataset of the registry and every feed that one of them reads. `retries`: of a step that failed."""
     return [
         *(_feed(name, partition_sets) for name in registry.feeds),
-        *(
-            _asset(dataset, registry.datasets, partition_sets, retries, cpu_request_scale, engine_settings)
-            for dataset in registry.in_order()
-        ),
+        *(_asset(each, registry.datasets, partition_sets, settings, retries) for each in registry.in_order()),
     ]
 
 
@@ -81,37 +74,22 @@ def _asset(
     dataset: Dataset,
     datasets: Mapping[str, Dataset],
     partition_sets: PartitionSets,
+    settings: Settings,
     retries: dg.RetryPolicy | None,
-    cpu_request_scale: float,
-    engine_settings: EngineSettings,
 ) -> dg.AssetsDefinition:
     version, profile = _code_version(dataset), profile_of(dataset)
-    spec = dg.AssetSpec(
-        asset_key(dataset),
-        deps=dependencies(dataset, datasets),
-        description=dataset.description,
-        group_name=dataset.domain,
-        owners=[dataset.owner],
-        kinds={"spark", "iceberg"},
-        code_version=version,
-        tags={**dataset.tags, "compute": dataset.compute.profile},
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.freshness) if dataset.freshness else None,
-        metadata=_static_metadata(dataset, profile),
-        partitions_def=partition_sets.of(dataset.partitions),
-    )
 
     @dg.multi_asset(
         name=_step_key(dataset),
-        specs=[spec],
+        specs=[_spec(dataset, datasets, partition_sets, version, profile)],
         check_specs=[
             dg.AssetCheckSpec(each.name, asset=asset_key(dataset), description=each.description, blocking=each.blocking)
             for each in audit_specs(dataset)
         ],
         backfill_policy=_backfill_policy(dataset),
         retry_policy=retries,
-        # Two runs of it at once would overtake each other: its queue is the table's, where the instance limits pools.
-        pool=dataset.table.replace(".", "_") if _reads_itself(dataset) else None,
-        op_tags=op_tags(profile, cpu_request_scale),
+        pool=_pool(dataset),
+        op_tags=op_tags(profile, settings.cpu_request_scale),
     )
     def step(
         context: dg.AssetExecutionContext,
@@ -120,17 +98,13 @@ def _asset(
         sail: ResourceParam[SailSessions],
         landing_zone: ResourceParam[LandingZone],
     ) -> Iterator[Any]:
-        run = Run(
-            context.run.run_id, context.run.root_run_id or context.run.run_id, _datasets_in_run(context, datasets)
-        )
-        step = dataset, datasets, window_of(dataset, context), run, version
-        engines = StepEngines(
-            spark, {**catalog.spark_conf(), **RESULT_SETTINGS}, catalog.name, sail, profile, engine_settings
-        )
+        conf = {**catalog.spark_conf(), **RESULT_SETTINGS}
+        engines = StepEngines(spark, conf, catalog.name, sail, profile, settings.engines)
+        window, run = window_of(dataset, context), _run(context, datasets)
         try:
             with step_failures():
                 storage = Storage(catalog.load(), landing_zone, catalog.name)
-                result = run_step(*step, storage, engines)
+                result = run_step(dataset, datasets, window, run, version, storage, engines)
         except AuditsFailed as failure:
             yield from (check_result(dataset, outcome) for outcome in failure.outcomes)
             # Bad data does not get better by waiting.
@@ -143,18 +117,50 @@ def _asset(
     return step
 
 
+def _spec(
+    dataset: Dataset, datasets: Mapping[str, Dataset], partition_sets: PartitionSets, version: str, profile: Profile
+) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        asset_key(dataset),
+        deps=dependencies(dataset, datasets),
+        description=dataset.description,
+        group_name=dataset.domain,
+        owners=[dataset.owner],
+        kinds={"spark", "iceberg"},
+        code_version=version,
+        tags={**dataset.tags, "compute": dataset.compute.profile},
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.freshness) if dataset.freshness else None,
+        metadata={
+            "dagster/column_schema": column_schema(dataset.contract),
+            "dagster/table_name": dataset.table,
+            "dagster/storage_kind": "iceberg",
+            "contract": dataset.contract.__name__,
+            "compute": profile.text,
+        },
+        partitions_def=partition_sets.of(dataset.partitions),
+    )
+
+
 def _step_key(dataset: Dataset) -> str:
     return f"{dataset.domain}__{dataset.name}"
 
 
-def _datasets_in_run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
-    """The names of all that this run computes. A run from the failure of another computes less than its job has."""
-    steps = context.run.step_keys_to_execute or [each.name for each in context.job_def.nodes]
-    return tuple(sorted(name for name, each in datasets.items() if _step_key(each) in steps))
+def _run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset]) -> Run:
+    """Who asks, with all that it computes. A run from the failure of another computes less than its job has."""
+    run = context.run
+    steps = run.step_keys_to_execute or [each.name for each in context.job_def.nodes]
+    computed = sorted(name for name, each in datasets.items() if _step_key(each) in steps)
+    return Run(run.run_id, run.root_run_id or run.run_id, tuple(computed))
 
 
-def _reads_itself(dataset: Dataset) -> bool:
-    return any(not isinstance(each, Landing) and each.dataset == dataset.name for each in dataset.leaves.values())
+def _pool(dataset: Dataset) -> str | None:
+    """A queue of its own, where the instance limits pools, for a dataset that reads itself.
+
+    Two runs of it at once would overtake each other.
+    """
+    tables = [each for each in dataset.leaves.values() if not isinstance(each, Landing)]
+    reads_itself = any(each.dataset == dataset.name for each in tables)
+    return dataset.table.replace(".", "_") if reads_itself else None
 
 
 def _code_version(dataset: Dataset) -> str:
@@ -173,13 +179,3 @@ def _backfill_policy(dataset: Dataset) -> dg.BackfillPolicy | None:
     if dataset.partitions is None:
         return None
     return dg.BackfillPolicy.single_run() if dataset.ranges else dg.BackfillPolicy.multi_run()
-
-
-def _static_metadata(dataset: Dataset, profile: Profile) -> dict[str, Any]:
-    return {
-        "dagster/column_schema": column_schema(dataset.contract),
-        "dagster/table_name": dataset.table,
-        "dagster/storage_kind": "iceberg",
-        "contract": dataset.contract.__name__,
-        "compute": profile.text,
-    }

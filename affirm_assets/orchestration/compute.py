@@ -7,7 +7,7 @@ import dagster as dg
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.errors import DeclarationError
-from affirm_assets.steps.scan import ScanSize
+from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import Decision, Profile, profile, step_pod
 
 

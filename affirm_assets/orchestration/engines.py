@@ -15,7 +15,7 @@ from affirm_assets.errors import EngineMissing, UnfitForEngine
 from affirm_assets.orchestration.compute import compute_metadata
 from affirm_assets.settings import SAIL, SPARK, EngineSettings
 from affirm_assets.steps.engine import Engine
-from affirm_assets.steps.scan import ScanSize
+from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import Decision, Profile
 from resources.sail import SailSessions, sail_problem
 from resources.spark import java_problem

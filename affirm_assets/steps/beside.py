@@ -12,9 +12,9 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Beside, SameWindow, Through
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import PublishConflict
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.published import record_of
 from affirm_assets.steps.request import Pinned
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_history, main_snapshot, window_of
 
 

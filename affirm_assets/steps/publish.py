@@ -36,7 +36,6 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import PublishConflict, StageLost, TableNotStageable
 from affirm_assets.steps.audit import Outcome, outcomes_from_json, outcomes_to_json
 from affirm_assets.steps.engine import Staged
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.manifests import (
     NOTHING,
     VERSIONS,
@@ -47,6 +46,7 @@ from affirm_assets.steps.manifests import (
 )
 from affirm_assets.steps.published import Publication, Record, record_of, work_digest
 from affirm_assets.steps.request import Request
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import (
     SUMMARY,
     WHOLE_TABLE,

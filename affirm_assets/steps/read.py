@@ -26,9 +26,9 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused
 from affirm_assets.steps.beside import published_beside
 from affirm_assets.steps.engine import Days, Engine
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.published import last_published
 from affirm_assets.steps.request import Pinned, Request
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import schema_of
 
 

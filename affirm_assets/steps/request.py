@@ -14,8 +14,8 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Beside, Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
-from affirm_assets.steps.lake import LandingFile, Storage
 from affirm_assets.steps.published import last_change
+from affirm_assets.steps.storage import PinnedFile, Storage
 from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot
 
 RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -70,7 +70,7 @@ class Request:
     code_version: str
     base: int | None
     inputs: Mapping[str, int | None]
-    files: tuple[LandingFile, ...]
+    files: tuple[PinnedFile, ...]
     settings: Mapping[str, str] = field(default_factory=lambda: dict(RESULT_SETTINGS))
     contents: Mapping[str, int | None] = field(default_factory=dict)
     beside: Mapping[str, int | None] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Request:
             inputs=value["inputs"],
             contents=value["contents"],
             files=tuple(
-                LandingFile(**{**each, "business_date": date.fromisoformat(each["business_date"])})
+                PinnedFile(**{**each, "business_date": date.fromisoformat(each["business_date"])})
                 for each in value["files"]
             ),
             settings=value["settings"],
@@ -144,13 +144,13 @@ def pin(
     inputs: dict[str, int | None] = {}
     contents: dict[str, int | None] = {}
     beside: dict[str, int | None] = {}
-    files: list[LandingFile] = []
+    files: list[PinnedFile] = []
     for parameter, mapped in dataset.leaves.items():
         if isinstance(mapped, Landing):
             days = dataset.read_days(mapped, None, window)
             assert days is not None
             files += [
-                LandingFile(each.feed, each.business_date, each.name, each.size, each.sha256)
+                PinnedFile(each.feed, each.business_date, each.name, each.size, each.sha256)
                 for each in storage.landing.pin(mapped.feed, days.first, days.last)
             ]
         elif mapped.dataset != dataset.name:

@@ -27,9 +27,8 @@ from affirm_assets.steps.audit import (
 from affirm_assets.steps.beside import check_beside_unchanged
 from affirm_assets.steps.control_totals import control_totals_outcome, listed_rows, totals_of
 from affirm_assets.steps.engine import Days, Engine, NullInRequiredColumn, Staged, Target
-from affirm_assets.steps.gaps import check_inputs_published, check_no_gap
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.lineage import ColumnRef
+from affirm_assets.steps.prerequisites import check_inputs_published, check_no_gap
 from affirm_assets.steps.publish import (
     Report,
     find_published,
@@ -42,7 +41,8 @@ from affirm_assets.steps.publish import (
 from affirm_assets.steps.published import Publication
 from affirm_assets.steps.read import Frames
 from affirm_assets.steps.request import Pinned, Request, Run, pin
-from affirm_assets.steps.scan import ScanSize, scan_size
+from affirm_assets.steps.scan_size import ScanSize, scan_size
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import SUMMARY, ensure_table
 
 Lineage = Mapping[str, frozenset[ColumnRef]]

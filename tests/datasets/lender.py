@@ -21,7 +21,7 @@ from affirm_assets.lender.finance.days import applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
 from tests.conftest import declare
-from tests.lake import Keep
+from tests.storage import Keep
 
 Row = dict[str, Any]
 

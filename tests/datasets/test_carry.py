@@ -16,7 +16,7 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.steps.run import AuditsFailed
 from tests.conftest import declare
-from tests.lake import Lake, Steps
+from tests.storage import Steps, StorageWithEngine
 
 D0, D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 7))
 D9 = date(2025, 1, 10)
@@ -59,18 +59,18 @@ def differences(compared: DataFrame) -> list[tuple[str, date]]:
 
 
 @pytest.fixture
-def carried(lake: Lake) -> Callable[..., DataFrame]:
+def carried(storage: StorageWithEngine) -> Callable[..., DataFrame]:
     def compare(staged: Balances = STAGED, before: Balances = BEFORE, window: Window = WINDOW) -> DataFrame:
-        return opens_as_closed(CARRY, frame(lake.spark, staged), frame(lake.spark, before), window, **RULE)
+        return opens_as_closed(CARRY, frame(storage.spark, staged), frame(storage.spark, before), window, **RULE)
 
     return compare
 
 
 @pytest.fixture
-def goes_on(lake: Lake) -> Callable[..., DataFrame]:
+def goes_on(storage: StorageWithEngine) -> Callable[..., DataFrame]:
     def compare(staged: Balances = STAGED, after: Balances = AFTER, window: Window = WINDOW) -> DataFrame:
         last_published = max((day for _, day in after), default=None)
-        rows = frame(lake.spark, staged), frame(lake.spark, after)
+        rows = frame(storage.spark, staged), frame(storage.spark, after)
         return next_opens_as_closed(CARRY, *rows, window, last_published, **RULE)
 
     return compare
@@ -131,10 +131,10 @@ def test_balances_that_swap_are_not_taken_for_equal(carried: Callable[..., DataF
     assert differences(carried({**STAGED, ("L1", D1): ("0.10", "10.00", "9.00", "0.20")})) == [("L1", D1)]
 
 
-def test_balances_may_be_kept_by_several_keys_and_be_numbers(lake: Lake) -> None:
+def test_balances_may_be_kept_by_several_keys_and_be_numbers(storage: StorageWithEngine) -> None:
     schema = "k string, l string, d date, o int, c int"
-    before = lake.spark.createDataFrame([("a", "x", D0, 0, 2), ("a", "y", D0, 0, 3)], schema)
-    staged = lake.spark.createDataFrame([("a", "x", D1, 2, 0), ("a", "y", D1, 2, 0)], schema)
+    before = storage.spark.createDataFrame([("a", "x", D0, 0, 2), ("a", "y", D0, 0, 3)], schema)
+    staged = storage.spark.createDataFrame([("a", "x", D1, 2, 0), ("a", "y", D1, 2, 0)], schema)
     compared = opens_as_closed(
         Carry({"o": "c"}), staged, before, Window(D1, D1), partitions=Daily("d"), keys=["k", "l"]
     )
@@ -144,12 +144,12 @@ def test_balances_may_be_kept_by_several_keys_and_be_numbers(lake: Lake) -> None
     ]
 
 
-def test_months_go_on_from_months(lake: Lake) -> None:
+def test_months_go_on_from_months(storage: StorageWithEngine) -> None:
     december, january, february = date(2024, 12, 1), date(2025, 1, 1), date(2025, 2, 1)
     rule: dict[str, Any] = {"partitions": Monthly("d"), "keys": ["k"]}
 
     def rows(*of: tuple[str, date, int, int]) -> DataFrame:
-        return lake.spark.createDataFrame(list(of), "k string, d date, o int, c int")
+        return storage.spark.createDataFrame(list(of), "k string, d date, o int, c int")
 
     staged, before = rows(("a", january, 2, 3), ("a", february, 4, 5)), rows(("a", december, 0, 2))
     window, carry = Window(january, february), Carry({"o": "c"})
@@ -193,14 +193,14 @@ Opening = tuple[int | None, date | None, str | None, str | None]
     ],
 )
 def test_dates_are_carried_and_what_a_row_keeps_is_compared(
-    lake: Lake, closed: Opening | None, opened: Opening | None, expected: str
+    storage: StorageWithEngine, closed: Opening | None, opened: Opening | None, expected: str
 ) -> None:
     def day(row: Opening | None, *names: str) -> DataFrame:
         schema = (
             f"id string, d date, {names[0]} int, {names[1]} date, k string, l string, {names[2]} int, {names[3]} date"
         )
         as_of = D0 if names[0] == "n" else D1
-        return lake.spark.createDataFrame([] if row is None else [("A", as_of, *row, None, None)], schema)
+        return storage.spark.createDataFrame([] if row is None else [("A", as_of, *row, None, None)], schema)
 
     before, staged = (
         day(closed, "n", "at", "opening_n", "opening_at"),

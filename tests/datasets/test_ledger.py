@@ -17,7 +17,7 @@ from affirm_assets.datasets.servicing.payment_applications import PaymentApplica
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.contract import column_differences
 from tests.datasets.lender import DAY, Row, books, changed, frame, not_ok, row
-from tests.lake import Keep
+from tests.storage import Keep
 
 
 def balance(loan_id: str, **over: Any) -> Row:

@@ -16,7 +16,7 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.run import AuditsFailed
 from tests.datasets.lender import Row, row, source
-from tests.lake import Steps
+from tests.storage import Steps
 
 D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 6))
 ALL = Window(D1, D5)
@@ -90,7 +90,7 @@ class Lender:
         return sorted(self.steps.rows(dataset, order="loan_id"), key=lambda row: row[:2])
 
     def values(self, dataset: Dataset, loan_id: str, name: str) -> list[Any]:
-        rows = self.steps.new_lake().by_name(dataset.table, order="as_of")
+        rows = self.steps.new_storage().by_name(dataset.table, order="as_of")
         return [each[name] for each in rows if each["loan_id"] == loan_id]
 
 

@@ -18,7 +18,7 @@ from affirm_assets.datasets.portfolio.portfolio_daily import (
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.declare.contract import column_differences
 from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
-from tests.lake import Keep
+from tests.storage import Keep
 
 
 def balance(loan_id: str, bucket: str, **over: Any) -> Row:

@@ -39,7 +39,7 @@ from affirm_assets.lender.finance.schedule import schedule
 from affirm_assets.lender.finance.terms import Terms
 from tests.datasets import lender
 from tests.datasets.lender import Row, changed, frame, not_ok
-from tests.lake import Keep
+from tests.storage import Keep
 
 FIRST, LAST = date(2025, 1, 1), date(2025, 10, 31)
 LOANS = 60

@@ -17,7 +17,7 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.run import AuditsFailed
 from tests.datasets.lender import source
-from tests.lake import Steps
+from tests.storage import Steps
 
 D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 6))
 ALL = Window(D1, D5)
@@ -100,7 +100,7 @@ class Business:
     def rows(self) -> list[tuple[Any, ...]]:
         """transaction_id, as_of, waiting_since, taken_up_on, opening, closing."""
         names = ("transaction_id", "as_of", "waiting_since", "taken_up_on", "opening", "closing")
-        rows = self.steps.new_lake().by_name(suspense.table, order="as_of")
+        rows = self.steps.new_storage().by_name(suspense.table, order="as_of")
         return sorted(tuple(row[name] for name in names) for row in rows)
 
     def _run(self, dataset: Dataset, window: Window, **over: Any) -> None:
@@ -154,7 +154,7 @@ def test_a_transaction_waits_until_its_loan_is_booked(business: Business, window
 
 def test_what_a_transaction_says_is_kept(business: Business) -> None:
     business.run(ALL)
-    rows = business.steps.new_lake().by_name(suspense.table, order="as_of")
+    rows = business.steps.new_storage().by_name(suspense.table, order="as_of")
     row = next(each for each in rows if each["transaction_id"] == "undone")
     kept = ("loan_id", "merchant_id", "kind", "amount", "effective_on", "reverses")
     assert tuple(row[name] for name in kept) == ("unknown", None, "payment_reversal", Decimal("7.50"), D4, "never")

@@ -20,7 +20,7 @@ from affirm_assets.datasets.ledger.trial_balance import (
 from affirm_assets.declare.contract import column_differences, spark_schema
 from affirm_assets.declare.partitions import Window
 from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
-from tests.lake import Keep
+from tests.storage import Keep
 
 OPENS, NEXT_DAY_OPENS = audits_of(trial_balance)
 

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,8 @@ from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from resources.sail import SailSessions
 from tests.conftest import WHY
-from tests.lake import Lake, Steps
 from tests.steps.amounts import D1, D2, amounts_of, one
+from tests.storage import NewStorage, Steps, StorageWithEngine
 
 LEFTOVER = re.compile(r"affirm-[0-9a-f]{32}-\d+-\d+\.parquet")
 
@@ -36,26 +35,26 @@ def killed_step(uri: str, warehouse: str, day: date) -> None:
     """In a process of its own."""
     opens = partial(SailEngine, SailSessions().open, WHY)
     catalog = IcebergCatalog(uri=uri, warehouse=warehouse).load()
-    steps = Steps(lambda: Lake(catalog, LandingZone(""), opens=opens))
+    steps = Steps(lambda: StorageWithEngine(catalog, LandingZone(""), opens=opens))
     steps.run(amounts_of(("new", day, "2.00"), audits=(is_killed,)), one(day), run="killed", root="work")
 
 
-def files_in(lake: Lake) -> set[str]:
-    folder = lake.catalog.load_table("tests.amounts").location().removeprefix("file://")
+def files_in(storage: StorageWithEngine) -> set[str]:
+    folder = storage.catalog.load_table("tests.amounts").location().removeprefix("file://")
     return {str(path) for path in Path(folder).rglob("*.parquet")}
 
 
-def files_of_snapshots(lake: Lake) -> set[str]:
-    files = lake.catalog.load_table("tests.amounts").inspect.all_files().column("file_path").to_pylist()
+def files_of_snapshots(storage: StorageWithEngine) -> set[str]:
+    files = storage.catalog.load_table("tests.amounts").inspect.all_files().column("file_path").to_pylist()
     return {path.removeprefix("file://") for path in files}
 
 
 @pytest.mark.parametrize("day", [D1, D2], ids=["a day that is published again", "a day that is new"])
 def test_nothing_is_seen_and_a_retry_publishes(
-    catalog: IcebergCatalog, steps: Steps, new_lake: Callable[[], Lake], day: date
+    catalog: IcebergCatalog, steps: Steps, new_storage: NewStorage, day: date
 ) -> None:
     before = steps.run(amounts_of(("old", D1, "1.00")), one(D1))
-    seen, published = steps.rows(amounts_of()), files_in(new_lake())
+    seen, published = steps.rows(amounts_of()), files_in(new_storage())
 
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=killed_step, args=(catalog.uri, catalog.warehouse, day))
@@ -63,11 +62,11 @@ def test_nothing_is_seen_and_a_retry_publishes(
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
 
-    lake = new_lake()
-    table = lake.catalog.load_table("tests.amounts")
+    storage = new_storage()
+    table = storage.catalog.load_table("tests.amounts")
     assert [each.snapshot_id for each in table.snapshots()] == [before.snapshot]
     assert steps.rows(amounts_of()) == seen
-    left = files_in(lake) - published
+    left = files_in(storage) - published
     assert len(left) == 1
     assert all(LEFTOVER.fullmatch(Path(each).name) for each in left)
     assert all(Path(each).is_relative_to(Path(table.location().removeprefix("file://"), "data")) for each in left)
@@ -77,4 +76,4 @@ def test_nothing_is_seen_and_a_retry_publishes(
     ids = [row[0] for row in steps.rows(amounts_of())]
     assert ids == (["new"] if day == D1 else ["new", "old"])
     # By what upkeep tells them: no snapshot names them.
-    assert files_in(lake) - files_of_snapshots(lake) == left
+    assert files_in(storage) - files_of_snapshots(storage) == left

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from affirm_assets.setup import prepare_instance
+from affirm_assets.local_instance import prepare_instance
 from tests.conftest import QUICK_JVM
 from tests.integration.books import Books, jsonl, loan
 

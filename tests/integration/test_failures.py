@@ -35,7 +35,7 @@ from resources.sail import SailSessions
 from resources.spark import SparkSessions
 from tests.conftest import declare
 from tests.integration.books import Books, jsonl, loan
-from tests.lake import Lake, run_in
+from tests.storage import StorageWithEngine, run_in
 
 
 def execute(
@@ -579,8 +579,8 @@ def publish_theirs(books: Books) -> None:
     settings, run = books.settings, f"theirs{published(books, 'tests.amounts')}"
     catalog = IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse)
     opens = partial(SailEngine, SailSessions().open, "another run's")
-    lake = Lake(catalog.load(), LandingZone(settings.landing), opens=opens)
-    run_in(lake, amounts_of(("theirs", "9.00")), {}, Window(DAY, DAY), Run(run, run))
+    storage = StorageWithEngine(catalog.load(), LandingZone(settings.landing), opens=opens)
+    run_in(storage, amounts_of(("theirs", "9.00")), {}, Window(DAY, DAY), Run(run, run))
 
 
 def disturbed(disturb: Callable[[], None], times: int) -> Dataset:

@@ -23,11 +23,11 @@ from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.errors import PublishConflict
 from affirm_assets.settings import SAIL, SPARK
 from affirm_assets.steps.engine import Engine
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.manifests import read_entries, read_manifests
 from affirm_assets.steps.publish import keep_for_inspection, publish
 from affirm_assets.steps.published import record_of
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import ensure_table, main_history
 from resources.iceberg import IcebergCatalog
 from resources.jars import LOCAL, REMOTE
@@ -35,10 +35,9 @@ from resources.landing import LandingZone
 from resources.sail import SailSessions
 from resources.spark import SparkSessions, java_problem
 from tests.conftest import WHY, sessions_for_few_rows
-from tests.lake import Lake as LakeOfSteps
-from tests.lake import run_in
 from tests.staged import NOW, amounts, publish_rows, request_of, rows_of, stage
 from tests.steps.amounts import frame
+from tests.storage import StorageWithEngine, run_in
 
 WRITERS = 5
 ROUNDS = 4
@@ -56,8 +55,8 @@ def one(number: int) -> Window:
 
 
 @dataclass(frozen=True)
-class Lake:
-    """A catalog that another process can open too; `name` is the table's, one for each test."""
+class SharedTable:
+    """A table that another process can open too, by the addresses of its catalog and its warehouse."""
 
     uri: str
     warehouse: str
@@ -82,10 +81,12 @@ def _begin(barrier: Barrier) -> None:
     _together = barrier
 
 
-def publish_together(lake: Lake, window: Window, name: str, run: str, root: str, reads_before: bool = False) -> Any:
+def publish_together(
+    shared: SharedTable, window: Window, name: str, run: str, root: str, reads_before: bool = False
+) -> Any:
     """Pin and stage, wait for the others, publish: its snapshot, or `CONFLICT`."""
-    dataset = amounts(name=lake.name, inputs={"earlier": previous(1, lake.name)} if reads_before else {})
-    storage = lake.storage
+    dataset = amounts(name=shared.name, inputs={"earlier": previous(1, shared.name)} if reads_before else {})
+    storage = shared.storage
     request = request_of(dataset, window, storage, run, root)
     rows = [(name, window.first, "1.00")] if name else []
     staged = stage(storage.catalog.load_table(dataset.table), rows)
@@ -98,12 +99,12 @@ def publish_together(lake: Lake, window: Window, name: str, run: str, root: str,
         return CONFLICT
 
 
-def publish_in_turn(lake: Lake, numbers: list[int]) -> list[int]:
+def publish_in_turn(shared: SharedTable, numbers: list[int]) -> list[int]:
     """Every day in a step of its own, as fast as it goes."""
-    storage = lake.storage
+    storage = shared.storage
     _together.wait(60)
     return [
-        publish_rows(amounts(name=lake.name), one(number), [(f"d{number:03}", day(number), "1.00")], storage).snapshot
+        publish_rows(amounts(name=shared.name), one(number), [(f"d{number:03}", day(number), "1.00")], storage).snapshot
         for number in numbers
     ]
 
@@ -114,13 +115,13 @@ def _spark() -> SparkSessions:
     return sessions_for_few_rows("512m", sorted({*LOCAL, *(jar for jar in REMOTE if "postgresql" in jar)}))
 
 
-def _open(engine: str, lake: Lake) -> Engine:
+def _open(engine: str, shared: SharedTable) -> Engine:
     if engine == SAIL:
         return SailEngine(SailSessions().open, WHY)
-    return SparkEngine(_spark().session({**lake.catalog.spark_conf(), **RESULT_SETTINGS}), lake.catalog.name, WHY)
+    return SparkEngine(_spark().session({**shared.catalog.spark_conf(), **RESULT_SETTINGS}), shared.catalog.name, WHY)
 
 
-def run_step_together(lake: Lake, engine: str, window: Window, run: str) -> str:
+def run_step_together(shared: SharedTable, engine: str, window: Window, run: str) -> str:
     """A whole step on this engine, that publishes when the other one is about to: which engine did, or `CONFLICT`."""
 
     def amounts_of_engine() -> DataFrame:
@@ -132,8 +133,8 @@ def run_step_together(lake: Lake, engine: str, window: Window, run: str) -> str:
         _together.wait(180)
         return staged.select("id", F.lit(True).alias("ok"))
 
-    dataset = replace(amounts(name=lake.name), function=amounts_of_engine, audits=(the_other_one_has_staged,))
-    on_engine = LakeOfSteps(lake.catalog.load(), LandingZone(""), opens=partial(_open, engine, lake))
+    dataset = replace(amounts(name=shared.name), function=amounts_of_engine, audits=(the_other_one_has_staged,))
+    on_engine = StorageWithEngine(shared.catalog.load(), LandingZone(""), opens=partial(_open, engine, shared))
     try:
         return str(run_in(on_engine, dataset, {}, window, Run(run, run)).engine)
     except PublishConflict:
@@ -160,14 +161,14 @@ def writers(secrets: None) -> Iterator[ProcessPoolExecutor]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> SharedTable:
     uri = f"sqlite:///{tmp_path}/catalog.db"
     if request.param == "postgresql":
         database = request.getfixturevalue("database")
         name = request.node.originalname
         database.create_database(name)
         uri = database.catalog_uri(name)
-    found = Lake(uri, f"file://{tmp_path}/warehouse", "amounts")
+    found = SharedTable(uri, f"file://{tmp_path}/warehouse", "amounts")
     ensure_table(found.storage.catalog, amounts())
     return found
 
@@ -177,9 +178,9 @@ def race(writers: ProcessPoolExecutor, step: Callable[..., Any], *arguments: tup
     return [each.result(120) for each in [writers.submit(step, *each) for each in arguments]]
 
 
-def check_no_file_is_left(lake: Lake) -> None:
+def check_no_file_is_left(shared: SharedTable) -> None:
     """Every manifest and report in the folder belongs to a snapshot of the table."""
-    table = lake.storage.catalog.load_table(amounts().table)
+    table = shared.storage.catalog.load_table(amounts().table)
     folder = Path(table.location().removeprefix("file://"))
     named = {each.manifest_list for each in table.snapshots()}
     manifests = [each for snapshot in table.snapshots() for each in read_manifests(table.io, snapshot)]
@@ -196,101 +197,105 @@ def path_of(location: str) -> Path:
     return Path("/", location.removeprefix("file:").lstrip("/"))
 
 
-def test_writers_of_different_windows_lose_nothing(writers: ProcessPoolExecutor, lake: Lake) -> None:
+def test_writers_of_different_windows_lose_nothing(writers: ProcessPoolExecutor, shared: SharedTable) -> None:
     days = WRITERS * ROUNDS
-    snapshots = race(writers, publish_in_turn, *((lake, list(range(n, days, WRITERS))) for n in range(WRITERS)))
-    table = lake.storage.catalog.load_table(amounts().table)
+    snapshots = race(writers, publish_in_turn, *((shared, list(range(n, days, WRITERS))) for n in range(WRITERS)))
+    table = shared.storage.catalog.load_table(amounts().table)
     assert rows_of(table) == [f"d{number:03}" for number in range(days)]
     record = record_of(amounts(), table)
     assert record.windows == (Window(day(0), day(days - 1)),)
     assert {each.snapshot for each in record.recent} == {each for of_one in snapshots for each in of_one}
     assert len(table.snapshots()) == days
-    check_no_file_is_left(lake)
+    check_no_file_is_left(shared)
 
 
-def test_of_writers_of_one_window_one_wins(writers: ProcessPoolExecutor, lake: Lake) -> None:
+def test_of_writers_of_one_window_one_wins(writers: ProcessPoolExecutor, shared: SharedTable) -> None:
     for number in range(ROUNDS):
         results = race(
-            writers, publish_together, *((lake, one(number), f"{n}", f"r{n}", f"r{n}") for n in range(WRITERS))
+            writers, publish_together, *((shared, one(number), f"{n}", f"r{n}", f"r{n}") for n in range(WRITERS))
         )
         assert sorted(map(str, results))[1:] == [CONFLICT] * (WRITERS - 1)
-    table = lake.storage.catalog.load_table(amounts().table)
+    table = shared.storage.catalog.load_table(amounts().table)
     assert len(rows_of(table)) == len(table.snapshots()) == ROUNDS
-    check_no_file_is_left(lake)
+    check_no_file_is_left(shared)
 
 
-def test_of_empty_results_over_empty_ones_one_wins(writers: ProcessPoolExecutor, lake: Lake) -> None:
-    for number in range(ROUNDS):
-        results = race(writers, publish_together, *((lake, one(number), "", f"r{n}", f"r{n}") for n in range(WRITERS)))
-        assert sorted(map(str, results))[1:] == [CONFLICT] * (WRITERS - 1)
-    check_no_file_is_left(lake)
-
-
-def test_the_same_work_is_published_once(writers: ProcessPoolExecutor, lake: Lake) -> None:
+def test_of_empty_results_over_empty_ones_one_wins(writers: ProcessPoolExecutor, shared: SharedTable) -> None:
     for number in range(ROUNDS):
         results = race(
-            writers, publish_together, *((lake, one(number), "a", f"try {n}", "root") for n in range(WRITERS))
+            writers, publish_together, *((shared, one(number), "", f"r{n}", f"r{n}") for n in range(WRITERS))
+        )
+        assert sorted(map(str, results))[1:] == [CONFLICT] * (WRITERS - 1)
+    check_no_file_is_left(shared)
+
+
+def test_the_same_work_is_published_once(writers: ProcessPoolExecutor, shared: SharedTable) -> None:
+    for number in range(ROUNDS):
+        results = race(
+            writers, publish_together, *((shared, one(number), "a", f"try {n}", "root") for n in range(WRITERS))
         )
         assert len(set(results)) == 1
         assert CONFLICT not in results
-    table = lake.storage.catalog.load_table(amounts().table)
+    table = shared.storage.catalog.load_table(amounts().table)
     assert len(rows_of(table)) == len(table.snapshots()) == ROUNDS
-    check_no_file_is_left(lake)
+    check_no_file_is_left(shared)
 
 
-def test_writers_that_stage_by_a_snapshot_lose_nothing(writers: ProcessPoolExecutor, lake: Lake) -> None:
+def test_writers_that_stage_by_a_snapshot_lose_nothing(writers: ProcessPoolExecutor, shared: SharedTable) -> None:
     for number in range(ROUNDS):
         windows = [one(WRITERS * number + n) for n in range(WRITERS)]
-        race(writers, publish_together, *((lake, each, f"by a snapshot {each}", "r", "r") for each in windows))
-    table = lake.storage.catalog.load_table(amounts().table)
+        race(writers, publish_together, *((shared, each, f"by a snapshot {each}", "r", "r") for each in windows))
+    table = shared.storage.catalog.load_table(amounts().table)
     assert len(rows_of(table)) == len(table.snapshots()) == WRITERS * ROUNDS
-    check_no_file_is_left(lake)
+    check_no_file_is_left(shared)
 
 
 def test_of_writers_that_read_each_other_s_days_no_two_miss_each_other(
-    writers: ProcessPoolExecutor, lake: Lake
+    writers: ProcessPoolExecutor, shared: SharedTable
 ) -> None:
     """Each reads the day before, which another one is about to publish: what is published read what is there."""
-    results = race(writers, publish_together, *((lake, one(n), f"{n}", f"r{n}", f"r{n}", True) for n in range(WRITERS)))
-    table = lake.storage.catalog.load_table(amounts().table)
+    results = race(
+        writers, publish_together, *((shared, one(n), f"{n}", f"r{n}", f"r{n}", True) for n in range(WRITERS))
+    )
+    table = shared.storage.catalog.load_table(amounts().table)
     order = [date.fromisoformat(each.summary["affirm.window"]) for each in table.snapshots()]
     assert len(order) == sum(each != CONFLICT for each in results) >= 1
     for position, later in enumerate(order):
         assert later - timedelta(days=1) not in order[:position]
-    check_no_file_is_left(lake)
+    check_no_file_is_left(shared)
 
 
 def race_of_engines(
-    engines: dict[str, ProcessPoolExecutor], lake: Lake, window_of: Callable[[str], Window], number: int
+    engines: dict[str, ProcessPoolExecutor], shared: SharedTable, window_of: Callable[[str], Window], number: int
 ) -> list[str]:
     started = [
-        pool.submit(run_step_together, lake, engine, window_of(engine), f"{engine} {number}")
+        pool.submit(run_step_together, shared, engine, window_of(engine), f"{engine} {number}")
         for engine, pool in engines.items()
     ]
     return sorted(each.result(240).partition(":")[0] for each in started)
 
 
 def test_both_engines_publish_different_windows_of_one_table(
-    engines: dict[str, ProcessPoolExecutor], lake: Lake
+    engines: dict[str, ProcessPoolExecutor], shared: SharedTable
 ) -> None:
     for number in range(ROUNDS):
         windows = {SAIL: one(2 * number), SPARK: one(2 * number + 1)}
-        assert race_of_engines(engines, lake, windows.__getitem__, number) == [SAIL, SPARK]
-    table = lake.storage.catalog.load_table(amounts().table)
+        assert race_of_engines(engines, shared, windows.__getitem__, number) == [SAIL, SPARK]
+    table = shared.storage.catalog.load_table(amounts().table)
     days = {SAIL: range(0, 2 * ROUNDS, 2), SPARK: range(1, 2 * ROUNDS, 2)}
     assert rows_of(table) == sorted(f"{engine} {day(number)}" for engine, its in days.items() for number in its)
     assert record_of(amounts(), table).windows == (Window(day(0), day(2 * ROUNDS - 1)),)
     assert len(table.snapshots()) == 2 * ROUNDS
-    check_no_file_is_left(lake)
+    check_no_file_is_left(shared)
 
 
-def test_of_both_engines_on_one_window_one_wins(engines: dict[str, ProcessPoolExecutor], lake: Lake) -> None:
+def test_of_both_engines_on_one_window_one_wins(engines: dict[str, ProcessPoolExecutor], shared: SharedTable) -> None:
     winners = []
     for number in range(ROUNDS):
-        conflict, winner = race_of_engines(engines, lake, lambda _, number=number: one(number), number)
+        conflict, winner = race_of_engines(engines, shared, lambda _, number=number: one(number), number)
         assert (conflict, winner in engines) == (CONFLICT, True)
         winners.append(winner)
-    table = lake.storage.catalog.load_table(amounts().table)
+    table = shared.storage.catalog.load_table(amounts().table)
     assert rows_of(table) == sorted(f"{winner} {day(number)}" for number, winner in enumerate(winners))
     assert len(list(main_history(table))) == ROUNDS
-    check_no_file_is_left(lake)
+    check_no_file_is_left(shared)

@@ -1,6 +1,6 @@
 """Tables on a real S3, listed in a real PostgreSQL, of files that arrived on S3: as on Kubernetes, in one process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import date
 from typing import Any
@@ -13,15 +13,15 @@ from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.definitions import build_defs, catalog_of, landing_zone_of
 from affirm_assets.settings import SAIL, SPARK, Settings
-from affirm_assets.steps.lake import Storage
+from affirm_assets.steps.storage import Storage
 from resources.landing import LandingFileChanged
 from resources.landing.stores import Bucket
 from resources.sail import SailSessions
 from resources.spark import SparkSessions
 from tests.conftest import declare, opens_engine
 from tests.integration.books import jsonl, loan
-from tests.lake import Lake, Steps, on_spark
 from tests.servers import PASSWORD, REGION, SECRET_KEY, SECRETS, Postgres, S3Server
+from tests.storage import NewStorage, Steps, StorageWithEngine, on_spark
 
 D1, D2 = date(2025, 1, 2), date(2025, 1, 3)
 FEED = {
@@ -56,21 +56,19 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def new_lake(
-    engine: str, settings: Settings, s3: S3Server, request: pytest.FixtureRequest
-) -> Iterator[Callable[[], Lake]]:
+def new_storage(engine: str, settings: Settings, s3: S3Server, request: pytest.FixtureRequest) -> Iterator[NewStorage]:
     catalog, landing = catalog_of(settings), landing_zone_of(settings)
     opens = opens_engine(engine, catalog.spark_conf(), request, SailSessions(s3.endpoint, REGION))
     with ExitStack() as opened:
 
-        def make() -> Lake:
-            return opened.enter_context(closing(Lake(catalog.load(), landing, catalog.name, opens=opens)))
+        def make() -> StorageWithEngine:
+            return opened.enter_context(closing(StorageWithEngine(catalog.load(), landing, catalog.name, opens=opens)))
 
         yield make
 
 
 @pytest.fixture(scope="module")
-def spark_lake(settings: Settings, sessions: SparkSessions) -> Lake:
+def spark_storage(settings: Settings, sessions: SparkSessions) -> StorageWithEngine:
     catalog, landing = catalog_of(settings), landing_zone_of(settings)
     return on_spark(Storage(catalog.load(), landing, catalog.name), sessions.session(catalog.spark_conf()))
 
@@ -127,8 +125,8 @@ def amounts_of(name: str, *rows: tuple[str, date, int]) -> Any:
 
 
 class TestStep:
-    def test_publishes_one_day_and_then_another(self, engine: str, new_lake: Callable[[], Lake]) -> None:
-        steps, name = Steps(new_lake), f"amounts_of_{engine}"
+    def test_publishes_one_day_and_then_another(self, engine: str, new_storage: NewStorage) -> None:
+        steps, name = Steps(new_storage), f"amounts_of_{engine}"
         first = steps.run(amounts_of(name, ("a", D1, 1)), Window(D1, D1), run="first")
         steps.run(amounts_of(name, ("b", D2, 2)), Window(D2, D2), run="second")
         again = steps.run(amounts_of(name, ("a", D1, 1)), Window(D1, D1), run="first")
@@ -137,17 +135,17 @@ class TestStep:
         assert steps.rows(amounts_of(name)) == [("a", D1, 1), ("b", D2, 2)]
 
     def test_a_file_that_changed_after_it_was_pinned_stops_it(
-        self, run: dg.ExecuteInProcessResult, new_lake: Callable[[], Lake]
+        self, run: dg.ExecuteInProcessResult, new_storage: NewStorage
     ) -> None:
-        lake = new_lake()
-        store = lake.landing.store  # type: ignore[attr-defined]
+        storage = new_storage()
+        store = storage.landing.store  # type: ignore[attr-defined]
         day = date(2025, 2, 1)
         for name, content in {"a.jsonl": jsonl([loan()]), "_SUCCESS": b""}.items():
             store.put(f"loans/{day}/{name}", content)
-        pinned = lake.landing.pin("loans", day, day)
+        pinned = storage.landing.pin("loans", day, day)
         store.put(f"loans/{day}/a.jsonl", jsonl([loan(borrower_state="NY")]))
-        with lake.own.active(), pytest.raises(Exception, match=LandingFileChanged.__name__):
-            lake.landing.read(lake.spark, pinned, {"loan_id": "text"}).collect()
+        with storage.own.active(), pytest.raises(Exception, match=LandingFileChanged.__name__):
+            storage.landing.read(storage.spark, pinned, {"loan_id": "text"}).collect()
 
 
 def dump(session: SparkSession) -> str:
@@ -168,8 +166,8 @@ def dump(session: SparkSession) -> str:
 
 
 class TestSecrets:
-    def test_are_in_no_setting_of_spark(self, spark_lake: Lake) -> None:
-        session = spark_lake.spark
+    def test_are_in_no_setting_of_spark(self, spark_storage: StorageWithEngine) -> None:
+        session = spark_storage.spark
         environment: Any = session._jvm.System.getenv()  # type: ignore[union-attr]
         assert (environment["AWS_SECRET_ACCESS_KEY"], environment["PGPASSWORD"]) == (SECRET_KEY, PASSWORD)
         settings = dump(session)

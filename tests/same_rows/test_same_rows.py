@@ -28,7 +28,7 @@ from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from tests.conftest import opens_engine
 from tests.integration.books import jsonl, loan, transaction
-from tests.lake import Lake, run_in
+from tests.storage import StorageWithEngine, run_in
 
 FIRST, DAYS, ONE_BY_ONE = date(2025, 1, 1), 42, 3
 LAST = FIRST + timedelta(days=DAYS - 1)
@@ -83,7 +83,7 @@ def windows_of(dataset: Dataset) -> list[Window]:
     return [Window(starts[0], starts[-alone - 1]), *(Window(each, each) for each in starts[-alone:])]
 
 
-def compute(lake: Lake) -> Books:
+def compute(storage: StorageWithEngine) -> Books:
     """As Dagster does: a range in one run, each later day in its own, and the months when the days are there."""
     books = Books()
     ordered = REGISTRY.in_order()
@@ -91,16 +91,16 @@ def compute(lake: Lake) -> Books:
     for runs in (daily, [each for each in ordered if each not in daily]):
         for number, windows in enumerate(zip(*(windows_of(each) for each in runs), strict=True)):
             for dataset, window in zip(runs, windows, strict=True):
-                result = run_in(lake, dataset, REGISTRY.datasets, window, Run(f"run {number}", f"run {number}"))
+                result = run_in(storage, dataset, REGISTRY.datasets, window, Run(f"run {number}", f"run {number}"))
                 books.results.setdefault(dataset.name, []).append(result)
     for dataset in ordered:
-        books.tables[dataset.name] = rows_of(lake, dataset)
+        books.tables[dataset.name] = rows_of(storage, dataset)
     return books
 
 
-def rows_of(lake: Lake, dataset: Dataset) -> pa.Table:
+def rows_of(storage: StorageWithEngine, dataset: Dataset) -> pa.Table:
     """In the order of the key. What the files say of how PyArrow holds text (large_string or not) is no difference."""
-    table = lake.catalog.load_table(dataset.table)
+    table = storage.catalog.load_table(dataset.table)
     rows = table.scan().to_arrow().cast(schema_to_pyarrow(table.schema(), include_field_ids=False))
     return rows.sort_by([(name, "ascending") for name in order_of(dataset)]).combine_chunks()
 
@@ -132,8 +132,8 @@ def books(folder: Path, sample: SampleSummary, request: pytest.FixtureRequest) -
     for engine in (SAIL, SPARK):
         catalog = IcebergCatalog(uri=f"sqlite:///{folder}/{engine}.db", warehouse=f"file://{folder}/{engine}")
         opens = opens_engine(engine, catalog.spark_conf(), request)
-        lake = Lake(catalog.load(), LandingZone(str(folder / "landing")), catalog.name, opens=opens)
-        made[engine] = compute(lake)
+        storage = StorageWithEngine(catalog.load(), LandingZone(str(folder / "landing")), catalog.name, opens=opens)
+        made[engine] = compute(storage)
     return made
 
 

@@ -1,6 +1,6 @@
 """Lineage of what Spark really makes of a transform: the analyzed plan of frames over Iceberg tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date
 
 import pytest
@@ -14,15 +14,15 @@ from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.spark.lineage import lineage_of
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.lineage import ColumnRef
 from affirm_assets.steps.request import Run, pin
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import ensure_table
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from resources.spark import SparkSessions
 from tests.conftest import declare
-from tests.lake import Lake, Steps, on_spark
+from tests.storage import NewStorage, Steps, StorageWithEngine, on_spark
 
 DAY = date(2025, 1, 1)
 
@@ -47,19 +47,19 @@ def texts(lineage: Mapping[str, frozenset[ColumnRef]]) -> dict[str, set[str]]:
 
 
 @pytest.fixture
-def empty(new_lake: Callable[[], Lake]) -> Lake:
+def empty(new_storage: NewStorage) -> StorageWithEngine:
     """Empty tables tests.amounts and tests.labels."""
 
     def amounts() -> DataFrame:
         raise AssertionError("never run")
 
-    lake = new_lake()
-    ensure_table(lake.catalog, declare(amounts, Amount, Daily("day")))
-    ensure_table(lake.catalog, declare(amounts, Label, None, name="labels"))
-    return lake
+    storage = new_storage()
+    ensure_table(storage.catalog, declare(amounts, Amount, Daily("day")))
+    ensure_table(storage.catalog, declare(amounts, Label, None, name="labels"))
+    return storage
 
 
-def test_join_aggregate_union_and_window(empty: Lake) -> None:
+def test_join_aggregate_union_and_window(empty: StorageWithEngine) -> None:
     amounts, labels = empty.spark.table("lake.tests.amounts"), empty.spark.table("lake.tests.labels").alias("l")
     joined = amounts.where("amount > 0").join(labels, "id", "left").where(F.col("l.label") != "x")
     summed = joined.groupBy("id", F.trunc("day", "month").alias("month")).agg(
@@ -84,7 +84,7 @@ def test_join_aggregate_union_and_window(empty: Lake) -> None:
     }
 
 
-def test_full_joins_take_the_key_from_both_sides_and_self_joins_are_told_apart(empty: Lake) -> None:
+def test_full_joins_take_the_key_from_both_sides_and_self_joins_are_told_apart(empty: StorageWithEngine) -> None:
     amounts, labels = empty.spark.table("lake.tests.amounts"), empty.spark.table("lake.tests.labels")
     full = amounts.select("id").join(labels, "id", "full")
     assert texts(lineage_of(full)) == {
@@ -97,13 +97,13 @@ def test_full_joins_take_the_key_from_both_sides_and_self_joins_are_told_apart(e
 
 
 @pytest.mark.parametrize("kind", ["left_semi", "left_anti"])
-def test_the_other_side_of_a_semi_join_is_a_filter(empty: Lake, kind: str) -> None:
+def test_the_other_side_of_a_semi_join_is_a_filter(empty: StorageWithEngine, kind: str) -> None:
     amounts, labels = empty.spark.table("lake.tests.amounts"), empty.spark.table("lake.tests.labels")
     found = lineage_of(amounts.join(labels, "id", kind).dropDuplicates(["id"]).orderBy("day").limit(1))
     assert texts(found) == {name: {f"tests.amounts.{name}"} for name in ("id", "day", "amount")}
 
 
-def test_fields_of_a_struct_are_told_apart_and_generated_rows_come_from_the_generator(empty: Lake) -> None:
+def test_fields_of_a_struct_are_told_apart_and_generated_rows_come_from_the_generator(empty: StorageWithEngine) -> None:
     amounts = empty.spark.table("lake.tests.amounts")
     packed = amounts.select(F.struct("id", "day").alias("s"), F.array("amount", F.lit(0)).alias("many"))
     result = packed.union(packed).select("s.*", "s", F.explode("many").alias("one"))
@@ -115,7 +115,7 @@ def test_fields_of_a_struct_are_told_apart_and_generated_rows_come_from_the_gene
     }
 
 
-def test_sql_with_a_subquery_and_sets(empty: Lake) -> None:
+def test_sql_with_a_subquery_and_sets(empty: StorageWithEngine) -> None:
     empty.spark.table("lake.tests.labels").createOrReplaceTempView("labels_view")
     found = lineage_of(
         empty.spark.sql(
@@ -126,18 +126,18 @@ def test_sql_with_a_subquery_and_sets(empty: Lake) -> None:
     assert texts(found) == {"id": {"tests.amounts.id"}, "most": {"tests.labels.label"}}
 
 
-def test_a_subtotal_may_come_from_whatever_its_operator_reads(empty: Lake) -> None:
+def test_a_subtotal_may_come_from_whatever_its_operator_reads(empty: StorageWithEngine) -> None:
     found = texts(lineage_of(empty.spark.table("lake.tests.amounts").rollup("id").agg(F.sum("amount").alias("total"))))
     assert found["total"] == {"tests.amounts.amount"}
     assert "tests.amounts.id" in found["id"]
 
 
-def test_what_python_makes_may_come_from_every_column_it_is_given(empty: Lake) -> None:
+def test_what_python_makes_may_come_from_every_column_it_is_given(empty: StorageWithEngine) -> None:
     made = empty.spark.table("lake.tests.amounts").select("id", "day").mapInPandas(lambda batches: batches, "x string")
     assert texts(lineage_of(made)) == {"x": {"tests.amounts.id", "tests.amounts.day"}}
 
 
-def test_rows_of_no_table_have_no_lineage(empty: Lake) -> None:
+def test_rows_of_no_table_have_no_lineage(empty: StorageWithEngine) -> None:
     made = empty.spark.createDataFrame([("a", DAY)], "id string, day date")
     made.createOrReplaceTempView("made")
     numbers = empty.spark.range(3).withColumn("next", F.col("id") + 1)
@@ -146,7 +146,7 @@ def test_rows_of_no_table_have_no_lineage(empty: Lake) -> None:
     assert texts(lineage_of(empty.spark.createDataFrame([], "id string"))) == {"id": set()}
 
 
-def test_with_clauses_do_not_add_columns(empty: Lake) -> None:
+def test_with_clauses_do_not_add_columns(empty: StorageWithEngine) -> None:
     found = lineage_of(
         empty.spark.sql("WITH c AS (SELECT label, id AS i FROM lake.tests.labels) SELECT id FROM lake.tests.amounts, c")
     )
@@ -177,19 +177,19 @@ def books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> 
     registry, window, folder = Registry.walk(affirm_assets.datasets), Window(DAY, DAY), tmp_path_factory.mktemp("books")
     catalog = IcebergCatalog(uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
     landing = folder / "landing"
-    storage = Storage(catalog.load(), LandingZone(str(landing)), catalog.name)
-    lake = on_spark(storage, sessions.session(catalog.spark_conf()))
+    without_engine = Storage(catalog.load(), LandingZone(str(landing)), catalog.name)
+    storage = on_spark(without_engine, sessions.session(catalog.spark_conf()))
     for feed in registry.feeds:
         day = landing / feed / str(DAY)
         day.mkdir(parents=True)
         (day / "_SUCCESS").touch()
     for dataset in registry.in_order():
-        table = ensure_table(lake.catalog, dataset)
+        table = ensure_table(storage.catalog, dataset)
         table.append(table.schema().as_arrow().empty_table())
     found = {}
     for dataset in registry.in_order():
-        pinned = pin(dataset, registry.datasets, window, Run("run", "run"), "v1", lake)
-        frames = lake.frames(dataset, registry.datasets, pinned)
+        pinned = pin(dataset, registry.datasets, window, Run("run", "run"), "v1", storage)
+        frames = storage.frames(dataset, registry.datasets, pinned)
         found[dataset.table] = texts(lineage_of(frames.call(dataset.function)))
     return found
 

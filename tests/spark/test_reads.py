@@ -1,6 +1,5 @@
 """What Spark reads and writes: no more files than it needs, what another engine has published, what Sail may not."""
 
-from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -18,9 +17,9 @@ from affirm_assets.steps.request import Run, pin
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from tests.conftest import opens_engine
-from tests.lake import Lake, Steps
 from tests.steps.amounts import D1, D2, D3, D4, amounts_of, downstream, noted, one
 from tests.steps.test_tables import in_a_folder
+from tests.storage import NewStorage, Steps, StorageWithEngine
 
 
 def scanned_files(read: DataFrame) -> int:
@@ -30,7 +29,7 @@ def scanned_files(read: DataFrame) -> int:
     return int(execution.executedPlan().collectLeaves().head().metrics().apply("resultDataFiles").value())
 
 
-def test_only_the_files_of_the_window_are_read(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_only_the_files_of_the_window_are_read(steps: Steps, new_storage: NewStorage) -> None:
     source = amounts_of(*((f"id{day}", date(2025, 1, day), "1.00") for day in range(1, 11)))
     steps.run(source, Window(D1, date(2025, 1, 10)))
     reads = {
@@ -38,29 +37,29 @@ def test_only_the_files_of_the_window_are_read(steps: Steps, new_lake: Callable[
         "previous": (downstream({"amounts": previous(1, "amounts")}), 1),
         "through": (downstream({"amounts": through("amounts")}), 4),
     }
-    lake = new_lake()
+    storage = new_storage()
     for name, (dataset, files) in reads.items():
-        pinned = pin(dataset, {"amounts": source}, Window(D3, D4), Run("r", "r"), "v1", lake)
-        read = lake.frames(dataset, {"amounts": source}, pinned).call(dataset.function)
+        pinned = pin(dataset, {"amounts": source}, Window(D3, D4), Run("r", "r"), "v1", storage)
+        read = storage.frames(dataset, {"amounts": source}, pinned).call(dataset.function)
         assert scanned_files(read) == files, name
 
 
 @pytest.mark.parametrize("publisher", [SAIL, SPARK])
 def test_spark_reads_what_an_engine_has_published(
-    publisher: str, catalog: IcebergCatalog, request: pytest.FixtureRequest, lake: Lake
+    publisher: str, catalog: IcebergCatalog, request: pytest.FixtureRequest, storage: StorageWithEngine
 ) -> None:
     opens = opens_engine(publisher, catalog.spark_conf(), request)
-    steps = Steps(lambda: Lake(catalog.load(), LandingZone(""), opens=opens))
+    steps = Steps(lambda: StorageWithEngine(catalog.load(), LandingZone(""), opens=opens))
     amounts = amounts_of(("a", D1, "1.10"), ("b", D2, "922337203685477.58"))
     steps.run(amounts, Window(D1, D2))
     steps.run(amounts, Window(D1, D2), run="second")
-    found = lake.spark.table("lake.tests.amounts").orderBy("id").collect()
+    found = storage.spark.table("lake.tests.amounts").orderBy("id").collect()
     assert [tuple(row) for row in found] == steps.rows(amounts)
 
 
-def test_properties_and_partition_fields_of_others_stay(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_properties_and_partition_fields_of_others_stay(steps: Steps, new_storage: NewStorage) -> None:
     steps.run(amounts_of(("a", D1, "1.00")), one(D1))
-    table = new_lake().catalog.load_table("tests.amounts")
+    table = new_storage().catalog.load_table("tests.amounts")
     with table.transaction() as change:
         change.set_properties({"owner": "somebody", "write.parquet.compression-codec": "gzip"})
     with table.update_spec() as update:
@@ -68,7 +67,7 @@ def test_properties_and_partition_fields_of_others_stay(steps: Steps, new_lake: 
     properties, spec = table.properties, table.spec()
     steps.run(noted(), one(D2), run="second")
     steps.run(noted(note="again"), Window(D1, D2), run="third")
-    after = new_lake().catalog.load_table("tests.amounts")
+    after = new_storage().catalog.load_table("tests.amounts")
     assert {k: v for k, v in after.properties.items() if k in properties and not k.startswith("affirm.")} == {
         k: v for k, v in properties.items() if not k.startswith("affirm.")
     }

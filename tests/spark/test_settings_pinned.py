@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from affirm_assets.steps.published import record_of
 from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.spark import SparkSessions
 from tests.conftest import declare
-from tests.lake import Lake, Steps
 from tests.steps.amounts import D1, Amount, frame, one
+from tests.storage import NewStorage, Steps
 
 DEFAULTS = """
 spark.sql.ansi.enabled false
@@ -147,7 +147,7 @@ def test_our_own_spark_is_started_and_the_other_one_is_named(
     assert not (another_home / "was-started").exists()
 
 
-def test_the_settings_of_a_step_are_in_its_request_and_its_report(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_the_settings_of_a_step_are_in_its_request_and_its_report(steps: Steps, new_storage: NewStorage) -> None:
     of_session: dict[str, str | None] = {}
 
     def amounts() -> DataFrame:
@@ -159,7 +159,7 @@ def test_the_settings_of_a_step_are_in_its_request_and_its_report(steps: Steps, 
     result = steps.run(dataset, one(D1))
     assert of_session == dict(RESULT_SETTINGS)
     assert result.request.settings == of_session
-    table = new_lake().catalog.load_table(dataset.table)
+    table = new_storage().catalog.load_table(dataset.table)
     (publication,) = record_of(dataset, table).recent
     report = read_report(table, publication)
     assert report is not None

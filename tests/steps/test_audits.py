@@ -14,8 +14,8 @@ from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps.audit import unique_outcome
 from affirm_assets.steps.run import AuditsFailed
 from tests.conftest import declare
-from tests.lake import Lake, Steps
 from tests.steps.amounts import D1, D2, D3, D4, Amount, Person, amounts_of, frame, one
+from tests.storage import NewStorage, Steps, StorageWithEngine
 
 
 def test_rows_are_published_and_reported_by_partition(steps: Steps) -> None:
@@ -28,14 +28,14 @@ def test_rows_are_published_and_reported_by_partition(steps: Steps) -> None:
     assert set(result.seconds) == {"pin", "measure", "session", "transform", "stage", "audit", "publish"}
 
 
-def test_no_reader_sees_a_row_before_its_audits(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_no_reader_sees_a_row_before_its_audits(steps: Steps, new_storage: NewStorage) -> None:
     steps.run(amounts_of(("old", D1, "1.00")), one(D1))
     seen: list[list[Any]] = []
 
     @audit()
     def what_readers_see_meanwhile(staged: DataFrame) -> DataFrame:
         """Look at main while the new rows are staged."""
-        seen.append([row[0] for row in new_lake().rows("tests.amounts", order="id")])
+        seen.append([row[0] for row in new_storage().rows("tests.amounts", order="id")])
         return staged.select("id", F.lit(True).alias("ok"))
 
     steps.run(amounts_of(("new", D1, "2.00"), audits=(what_readers_see_meanwhile,)), one(D1), run="second")
@@ -43,17 +43,17 @@ def test_no_reader_sees_a_row_before_its_audits(steps: Steps, new_lake: Callable
     assert [row[0] for row in steps.rows(amounts_of())] == ["new"]
 
 
-def test_a_failed_blocking_audit_leaves_main_and_keeps_the_stage(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_a_failed_blocking_audit_leaves_main_and_keeps_the_stage(steps: Steps, new_storage: NewStorage) -> None:
     good = amounts_of(("a", D1, "1.00"))
     before = steps.run(good, one(D1)).snapshot
     with pytest.raises(AuditsFailed, match="amount_ge: 1 of 2 failed") as caught:
         steps.run(amounts_of(("b", D1, "-1.00"), ("c", D1, "1.00")), one(D1), run="bad")
-    lake = new_lake()
-    assert lake.catalog.load_table("tests.amounts").current_snapshot().snapshot_id == before
+    storage = new_storage()
+    assert storage.catalog.load_table("tests.amounts").current_snapshot().snapshot_id == before
     assert [row[0] for row in steps.rows(good)] == ["a"]
     outcome = next(each for each in caught.value.outcomes if each.name == "amount_ge")
     assert (outcome.checked, outcome.failed, outcome.sample) == (2, 1, ({"id": "b"},))
-    staged = lake.read(good, caught.value.staged_snapshot).orderBy("id")
+    staged = storage.read(good, caught.value.staged_snapshot).orderBy("id")
     assert [row["id"] for row in staged.collect()] == ["b", "c"]
     assert f"VERSION AS OF {caught.value.staged_snapshot}" in str(caught.value)
 
@@ -149,7 +149,7 @@ def test_a_repeated_key_is_a_failed_audit_with_a_sample(steps: Steps) -> None:
     assert outcome.sample == ({"id": "a", "day": "2025-01-01", "rows": "3"},)
 
 
-def test_keys_whose_hashes_meet_are_told_apart(lake: Lake) -> None:
+def test_keys_whose_hashes_meet_are_told_apart(storage: StorageWithEngine) -> None:
     """A hash count below the row count is only a suspicion: here it is given as if two hashes had met."""
     amounts = amounts_of()
     staged = frame(("a", D1, "1.00"), ("b", D1, "1.00"))

@@ -1,6 +1,5 @@
 """What a step reads."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -18,18 +17,18 @@ from affirm_assets.errors import (
 )
 from affirm_assets.steps.request import Request, Run, pin
 from tests.conftest import declare
-from tests.lake import Lake, Steps
 from tests.steps.amounts import D1, D2, Amount, amounts_of, downstream, frame, noted, one
+from tests.storage import NewStorage, Steps
 
 
-def test_inputs_are_read_at_their_pinned_snapshot(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_inputs_are_read_at_their_pinned_snapshot(steps: Steps, new_storage: NewStorage) -> None:
     source = amounts_of(("a", D1, "1.00"))
     steps.run(source, one(D1))
-    lake = new_lake()
-    pinned = pin(downstream(), {"amounts": source}, one(D1), Run("r", "r"), "v1", lake)
+    storage = new_storage()
+    pinned = pin(downstream(), {"amounts": source}, one(D1), Run("r", "r"), "v1", storage)
     steps.run(amounts_of(("changed", D1, "2.00")), one(D1), run="later")
     replayed = replace(pinned, request=Request.from_json(pinned.request.to_json()))
-    frames = lake.frames(downstream(), {"amounts": source}, replayed)
+    frames = storage.frames(downstream(), {"amounts": source}, replayed)
     assert [row["id"] for row in frames.call(downstream().function).collect()] == ["a"]
 
 
@@ -83,22 +82,22 @@ def test_a_dataset_without_partitions_is_replaced_whole(steps: Steps) -> None:
     assert [row[0] for row in steps.rows(whole(()))] == ["c"]
 
 
-def test_a_required_column_that_a_snapshot_lacks_is_refused(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_a_required_column_that_a_snapshot_lacks_is_refused(steps: Steps, new_storage: NewStorage) -> None:
     class AmountWithCurrency(Amount):
         """An amount of a day in a currency."""
 
         currency: str = column("Currency")
 
     first = steps.run(amounts_of(("a", D1, "1.00")), one(D1))
-    source, lake = noted(AmountWithCurrency), new_lake()
-    pinned = pin(downstream(), {"amounts": source}, one(D1), Run("r", "r"), "v1", lake)
+    source, storage = noted(AmountWithCurrency), new_storage()
+    pinned = pin(downstream(), {"amounts": source}, one(D1), Run("r", "r"), "v1", storage)
     assert pinned.request.inputs == {"amounts": first.snapshot}
     with pytest.raises(SchemaChangeRefused, match="column currency is not in snapshot"):
-        lake.frames(downstream(), {"amounts": source}, pinned).call(downstream().function)
+        storage.frames(downstream(), {"amounts": source}, pinned).call(downstream().function)
 
 
-def test_an_older_snapshot_reads_with_the_new_column_null(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_an_older_snapshot_reads_with_the_new_column_null(steps: Steps, new_storage: NewStorage) -> None:
     first = steps.run(amounts_of(("a", D1, "1.00")), one(D1))
     steps.run(noted(), one(D2), run="second")
-    rows = new_lake().read(noted(), first.snapshot).collect()
+    rows = new_storage().read(noted(), first.snapshot).collect()
     assert [tuple(row) for row in rows] == [("a", D1, Decimal("1.00"), None)]

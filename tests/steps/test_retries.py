@@ -1,6 +1,5 @@
 """Work that was done before, is done twice, or is overtaken: what is published, and how often."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -20,8 +19,8 @@ from affirm_assets.errors import (
 )
 from affirm_assets.steps.request import Run
 from tests.conftest import declare
-from tests.lake import Lake, Steps, run_in
 from tests.steps.amounts import D1, D2, D3, D4, Amount, amounts_of, frame, one
+from tests.storage import NewStorage, Steps, run_in
 
 
 @dataclass
@@ -40,13 +39,13 @@ class CountingCatalog:
 
 
 def test_a_step_reads_its_table_s_metadata_only_where_it_may_have_changed(
-    steps: Steps, new_lake: Callable[[], Lake]
+    steps: Steps, new_storage: NewStorage
 ) -> None:
     """At the pin, and before the commit; the stage and the commit look once more by themselves."""
     steps.run(amounts_of(("a", D1, "1.00")), one(D1))
-    lake = new_lake()
-    catalog: Any = CountingCatalog(lake.catalog)
-    run_in(replace(lake, catalog=catalog), amounts_of(("b", D1, "1.00")), {}, one(D1), Run("r", "r"))
+    storage = new_storage()
+    catalog: Any = CountingCatalog(storage.catalog)
+    run_in(replace(storage, catalog=catalog), amounts_of(("b", D1, "1.00")), {}, one(D1), Run("r", "r"))
     assert catalog.loads == 2
 
 

@@ -1,7 +1,6 @@
 """The table of a step: its columns, its properties, what its snapshots say and who else reads it."""
 
 import json
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from affirm_assets.settings import Settings
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from tests.conftest import declare, opens_engine
-from tests.lake import Lake, Steps
 from tests.steps.amounts import (
     D1,
     D2,
@@ -37,9 +35,10 @@ from tests.steps.amounts import (
     noted,
     one,
 )
+from tests.storage import NewStorage, Steps, StorageWithEngine
 
 
-def test_wrong_columns_are_named_and_nothing_is_staged(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_wrong_columns_are_named_and_nothing_is_staged(steps: Steps, new_storage: NewStorage) -> None:
     def amounts() -> DataFrame:
         return frame(("a", D1, "1.00")).select("id", F.col("day").cast("string").alias("day"), F.lit(1).alias("extra"))
 
@@ -51,20 +50,18 @@ def test_wrong_columns_are_named_and_nothing_is_staged(steps: Steps, new_lake: C
         "column day: expected date, found string",
     ):
         assert part in str(caught.value)
-    assert new_lake().catalog.load_table("tests.amounts").metadata.snapshots == []
+    assert new_storage().catalog.load_table("tests.amounts").metadata.snapshots == []
 
 
-def test_a_result_of_another_session_is_refused_before_it_is_written(
-    steps: Steps, new_lake: Callable[[], Lake]
-) -> None:
+def test_a_result_of_another_session_is_refused_before_it_is_written(steps: Steps, new_storage: NewStorage) -> None:
     """Its session knows no wap.id: the write would be seen by readers at once."""
 
     def amounts() -> DataFrame:
-        return new_lake().spark.createDataFrame(frame(("a", D1, "1.00")).collect(), spark_schema(Amount))
+        return new_storage().spark.createDataFrame(frame(("a", D1, "1.00")).collect(), spark_schema(Amount))
 
     with pytest.raises(WrongSession, match=r"SparkSession\.active\(\)"):
         steps.run(declare(amounts, Amount, Daily("day")), one(D1))
-    assert new_lake().catalog.load_table("tests.amounts").metadata.snapshots == []
+    assert new_storage().catalog.load_table("tests.amounts").metadata.snapshots == []
 
 
 @pytest.mark.parametrize(
@@ -85,51 +82,51 @@ def test_a_new_nullable_column_evolves_the_table(steps: Steps) -> None:
     assert steps.rows(noted()) == [("a", D1, Decimal("1.00"), None), ("n", D2, Decimal("2.00"), "hello")]
 
 
-def test_an_incompatible_contract_is_refused_with_the_difference(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_an_incompatible_contract_is_refused_with_the_difference(steps: Steps, new_storage: NewStorage) -> None:
     steps.run(noted(), one(D2))
-    before = new_lake().catalog.load_table("tests.amounts").metadata
+    before = new_storage().catalog.load_table("tests.amounts").metadata
     with pytest.raises(SchemaChangeRefused, match=r"note.*not in the contract: dropped or renamed"):
         steps.run(amounts_of(("a", D1, "1.00")), one(D1), run="second")
-    assert new_lake().catalog.load_table("tests.amounts").metadata == before
+    assert new_storage().catalog.load_table("tests.amounts").metadata == before
 
 
-def test_properties_of_others_stay(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_properties_of_others_stay(steps: Steps, new_storage: NewStorage) -> None:
     steps.run(amounts_of(("a", D1, "1.00")), one(D1))
-    table = new_lake().catalog.load_table("tests.amounts")
+    table = new_storage().catalog.load_table("tests.amounts")
     with table.transaction() as change:
         change.set_properties({"owner": "somebody", "write.parquet.compression-codec": "gzip"})
     properties = table.properties
     steps.run(noted(), one(D2), run="second")
     steps.run(noted(note="again"), Window(D1, D2), run="third")
-    after = new_lake().catalog.load_table("tests.amounts")
+    after = new_storage().catalog.load_table("tests.amounts")
     assert {k: v for k, v in after.properties.items() if k in properties and not k.startswith("affirm.")} == {
         k: v for k, v in properties.items() if not k.startswith("affirm.")
     }
     assert [row[3] for row in steps.rows(noted())] == ["again"]
 
 
-def test_a_table_without_staging_is_refused(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_a_table_without_staging_is_refused(steps: Steps, new_storage: NewStorage) -> None:
     steps.run(amounts_of(("a", D1, "1.00")), one(D1))
-    with new_lake().catalog.load_table("tests.amounts").transaction() as change:
+    with new_storage().catalog.load_table("tests.amounts").transaction() as change:
         change.set_properties({"write.wap.enabled": "false"})
     with pytest.raises(TableNotStageable, match=r"write\.wap\.enabled=true, found false"):
         steps.run(amounts_of(("b", D1, "1.00")), one(D1), run="second")
 
 
-def test_a_table_that_lost_its_partition_field_is_refused(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_a_table_that_lost_its_partition_field_is_refused(steps: Steps, new_storage: NewStorage) -> None:
     steps.run(amounts_of(("a", D1, "1.00")), one(D1))
-    with new_lake().catalog.load_table("tests.amounts").update_spec() as update:
+    with new_storage().catalog.load_table("tests.amounts").update_spec() as update:
         update.remove_field("day")
     with pytest.raises(TableNotStageable, match="expected the partition field day"):
         steps.run(amounts_of(("b", D1, "1.00")), one(D1), run="second")
 
 
-def test_other_engines_read_the_same_rows(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_other_engines_read_the_same_rows(steps: Steps, new_storage: NewStorage) -> None:
     amounts = amounts_of(("a", D1, "1.10"), ("b", D2, "922337203685477.58"))
     steps.run(amounts, Window(D1, D2))
     steps.run(amounts, Window(D1, D2), run="second")
     expected = steps.rows(amounts)
-    arrow = new_lake().catalog.load_table("tests.amounts").scan().to_arrow()  # noqa: F841  (DuckDB finds it)
+    arrow = new_storage().catalog.load_table("tests.amounts").scan().to_arrow()  # noqa: F841  (DuckDB finds it)
     assert duckdb.sql("SELECT * FROM arrow ORDER BY id").fetchall() == expected
 
 
@@ -137,7 +134,7 @@ def in_a_folder(folder: Path, engine: str, request: pytest.FixtureRequest) -> tu
     settings = Settings.of({"AFFIRM_LAKE": str(folder)})
     catalog = IcebergCatalog(uri=settings.catalog_uri, warehouse=settings.warehouse)
     opens = opens_engine(engine, catalog.spark_conf(), request)
-    return Steps(lambda: Lake(catalog.load(), LandingZone(""), opens=opens)), catalog
+    return Steps(lambda: StorageWithEngine(catalog.load(), LandingZone(""), opens=opens)), catalog
 
 
 @pytest.mark.parametrize("name", ["a blank", "ü'é", "a:b&c=d;e"])
@@ -152,11 +149,11 @@ def test_a_lake_may_lie_in_a_folder_of_any_name_but_those_refused(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_snapshot_says_how_it_came_about(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_a_snapshot_says_how_it_came_about(steps: Steps, new_storage: NewStorage) -> None:
     source = amounts_of(("a", D1, "1.00"))
     published = steps.run(source, one(D1)).snapshot
     result = steps.run(downstream(), one(D1), upstream=(source,), run="r2", root="r1")
-    table = new_lake().catalog.load_table("tests.copies")
+    table = new_storage().catalog.load_table("tests.copies")
     assert [each.snapshot_id for each in table.snapshots()] == [result.snapshot]  # the staged one is gone
     summary = table.snapshot_by_id(result.snapshot).summary
     assert (summary["affirm.run-id"], summary["affirm.root-run-id"]) == ("r2", "r1")
@@ -167,9 +164,9 @@ def test_a_snapshot_says_how_it_came_about(steps: Steps, new_lake: Callable[[], 
     assert report["request"]["inputs"] == {"amounts": published}
 
 
-def test_field_ids_survive_the_round_trip_between_engines(steps: Steps, new_lake: Callable[[], Lake]) -> None:
+def test_field_ids_survive_the_round_trip_between_engines(steps: Steps, new_storage: NewStorage) -> None:
     steps.run(amounts_of(("a", D1, "1.00")), one(D1))
-    schema: Schema = new_lake().catalog.load_table("tests.amounts").schema()
+    schema: Schema = new_storage().catalog.load_table("tests.amounts").schema()
     assert [(f.field_id, f.name, f.required) for f in schema.fields] == [
         (1, "id", True),
         (2, "day", True),

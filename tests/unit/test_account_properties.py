@@ -418,7 +418,7 @@ def an_account_is_what_its_movements_make_of_it_in_order_of_time(loan: Loan) -> 
         for name in ("principal", "interest", "credit", "paid", "accrued"):
             assert getattr(account, name) == getattr(replayed, name), name
     else:
-        # What was charged off is owed by that telling; so much of it as came back is not.
+        # What was charged off is owed by that replay; so much of it as came back is not.
         after = [event.application for event in events if account._is_after_charge_off(event.movement)]
         came_back = sum(done.money - done.unapplied for done in after)
         given_up = account.charged_off_principal + account.charged_off_interest

@@ -16,7 +16,7 @@ from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.compute import op_tags
 from affirm_assets.orchestration.engines import StepEngines
 from affirm_assets.settings import SPARK, EngineSettings, Settings
-from affirm_assets.steps.scan import ScanSize
+from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import PROFILES, Decision, Memory, Pod, Profile, decide, profile
 from resources.sail import SailSessions
 

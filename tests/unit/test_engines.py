@@ -17,7 +17,7 @@ from affirm_assets.errors import DeclarationError, EngineMissing, NotProven, Set
 from affirm_assets.orchestration import engines
 from affirm_assets.orchestration.engines import StepEngines, choose
 from affirm_assets.settings import BY_SIZE, DEFAULT_SAIL_MIB, SAIL, SPARK, EngineSettings, Settings
-from affirm_assets.steps.scan import ScanSize
+from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import profile
 from tests.staged import Amount, amounts
 

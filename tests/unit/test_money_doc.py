@@ -65,8 +65,8 @@ class Example:
         last = max(_day(row) for row in self.rows)
         moved = [movement for row in self.rows if (movement := _movement(row))]
         by_day = {row.as_of: row for row in days(Account.opened(self.terms), last, moved, self.booked_on)}
-        told = applications(Account.opened(self.terms), last, moved, self.booked_on)
-        applied = {movement.transaction_id: application for movement, application in told}
+        applied_in_order = applications(Account.opened(self.terms), last, moved, self.booked_on)
+        applied = {movement.transaction_id: application for movement, application in applied_in_order}
         seen = date.min
         for day, rows in groupby(self.rows, _day):
             accrued = sum((each.interest_accrued for on, each in by_day.items() if seen < on <= day), Decimal(0))

@@ -29,12 +29,12 @@ from affirm_assets.errors import (
 )
 from affirm_assets.steps.audit import Outcome
 from affirm_assets.steps.beside import check_beside_unchanged, published_beside
-from affirm_assets.steps.gaps import check_inputs_published, check_no_gap
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.manifests import NOTHING, NewSnapshot, read_entries, read_manifests
+from affirm_assets.steps.prerequisites import check_inputs_published, check_no_gap
 from affirm_assets.steps.publish import find_published, keep_for_inspection, publish, read_report
 from affirm_assets.steps.published import PUBLISHED, RECENT, Publication, Record, last_published, record_of
 from affirm_assets.steps.request import Request, Run, pin
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import ensure_table
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from affirm_assets.declare.partitions import Window
-from affirm_assets.steps.lake import LandingFile
 from affirm_assets.steps.request import Request, Run
+from affirm_assets.steps.storage import PinnedFile
 
-FILE = LandingFile("loans", date(2025, 1, 2), "loans/2025-01-02/part-0.jsonl", 120, "ab" * 32)
+FILE = PinnedFile("loans", date(2025, 1, 2), "loans/2025-01-02/part-0.jsonl", 120, "ab" * 32)
 REQUEST = Request(
     dataset="loans/loans",
     window=Window(date(2025, 1, 2), date(2025, 1, 2)),

@@ -294,9 +294,9 @@ class TestOutcomes:
         found["conflict_later_day"] = len(intake.conflicts)
         found["conflict_same_day"] = intake.conflicts_in_a_folder
         for line in (*intake.broken, *intake.stray):
-            told = re.search(rb"L[0-9]{9}-([a-z0-9_]+)", line)
-            assert told, line
-            found[told[1].decode()] += 1
+            kind = re.search(rb"L[0-9]{9}-([a-z0-9_]+)", line)
+            assert kind, line
+            found[kind[1].decode()] += 1
 
         counted = {count.kind: count.records for count in sample.summary.oddities if count.feed == feed}
         assert found == counted
@@ -376,7 +376,7 @@ class TestTransactions:
         assert len(punctual) > 3
         assert len(punctual) > 0.8 * len(early)
 
-    def test_a_reversal_undoes_a_payment_that_has_landed(self, sample: Sample) -> None:
+    def test_a_reversal_is_of_a_payment_that_has_landed(self, sample: Sample) -> None:
         booked = sample.transactions.booked
         reversals = [row for row in booked.values() if row.fields["kind"] == "payment_reversal"]
         for reversal in reversals:
@@ -411,7 +411,7 @@ class TestTransactions:
                     owed = Decimal(0)
         assert paid == expected
 
-    def test_facts_agree_with_the_books(self, sample: Sample) -> None:
+    def test_movements_agree_with_the_books(self, sample: Sample) -> None:
         """Kept day by day, no loan is paid more than it owes but what comes back, and none is recovered too early."""
         kinds: Counter[str] = Counter()
         for loan_id, rows in sample.transactions_of_loans().items():
@@ -529,10 +529,10 @@ def test_short_windows(days: int, tmp_path: Path) -> None:
     assert len(read_loans(tmp_path).booked) == summary.loans == 1000
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
-    told: list[str] = []
-    write_sample_data(tmp_path, **SMALL, progress=told.append)
-    assert told == ["120 of 120 loans, up to 2024-11-29"]
+def test_progress_is_reported(tmp_path: Path) -> None:
+    reported: list[str] = []
+    write_sample_data(tmp_path, **SMALL, progress=reported.append)
+    assert reported == ["120 of 120 loans, up to 2024-11-29"]
 
 
 def test_no_money_passes_through_a_float() -> None:

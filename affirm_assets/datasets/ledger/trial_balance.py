@@ -87,22 +87,30 @@ def ties_to_subledgers(
         _daily(all_loans, "booked_on", _OF_LOANS)
         .unionByName(_daily(all_transactions, "posted_on", _OF_TRANSACTIONS))
         .unionByName(_daily(all_applications, "posted_on", _OF_APPLICATIONS))
-        .withColumnRenamed("as_of", "moved_on")
     )
-    so_far = _days(staged, window).join(moved, F.col("moved_on") <= F.col("as_of")).drop("moved_on")
-    subledgers = (
+    in_subledgers = (
         _daily(loan_balances, "as_of", {**_OF_BALANCES, **_MOVED})
         .unionByName(_daily(suspense, "as_of", _OF_SUSPENSE))
-        .unionByName(so_far)
+        .unionByName(_so_far(moved, _days(staged, window)))
+        .withColumnRenamed("amount", "in_subledgers")
     )
-    in_ledger = F.when(F.col("account").isin(*_MOVED), F.col("closing") - F.col("opening")).otherwise(F.col("closing"))
-    in_ledger_by_account = staged.select("as_of", "account", in_ledger.alias("in_ledger"))
     return (
-        with_nulls(subledgers.withColumnRenamed("amount", "in_subledgers"), in_ledger_by_account)
+        with_nulls(in_subledgers, _in_ledger(staged))
         .groupBy("as_of", "account")
         .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("in_ledger", "in_subledgers")))
         .withColumn("ok", F.col("in_ledger") == F.col("in_subledgers"))
     )
+
+
+def _so_far(moved: DataFrame, days: DataFrame) -> DataFrame:
+    """For each day, all that moved the accounts up to it."""
+    return days.join(moved.withColumnRenamed("as_of", "moved_on"), F.col("moved_on") <= F.col("as_of")).drop("moved_on")
+
+
+def _in_ledger(staged: DataFrame) -> DataFrame:
+    moved = F.col("closing") - F.col("opening")
+    in_ledger = F.when(F.col("account").isin(*_MOVED), moved).otherwise(F.col("closing"))
+    return staged.select("as_of", "account", in_ledger.alias("in_ledger"))
 
 
 def _daily(source: DataFrame, day: str, totals: Mapping[str, str]) -> DataFrame:

@@ -8,7 +8,7 @@ from pydantic import Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.portfolio._totals import same_totals, same_weighted_apr
+from affirm_assets.datasets.portfolio._report_audits import same_totals, same_weighted_apr
 from affirm_assets.declare import Contract, Daily, Money, Rate, audit, column, dataset, key
 from affirm_assets.lender.vocabulary import Product
 

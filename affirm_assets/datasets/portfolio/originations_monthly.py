@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.portfolio._totals import same_totals, same_weighted_apr
+from affirm_assets.datasets.portfolio._report_audits import same_totals, same_weighted_apr
 from affirm_assets.declare import Contract, Money, Monthly, Rate, audit, column, dataset, key
 from affirm_assets.lender.vocabulary import Product
 

@@ -97,31 +97,16 @@ def accounts(
     The state is null for a loan that is booked in the window, and for a settled one whose daily rows had ended.
     `earlier`, what moved before the window, is read only where `needs_earlier` says that something depends on it.
     """
-    carried = opening_balances.where(
-        f"charged_off_on IS NOT NULL OR settled_on IS NULL OR as_of < date_add(settled_on, {DAYS_KEPT_SETTLED})"
-    ).select(*LOAN, *TERMS, *STATE)
-    known = carried.unionByName(_with_terms(loans), allowMissingColumns=True)
-    depends_on_earlier = F.expr(_DEPENDS_ON_EARLIER) | F.col("was_reversed_before")
-    by_loan = (
-        moved.join(F.broadcast(_reversed_before(all_transactions, window)), "transaction_id", "left")
-        .groupBy("loan_id")
-        .agg(_collected((*_MOVEMENT, "came_on")).alias("moved"), F.bool_or(depends_on_earlier).alias("needs_earlier"))
-    )
+    by_loan = _by_loan(moved, all_transactions, window)
+    known = _carried(opening_balances).unionByName(_with_terms(loans), allowMissingColumns=True)
     known = known.join(by_loan, "loan_id", "left")
     ended = by_loan.join(known.select("loan_id"), "loan_id", "left_anti")
-    asked_for = (
-        known.where("as_of IS NOT NULL AND needs_earlier").select("loan_id").unionByName(ended.select("loan_id"))
-    )
-    ids = [row.loan_id for row in asked_for.limit(_MOST_LITERALS + 1).collect()]
-
-    def before(everything: DataFrame, day: str) -> DataFrame:
-        past = everything.where(F.col(day) < F.lit(window.first))
-        if len(ids) > _MOST_LITERALS:
-            return past.join(asked_for, "loan_id", "left_semi")
-        return past.where(F.col("loan_id").isin(ids))
-
-    earlier = before(all_transactions, "posted_on").groupBy("loan_id").agg(_collected(_MOVEMENT).alias("earlier"))
-    resumed = ended.join(_with_terms(before(all_loans, "booked_on")), "loan_id")
+    needs_earlier = known.where("as_of IS NOT NULL AND needs_earlier").select("loan_id")
+    of_these = _of_loans(needs_earlier.unionByName(ended.select("loan_id")))
+    transactions_before = of_these(all_transactions.where(F.col("posted_on") < F.lit(window.first)))
+    loans_before = of_these(all_loans.where(F.col("booked_on") < F.lit(window.first)))
+    earlier = transactions_before.groupBy("loan_id").agg(_collected(_MOVEMENT).alias("earlier"))
+    resumed = ended.join(_with_terms(loans_before), "loan_id")
     return known.unionByName(resumed, allowMissingColumns=True).join(earlier, "loan_id", "left")
 
 
@@ -137,6 +122,31 @@ def run(
     schema = T.StructType([typed[name] for name in (*of_loan, *of_row)])
     work = partial(_run, window=window, rows_of=rows_of, of_loan=of_loan, schema=to_arrow_schema(schema))
     return accounts.repartition(tasks, "loan_id").mapInArrow(work, schema)
+
+
+def _carried(opening_balances: DataFrame) -> DataFrame:
+    """The accounts that are taken over from the day before the window: all but those whose daily rows have ended."""
+    return opening_balances.where(
+        f"charged_off_on IS NOT NULL OR settled_on IS NULL OR as_of < date_add(settled_on, {DAYS_KEPT_SETTLED})"
+    ).select(*LOAN, *TERMS, *STATE)
+
+
+def _by_loan(moved: DataFrame, all_transactions: DataFrame, window: Window) -> DataFrame:
+    """The window's movements of each loan that has any, and whether what they do depends on earlier ones."""
+    depends_on_earlier = F.expr(_DEPENDS_ON_EARLIER) | F.col("was_reversed_before")
+    return (
+        moved.join(F.broadcast(_reversed_before(all_transactions, window)), "transaction_id", "left")
+        .groupBy("loan_id")
+        .agg(_collected((*_MOVEMENT, "came_on")).alias("moved"), F.bool_or(depends_on_earlier).alias("needs_earlier"))
+    )
+
+
+def _of_loans(loan_ids: DataFrame) -> Callable[[DataFrame], DataFrame]:
+    """Keeps the rows of these loans."""
+    ids = [row.loan_id for row in loan_ids.limit(_MOST_LITERALS + 1).collect()]
+    if len(ids) > _MOST_LITERALS:
+        return lambda rows: rows.join(loan_ids, "loan_id", "left_semi")
+    return lambda rows: rows.where(F.col("loan_id").isin(ids))
 
 
 def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
@@ -178,7 +188,8 @@ def _run(
 def _rows_of_loan(loan: Mapping[str, Any], window: Window, rows_of: RowsOf, of_loan: Names) -> Iterator[Row]:
     terms = _terms(loan)
     moved = [Movement(**each) for each in loan["moved"] or ()]
-    account, booked_on = _account(loan, terms, window)
+    account = _account(loan, terms, window)
+    booked_on = loan["booked_on"] if loan["booked_on"] >= window.first else None
     known = {**loan, "instalment": terms.instalment}
     prefix = tuple(known[name] for name in of_loan)
     for row in rows_of(account, window.last, moved, booked_on):
@@ -194,27 +205,30 @@ def _terms(loan: Mapping[str, Any]) -> Terms:
     return Terms.agreed(**agreed) if known is None else Terms(**agreed, instalment=known)
 
 
-def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> tuple[Account, date | None]:
-    """The account before the window, and the day of its booking if that is in it."""
-    booked_on: date = loan["booked_on"]
-    if booked_on >= window.first:
-        return Account.opened(terms), booked_on
+def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> Account:
+    """The account on the day before the window, or just opened if the loan is booked in it."""
     yesterday = window.first - timedelta(days=1)
+    if loan["booked_on"] > yesterday:
+        return Account.opened(terms)
     if loan["as_of"] is None:
-        return _replayed(loan, terms, yesterday), None
-    state = {name: loan[name] for name in STATE if name != "as_of"}
-    account = Account(terms, yesterday, **state)
+        return _replayed(loan, terms, yesterday)
+    account = Account(terms, yesterday, **{name: loan[name] for name in STATE if name != "as_of"})
     if loan["needs_earlier"]:
         replayed = _replayed(loan, terms, yesterday)
-        # Or the difference would be posted as if today's movement had made it.
-        if differs := [name for name, value in state.items() if getattr(replayed, name) != value]:
-            found = ", ".join(f"{name} {state[name]} and not {getattr(replayed, name)}" for name in differs)
-            raise ValueError(
-                f"loan {loan['loan_id']}: expected the balance of {yesterday} to be what the loan's transactions make; "
-                f"found {found}. A transaction, the loan or a rule has changed since: run the balances from that day."
-            )
+        _check_same(account, replayed, loan["loan_id"])
         account.events = replayed.events
-    return account, None
+    return account
+
+
+def _check_same(account: Account, replayed: Account, loan_id: str) -> None:
+    """Raises ValueError if they differ: what they differ by would be posted as if today's movement had made it."""
+    pairs = {name: (getattr(account, name), getattr(replayed, name)) for name in STATE if name != "as_of"}
+    if differs := [f"{name} {balance} and not {made}" for name, (balance, made) in pairs.items() if balance != made]:
+        raise ValueError(
+            f"loan {loan_id}: expected the balance of {account.day} to be what the loan's transactions make; "
+            f"found {', '.join(differs)}. A transaction, the loan or a rule has changed since: run the balances from "
+            "that day."
+        )
 
 
 def _replayed(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:

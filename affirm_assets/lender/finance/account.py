@@ -4,6 +4,7 @@ All amounts are dollars with two places but `accrued`, which has eight. An accou
 `apply(movement)` for each of the day's movements in the order of `in_order`, then `close()`.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -12,7 +13,7 @@ from itertools import groupby
 
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, oldest_unmet
-from affirm_assets.lender.finance.movements import Application, Event, Movement, reversed_ids
+from affirm_assets.lender.finance.movements import Application, Event, Movement, reversed_ids, standing
 from affirm_assets.lender.finance.terms import Terms
 from affirm_assets.lender.vocabulary import LoanStatus
 
@@ -74,6 +75,11 @@ class Account:
     def _at_first(self) -> "Account":
         """The account at the end of the day of origination, from which it is replayed."""
         return Account(self.terms, self.terms.originated_on, self.terms.principal, self.last_instalment, events=[])
+
+    @property
+    def owed(self) -> Decimal:
+        """Principal and interest that the borrower owes."""
+        return self.principal + self.interest
 
     @property
     def is_owed(self) -> bool:
@@ -199,23 +205,14 @@ class Account:
         No refund takes off what has been met by the end of its day, nor the one after that: what is left falls due
         then. A payment that was reversed met none.
         """
-        reversed_by_now = reversed_ids(events)
-        stands = [
-            event.as_of(reversed_by_now)
-            for event in events
-            if event.movement.kind in ("payment", "refund", "credit_refund")
-            and event.application.exception is None
-            and event.movement.transaction_id not in reversed_by_now
-        ]
         replayed, refunds, last = self._at_first(), list[Event](), self._last_in_time(())
-        for day, today in groupby(sorted(stands, key=lambda each: each.order), lambda each: each.day):
+        for day, events_of_day in groupby(standing(events), lambda each: each.day):
+            today = list(events_of_day)
             replayed.begin(day)
-            known = len(refunds)
             for event in today:
                 replayed._post(event.movement, replayed._replay(event))
-                if event.movement.kind == "refund":
-                    refunds.append(event)
-            if len(refunds) > known:
+            if refunds_today := [each for each in today if each.movement.kind == "refund"]:
+                refunds += refunds_today
                 after_met = int(replayed.paid // self.terms.instalment) + 1
                 last = max(self._last_in_time(refunds), min(last, after_met))
         return last
@@ -225,19 +222,21 @@ class Account:
 
         So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
         """
-        terms, punctual, left = self.terms, self._at_first(), list(refunds)
+        terms, punctual, to_come = self.terms, self._at_first(), deque(refunds)
         for number in range(1, terms.instalments + 1):
             due_on = terms.due_on(number)
-            while left and left[0].day < due_on:
-                punctual.begin(left[0].day)
-                punctual._post(left[0].movement, punctual._on_time(left[0].movement))
-                del left[0]
+            while to_come and to_come[0].day < due_on:
+                refund = to_come.popleft()
+                punctual._move_on(refund.day, refund.movement)
             if not punctual.is_owed:
                 return max(number - 1, 1)
-            punctual.begin(due_on)
-            payment = Movement(str(number), "payment", terms.instalment, due_on, due_on)
-            punctual._post(payment, punctual._on_time(payment))
+            punctual._move_on(due_on, Movement(str(number), "payment", terms.instalment, due_on, due_on))
         return terms.instalments
+
+    def _move_on(self, day: date, movement: Movement) -> None:
+        """Go on to a day and apply a movement that comes in time."""
+        self.begin(day)
+        self._post(movement, self._on_time(movement))
 
     def _reversal(self, movement: Movement) -> Application:
         refused = Application(unapplied=-movement.amount)
@@ -295,26 +294,25 @@ class Account:
     def _by_replay(self, movement: Movement) -> Application:
         """Apply what changes days that the books have closed: a late payment or refund, or a reversal.
 
-        The account is replayed in order of time, with the movement; what the replay differs by from what it is, is
-        posted today. So the interest that accrued since on the principal that a late one would have paid is given back,
-        and the account ends where it would have if the movement had come in time. What a payment has done by that
-        replay, its reversal takes back: what was posted for it and what late movements have corrected of that since.
-        What it then leaves owed of a charged-off loan, an excess of recoveries pays.
+        The account is replayed in order of time, with the movement; the difference to what it was before is posted
+        today. So the interest that accrued since on the principal that a late one would have paid is given back, and
+        the account ends where it would have if the movement had come in time. What a payment has done by that replay,
+        its reversal takes back: what was posted for it and what late movements have corrected of that since. What it
+        then leaves owed of a charged-off loan, an excess of recoveries pays.
         """
         events = self._known_events(movement)
-        was = self if self.charged_off_on is None else self._replayed(events)
-        replayed = self._replayed([*events, Event(self._effective_day(movement), movement)])
-        given_back = to_cents(was.accrued) - to_cents(replayed.accrued)
-        restored = replayed.principal + replayed.interest - was.principal - was.interest
-        recovery = ZERO if self.charged_off_on is None else min(self.credit, restored)
+        before = self if self.charged_off_on is None else self._replayed(events)
+        after = self._replayed([*events, Event(self._effective_day(movement), movement)])
+        given_back = to_cents(before.accrued) - to_cents(after.accrued)
+        recovery = ZERO if self.charged_off_on is None else min(self.credit, after.owed - before.owed)
         return Application(
-            interest=was.interest - replayed.interest - given_back,
-            principal=was.principal - replayed.principal,
-            credit=replayed.credit - was.credit - recovery,
+            interest=before.interest - after.interest - given_back,
+            principal=before.principal - after.principal,
+            credit=after.credit - before.credit - recovery,
             recovery=recovery,
-            met=replayed.paid - was.paid,
+            met=after.paid - before.paid,
             interest_given_back=given_back,
-            accrual_given_back=was.accrued - replayed.accrued,
+            accrual_given_back=before.accrued - after.accrued,
             discount_returned=self._discount_returned(movement.amount) if movement.kind == "refund" else ZERO,
         )
 
@@ -341,27 +339,22 @@ class Account:
         A reversal leaves both where what was paid since exceeded the debt. The last excess is taken first; of a
         payment, it then meets instalments.
         """
+        if not (self.credit > 0 and self.is_owed):
+            return
         events = self.events or []
         reversed_by_now = reversed_ids(events)
         for position, event in reversed(list(enumerate(events))):
-            done = event.application
-            taken = min(self.credit, done.credit, self.interest + self.principal)
+            taken = min(self.credit, event.application.credit, self.owed)
             if taken <= 0 or event.movement.transaction_id in reversed_by_now:
                 continue
             interest = min(taken, self.interest)
+            principal = taken - interest
             met = ZERO if event.movement.kind == "refund" else taken
             self.interest -= interest
-            self.principal -= taken - interest
+            self.principal -= principal
             self.credit -= taken
             self.paid += met
-            now = replace(
-                done,
-                interest=done.interest + interest,
-                principal=done.principal + taken - interest,
-                credit=done.credit - taken,
-                met=done.met + met,
-            )
-            events[position] = replace(event, application=now)
+            events[position] = replace(event, application=event.application.with_set_off(interest, principal, met))
 
     def _replay(self, event: Event) -> Application:
         """What a movement does when it is replayed."""

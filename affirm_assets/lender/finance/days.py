@@ -1,9 +1,10 @@
 """An account over a range of days: for each, how it opened, what moved, and how it closed."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from affirm_assets.lender.finance.account import Account
@@ -77,6 +78,24 @@ class Day(NamedTuple):
     unapplied: Decimal
 
 
+_A_DAY = timedelta(days=1)
+_AT = {column: place for place, column in enumerate(Day._fields)}
+
+
+def _columns(first: str, last: str) -> tuple[str, ...]:
+    return Day._fields[_AT[first] : _AT[last] + 1]
+
+
+# A column has the name of the account's field that it shows, with opening_ before it for the day before.
+_OPENING = _columns("opening_principal", "opening_unapplied")
+_opening = attrgetter(*(name.removeprefix("opening_") for name in _OPENING))
+_balances = attrgetter(*_columns("principal", "credit"))
+_history = attrgetter(*_columns("settled_on", "unapplied"))
+
+_NO_OPENING = tuple({"opening_last_instalment": 0, "opening_settled_on": None}.get(name, ZERO) for name in _OPENING)
+_NOTHING_MOVED = dict.fromkeys(_columns("principal_lent", "unapplied_moved"), ZERO)
+
+
 def days(account: Account, last: date, movements: Iterable[Movement], booked_on: date | None = None) -> Iterator[Day]:
     """A row for each day after the account's, up to `last`; of an account just opened from `booked_on`, its first.
 
@@ -127,62 +146,6 @@ def _event_days(account: Account, last: date, by_day: Mapping[date, object], boo
         yield day
 
 
-def _quiet(account: Account, last: date) -> Iterator[Day]:
-    """Days on which nothing moves but interest."""
-    last, due_on = _last_kept(account, last), account.oldest_due_on
-    while account.day < last:
-        opening = _opening(account)
-        accrued = account.begin(account.day + timedelta(days=1))
-        yield Day._make(
-            (account.day, *opening, *_NOTHING_LENT_OR_PAID, accrued, *_NOTHING_ELSE_MOVED, *_closing(account, due_on))
-        )
-
-
-def _opening(account: Account) -> tuple[Any, ...]:
-    """A day's columns up to `opening_unapplied`."""
-    return (
-        account.principal,
-        account.interest,
-        account.credit,
-        account.accrued,
-        account.paid,
-        account.refunded,
-        account.discount_returned,
-        account.last_instalment,
-        account.settled_on,
-        account.unapplied,
-    )
-
-
-_NO_OPENING = (*(ZERO,) * 7, 0, None, ZERO)
-
-
-def _closing(account: Account, due_on: date | None) -> tuple[Any, ...]:
-    """A day's columns from `principal` on; `due_on` is the account's oldest_due_on, which a quiet day does not move."""
-    late = days_past_due(due_on, account.day) if due_on else 0
-    status = account.status
-    return (
-        account.principal,
-        account.interest,
-        account.credit,
-        due_on,
-        late,
-        "charged_off" if status == "charged_off" else bucket(late),
-        status,
-        account.settled_on,
-        account.accrued,
-        account.paid,
-        account.refunded,
-        account.discount_returned,
-        account.last_instalment,
-        account.charged_off_on,
-        account.charged_off_principal,
-        account.charged_off_interest,
-        account.recovered,
-        account.unapplied,
-    )
-
-
 def keeps_row(account: Account, day: date) -> bool:
     """Whether the account, as it is, has a row on a day on which nothing moves."""
     return _last_kept(account, day) == day
@@ -195,55 +158,92 @@ def _last_kept(account: Account, last: date) -> date:
     return min(last, account.settled_on + timedelta(days=DAYS_KEPT_SETTLED))
 
 
-_MOVED = Day._fields[Day._fields.index("principal_lent") : Day._fields.index("principal")]
-_BEFORE_ACCRUAL = _MOVED.index("interest_accrued")
-_NOTHING_LENT_OR_PAID = (ZERO,) * _BEFORE_ACCRUAL
-_NOTHING_ELSE_MOVED = (ZERO,) * (len(_MOVED) - _BEFORE_ACCRUAL - 1)
+def _quiet(account: Account, last: date) -> Iterator[Day]:
+    """Days on which nothing moves but interest: in all else, each repeats the one before."""
+    last = _last_kept(account, last)
+    if account.day >= last:
+        return
+    # Changed in place, since there is a row for each loan and day.
+    row: list[Any] = [*_day(account, _opening(account), _NOTHING_MOVED)]
+    due_on = row[_AT["oldest_due_on"]]
+    while account.day < last:
+        row[_AT["opening_interest"]] = account.interest
+        row[_AT["opening_accrued"]] = account.accrued
+        row[_AT["interest_accrued"]] = account.begin(account.day + _A_DAY)
+        row[_AT["as_of"]] = account.day
+        row[_AT["interest"]] = account.interest
+        row[_AT["accrued"]] = account.accrued
+        row[_AT["days_past_due"]], row[_AT["bucket"]] = _delinquency(account, due_on)
+        yield Day._make(row)
 
 
 def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
+    """A day on which more than interest may move."""
     is_carried_on = not is_first and keeps_row(account, day)
     opening = _opening(account) if is_carried_on else _NO_OPENING
     lent = account.principal if is_first else ZERO
     accrued = account.begin(day)
-    total: defaultdict[str, dict[str, Decimal]] = defaultdict(lambda: dict.fromkeys(_PARTS, ZERO))
+    applied = _applied(account, movements)
+    charge_off = account.close()
+    moved = {
+        **_NOTHING_MOVED,  # for the order of the columns
+        "principal_lent": lent,
+        "principal_paid": applied["payment", "principal"],
+        "principal_reversed": -applied["payment_reversal", "principal"],
+        "principal_refunded": applied["refund", "principal"],
+        "principal_charged_off": charge_off.principal,
+        "interest_accrued": accrued,
+        "interest_given_back": _of_any_kind(applied, "interest_given_back"),
+        "interest_paid": applied["payment", "interest"],
+        "interest_reversed": -applied["payment_reversal", "interest"],
+        "interest_refunded": applied["refund", "interest"],
+        "interest_charged_off": charge_off.interest,
+        "credit_overpaid": applied["payment", "credit"],
+        "credit_reversed": -applied["payment_reversal", "credit"],
+        "credit_refunded": applied["refund", "credit"],
+        "credit_paid_out": -applied["credit_refund", "credit"],
+        "recovery": _of_any_kind(applied, "recovery"),
+        "unapplied_moved": _of_any_kind(applied, "unapplied"),
+    }
+    return _day(account, opening, moved)
+
+
+def _day(account: Account, opening: Sequence[Any], moved: Mapping[str, Decimal]) -> Day:
+    """The row of the account's day; `opening` and `moved` in the order of their columns."""
+    due_on = account.oldest_due_on
+    late, age = _delinquency(account, due_on)
+    delinquency = (due_on, late, age, account.status)
+    return Day._make((account.day, *opening, *moved.values(), *_balances(account), *delinquency, *_history(account)))
+
+
+def _delinquency(account: Account, due_on: date | None) -> tuple[int, str]:
+    """The days past due, and the bucket. `due_on`: the account's oldest_due_on, which a quiet day does not move."""
+    late = days_past_due(due_on, account.day) if due_on else 0
+    return late, bucket(late) if account.charged_off_on is None else "charged_off"
+
+
+Applied = defaultdict[tuple[LoanKind, str], Decimal]
+"""What a day's movements did: sums by the kind of movement and the part of its application."""
+
+_PARTS = ("interest", "principal", "credit", "recovery", "unapplied", "interest_given_back")
+
+
+def _applied(account: Account, movements: Iterable[Movement]) -> Applied:
+    """Apply the day's movements, and add up what they did by the kind whose columns hold it."""
+    sums: Applied = defaultdict(lambda: ZERO)
     for movement in in_order(movements):
         application = account.apply(movement)
         for part in _PARTS:
             amount = getattr(application, part)
-            total[_counted_as(movement.kind, part, amount)][part] += amount
-    charge_off = account.close()
-    payments, reversals, refunds = total["payment"], total["payment_reversal"], total["refund"]
-    moved = {
-        "principal_lent": lent,
-        "principal_paid": payments["principal"],
-        "principal_reversed": -reversals["principal"],
-        "principal_refunded": refunds["principal"],
-        "principal_charged_off": charge_off.principal,
-        "interest_accrued": accrued,
-        "interest_given_back": _sum(total, "interest_given_back"),
-        "interest_paid": payments["interest"],
-        "interest_reversed": -reversals["interest"],
-        "interest_refunded": refunds["interest"],
-        "interest_charged_off": charge_off.interest,
-        "credit_overpaid": payments["credit"],
-        "credit_reversed": -reversals["credit"],
-        "credit_refunded": refunds["credit"],
-        "credit_paid_out": -total["credit_refund"]["credit"],
-        "recovery": _sum(total, "recovery"),
-        "unapplied_moved": _sum(total, "unapplied"),
-    }
-    return Day._make((day, *opening, *(moved[name] for name in _MOVED), *_closing(account, account.oldest_due_on)))
-
-
-_PARTS = ("interest", "principal", "credit", "recovery", "unapplied", "interest_given_back")
+            sums[_counted_as(movement.kind, part, amount), part] += amount
+    return sums
 
 
 def _counted_as(kind: LoanKind, part: str, amount: Decimal) -> LoanKind:
     """The kind of movement whose column holds a part: of principal and credit, no column falls below zero.
 
-    A late row may change what others have paid, or a reversal undo that, by a few cents that go the other way. What a
-    recovery exceeds the loss by is overpaid as what a payment exceeds the debt by.
+    A late row may change what others have paid, or a reversal take that back, by a few cents that go the other way.
+    What a recovery exceeds the loss by is overpaid as what a payment exceeds the debt by.
     """
     if part in ("principal", "credit"):
         if amount < 0 and kind in ("payment", "refund"):
@@ -253,5 +253,5 @@ def _counted_as(kind: LoanKind, part: str, amount: Decimal) -> LoanKind:
     return kind
 
 
-def _sum(total: Mapping[str, Mapping[str, Decimal]], part: str) -> Decimal:
-    return sum((each[part] for each in total.values()), ZERO)
+def _of_any_kind(applied: Applied, part: str) -> Decimal:
+    return sum((amount for (_, each), amount in applied.items() if each == part), ZERO)

@@ -1,6 +1,6 @@
 """What moves a loan's account, what came of it, and when it counts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date
@@ -51,6 +51,16 @@ class Application:
     def money(self) -> Decimal:
         return self.interest + self.principal + self.credit + self.recovery + self.unapplied
 
+    def with_set_off(self, interest: Decimal, principal: Decimal, met: Decimal) -> "Application":
+        """What it is once so much interest and principal was paid out of its credit, and met instalments."""
+        return replace(
+            self,
+            interest=self.interest + interest,
+            principal=self.principal + principal,
+            credit=self.credit - interest - principal,
+            met=self.met + met,
+        )
+
 
 def in_order(movements: Iterable[Movement]) -> list[Movement]:
     """The order within a day: what comes in, credit refunds, reversals; of these by effective date, then by id."""
@@ -92,3 +102,18 @@ class Event:
 def reversed_ids(events: Iterable[Event]) -> set[str | None]:
     """The ids of what was reversed by a reversal that was applied. None is among them, which no movement's id is."""
     return {event.movement.reverses for event in events if event.application.exception is None}
+
+
+def standing(events: Sequence[Event]) -> list[Event]:
+    """The payments, refunds and payouts of credit that were applied and not reversed, in order of time."""
+    reversed_by_now = reversed_ids(events)
+    return sorted(
+        (
+            event.as_of(reversed_by_now)
+            for event in events
+            if event.movement.kind in ("payment", "refund", "credit_refund")
+            and event.application.exception is None
+            and event.movement.transaction_id not in reversed_by_now
+        ),
+        key=lambda each: each.order,
+    )

@@ -79,17 +79,40 @@ def decide_fates(rows: DataFrame, booked: DataFrame, look_back_days: int) -> Dat
     row says; `private` a digest of what is kept elsewhere, null where that is no longer known, and then not compared.
     booked: id, day, terms, private: what was booked before the window, at least as far as a row here must be compared.
     """
-    entries = rows.groupBy("id", "day").agg(
+    return (
+        rows.join(_bookings_by_id(rows, booked, look_back_days), "id", "left")
+        .withColumn("visible", _visible_bookings(look_back_days))
+        .withColumn("is_first", F.expr("row_number() OVER (PARTITION BY id, day ORDER BY file, record_number)") == 1)
+        .withColumn("conflict", _conflict())
+        .withColumn("fate", _fate())
+        .drop("bookings", "visible", "is_first")
+    )
+
+
+def _bookings_by_id(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
+    """Each id with `bookings`: the days on which it is booked, before the window or in it."""
+    entry = F.struct("day", "is_booked", "terms", "private", "own_date", "is_unanimous")
+    by_id = _entries(rows).unionByName(_entries_of_booked(booked)).groupBy("id")
+    entries = by_id.agg(F.array_sort(F.collect_list(entry)).alias("entries"))
+    return entries.select("id", _bookings(F.col("entries"), look_back_days).alias("bookings"))
+
+
+def _entries(rows: DataFrame) -> DataFrame:
+    """One for the rows of an id in one folder; `is_unanimous` if all of them are equal."""
+    same_terms = F.min("terms") == F.max("terms")
+    # Nulls of `private` are left out by min and max: what is not known differs from nothing.
+    same_private = F.coalesce(F.min("private") == F.max("private"), F.lit(True))
+    return rows.groupBy("id", "day").agg(
         F.min("terms").alias("terms"),
         F.min("private").alias("private"),
         F.min("own_date").alias("own_date"),
-        # Nulls of `private` are left out by min and max: what is not known differs from nothing.
-        ((F.min("terms") == F.max("terms")) & F.coalesce(F.min("private") == F.max("private"), F.lit(True))).alias(
-            "is_unanimous"
-        ),
+        (same_terms & same_private).alias("is_unanimous"),
         F.lit(False).alias("is_booked"),
     )
-    earlier = booked.select(
+
+
+def _entries_of_booked(booked: DataFrame) -> DataFrame:
+    return booked.select(
         "id",
         "day",
         "terms",
@@ -98,45 +121,32 @@ def decide_fates(rows: DataFrame, booked: DataFrame, look_back_days: int) -> Dat
         F.lit(True).alias("is_unanimous"),
         F.lit(True).alias("is_booked"),
     )
-    bookings = (
-        entries.unionByName(earlier)
-        .groupBy("id")
-        .agg(
-            F.array_sort(
-                F.collect_list(F.struct("day", "is_booked", "terms", "private", "own_date", "is_unanimous"))
-            ).alias("entries")
-        )
-        .select("id", _bookings(F.col("entries"), look_back_days).alias("bookings"))
-    )
-    joined = rows.join(bookings, "id", "left").withColumn(
-        "visible",
-        F.filter(
-            "bookings",
-            lambda b: (
-                (b["day"] < F.col("day")) & _is_visible(b["day"], F.col("day"), F.col("own_date"), look_back_days)
-            ),
-        ),
-    )
-    equal_to_visible = F.exists(
+
+
+def _visible_bookings(look_back_days: int) -> Column:
+    """Of a row's `bookings`, those of earlier days that it is compared with."""
+    day, own_date = F.col("day"), F.col("own_date")
+    return F.filter("bookings", lambda b: (b["day"] < day) & _is_visible(b["day"], day, own_date, look_back_days))
+
+
+def _has_visible() -> Column:
+    return F.size("visible") > 0
+
+
+def _conflict() -> Column:
+    """Why a row is not booked though it is valid, or null."""
+    is_repeated = F.exists(
         "visible", lambda b: (b["terms"] == F.col("terms")) & F.coalesce(b["private"] == F.col("private"), F.lit(True))
     )
-    has_visible = F.size("visible") > 0
-    booked_today = F.exists("bookings", lambda b: b["day"] == F.col("day"))
-    is_first = F.expr("row_number() OVER (PARTITION BY id, day ORDER BY file, record_number)") == 1
-    conflict = F.when(
-        has_visible & ~equal_to_visible, F.lit("conflicts with a row of this id booked on an earlier day")
-    ).when(~has_visible & ~booked_today, F.lit("conflicts with another row of this id in the same folder"))
-    fate = (
-        F.when(F.col("conflict").isNotNull(), REJECTED)
-        .when(has_visible | ~F.col("is_first"), DUPLICATE)
-        .otherwise(ACCEPTED)
-    )
-    return (
-        joined.withColumn("is_first", is_first)
-        .withColumn("conflict", conflict)
-        .withColumn("fate", fate)
-        .drop("bookings", "visible", "is_first")
-    )
+    is_booked_today = F.exists("bookings", lambda b: b["day"] == F.col("day"))
+    return F.when(
+        _has_visible() & ~is_repeated, F.lit("conflicts with a row of this id booked on an earlier day")
+    ).when(~_has_visible() & ~is_booked_today, F.lit("conflicts with another row of this id in the same folder"))
+
+
+def _fate() -> Column:
+    is_duplicate = _has_visible() | ~F.col("is_first")
+    return F.when(F.col("conflict").isNotNull(), REJECTED).when(is_duplicate, DUPLICATE).otherwise(ACCEPTED)
 
 
 def _bookings(entries: Column, look_back_days: int) -> Column:

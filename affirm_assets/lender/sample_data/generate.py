@@ -11,7 +11,7 @@ from affirm_assets.lender.intake.feeds import LOOK_BACK_DAYS
 from affirm_assets.lender.sample_data.files import Feed, LandingFiles, TransactionRecord, money
 from affirm_assets.lender.sample_data.loans import MERCHANTS, Loan, make_loan, merchant_id
 from affirm_assets.lender.sample_data.oddities import Fate, Host, Oddities, OddityCount
-from affirm_assets.lender.sample_data.repayment import Fact, repay
+from affirm_assets.lender.sample_data.repayment import Movement, repay
 from affirm_assets.lender.sample_data.window import SampleWindow, origination_days
 
 _LOANS_BETWEEN_REPORTS = 5_000
@@ -102,7 +102,7 @@ def write_sample_data(
         start: the first day.
         days: how many days; each gets a folder and its `_SUCCESS` in both feeds, with or without records.
         seed: another seed gives another history.
-        progress: is told, in words, how far it is.
+        progress: called with how far it is, in words.
 
     Raises:
         ValueError: an argument is out of its range, or `landing` is not a folder.
@@ -136,9 +136,9 @@ def write_sample_data(
 
 
 def _write_history(
-    loan: Loan, facts: list[Fact], window: SampleWindow, files: LandingFiles, payables: Payables, tally: _Tally
+    loan: Loan, movements: list[Movement], window: SampleWindow, files: LandingFiles, payables: Payables, tally: _Tally
 ) -> Host:
-    """Write a loan and the facts that land in the window; give both, as written."""
+    """Write a loan and the movements that land in the window; give both, as written."""
     record = loan.record(window)
     files.add("loans", loan.landed, record.line())
     payables.lend(loan)
@@ -146,28 +146,28 @@ def _write_history(
     tally.note_delay(loan.landed - loan.originated)
 
     transactions = []
-    for position, fact in enumerate(facts):
-        if fact.landed > window.last:
+    for position, movement in enumerate(movements):
+        if movement.landed > window.last:
             continue
-        transaction = _transaction(loan, position, fact, window)
-        transactions.append((fact.landed, transaction))
-        files.add("transactions", fact.landed, transaction.line())
-        if fact.kind == "refund":
-            payables.refund(loan, fact.cents, fact.landed)
+        transaction = _transaction(loan, position, movement, window)
+        transactions.append((movement.landed, transaction))
+        files.add("transactions", movement.landed, transaction.line())
+        if movement.kind == "refund":
+            payables.refund(loan, movement.cents, movement.landed)
         tally.transactions += 1
-        tally.note_delay(fact.landed - fact.effective)
+        tally.note_delay(movement.landed - movement.effective)
     return Host(record, loan.landed, tuple(transactions), window.last)
 
 
-def _transaction(loan: Loan, position: int, fact: Fact, window: SampleWindow) -> TransactionRecord:
+def _transaction(loan: Loan, position: int, movement: Movement, window: SampleWindow) -> TransactionRecord:
     return TransactionRecord(
         transaction_id=_transaction_id(loan, position),
         loan_id=loan.loan_id,
-        merchant_id=loan.merchant_id if fact.kind == "refund" else "",
-        kind=fact.kind,
-        amount=money(fact.cents),
-        effective_on=window.text(fact.effective),
-        reverses="" if fact.reverses is None else _transaction_id(loan, fact.reverses),
+        merchant_id=loan.merchant_id if movement.kind == "refund" else "",
+        kind=movement.kind,
+        amount=money(movement.cents),
+        effective_on=window.text(movement.effective),
+        reverses="" if movement.reverses is None else _transaction_id(loan, movement.reverses),
     )
 
 

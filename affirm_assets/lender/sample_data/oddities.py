@@ -1,6 +1,6 @@
 """What goes wrong on the way to the landing zone: records sent twice, sent with two contents, broken, or of no loan.
 
-A broken, conflicting or stray record is always one more, with an id of its own that tells what is wrong with it: the
+A broken, conflicting or stray record is always one more, with an id of its own that says what is wrong with it: the
 records that the rest of a loan's history needs stay as they are.
 """
 
@@ -142,7 +142,7 @@ def _sent_again(feed: Feed, first: int, last: int, change: Callable[[Record], Re
 
 
 def _contradictory(feed: Feed) -> Plant:
-    """One extra id twice in one folder, with two amounts: nobody can tell which is right, so both are refused."""
+    """One extra id twice in one folder, with two amounts: nobody knows which is right, so both are refused."""
 
     def plant(host: Host, _: Random) -> Planted:
         kind = "conflict_same_day"

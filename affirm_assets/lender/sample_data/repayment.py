@@ -1,7 +1,7 @@
 """What becomes of a loan: its payments, reversals, refunds and recoveries, and the day on which each lands.
 
 A borrower has a habit, from which follow intents (pay so much on that day); an account, kept by the rules of the books,
-turns intents into facts. Nothing here reads or writes a file.
+turns intents into movements. Nothing here reads or writes a file.
 """
 
 from collections.abc import Iterator
@@ -35,8 +35,11 @@ class Intent:
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A movement on a loan. `reverses` is the position, among the loan's facts, of the payment that it undoes."""
+class Movement:
+    """What moves a loan, in cents and days of the window: when it happened, and when it landed.
+
+    `reverses` is the position, among the loan's movements, of the payment that it reverses.
+    """
 
     kind: LoanKind
     cents: int
@@ -90,13 +93,13 @@ class Account:
 
 
 @dataclass
-class Story:
-    """The facts of one loan, in order of time and never two on one day, up to the last day of the window."""
+class History:
+    """The movements of one loan, in order of time and never two on one day, up to the last day of the window."""
 
     account: Account
     last: int
     rng: Random
-    facts: list[Fact] = field(default_factory=list)
+    movements: list[Movement] = field(default_factory=list)
 
     def next_day(self, wanted: int) -> bool:
         """Go on to the wanted day, or the first free one after it. False when that is past the window."""
@@ -104,8 +107,8 @@ class Story:
         self.account.advance(min(day, self.last + 1))
         return day <= self.last
 
-    def tell(self, kind: LoanKind, cents: int, reverses: int | None = None) -> None:
-        self.facts.append(Fact(kind, cents, self.account.day, self.account.day, reverses))
+    def add(self, kind: LoanKind, cents: int, reverses: int | None = None) -> None:
+        self.movements.append(Movement(kind, cents, self.account.day, self.account.day, reverses))
 
     def pay(self, intent: Intent, may_bounce: bool = True) -> None:
         if not self.next_day(intent.day) or self.account.owed == 0:
@@ -116,7 +119,7 @@ class Story:
         if paid == owed and happens(self.rng, 80):
             paid += -owed % 5_00
         interest, principal = self.account.pay(paid)
-        self.tell("payment", paid)
+        self.add("payment", paid)
         if self.account.credit:
             self.give_back_credit()
         elif may_bounce and happens(self.rng, 12):
@@ -124,25 +127,25 @@ class Story:
 
     def bounce(self, interest: int, principal: int, intent: Intent) -> None:
         """The bank takes the payment back; the borrower pays again, so that no debt is left that nobody intends."""
-        payment = len(self.facts) - 1
+        payment = len(self.movements) - 1
         if not self.next_day(self.account.day + between(self.rng, 2, 4)):
             return
         self.account.interest += interest
         self.account.principal += principal
-        self.tell("payment_reversal", interest + principal, reverses=payment)
+        self.add("payment_reversal", interest + principal, reverses=payment)
         self.pay(Intent(self.account.day + between(self.rng, 2, 6), intent.cents), may_bounce=False)
 
     def refund(self, day: int, cents: int) -> None:
         if not self.next_day(day):
             return
         self.account.refund(cents)
-        self.tell("refund", cents)
+        self.add("refund", cents)
         if self.account.credit:
             self.give_back_credit()
 
     def give_back_credit(self) -> None:
         if self.next_day(self.account.day + between(self.rng, 3, 10)):
-            self.tell("credit_refund", self.account.credit)
+            self.add("credit_refund", self.account.credit)
             self.account.credit = 0
 
     def recover(self, day: int) -> None:
@@ -150,11 +153,11 @@ class Story:
             return
         # Some who were given up simply pay; the books take that for a recovery too.
         kind: LoanKind = "payment" if happens(self.rng, 200) else "recovery"
-        self.tell(kind, max(1, self.account.principal * between(self.rng, 10, 60) // 100))
+        self.add(kind, max(1, self.account.principal * between(self.rng, 10, 60) // 100))
 
 
-def repay(loan: Loan, window: SampleWindow, rng: Random) -> list[Fact]:
-    """All facts of a loan whose effective day is in the window, with the day on which they land, maybe past it."""
+def repay(loan: Loan, window: SampleWindow, rng: Random) -> list[Movement]:
+    """All movements of a loan whose effective day is in the window, with the day on which they land, maybe past it."""
     dates = window.due_days(loan.first_due, loan.frequency, loan.instalments)
     due = list(takewhile(lambda day: day <= window.last, dates))
     habit = _HABITS.draw(rng)
@@ -163,17 +166,17 @@ def repay(loan: Loan, window: SampleWindow, rng: Random) -> list[Fact]:
     # A defaulted loan gets no refund: that might repay it, and then there would be nothing to charge off.
     refund_day = loan.originated + between(rng, 6, 40) if not defaults and happens(rng, 40) else None
 
-    story = Story(Account(loan.principal, loan.apr, loan.originated), window.last, rng)
+    history = History(Account(loan.principal, loan.apr, loan.originated), window.last, rng)
     for intent in _intents(habit, due[:paid], loan.instalments, _instalment_cents(loan), rng):
         if refund_day is not None and refund_day <= intent.day:
-            story.refund(refund_day, _refund_cents(loan, rng))
+            history.refund(refund_day, _refund_cents(loan, rng))
             refund_day = None
-        story.pay(intent)
+        history.pay(intent)
     if refund_day is not None:
-        story.refund(refund_day, _refund_cents(loan, rng))
+        history.refund(refund_day, _refund_cents(loan, rng))
     if paid < len(due) and happens(rng, 600):
-        story.recover(due[paid] + _CHARGE_OFF_DAYS + between(rng, 5, 30))
-    return _landed(story.facts, loan, story.account.owed == 0, rng)
+        history.recover(due[paid] + _CHARGE_OFF_DAYS + between(rng, 5, 30))
+    return _landed(history.movements, loan, history.account.owed == 0, rng)
 
 
 def _instalment_cents(loan: Loan) -> int:
@@ -208,20 +211,20 @@ def _intents(habit: Habit, due: list[int], instalments: int, cents: int, rng: Ra
             yield Intent(day, amount)
 
 
-def _landed(facts: list[Fact], loan: Loan, closed: bool, rng: Random) -> list[Fact]:
-    """Each fact with the day on which it lands: on its own day, or late; even so it may come before its loan."""
+def _landed(movements: list[Movement], loan: Loan, closed: bool, rng: Random) -> list[Movement]:
+    """Each movement with the day on which it lands: on its own day, or late; even so it may come before its loan."""
     # The books give interest back for a late payment, to a cent that is not foreseeable here: a loan that its borrower
     # means to repay to zero would keep that cent.
     may_be_late = not (closed and loan.apr)
-    landed: list[Fact] = []
+    landed: list[Movement] = []
     latest = loan.originated
-    for fact in facts:
-        day = fact.effective + (_delay(rng) if may_be_late else 0)
-        # What undoes or returns an earlier payment cannot come before it.
-        if fact.kind in ("payment_reversal", "credit_refund"):
+    for movement in movements:
+        day = movement.effective + (_delay(rng) if may_be_late else 0)
+        # What reverses or returns an earlier payment cannot come before it.
+        if movement.kind in ("payment_reversal", "credit_refund"):
             day = max(day, latest)
         latest = max(latest, day)
-        landed.append(replace(fact, landed=day))
+        landed.append(replace(movement, landed=day))
     return landed
 
 

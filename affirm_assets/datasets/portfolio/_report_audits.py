@@ -1,4 +1,4 @@
-"""Figures of a report against those of what it was made from: the frames of audits, one row for each `by`."""
+"""The audits of reports: their figures against those of what they were made from, one row for each `by`."""
 
 from collections.abc import Sequence
 from decimal import Decimal

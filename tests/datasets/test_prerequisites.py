@@ -14,7 +14,7 @@ from affirm_assets.declare.inputs import before, previous
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import GapRefused, InputsNotPublished
 from tests.conftest import declare
-from tests.lake import Steps
+from tests.storage import Steps
 
 D1, D2, D3, D4, D5, D6 = (date(2025, 1, day) for day in range(1, 7))
 
@@ -112,7 +112,7 @@ def test_a_window_of_which_an_input_was_never_published_is_refused(steps: Steps)
 def test_what_was_published_before_snapshots_expired_is_not_missed(steps: Steps) -> None:
     for number, day in enumerate((D1, D2, D3)):
         steps.run(SOURCE, Window(day, day), run=f"run{number}")
-    table = steps.new_lake().catalog.load_table(SOURCE.table)
+    table = steps.new_storage().catalog.load_table(SOURCE.table)
     *others, _ = sorted(table.snapshots(), key=lambda each: each.sequence_number or 0)
     table.maintenance.expire_snapshots().by_ids([each.snapshot_id for each in others]).commit()
     assert steps.run(DERIVED, Window(D1, D1), upstream=(SOURCE,), run="old").total_rows == 1

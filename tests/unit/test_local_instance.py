@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from affirm_assets.setup import prepare_instance
+from affirm_assets.local_instance import prepare_instance
 
 INSTANCE_YAML = "telemetry:\n  enabled: false\n"
 

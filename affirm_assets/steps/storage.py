@@ -10,8 +10,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 
 @dataclass(frozen=True)
-class LandingFile:
-    """A file of a complete landing folder as it was when a step pinned it: `size` in bytes, `sha256` in hex."""
+class PinnedFile:
+    """A landing file as a request records it, to be read back where there is no landing zone.
+
+    The zone's own class of files has the same fields; a step may not know it, since it is the resource's. `size` in
+    bytes, `sha256` in hex.
+    """
 
     feed: str
     business_date: date
@@ -21,12 +25,12 @@ class LandingFile:
 
 
 class LandingZone(Protocol):
-    """Where files arrive: `<feed>/<YYYY-MM-DD>/`. Its files may be of a class of its own, with the same fields."""
+    """Where files arrive: `<feed>/<YYYY-MM-DD>/`."""
 
-    def pin(self, feed: str, first: date, last: date) -> Sequence[LandingFile]:
+    def pin(self, feed: str, first: date, last: date) -> Sequence[PinnedFile]:
         """The files of these days; fails if a day's folder is not complete."""
 
-    def read(self, spark: SparkSession, files: Sequence[LandingFile], fields: Mapping[str, str]) -> DataFrame:
+    def read(self, spark: SparkSession, files: Sequence[PinnedFile], fields: Mapping[str, str]) -> DataFrame:
         """business_date, file, record_number, each field as text, problem, raw: one row for each record."""
 
 

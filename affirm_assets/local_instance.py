@@ -1,4 +1,4 @@
-"""What `make` does once for a checkout: the local Dagster instance."""
+"""The local Dagster instance of a checkout, which `make` prepares once."""
 
 from pathlib import Path
 

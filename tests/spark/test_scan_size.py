@@ -1,6 +1,5 @@
-"""A step's inputs are pinned and measured before there is Spark. How they are measured: tests/unit/test_scan.py."""
+"""A step's inputs are pinned and measured before there is Spark; how, is in tests/unit/test_scan_size.py."""
 
-from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -13,9 +12,9 @@ from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import run_step
-from affirm_assets.steps.scan import ScanSize
+from affirm_assets.steps.scan_size import ScanSize
 from tests.conftest import declare
-from tests.lake import Lake, OneEngine, Steps
+from tests.storage import NewStorage, OneEngine, Steps
 
 D1, D2, D3 = (date(2025, 1, day) for day in range(1, 4))
 
@@ -41,21 +40,19 @@ def copies(amounts: DataFrame) -> DataFrame:
     return amounts
 
 
-def test_inputs_are_pinned_and_measured_before_an_engine_is_asked_for(
-    steps: Steps, new_lake: Callable[[], Lake]
-) -> None:
+def test_inputs_are_pinned_and_measured_before_an_engine_is_asked_for(steps: Steps, new_storage: NewStorage) -> None:
     """What is published while the session starts is neither read nor counted."""
     steps.run(source(1), Window(D1, D3))
     steps.run(source(1000), Window(D2, D2), run="again")
-    lake = new_lake()
-    files = [each.file for each in lake.catalog.load_table("tests.amounts").scan("day = '2025-01-02'").plan_files()]
+    storage = new_storage()
+    files = [each.file for each in storage.catalog.load_table("tests.amounts").scan("day = '2025-01-02'").plan_files()]
 
     def opens() -> Engine:
         steps.run(source(2), Window(D2, D2), run="later")
-        return lake.opens()
+        return storage.opens()
 
     reader = declare(copies, Amount, Daily("day"), inputs={"amounts": SameWindow("amounts")})
     upstream, engines = {"amounts": source(1)}, OneEngine(opens)
-    result = run_step(reader, upstream, Window(D2, D2), Run("run", "run"), "v1", lake, engines)
+    result = run_step(reader, upstream, Window(D2, D2), Run("run", "run"), "v1", storage, engines)
     assert engines.scans == [ScanSize(sum(each.file_size_in_bytes for each in files), len(files))]
     assert result.rows == {D2: 1000}

@@ -1,4 +1,4 @@
-"""Windows that may not be computed: after a day that was never published, or from inputs that were not."""
+"""What must be published before a window is computed: the partition before it, and what it reads."""
 
 from collections.abc import Mapping
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""A lake of a test: its tables, its landing zone, an engine that computes steps on it, and one to look with."""
+"""A storage of a test: its tables, its landing zone, an engine that computes steps on it, and one to look with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.errors import UnfitForEngine
 from affirm_assets.steps.engine import Engine
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.read import Frames
 from affirm_assets.steps.request import Pinned, Run
 from affirm_assets.steps.run import Result, run_step
-from affirm_assets.steps.scan import ScanSize
+from affirm_assets.steps.scan_size import ScanSize
+from affirm_assets.steps.storage import Storage
 
 Opens = Callable[[], Engine]
 Keep = Callable[[DataFrame], DataFrame]
@@ -39,7 +39,7 @@ class OneEngine:
 
 
 @dataclass(frozen=True)
-class Lake(Storage):
+class StorageWithEngine(Storage):
     """`opens` makes an engine for a step, `own` is one to make frames and to look at rows with."""
 
     opens: Opens = field(kw_only=True)
@@ -64,9 +64,6 @@ class Lake(Storage):
         table = self.catalog.load_table(dataset.table)
         return self.own.read(table, snapshot, spark_schema(dataset.contract), None)
 
-    def table_name(self, table: str) -> str:
-        return f"{self.name}.{table}"
-
     def rows(self, table: str, *, order: str) -> list[tuple[Any, ...]]:
         """What a reader of `main` sees, by PyIceberg."""
         return [tuple(row.values()) for row in self.by_name(table, order=order)]
@@ -77,29 +74,33 @@ class Lake(Storage):
         return read
 
 
-def on_spark(storage: Storage, session: SparkSession) -> Lake:
+NewStorage = Callable[[], StorageWithEngine]
+"""Makes another step's view of the same tables."""
+
+
+def on_spark(storage: Storage, session: SparkSession) -> StorageWithEngine:
     """The storage as a step on classic Spark sees it."""
     opens = partial(SparkEngine, session, storage.name, "the test asks for it")
-    return Lake(storage.catalog, storage.landing, storage.name, opens=opens)
+    return StorageWithEngine(storage.catalog, storage.landing, storage.name, opens=opens)
 
 
 def run_in(
-    lake: Lake,
+    storage: StorageWithEngine,
     dataset: Dataset,
     upstream: Mapping[str, Dataset],
     window: Window | None,
     run: Run,
     code_version: str = "v1",
 ) -> Result:
-    """A step on the lake's engine."""
-    return run_step(dataset, upstream, window, run, code_version, lake, OneEngine(lake.opens))
+    """A step on the storage's engine."""
+    return run_step(dataset, upstream, window, run, code_version, storage, OneEngine(storage.opens))
 
 
 class Steps:
     """Runs steps of test datasets, each in a session of its own."""
 
-    def __init__(self, new_lake: Callable[[], Lake]) -> None:
-        self.new_lake = new_lake
+    def __init__(self, new_storage: NewStorage) -> None:
+        self.new_storage = new_storage
 
     def run(
         self,
@@ -113,9 +114,9 @@ class Steps:
         datasets = {each.name: each for each in (*upstream, dataset)}
         arguments = {"code_version": "v1", "root": run, **over}
         return run_in(
-            self.new_lake(), dataset, datasets, window, Run(run, arguments["root"]), arguments["code_version"]
+            self.new_storage(), dataset, datasets, window, Run(run, arguments["root"]), arguments["code_version"]
         )
 
     def rows(self, dataset: Dataset, *, order: str = "id") -> list[tuple[Any, ...]]:
         """What a reader of `main` sees."""
-        return self.new_lake().rows(dataset.table, order=order)
+        return self.new_storage().rows(dataset.table, order=order)

@@ -15,10 +15,10 @@ from affirm_assets.declare.inputs import Input, SameWindow, landing, previous, t
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import GapRefused, UnfitForEngine
 from affirm_assets.steps.engine import Engine
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import Result, run_step
-from affirm_assets.steps.scan import ScanSize
+from affirm_assets.steps.scan_size import ScanSize
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import ensure_table
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
