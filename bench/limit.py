@@ -18,9 +18,9 @@ from affirm_assets.declare.contract import Contract, Money, column, key
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import SameWindow
 from affirm_assets.engines.sail import SailEngine
-from affirm_assets.steps.lake import Storage
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import run_step
+from affirm_assets.steps.storage import Storage
 from bench.engines import OneEngine
 from bench.measuring import seconds
 from bench.step import DAY, WINDOW, Payment, PaymentWithFee, bench_dataset, payments_of, with_fees
