@@ -6,7 +6,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.ledger._totals import added_up, by_account
+from affirm_assets.datasets.ledger._amounts_by_account import added_up, by_account
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
 from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
 from affirm_assets.lender.unions import with_nulls

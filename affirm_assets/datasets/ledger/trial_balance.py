@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.ledger._totals import added_up, by_account
+from affirm_assets.datasets.ledger._amounts_by_account import added_up, by_account
 from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key, through
 from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS
 from affirm_assets.lender.unions import with_nulls
