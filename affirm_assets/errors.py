@@ -2,10 +2,21 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import date
+from typing import Any
 
 
 class AffirmError(Exception):
     """Anything that this platform refuses or fails at."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle would call the class with the message alone: a pool of processes waits for ever for such an error.
+        return _restored, (type(self), str(self), self.__dict__)
+
+
+def _restored(kind: type[AffirmError], message: str, attributes: Mapping[str, Any]) -> AffirmError:
+    error = kind.__new__(kind, message)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ContractError(AffirmError):

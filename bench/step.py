@@ -8,10 +8,11 @@ import os
 import tempfile
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from affirm_assets.declare.contract import Contract, Money, column, key
@@ -62,14 +63,18 @@ def payments_of(rows: int) -> Callable[[], DataFrame]:
     def payments() -> DataFrame:
         numbers = SparkSession.active().range(rows)
         return numbers.select(
-            F.format_string("T%012d", F.col("id") * 7919 % rows).alias("transaction_id"),
+            _numbered("T", F.col("id") * 7919 % rows, 12).alias("transaction_id"),
             F.lit(DAY).alias("posted_on"),
-            F.format_string("L%09d", F.col("id") % 700_001).alias("loan_id"),
+            _numbered("L", F.col("id") % 700_001, 9).alias("loan_id"),
             F.when(F.col("id") % 9 == 0, "refund").otherwise("payment").alias("kind"),
-            ((F.col("id") % 99_991 + 1) / 100).cast("decimal(18,2)").alias("amount"),
+            ((F.col("id") % 99_991 + 1) * F.lit(Decimal("0.01"))).cast("decimal(18,2)").alias("amount"),
         )
 
     return payments
+
+
+def _numbered(letter: str, number: Column, digits: int) -> Column:
+    return F.concat(F.lit(letter), F.lpad(number.cast("string"), digits, "0"))
 
 
 def bench_dataset(name: str, contract: type[Contract], function: Any, inputs: dict[str, Any]) -> Dataset:

@@ -292,8 +292,7 @@ _GUARDED = (
 _WRITTEN = (
     *("m * CAST('0.029' AS decimal(4,3))", "CAST('-12.5' AS decimal(18,2))", "TRY_CAST('007' AS decimal(5,2))"),
     *("m > CAST('100.00' AS decimal(18,2))", "CAST('-123456789' AS int)", "CAST('123456789012345678' AS bigint)"),
-    *("d >= CAST('2025-01-31' AS date)", "CASE WHEN n = 1 THEN CAST('2025-02-30' AS date) END"),
-    "TRY_CAST('2025-02-30' AS date)",
+    *("d >= CAST('2025-01-31' AS date)", "coalesce(TRY_CAST('2025-02-30' AS date), d)"),
 )
 """Texts that are written in a declaration."""
 
@@ -371,6 +370,7 @@ def cases() -> tuple[Case, ...]:
         found += _lines(f"{sign} integer integer", _wholes(sign))
     found += _lines("/ decimal decimal", _decimals("/"))
     found += _lines("% decimal decimal", _decimals("%"))
+    found += _lines("% integer integer", [*_wholes("%"), "n % 7 = 3", "mod(n, n2)", "n * 7919 % 200"])
     found += _lines("negative decimal", (f"-{name}" for name in _UP_TO_34))
     found += _lines("negative integer", (f"-{name}" for name in _WHOLES))
     found += _lines("abs decimal", (f"abs({name})" for name in _UP_TO_34))

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import cache
 from typing import TYPE_CHECKING
@@ -254,6 +255,12 @@ def remainder(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     return function("when", function("isnotnull", one.message), made)
 
 
+def whole_remainder(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+    """In decimals, which are proven for it."""
+    wide = [replace(each, message=_as(each, _WIDE), type=_WIDE) for each in arguments]
+    return held(cast(remainder(name, wide, _WIDE), result), result)
+
+
 def rounded(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     """A cast rounds half up, too; with a digit more before the point, it always fits."""
     return cast(arguments[0].message, result)
@@ -345,6 +352,7 @@ MENDS: Mapping[str, Callable[[str, Sequence["Typed"], Type], Message]] = {
     "pattern": translated,
     "quotient": by_python,
     "remainder": remainder,
+    "whole remainder": whole_remainder,
     "round": rounded,
     "sha2": sha2,
     "substring": substring,

@@ -81,6 +81,7 @@ LIST: tuple[Proven, ...] = (
     Proven("+", "integer integer", "integer", mend="integers", note="wraps on Sail where Spark raises"),
     Proven("-", "integer integer", "integer", mend="integers", note="wraps on Sail where Spark raises"),
     Proven("*", "integer integer", "integer", mend="integers", note="wraps on Sail where Spark raises"),
+    Proven("%", "integer integer", "integer", mend="whole remainder", note="Sail raises for null % 0"),
     Proven("negative", "decimal", "decimal of 34", note="Spark rounds what has more digits than 34"),
     Proven("negative", "integer", "integer", mend="integers"),
     Proven("abs", "decimal", "decimal of 34", note="Spark rounds what has more digits than 34"),
