@@ -72,7 +72,8 @@ class SailEngine:
             scan = plain_scan(table, snapshot, schema, days)
             self._scans.append((table.io, scan))
             frame = self._by_name(scan.table, f"the files of snapshot {snapshot}", scan.paths, scan.rows, schema)
-            return frame if days is None else _within(frame, days)
+            # A file that was written by another partition spec may hold other days too.
+            return frame if days is None else frame.where(days.sql)
 
     def empty(self, schema: StructType) -> DataFrame:
         with self.active():
@@ -149,14 +150,6 @@ class SailEngine:
 
 def _exists(io: FileIO, path: str) -> bool:
     return io.new_input(path).exists()
-
-
-def _within(frame: DataFrame, days: Days) -> DataFrame:
-    """A file that was written by another partition spec may hold other days too."""
-    from pyspark.sql.connect import functions as F
-
-    inside: Any = F.col(days.column).between(F.lit(days.window.first), F.lit(days.window.last))
-    return frame.where(inside)
 
 
 def _ddl(schema: StructType) -> str:

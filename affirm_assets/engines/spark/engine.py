@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from affirm_assets.declare.contract import money_columns
-from affirm_assets.engines.columns import with_columns_of
+from affirm_assets.engines.spark.columns import with_columns_of
 from affirm_assets.engines.spark.lineage import lineage_of
 from affirm_assets.errors import StageLost
 from affirm_assets.steps.engine import Days, NullInRequiredColumn, Staged, Target

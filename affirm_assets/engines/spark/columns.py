@@ -1,4 +1,4 @@
-"""What engines share: a table's columns as a step wants them."""
+"""A table's columns as a step wants them."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
