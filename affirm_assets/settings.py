@@ -32,9 +32,13 @@ _SPOT = re.compile(r"([a-z0-9.-]+/)?[\w.-]+=[\w.-]+", re.ASCII)
 
 SAIL, SPARK = ENGINES = ("sail", "spark")
 
-DEFAULT_SAIL_MIB = 256
-"""Compressed MiB to read up to which a step is computed by sail, in the step's own process. Five million rows are some
-60 MiB (bench/step.py); what is larger has not been measured."""
+DEFAULT_SAIL_MIB = 64
+"""Compressed MiB to read up to which a step is computed by sail, in the step's own process.
+
+Measured (python -m bench limit; two cores, 23 GiB): a step that passes rows on takes 4 s and 1.1 GiB for 58 MiB (ten
+million rows), and grows with its rows. One that groups by a key that is different in each row takes 37 s and 6 GiB for
+58 MiB, and 129 s and 13 GiB for twice as much: from there on it is for Spark.
+"""
 
 
 @dataclass(frozen=True)

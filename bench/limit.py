@@ -7,6 +7,7 @@ session is there before the time is taken.
 
 import multiprocessing
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from datetime import date
@@ -51,7 +52,11 @@ def grouped(payments: DataFrame) -> DataFrame:
 
 
 def measure() -> dict[str, Any]:
-    return {f"{rows:,} rows": _measured(rows) for rows in SIZES}
+    found = {}
+    for rows in SIZES:
+        found[f"{rows:,} rows"] = _measured(rows)
+        print(rows, found[f"{rows:,} rows"], file=sys.stderr, flush=True)  # the largest takes minutes
+    return found
 
 
 def _measured(rows: int) -> dict[str, Any]:

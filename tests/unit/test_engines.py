@@ -184,7 +184,7 @@ class TestOpen:
         assert (small.name, machine.sail, machine.spark) == (SAIL, ["a session"], [])
         large = opened.open(declared(), DAY, of_size(DEFAULT_SAIL_MIB + 1))
         assert (large.name, machine.sail, machine.spark) == (SPARK, ["a session"], [(DEFAULT_SAIL_MIB + 1) * MIB])
-        assert large.why == "257.0 MiB to read, more than the 256 MiB for sail"
+        assert large.why == "65.0 MiB to read, more than the 64 MiB for sail"
 
     def test_says_what_there_was_to_read(self, machine: Machine) -> None:
         opened = machine.engines()
@@ -199,7 +199,7 @@ class TestOpen:
     @pytest.mark.parametrize(
         ("settings", "of_dataset", "mib", "why"),
         [
-            (BY_SIZE, None, 300, "300.0 MiB to read, more than the 256 MiB for sail"),
+            (BY_SIZE, None, 300, "300.0 MiB to read, more than the 64 MiB for sail"),
             (BY_SIZE, SPARK, 1, "the dataset is declared with engine='spark' (1.0 MiB to read)"),
             (EngineSettings(SPARK), SAIL, 2, "AFFIRM_ENGINE=spark (2.0 MiB to read)"),
         ],
@@ -224,7 +224,7 @@ class TestOpen:
     def test_without_sail_a_small_step_is_for_spark(self, without_sail: Machine) -> None:
         engine = without_sail.engines().open(declared(), DAY, of_size(1))
         assert engine.name == SPARK
-        assert engine.why == f"1.0 MiB to read, of at most 256 MiB for sail, but {NO_SAIL}"
+        assert engine.why == f"1.0 MiB to read, of at most 64 MiB for sail, but {NO_SAIL}"
 
     @pytest.mark.parametrize(
         ("settings", "of_dataset", "why"),
@@ -256,7 +256,7 @@ class TestInstead:
         engine = machine.engines().instead(declared(), DAY, of_size(1), UNFIT)
         assert (engine.name, machine.spark) == (SPARK, [MIB])
         assert engine.why == (
-            f"1.0 MiB to read, of at most 256 MiB for sail, but {amounts().source} is not fit for it: amounts.py:12: "
+            f"1.0 MiB to read, of at most 64 MiB for sail, but {amounts().source} is not fit for it: amounts.py:12: "
             "levenshtein (of string, string): it is not on the list of what is proven"
         )
         assert f"tests/amounts {DAY} is computed by spark and not by sail" in caplog.text
