@@ -17,7 +17,7 @@ from pyspark.sql.types import StructField, StructType
 from pyspark.util import PythonEvalType
 
 from affirm_assets.engines.sail import plan, proven, sql
-from affirm_assets.engines.sail.expressions import Scope, Typed, converted, names_in, ordered, type_of_proto, typed
+from affirm_assets.engines.sail.expressions import Scope, converted, names_in, ordered, type_of_proto, typed
 from affirm_assets.engines.sail.plan import (
     BIGINT,
     BOOLEAN,
@@ -29,6 +29,7 @@ from affirm_assets.engines.sail.plan import (
     Message,
     Sources,
     Type,
+    Typed,
     alias,
     attribute,
     either,

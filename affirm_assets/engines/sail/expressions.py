@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
 
 from pyspark.sql.connect import proto
 from pyspark.sql.connect.types import proto_schema_to_pyspark_data_type
@@ -16,7 +15,6 @@ from affirm_assets.engines.sail.plan import (
     DAYS,
     INT,
     INTEGERS,
-    NOWHERE,
     STRING,
     VOID,
     Column,
@@ -25,6 +23,7 @@ from affirm_assets.engines.sail.plan import (
     Range,
     Sources,
     Type,
+    Typed,
     cast,
     decimal,
     function,
@@ -32,22 +31,6 @@ from affirm_assets.engines.sail.plan import (
     together,
 )
 from affirm_assets.errors import NotProven
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """An expression as Sail is to run it, and what it makes."""
-
-    message: Message
-    type: Type
-    range: Range | None = None
-    sources: Sources = NOWHERE
-    name: str | None = None
-    column: Column | None = None
-    """The column that it is, passed on as it is."""
-    literal: Any = None
-    is_literal: bool = False
-    is_aggregate: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import cache
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyspark.sql.connect import proto
@@ -21,14 +20,12 @@ from affirm_assets.engines.sail.plan import (
     Message,
     Range,
     Type,
+    Typed,
     cast,
     decimal,
     function,
     held,
 )
-
-if TYPE_CHECKING:
-    from affirm_assets.engines.sail.expressions import Typed
 
 _WIDE = decimal(20, 0)
 """Holds every bigint."""
@@ -38,11 +35,11 @@ class CannotMend(Exception):
     """No rewriting is known for these arguments. The message says why."""
 
 
-def in_list(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def in_list(_name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     return function("in", *(each.message for each in arguments)) if len(arguments) > 1 else plan.boolean(False)
 
 
-def integers(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+def integers(name: str, arguments: Sequence[Typed], result: Type) -> Message:
     """Integer arithmetic as it is where its range shows that it fits; else in decimals, whose cast back raises."""
     if range_of(name, arguments, result) is not None:
         return function(name, *(_as(each, result) for each in arguments))
@@ -50,13 +47,13 @@ def integers(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     return held(cast(function(name, *(_as(each, _WIDE) for each in arguments)), result), result)
 
 
-def range_of(name: str, arguments: Sequence["Typed"], result: Type) -> Range | None:
+def range_of(name: str, arguments: Sequence[Typed], result: Type) -> Range | None:
     """What integer arithmetic can come to, where all of it fits the result."""
     least, most = _ends(name, [each.range or full(each.type) for each in arguments])
     return (least, most) if full(result)[0] <= least and most <= full(result)[1] else None
 
 
-def _as(each: "Typed", kind: Type) -> Message:
+def _as(each: Typed, kind: Type) -> Message:
     return each.message if each.type == kind else cast(each.message, kind)
 
 
@@ -78,11 +75,11 @@ def _ends(name: str, ranges: Sequence[Range]) -> Range:
     return min(corners), max(corners)
 
 
-def integer_total(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def integer_total(_name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     return held(cast(function("sum", cast(arguments[0].message, _WIDE)), BIGINT), BIGINT)
 
 
-def total(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+def total(_name: str, arguments: Sequence[Typed], result: Type) -> Message:
     """A sum with ten digits to spare cannot overflow below 10^10 rows. One without is refused a value near the limit.
 
     Sail would wrap. The sum of the absolute values as doubles, which is too small by less than one part in a hundred,
@@ -100,7 +97,7 @@ def total(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     return function("when", fits, made, raises)
 
 
-def decimals(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+def decimals(name: str, arguments: Sequence[Typed], result: Type) -> Message:
     """A sum, difference or product as it is where every digit has a place; else as a quotient."""
     digits = proven.digits_of_product if name == "*" else proven.digits_of_sum
     if digits(*(each.type for each in arguments)) != (result.precision, result.scale):
@@ -110,12 +107,12 @@ def decimals(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     return function(name, *(each.message for each in arguments))
 
 
-def _may_be_zero(each: "Typed") -> bool:
+def _may_be_zero(each: Typed) -> bool:
     """Whether it may be a constant zero, as far as the plan shows: then it is made of no column of a table."""
     return not each.literal if each.is_literal else not each.sources.columns
 
 
-def _product_with_zero(arguments: Sequence["Typed"], result: Type) -> Message:
+def _product_with_zero(arguments: Sequence[Typed], result: Type) -> Message:
     """Where one is never null, DataFusion takes the zero for the product, but in the zero's type, and fails later.
 
     A try_cast may be null, as far as it knows; with a digit more it stays, and never is.
@@ -124,7 +121,7 @@ def _product_with_zero(arguments: Sequence["Typed"], result: Type) -> Message:
     return cast(function("*", *made), result)
 
 
-def by_python(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+def by_python(name: str, arguments: Sequence[Typed], result: Type) -> Message:
     return _in_python(name, [each.message for each in arguments], result)
 
 
@@ -238,12 +235,12 @@ def pattern(java: str) -> str:
     return made
 
 
-def translated(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def translated(name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     text, java = arguments
     return function(name, text.message, plan.text(pattern(java.literal)))
 
 
-def remainder(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+def remainder(name: str, arguments: Sequence[Typed], result: Type) -> Message:
     """Only of what is not null: Spark looks at the divisor then alone. Sail brings both to one scale, if that fits."""
     one, other = arguments
     if proven.common([one.type, other.type]) is None:
@@ -255,56 +252,56 @@ def remainder(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
     return function("when", function("isnotnull", one.message), made)
 
 
-def whole_remainder(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+def whole_remainder(name: str, arguments: Sequence[Typed], result: Type) -> Message:
     """In decimals, which are proven for it."""
     wide = [replace(each, message=_as(each, _WIDE), type=_WIDE) for each in arguments]
     return held(cast(remainder(name, wide, _WIDE), result), result)
 
 
-def rounded(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+def rounded(_name: str, arguments: Sequence[Typed], result: Type) -> Message:
     """A cast rounds half up, too; with a digit more before the point, it always fits."""
     return cast(arguments[0].message, result)
 
 
-def mean(_name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+def mean(_name: str, arguments: Sequence[Typed], result: Type) -> Message:
     """As Spark computes it: an exact sum by a count."""
     of = arguments[0].message
     return _in_python("/", [function("sum", of), cast(function("count", of), _WIDE)], result)
 
 
-def like(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def like(name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     if "\\" in arguments[1].literal:
         raise CannotMend("a backslash in a pattern of LIKE is not proven")
     return function(name, *(each.message for each in arguments))
 
 
-def not_negative(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def not_negative(name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     if arguments[1].literal < 0 or not arguments[2].literal:
         raise CannotMend("proven for a length that is not negative and a text to fill with")
     return function(name, *(each.message for each in arguments))
 
 
-def substring(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def substring(name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     if arguments[1].literal < 1 or arguments[2].literal < 0:
         raise CannotMend("proven from a place counted from 1, and of a length that is not negative")
     return function(name, *(each.message for each in arguments))
 
 
-def sha2(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def sha2(name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     if arguments[1].literal not in (224, 256, 512):
         raise CannotMend("proven for 224, 256 and 512 bits")
     return function(name, *(each.message for each in arguments))
 
 
-def date_add(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def date_add(name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     return function("date_add" if name == "+" else "date_sub", *(each.message for each in arguments))
 
 
-def datediff(name: str, arguments: Sequence["Typed"], result: Type) -> Message:
+def datediff(name: str, arguments: Sequence[Typed], result: Type) -> Message:
     return cast(function(name, *(each.message for each in arguments)), result)
 
 
-def trunc(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def trunc(_name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     """By year and month: Sail's own goes by nanoseconds, which do not reach far."""
     of, unit = arguments[0].message, arguments[1].literal.lower()
     one, year = plan.whole(1, INT), function("year", of)
@@ -315,7 +312,7 @@ def trunc(_name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
     raise CannotMend(f"trunc to {unit!r} is not proven; proven are month and year")
 
 
-def make_date(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def make_date(name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     year, month, day = arguments
     is_date = year.range and month.range and 1 <= month.range[0] <= month.range[1] <= 12 and 1 <= day.literal <= 28
     if not is_date:
@@ -323,7 +320,7 @@ def make_date(name: str, arguments: Sequence["Typed"], _result: Type) -> Message
     return function(name, *(each.message for each in arguments))
 
 
-def by_order(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
+def by_order(name: str, arguments: Sequence[Typed], _result: Type) -> Message:
     """A struct to order by with each field after whether it is there: then nulls are first, as they are in Spark's."""
     of, order = arguments
     if order.type.name != "struct":
@@ -336,7 +333,7 @@ def by_order(name: str, arguments: Sequence["Typed"], _result: Type) -> Message:
     return function(name, of.message, function("named_struct", *parts))
 
 
-MENDS: Mapping[str, Callable[[str, Sequence["Typed"], Type], Message]] = {
+MENDS: Mapping[str, Callable[[str, Sequence[Typed], Type], Message]] = {
     "by order": by_order,
     "date_add": date_add,
     "date_sub": date_add,

@@ -152,6 +152,22 @@ class Column:
 Columns = tuple[Column, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """An expression as Sail is to run it, and what it makes."""
+
+    message: Message
+    type: Type
+    range: Range | None = None
+    sources: Sources = NOWHERE
+    name: str | None = None
+    column: Column | None = None
+    """The column that it is, passed on as it is."""
+    literal: Any = None
+    is_literal: bool = False
+    is_aggregate: bool = False
+
+
 def columns_of(schema: spark.StructType, table: str | None = None) -> Columns:
     """Columns of a leaf. `table` is the name, for lineage, of the table whose columns they are."""
     return tuple(
