@@ -32,21 +32,27 @@ _SPOT = re.compile(r"([a-z0-9.-]+/)?[\w.-]+=[\w.-]+", re.ASCII)
 
 SAIL, SPARK = ENGINES = ("sail", "spark")
 
-DEFAULT_SAIL_MIB = 64
-"""Compressed MiB to read up to which a step is computed by sail, in the step's own process.
+MOST_SAIL_MIB = 64
+"""Compressed MiB to read up to which a step is computed by sail, unless AFFIRM_SAIL_MIB says otherwise.
 
 Measured (python -m bench limit; two cores, 23 GiB): a step that passes rows on takes 4 s and 1.1 GiB for 58 MiB (ten
 million rows), and grows with its rows. One that groups by a key that is different in each row takes 37 s and 6 GiB for
 58 MiB, and 129 s and 13 GiB for twice as much: from there on it is for Spark.
 """
 
+_MEMORY_FOR_SAIL = 128
+"""Of memory for each byte to read. That grouping, the dearest step that was measured, took 100 to 111."""
+
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """`engine`: the one for every step, whatever it reads; None: by what it reads, sail up to `sail_mib`."""
+    """`engine`: the one for every step, whatever it reads; None: by what it reads, sail up to `sail_mib`.
+
+    `sail_mib`: in MiB; None: what the memory of the step's process is enough for, at most MOST_SAIL_MIB.
+    """
 
     engine: str | None = None
-    sail_mib: int = DEFAULT_SAIL_MIB
+    sail_mib: int | None = None
 
     @staticmethod
     def of(environ: Mapping[str, str]) -> "EngineSettings":
@@ -54,10 +60,16 @@ class EngineSettings:
         engine = environ.get("AFFIRM_ENGINE") or None
         if engine not in (None, *ENGINES):
             raise SettingError("AFFIRM_ENGINE", repr(engine), f"one of {', '.join(ENGINES)}, or nothing")
-        mib = environ.get("AFFIRM_SAIL_MIB") or str(DEFAULT_SAIL_MIB)
-        if not re.fullmatch(r"[0-9]{1,9}", mib):
+        mib = environ.get("AFFIRM_SAIL_MIB") or None
+        if mib is not None and not re.fullmatch(r"[0-9]{1,9}", mib):
             raise SettingError("AFFIRM_SAIL_MIB", repr(mib), "a whole number of MiB")
-        return EngineSettings(engine, int(mib))
+        return EngineSettings(engine, None if mib is None else int(mib))
+
+    def most_for_sail(self, memory: int) -> int:
+        """MiB that a step on sail may read, in a process that may use so many bytes of memory."""
+        if self.sail_mib is not None:
+            return self.sail_mib
+        return min(MOST_SAIL_MIB, memory // _MEMORY_FOR_SAIL >> 20)
 
 
 BY_SIZE = EngineSettings()

@@ -1,5 +1,6 @@
 """Whether a step ran out of memory, as seen from inside its container: by the kernel's counters and the JVM's exit."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,13 @@ def read_memory(root: Path = Path("/sys/fs/cgroup")) -> Memory | None:
             continue
         return Memory(int(counters.get("oom_kill", 0)), int(text) if text.isdigit() else None)
     return None
+
+
+def usable_memory() -> int:
+    """Bytes that this process may use: its control group's limit, or the machine's."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found = read_memory()
+    return min(physical, found.limit) if found and found.limit else physical
 
 
 def jvm_exit(error: BaseException) -> int | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from resources.memory import read_memory
+from resources.memory import usable_memory
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -166,7 +166,7 @@ def _start() -> Any:
             "SAIL_SPARK__SESSION_TIMEOUT_SECS": str(_MONTH_IN_SECONDS),
             # Sorts and groupings over more than this go to temporary files.
             "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
-            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(int(_memory() * _SHARE_OF_MEMORY)),
+            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(int(usable_memory() * _SHARE_OF_MEMORY)),
         }
     )
     from pysail.spark import SparkConnectServer
@@ -174,13 +174,6 @@ def _start() -> Any:
     server = SparkConnectServer(_LOCALHOST, 0)
     server.start(background=True)
     return server
-
-
-def _memory() -> int:
-    """Bytes that this process may use: its control group's limit, or the machine's."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    found = read_memory()
-    return min(physical, found.limit) if found and found.limit else physical
 
 
 def _session(url: str, check: Check | None) -> Any:

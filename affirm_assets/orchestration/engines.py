@@ -17,6 +17,7 @@ from affirm_assets.settings import SAIL, SPARK, EngineSettings
 from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import Decision, Profile
+from resources.memory import usable_memory
 from resources.sail import SailSessions, sail_problem
 from resources.spark import java_problem
 
@@ -39,14 +40,18 @@ class Choice:
     is_fixed: bool = False
 
 
-def choose(declared: str | None, settings: EngineSettings, scan_bytes: int) -> Choice:
-    """The environment decides before the declaration, and the declaration before what there is to read."""
-    to_read, limit = f"{scan_bytes / 2**20:,.1f} MiB to read", f"{settings.sail_mib:,} MiB"
+def choose(declared: str | None, settings: EngineSettings, scan_bytes: int, memory: int) -> Choice:
+    """The environment decides before the declaration, and the declaration before what there is to read.
+
+    `memory`: bytes that the step's process may use.
+    """
+    most = settings.most_for_sail(memory)
+    to_read, limit = f"{scan_bytes / 2**20:,.1f} MiB to read", f"{most:,} MiB"
     if settings.engine:
         return Choice(settings.engine, f"AFFIRM_ENGINE={settings.engine} ({to_read})", is_fixed=True)
     if declared:
         return Choice(declared, f"the dataset is declared with engine={declared!r} ({to_read})", is_fixed=True)
-    if scan_bytes <= settings.sail_mib << 20:
+    if scan_bytes <= most << 20:
         return Choice(SAIL, f"{to_read}, of at most {limit} for sail")
     return Choice(SPARK, f"{to_read}, more than the {limit} for sail")
 
@@ -62,18 +67,19 @@ class StepEngines:
     profile: Profile
     settings: EngineSettings
     java_problem: Callable[[], str | None] = java_problem
+    memory: Callable[[], int] = usable_memory
 
     def __post_init__(self) -> None:
         self.metadata: Mapping[str, Any] = {}
 
     def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
-        choice = choose(dataset.engine, self.settings, scan.bytes)
+        choice = choose(dataset.engine, self.settings, scan.bytes, self.memory())
         if choice.engine == SAIL and not choice.is_fixed and (problem := sail_problem()):
             choice = Choice(SPARK, f"{choice.why}, but {problem}")
         return self._open(choice, dataset, window, scan)
 
     def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
-        choice = choose(dataset.engine, self.settings, scan.bytes)
+        choice = choose(dataset.engine, self.settings, scan.bytes, self.memory())
         of_days = "" if window is None else f" {window}"
         if choice.is_fixed:
             raise UnfitForEngine(

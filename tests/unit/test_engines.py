@@ -16,7 +16,7 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import DeclarationError, EngineMissing, NotProven, SettingError, UnfitForEngine
 from affirm_assets.orchestration import engines
 from affirm_assets.orchestration.engines import StepEngines, choose
-from affirm_assets.settings import BY_SIZE, DEFAULT_SAIL_MIB, SAIL, SPARK, EngineSettings, Settings
+from affirm_assets.settings import BY_SIZE, MOST_SAIL_MIB, SAIL, SPARK, EngineSettings, Settings
 from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import profile
 from tests.staged import Amount, amounts
@@ -26,6 +26,10 @@ DAY = Window(date(2025, 1, 2), date(2025, 1, 2))
 NO_JAVA = "Java 17 or 21 is needed, none was found. Install it: apt install openjdk-17-jre-headless (Debian)."
 NO_SAIL = 'the engine sail is not installed (No module named pysail). Install it: pip install "pysail==0.7.2".'
 UNFIT = NotProven("levenshtein", "it is not on the list of what is proven", ["string", "string"], "amounts.py:12")
+
+
+ENOUGH = 2**40
+"""Bytes of memory: no reason to choose spark."""
 
 
 @dataclass
@@ -51,7 +55,9 @@ class Machine:
     def engines(self, settings: EngineSettings = BY_SIZE) -> StepEngines:
         openers: Any = _Openers(self)
         sail, spark = openers, _SparkOpener(self)
-        return StepEngines(spark, {}, "lake", sail, profile("small"), settings, lambda: self.java_problem)
+        return StepEngines(
+            spark, {}, "lake", sail, profile("small"), settings, lambda: self.java_problem, lambda: ENOUGH
+        )
 
 
 @dataclass
@@ -108,16 +114,16 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
 class TestChoice:
     def test_the_limit_is_what_sail_still_reads(self) -> None:
         settings = EngineSettings(sail_mib=10)
-        assert choose(None, settings, 0).engine == SAIL
-        assert choose(None, settings, 10 * MIB).engine == SAIL
-        assert choose(None, settings, 10 * MIB + 1).engine == SPARK
-        assert choose(None, EngineSettings(sail_mib=0), 0).engine == SAIL
-        assert choose(None, EngineSettings(sail_mib=0), 1).engine == SPARK
+        assert choose(None, settings, 0, ENOUGH).engine == SAIL
+        assert choose(None, settings, 10 * MIB, ENOUGH).engine == SAIL
+        assert choose(None, settings, 10 * MIB + 1, ENOUGH).engine == SPARK
+        assert choose(None, EngineSettings(sail_mib=0), 0, ENOUGH).engine == SAIL
+        assert choose(None, EngineSettings(sail_mib=0), 1, ENOUGH).engine == SPARK
 
     @pytest.mark.parametrize("scan_bytes", [0, 2**50])
     def test_the_declaration_comes_before_the_size(self, scan_bytes: int) -> None:
         for engine in (SAIL, SPARK):
-            choice = choose(engine, BY_SIZE, scan_bytes)
+            choice = choose(engine, BY_SIZE, scan_bytes, ENOUGH)
             assert (choice.engine, choice.is_fixed) == (engine, True)
             assert choice.why.startswith(f"the dataset is declared with engine='{engine}' (")
 
@@ -125,23 +131,31 @@ class TestChoice:
     @pytest.mark.parametrize("of_dataset", [None, SAIL, SPARK])
     def test_the_environment_comes_before_the_declaration(self, scan_bytes: int, of_dataset: str | None) -> None:
         for engine in (SAIL, SPARK):
-            choice = choose(of_dataset, EngineSettings(engine), scan_bytes)
+            choice = choose(of_dataset, EngineSettings(engine), scan_bytes, ENOUGH)
             assert (choice.engine, choice.is_fixed) == (engine, True)
             assert choice.why.startswith(f"AFFIRM_ENGINE={engine} (")
 
     def test_says_how_much_there_is_and_the_limit(self) -> None:
         settings = EngineSettings(sail_mib=1024)
-        small, large = choose(None, settings, 3 * MIB // 2), choose(None, settings, 2000 * MIB)
+        small, large = choose(None, settings, 3 * MIB // 2, ENOUGH), choose(None, settings, 2000 * MIB, ENOUGH)
         assert small.why == "1.5 MiB to read, of at most 1,024 MiB for sail"
         assert large.why == "2,000.0 MiB to read, more than the 1,024 MiB for sail"
         assert not small.is_fixed
         assert not large.is_fixed
+        in_a_pod = choose(None, BY_SIZE, 30 * MIB, 3 * 2**30)
+        assert (in_a_pod.engine, in_a_pod.why) == (SPARK, "30.0 MiB to read, more than the 24 MiB for sail")
 
 
 class TestSettings:
     def test_nothing_set_is_by_size(self) -> None:
         assert EngineSettings.of({}) == EngineSettings.of({"AFFIRM_ENGINE": "", "AFFIRM_SAIL_MIB": ""}) == BY_SIZE
-        assert EngineSettings(None, DEFAULT_SAIL_MIB) == BY_SIZE
+        assert EngineSettings(None, None) == BY_SIZE
+
+    @pytest.mark.parametrize(("gib", "mib"), [(1, 8), (3, 24), (8, 64), (512, 64)])
+    def test_unless_it_is_set_a_step_reads_what_its_memory_is_enough_for(self, gib: int, mib: int) -> None:
+        memory = gib * 2**30
+        assert BY_SIZE.most_for_sail(memory) == mib
+        assert EngineSettings(sail_mib=100).most_for_sail(memory) == 100
 
     def test_are_read(self) -> None:
         environ = {"AFFIRM_ENGINE": "spark", "AFFIRM_SAIL_MIB": "12"}
@@ -180,10 +194,10 @@ def test_an_unknown_engine_of_a_dataset_is_refused_where_it_is_declared() -> Non
 class TestOpen:
     def test_sail_for_a_small_step_and_spark_for_a_large_one(self, machine: Machine) -> None:
         opened = machine.engines()
-        small = opened.open(declared(), DAY, of_size(DEFAULT_SAIL_MIB))
+        small = opened.open(declared(), DAY, of_size(MOST_SAIL_MIB))
         assert (small.name, machine.sail, machine.spark) == (SAIL, ["a session"], [])
-        large = opened.open(declared(), DAY, of_size(DEFAULT_SAIL_MIB + 1))
-        assert (large.name, machine.sail, machine.spark) == (SPARK, ["a session"], [(DEFAULT_SAIL_MIB + 1) * MIB])
+        large = opened.open(declared(), DAY, of_size(MOST_SAIL_MIB + 1))
+        assert (large.name, machine.sail, machine.spark) == (SPARK, ["a session"], [(MOST_SAIL_MIB + 1) * MIB])
         assert large.why == "65.0 MiB to read, more than the 64 MiB for sail"
 
     def test_says_what_there_was_to_read(self, machine: Machine) -> None:
