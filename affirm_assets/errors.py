@@ -104,11 +104,12 @@ class NotProven(UnfitForEngine):
 class EngineMissing(AffirmError):
     """An engine that a step needs and this machine cannot run."""
 
-    def __init__(self, dataset: str, window: object, why: str, problem: str) -> None:
+    def __init__(self, dataset: str, window: object, engine: str, why: str, problem: str, otherwise: str) -> None:
+        """`why` that engine was chosen; the `problem` and what to install; how to choose `otherwise`."""
         of_days = "" if window is None else f" {window}"
         super().__init__(
-            f"{dataset}{of_days}: its engine was chosen since {why}; found that {problem} Or choose another: "
-            "AFFIRM_ENGINE, engine= of the dataset, or AFFIRM_SAIL_MIB for how much sail may read."
+            f"{dataset}{of_days}: expected the engine {engine} ({why}); found that {problem} Or choose another engine: "
+            f"{otherwise}."
         )
 
 

@@ -48,7 +48,7 @@ def jvm_exit(error: BaseException) -> int | None:
     from py4j.protocol import Py4JNetworkError
     from pyspark import SparkContext
 
-    if not any(isinstance(each, Py4JNetworkError | ConnectionError) for each in _chain(error)):
+    if not any(isinstance(each, Py4JNetworkError | ConnectionError) for each in causes(error)):
         return None
     process: Any = getattr(SparkContext._gateway, "proc", None)
     if process is None:
@@ -82,12 +82,13 @@ class MemoryWatch:
                 f"at the container's limit of {limit}. {_REMEDY}"
             )
         exit_code = self._jvm_exit(error)
-        if exit_code in _HEAP_EXITS or any(_HEAP in str(each) for each in _chain(error)):
+        if exit_code in _HEAP_EXITS or any(_HEAP in str(each) for each in causes(error)):
             return f"out of memory: the heap of Spark's JVM is full (java.lang.OutOfMemoryError). {_REMEDY}"
         return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was raised from, and so on."""
     each: BaseException | None = error
     while each is not None:
         yield each

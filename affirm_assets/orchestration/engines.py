@@ -38,6 +38,10 @@ class Choice:
     engine: str
     why: str
     is_fixed: bool = False
+    otherwise: str = (
+        "AFFIRM_ENGINE for all steps, engine= of the dataset, or AFFIRM_SAIL_MIB for how much sail may read"
+    )
+    """How to choose another one."""
 
 
 def choose(declared: str | None, settings: EngineSettings, scan_bytes: int, memory: int) -> Choice:
@@ -48,9 +52,10 @@ def choose(declared: str | None, settings: EngineSettings, scan_bytes: int, memo
     most = settings.most_for_sail(memory)
     to_read, limit = f"{scan_bytes / 2**20:,.1f} MiB to read", f"{most:,} MiB"
     if settings.engine:
-        return Choice(settings.engine, f"AFFIRM_ENGINE={settings.engine} ({to_read})", is_fixed=True)
+        return Choice(settings.engine, f"AFFIRM_ENGINE={settings.engine} ({to_read})", True, "AFFIRM_ENGINE")
     if declared:
-        return Choice(declared, f"the dataset is declared with engine={declared!r} ({to_read})", is_fixed=True)
+        why = f"the dataset is declared with engine={declared!r} ({to_read})"
+        return Choice(declared, why, True, "engine= of the dataset, or AFFIRM_ENGINE for all steps")
     if scan_bytes <= most << 20:
         return Choice(SAIL, f"{to_read}, of at most {limit} for sail")
     return Choice(SPARK, f"{to_read}, more than the {limit} for sail")
@@ -75,7 +80,7 @@ class StepEngines:
     def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
         choice = choose(dataset.engine, self.settings, scan.bytes, self.memory())
         if choice.engine == SAIL and not choice.is_fixed and (problem := sail_problem()):
-            choice = Choice(SPARK, f"{choice.why}, but {problem}")
+            choice = Choice(SPARK, f"{choice.why}, but {problem.rstrip('.')}")
         return self._open(choice, dataset, window, scan)
 
     def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
@@ -96,11 +101,12 @@ class StepEngines:
         engine: Engine
         if choice.engine == SAIL:
             if problem := sail_problem():
-                raise EngineMissing(str(dataset), window, choice.why, problem)
+                raise EngineMissing(str(dataset), window, SAIL, choice.why, problem, choice.otherwise)
             engine = SailEngine(self.sail.open, choice.why)
         else:
             if problem := self.java_problem():
-                raise EngineMissing(str(dataset), window, choice.why, f"spark cannot start here: {problem}")
+                problem = f"spark cannot start here: {problem}"
+                raise EngineMissing(str(dataset), window, SPARK, choice.why, problem, choice.otherwise)
             session, decision = self.spark.open(self.spark_conf, self.profile, scan.bytes)
             engine = SparkEngine(session, self.catalog, choice.why)
         self.metadata = compute_metadata(self.profile, decision, scan)

@@ -1,5 +1,6 @@
 """How a deployment executes steps: where each one runs, which failures are tried again, and what is said of them."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from affirm_assets.errors import AffirmError, PublishConflict, StageLost
 from affirm_assets.steps.run import AuditsFailed
 from resources.iceberg import CatalogDamaged, CatalogLost
 from resources.kubernetes.executor import affirm_step_executor
-from resources.memory import MemoryWatch
+from resources.memory import MemoryWatch, causes
 
 _OVERTAKEN_RETRIES = 2
 """Of a step that another writer overtook, or whose staged write was lost. A third time is somebody's to look at: two
 backfills of the same days, or a dataset that reads its own other days, would go on overtaking each other."""
 
 _SECONDS_BEFORE_OVERTAKEN = 1  # the other writer has committed already
+
+
+_NO_SPACE = ("No space left on device", "database or disk is full")
+"""What the system, the engines and SQLite say of it; engines pass on an error's text only."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ def execution_of(deployment: str) -> Execution:
                 affirm_step_executor, dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
             )
         case _:
-            # The steps of a run share one process and one Spark: a process for each would pay for a JVM each.
+            # The steps of a run share one process, and so its engines: to start those takes longer than most steps.
             return Execution(dg.in_process_executor)
 
 
@@ -57,4 +62,10 @@ def step_failures() -> Iterator[None]:
     except Exception as error:
         if cause := memory.blame(error):
             raise dg.Failure(cause, allow_retries=False) from error
+        if any(each in str(cause) for cause in causes(error) for each in _NO_SPACE):
+            raise dg.Failure(
+                f"A disk is full: {error}\nExpected room for the step's files (in the lake, and in "
+                f"{tempfile.gettempdir()}), found none. Readers see nothing of this step. Free space and run it again.",
+                allow_retries=False,
+            ) from error
         raise

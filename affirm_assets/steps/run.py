@@ -179,9 +179,10 @@ class _Step:
     def failed(self, computed: _Computed) -> AuditsFailed:
         snapshot = keep_for_inspection(self.dataset, self.pinned.request, computed.staged, self.storage)
         days = self._target.days
+        table, where = self.dataset.table, f" WHERE {days.sql}" if days else ""
         kept = (
-            f"The staged rows are kept: SELECT * FROM {self.storage.name}.{self.dataset.table} VERSION AS OF {snapshot}"
-            + (f" WHERE {days.sql}" if days else "")
+            f"The staged rows are kept: SELECT * FROM {self.storage.name}.{table} VERSION AS OF {snapshot}{where}\n"
+            f"Without Spark, as the README reads tables: .load_table({table!r}).scan(snapshot_id={snapshot}).to_arrow()"
         )
         return AuditsFailed(self.dataset, self.pinned.request, computed.outcomes, kept, snapshot)
 

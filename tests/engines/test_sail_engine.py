@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +26,7 @@ from pyspark.sql import types as T
 from affirm_assets.declare import Window
 from affirm_assets.definitions import build_defs
 from affirm_assets.engines.sail import SailEngine, stage
-from affirm_assets.errors import FilesLost, NotPlain, SchemaChangeRefused
+from affirm_assets.errors import FilesLost, NotPlain, NotProven, SchemaChangeRefused
 from affirm_assets.settings import Settings
 from affirm_assets.steps.engine import Days, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.request import RESULT_SETTINGS
@@ -536,6 +536,33 @@ class TestKeep:
         assert list(tmp_path.iterdir())
         engine.close()
         assert list(tmp_path.iterdir()) == []
+
+    def test_one_that_loses_a_file_is_not_read_as_empty(
+        self, engine: SailEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        with engine.active():
+            engine.keep(engine.session.range(3))
+        engine.check_inputs()
+        next(tmp_path.rglob("*.parquet")).unlink()
+        with pytest.raises(FilesLost, match="a frame that the step keeps"):
+            engine.check_inputs()
+
+
+@pytest.mark.parametrize(
+    ("use", "what"),
+    [
+        (lambda frame: frame.rdd.count(), "frame.rdd.count()"),
+        (lambda frame: frame.sparkSession.sparkContext.parallelize([1]), "sparkContext.parallelize"),
+        (lambda frame: frame.localCheckpoint().count(), "this command is not proven"),
+    ],
+)
+def test_what_only_spark_has_is_for_spark(engine: SailEngine, use: Callable[[Any], Any], what: str) -> None:
+    with pytest.raises(NotProven) as error, engine.active():
+        use(engine.session.range(3))
+    assert what in str(error.value)
+    if "command" not in what:
+        assert str(error.value).startswith(f"{__file__}:")
 
 
 def test_empty_frames_have_the_schema(engine: SailEngine) -> None:

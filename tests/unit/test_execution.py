@@ -1,5 +1,6 @@
 """Which failures of a step are tried again, and what is said of the others."""
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -65,3 +66,18 @@ def test_only_kubernetes_has_pods_and_retries() -> None:
     there = execution_of("kubernetes")
     assert there.executor.name == "affirm_steps"
     assert there.retries is not None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("(sqlite3.OperationalError) database or disk is full"),
+        RuntimeError("External error: Generic LocalFileSystem error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_said_and_not_tried_again(error: Exception) -> None:
+    tries, said = outcome(lambda: error)
+    assert tries == 1
+    assert f"A disk is full: {error}" in said
+    assert "Free space and run it again" in said

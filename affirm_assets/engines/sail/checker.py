@@ -492,8 +492,6 @@ def _root(query: Message) -> Message:
             return query.command.write_operation.input
         case "create_dataframe_view":
             return query.command.create_dataframe_view.input
-        case "checkpoint_command":
-            return query.command.checkpoint_command.relation
     raise NotProven(str(kind or query.WhichOneof("op_type")), "this command is not proven")
 
 

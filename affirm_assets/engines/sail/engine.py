@@ -1,32 +1,31 @@
 """The verbs of a step, on a session of Sail."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+import pyspark
 from pyiceberg.io import FileIO
 from pyiceberg.table import Table
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+import affirm_assets
 from affirm_assets.engines.sail.checker import Checked, Checker
 from affirm_assets.engines.sail.lineage import Leaves, column_lineage
 from affirm_assets.engines.sail.plain import THREADS, PlainScan, name_for_sail, plain_scan
 from affirm_assets.engines.sail.plan import Columns, Message
+from affirm_assets.engines.sail.scratch import Scratch, remove_leftovers
 from affirm_assets.engines.sail.stage import stage_files
-from affirm_assets.errors import FilesLost
+from affirm_assets.errors import FilesLost, NotProven
 from affirm_assets.steps.engine import Days, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
-
-KEPT = "affirm-kept-"
-"""How the folders of kept frames begin, in the folder for temporary files. A killed process leaves its own."""
-
 
 Check = Callable[[Message], Message]
 """Sees each plan before the engine does: raises NotProven, or returns the plan to send."""
@@ -54,14 +53,25 @@ class SailEngine:
         self.why = why
         self._tables: dict[str, str] = {}  # by the path of a file
         self._kept: dict[str, Columns] = {}  # by the path of a kept frame's folder
+        self._kept_files: dict[str, list[str]] = {}
         self._checker = Checker(Leaves(self._tables, self._kept))
         self._opened = opens(self._check)
         self.session = self._opened.spark
         self._scans: list[tuple[FileIO, PlainScan]] = []
-        self._folder: str | None = None
+        self._scratch: Scratch | None = None
 
-    def active(self) -> AbstractContextManager[None]:
-        return self._opened.active()
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Raises NotProven for what PySpark has for Spark alone, such as an RDD."""
+        try:
+            with self._opened.active():
+                yield
+        except PySparkException as error:
+            if error.getCondition() not in _FOR_SPARK_ALONE:
+                raise
+            place, line = _line_of_the_user(error)
+            what = str(error).splitlines()[0]
+            raise NotProven(line, f"PySpark has this for the engine spark alone ({what})", place=place) from error
 
     def owns(self, frame: DataFrame) -> bool:
         return frame.sparkSession is self.session
@@ -82,12 +92,14 @@ class SailEngine:
     def keep(self, frame: DataFrame) -> DataFrame:
         """As Parquet files of its own: a frame of local rows would be sent to the engine again with each plan."""
         with self.active():
-            if self._folder is None:
-                self._folder = tempfile.mkdtemp(prefix=KEPT)
-            path = str(Path(self._folder, uuid4().hex))
+            if self._scratch is None:
+                remove_leftovers()
+                self._scratch = Scratch()
+            path = str(self._scratch.path / uuid4().hex)
             schema = _ddl(frame.schema)
             frame.write.parquet(path)
             self._kept[path] = self._checked(frame).columns
+            self._kept_files[path] = _names(path)
             return self.session.read.schema(schema).parquet(path)
 
     def stage(self, frame: DataFrame, target: Target) -> Staged:
@@ -130,12 +142,15 @@ class SailEngine:
             if not all(exist):
                 where = f"snapshot {scan.snapshot}"
                 raise FilesLost(scan.table, where, f"{len(exist):,} files", f"{sum(exist):,}")
+        for path, names in self._kept_files.items():
+            if (found := _names(path)) != names:
+                raise FilesLost("a frame that the step keeps", path, f"{len(names):,} files", f"{len(found):,}")
 
     def close(self) -> None:
         self._opened.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        if self._scratch is not None:
+            self._scratch.remove()
+            self._scratch = None
 
     def _by_name(self, table: str, where: str, paths: tuple[str, ...], rows: int, schema: StructType) -> DataFrame:
         if not paths:
@@ -146,6 +161,23 @@ class SailEngine:
         if (found := frame.count()) != rows:
             raise FilesLost(table, where, f"{rows:,} rows", f"{found:,}")
         return frame
+
+
+_FOR_SPARK_ALONE = ("NOT_IMPLEMENTED", "JVM_ATTRIBUTE_NOT_SUPPORTED")
+_LIBRARIES = (str(Path(pyspark.__file__).parent), str(Path(affirm_assets.__file__).parent / "steps"), __file__)
+
+
+def _line_of_the_user(error: BaseException) -> tuple[str | None, str]:
+    """Where a transform or an audit called PySpark: file and line, and what stands there."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(_LIBRARIES):
+            return f"{frame.filename}:{frame.lineno}", frame.line or frame.name
+    return None, "a transform or an audit"
+
+
+def _names(path: str) -> list[str]:
+    folder = Path(path)
+    return sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
 
 
 def _exists(io: FileIO, path: str) -> bool:
