@@ -101,6 +101,13 @@ class NotProven(UnfitForEngine):
         super().__init__(f"{f'{place}: ' if place else ''}{expression}{of}: {why}.")
 
 
+class EngineFailed(UnfitForEngine):
+    """An engine that fails where another may not, such as by computing what a condition would have left out."""
+
+    def __init__(self, engine: str, cause: str) -> None:
+        super().__init__(f"{engine} failed with: {cause}")
+
+
 class EngineMissing(AffirmError):
     """An engine that a step needs and this machine cannot run."""
 

@@ -208,6 +208,7 @@ class Checker:
         columns = list(self._relation(relation.with_columns.input))
         scope = self._scope(tuple(columns))
         names = [each.name[0] for each in relation.with_columns.aliases]
+        _check_case("withColumn", names, tuple(columns))
         if len(set(names)) != len(names):
             raise NotProven("withColumns", "a name is given twice")
         for each in relation.with_columns.aliases:
@@ -234,6 +235,7 @@ class Checker:
         renames = {each.col_name: each.new_col_name for each in relation.with_columns_renamed.renames}
         renames.update(relation.with_columns_renamed.rename_columns_map)
         renames = {old: new for old, new in renames.items() if old != new}
+        _check_case("withColumnRenamed", renames, columns)
         if set(renames.values()) & set(renames):
             raise NotProven("withColumnsRenamed", "a name is both given and taken")
         return tuple(
@@ -243,13 +245,16 @@ class Checker:
 
     def _dropped(self, relation: Message) -> Columns:
         columns = self._relation(relation.drop.input)
-        names = set(relation.drop.column_names)
+        names, ids = set(relation.drop.column_names), set()
+        _check_case("drop", names, columns)
         for each in relation.drop.columns:
             of = typed(each, self._scope(columns))
             if of.column is None:
                 raise NotProven(shown(each), "expected a column to drop")
-            names.add(str(of.column.name))
-        return tuple(each for each in columns if each.name not in names)
+            if sum(known.name == of.column.name for known in columns) > 1:
+                raise NotProven(shown(each), "more than one column has this name; rename one before")
+            ids.add(of.column.id)
+        return tuple(each for each in columns if each.name not in names and each.id not in ids)
 
     def _named_anew(self, relation: Message) -> Columns:
         columns = self._relation(relation.to_df.input)
@@ -263,6 +268,7 @@ class Checker:
     def _distinct(self, relation: Message) -> Columns:
         columns = self._relation(relation.deduplicate.input)
         of = relation.deduplicate
+        _check_case("dropDuplicates", of.column_names, columns)
         if not of.all_columns_as_keys and set(of.column_names) < {each.name for each in columns}:
             raise NotProven("dropDuplicates", "which of the rows with one key is kept is left to chance; use max_by")
         if not all(proven.is_comparable(each.type) for each in columns):
@@ -315,7 +321,13 @@ class Checker:
         found: list[Column] = []
         for column in columns:
             message = attribute(str(column.name))
-            if column.name in by_name and (value := _filling(by_name[column.name], column)) is not None:
+            value = _filling(by_name[column.name], column) if column.name in by_name else None
+            # Of one value for several columns, Spark too leaves out those of another type.
+            if (len(values) > 1 or len(wanted) == 1) and column.name in by_name and value is None:
+                raise NotProven(
+                    f"na.fill of {column.name}", "a value of another type is not proven", (str(column.type),)
+                )
+            if value is not None:
                 # Null or not, the value is what it was: only the range may take in what fills it.
                 filled = function("coalesce", message, value.message)
                 made.append(alias(filled, str(column.name)))
@@ -353,6 +365,8 @@ class Checker:
             made = typed(each, scope, may_aggregate=True)
             each.CopyFrom(_named(made))
             found.append(_as_column(made))
+        if not of.grouping_expressions:
+            _keep_one_row(relation)
         return tuple(found)
 
     def _pivoted(self, of: Message, scope: Scope) -> Iterable[Column]:
@@ -375,6 +389,8 @@ class Checker:
         udf = relation.map_partitions.func.python_udf
         if udf.eval_type != PythonEvalType.SQL_MAP_ARROW_ITER_UDF:
             raise NotProven("mapInPandas", "only mapInArrow is proven")
+        if _is_sorted(relation.map_partitions.input):
+            raise NotProven("mapInArrow", "the order of its rows is left to chance, although they are sorted before")
         made = type_of_proto(udf.output_type)
         anything = Sources(together(each.sources for each in columns).columns)
         return tuple(Column(name, kind, sources=anything) for name, kind in made.fields)
@@ -399,7 +415,7 @@ class Checker:
                     (str(one.type), str(other.type)),
                 )
         if kind in ("semi", "anti"):
-            return left
+            return (*(one for one, _ in pairs), *(each for each in left if each.name not in keys))
         if not keys and not of.HasField("join_condition") and kind not in ("cross", "inner"):
             raise NotProven("join", "expected columns or a condition")
         rest = [*(each for each in left if each.name not in keys), *(each for each in right if each.name not in keys)]
@@ -429,6 +445,7 @@ class Checker:
                 or len(set(right_names)) < len(right)
             ):
                 raise NotProven("unionByName", "expected each column to have a name of its own")
+            _check_case("unionByName", map(str, right_names), left)
             missing = set(left_names) ^ set(right_names)
             if missing and not of.allow_missing_columns:
                 raise NotProven("unionByName", f"only one side has {', '.join(sorted(map(str, missing)))}")
@@ -479,6 +496,39 @@ class Checker:
             name = (each or other).name  # type: ignore[union-attr]  # one of the two is there
             made.project.expressions.append(alias(value, name or "?"))
         relation.CopyFrom(made)
+
+
+def _keep_one_row(total: Message) -> None:
+    """A limit of one row around an aggregate without keys, which has one.
+
+    Sail pushes a condition on a constant below it, from where it takes the rows and not the total away.
+    """
+    made = proto.Relation()
+    made.common.CopyFrom(total.common)
+    made.limit.input.CopyFrom(total)
+    made.limit.input.common.ClearField("plan_id")
+    made.limit.limit = 1
+    total.CopyFrom(made)
+
+
+_ROW_BY_ROW = ("project", "filter", "with_columns", "with_columns_renamed", "drop", "to_df", "subquery_alias", "hint")
+
+
+def _is_sorted(relation: Message) -> bool:
+    """Whether its rows come in an order that somebody asked for."""
+    kind = relation.WhichOneof("rel_type")
+    while kind in (*_ROW_BY_ROW, "fill_na", "repartition", "map_partitions"):
+        relation = getattr(relation, kind).input
+        kind = relation.WhichOneof("rel_type")
+    return bool(kind == "sort")
+
+
+def _check_case(what: str, names: Iterable[str], columns: Columns) -> None:
+    """Spark takes names that differ in case for one, Sail does not."""
+    by_lower = {each.name.lower(): each.name for each in columns if each.name}
+    for name in names:
+        if (known := by_lower.get(name.lower(), name)) != name:
+            raise NotProven(f"{what} {name}", f"the column is called {known}: names in another case are not proven")
 
 
 def _root(query: Message) -> Message:

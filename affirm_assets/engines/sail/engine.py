@@ -12,7 +12,7 @@ from uuid import uuid4
 import pyspark
 from pyiceberg.io import FileIO
 from pyiceberg.table import Table
-from pyspark.errors import PySparkException
+from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
@@ -23,7 +23,7 @@ from affirm_assets.engines.sail.plain import THREADS, PlainScan, name_for_sail, 
 from affirm_assets.engines.sail.plan import Columns, Message
 from affirm_assets.engines.sail.scratch import Scratch, remove_leftovers
 from affirm_assets.engines.sail.stage import stage_files
-from affirm_assets.errors import FilesLost, NotProven
+from affirm_assets.errors import EngineFailed, FilesLost, NotProven
 from affirm_assets.steps.engine import Days, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
 
@@ -62,13 +62,18 @@ class SailEngine:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Raises NotProven for what PySpark has for Spark alone, such as an RDD."""
+        """Raises NotProven for what PySpark has for Spark alone, such as an RDD; EngineFailed for an error of Sail's.
+
+        An error of a function of Python, which is the same on each engine, stays what it is.
+        """
         try:
             with self._opened.active():
                 yield
         except PySparkException as error:
             if error.getCondition() not in _FOR_SPARK_ALONE:
-                raise
+                if isinstance(error, PythonException) and not any(each in str(error) for each in _OF_OUR_MENDINGS):
+                    raise
+                raise EngineFailed(self.name, str(error)) from error
             place, line = _line_of_the_user(error)
             what = str(error).splitlines()[0]
             raise NotProven(line, f"PySpark has this for the engine spark alone ({what})", place=place) from error
@@ -163,6 +168,7 @@ class SailEngine:
         return frame
 
 
+_OF_OUR_MENDINGS = ("[DIVIDE_BY_ZERO]", "[NUMERIC_VALUE_OUT_OF_RANGE]")
 _FOR_SPARK_ALONE = ("NOT_IMPLEMENTED", "JVM_ATTRIBUTE_NOT_SUPPORTED")
 _LIBRARIES = (str(Path(pyspark.__file__).parent), str(Path(affirm_assets.__file__).parent / "steps"), __file__)
 

@@ -1,6 +1,6 @@
 """Expressions of a Connect plan: what type each makes, whether it is proven, and how it is mended."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -271,9 +271,12 @@ def _variable(e: Message, scope: Scope) -> Typed:
 
 def _window(e: Message, scope: Scope) -> Typed:
     called = e.window.window_function
-    of = _inner(called, scope)
-    if called.WhichOneof("expr_type") != "unresolved_function" or not (of.is_aggregate or _is_row_number(of.message)):
+    of = _inner(called, _unguarded(scope))
+    name = called.unresolved_function.function_name
+    if proven.SYNONYMS.get(name, name).lower() not in proven.OVER_WINDOWS:
         raise _refused(e, "this over a window is not proven")
+    if _is_row_number(of.message) and not e.window.order_spec:
+        raise _refused(e, "row_number needs an order")
     made = proto.Expression()
     made.window.CopyFrom(e.window)
     if e.window.HasField("frame_spec"):
@@ -325,7 +328,8 @@ def _call(e: Message, scope: Scope) -> Typed:
         raise _refused(e, "DISTINCT in a function is not proven")
     if name in _SPECIAL:
         return _SPECIAL[name](e, called.arguments, scope)
-    arguments = [_inner(each, scope) for each in called.arguments]
+    within = _unguarded(scope) if any(line.is_aggregate for line in proven.entries(name)) else scope
+    arguments = [_inner(each, within) for each in called.arguments]
     return _listed(e, name, arguments, scope)
 
 
@@ -459,7 +463,22 @@ def _unnamed(message: Message) -> Message:
 
 
 def _identity(e: Message) -> str:
-    return shown(e, most=10_000)
+    """What tells an expression from others: what it says, and the frames that its names are tied to."""
+    return f"{shown(e, most=10_000)} {[*_tied_to(e)]}"
+
+
+def _tied_to(message: Message) -> Iterator[int]:
+    for part, value in message.ListFields():
+        if part.name == "plan_id":
+            yield value
+        elif part.message_type is not None:
+            for each in [value] if part.label != part.LABEL_REPEATED else value:
+                yield from _tied_to(each) if hasattr(each, "ListFields") else ()
+
+
+def _unguarded(scope: Scope) -> Scope:
+    """Where more rows are computed with than the one that a condition was asked of."""
+    return replace(scope, guards={})
 
 
 def _guarded(condition: Message, scope: Scope) -> Scope:

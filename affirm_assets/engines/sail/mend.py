@@ -1,5 +1,6 @@
 """Rewritings into what is proven, each right for all values: of a function's name, its arguments and Spark's type."""
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -189,13 +190,24 @@ def pattern(java: str) -> str:
     Java's classes know ASCII only and Rust's all of Unicode, Java's dot stops at more line ends, and its `$` also
     matches before the last one.
     """
-    made, at, is_in_class = "", 0, False
+    made, at, is_in_class, is_repeated = "", 0, False, False
     while at < len(java):
         character = java[at]
         at += 1
+        was_repeated, is_repeated = is_repeated, not is_in_class and character in "*+?}"
+        if was_repeated and character in "*+{":
+            raise CannotMend("a quantifier after a quantifier of a regular expression is not proven")
+        is_repeated = is_repeated and not (was_repeated and character == "?")  # a lazy one
         if character == "\\":
             escaped = java[at : at + 1]
             at += 1
+            if (
+                is_in_class
+                and escaped.lower() in _CLASSES
+                and java[at : at + 1] == "-"
+                and java[at + 1 : at + 2] != "]"
+            ):
+                raise CannotMend(f"a range from \\{escaped} in a class of a regular expression is not proven")
             if escaped in _CLASSES:
                 made += _CLASSES[escaped] if is_in_class else f"[{_CLASSES[escaped]}]"
             elif escaped.lower() in _CLASSES and not is_in_class:
@@ -211,6 +223,8 @@ def pattern(java: str) -> str:
                 raise CannotMend(
                     f"{character!r} in a class of a regular expression is not proven; write it as \\{character}"
                 )
+            if character == "-" and java[at : at + 1] == "-":
+                raise CannotMend("-- in a class of a regular expression is not proven; write it as \\-")
             is_in_class = character != "]"
             made += character
         elif character == "[":
@@ -220,6 +234,8 @@ def pattern(java: str) -> str:
             if java[at : at + 1] == "]":
                 raise CannotMend("an empty class of a regular expression is not proven")
             is_in_class = True
+        elif character == "{" and not re.match(r"\d+(,\d*)?\}", java[at:]):
+            raise CannotMend("{ in a regular expression is not proven but in {2}, {2,} and {2,5}; write it as \\{")
         elif character == "$":
             raise CannotMend(r"$ in a regular expression is not proven: it lets a line break pass; write \z")
         elif character == ".":

@@ -96,8 +96,6 @@ LIST: tuple[Proven, ...] = (
     Proven("startswith", "string string", "boolean"),
     Proven("endswith", "string string", "boolean"),
     Proven("contains", "string string", "boolean"),
-    Proven("lower", "string", "string"),
-    Proven("upper", "string", "string"),
     Proven("trim", "string", "string"),
     Proven("ltrim", "string", "string"),
     Proven("rtrim", "string", "string"),
@@ -157,7 +155,8 @@ LIST: tuple[Proven, ...] = (
 
 WINDOW_ONLY: tuple[Proven, ...] = (Proven("row_number", "", "int", range=(1, 2**31 - 1)),)
 
-OVER_WINDOWS = frozenset({"row_number", *(each.name for each in LIST if each.is_aggregate)})
+OVER_WINDOWS = frozenset({"row_number", "count", "sum", "avg", "min", "max"})
+"""Of the aggregates: collect_list keeps nulls there, and the others are not proven there."""
 
 GENERATORS = ("explode", "posexplode", "inline")
 
@@ -169,8 +168,6 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         "startsWith": "startswith",
         "endsWith": "endswith",
         "||": "concat",
-        "lcase": "lower",
-        "ucase": "upper",
         "substr": "substring",
         "mean": "avg",
         "date_diff": "datediff",

@@ -475,6 +475,8 @@ def _unescaped(value: str) -> str:
         if code := match.group("code"):
             return chr(int(code[1:], 16))
         character = match.group("other")
+        if character == "U":
+            raise NotUnderstood(f"expected no \\U in a text, found one in: {value}")
         return f"\\{character}" if character in "%_" else _ESCAPES.get(character, character)
 
     return re.sub(r"\\(?:(?P<octal>[0-1][0-7]{2})|(?P<code>u[0-9A-Fa-f]{4})|(?P<other>.))", one, value, flags=re.S)

@@ -99,8 +99,9 @@ def _run(rows: DataFrame, write: "_Write") -> Any:
     try:
         return passed.agg(counts, *(F.sum(name) for name in write.money)).collect()[0]
     except PySparkException as error:
-        # The engine passes on the text of an error only.
-        raise (write.errors[0] if write.errors else error) from None
+        # The engine passes on the text of an error only; an error of its own comes to the write as a RuntimeError.
+        of_the_write = [each for each in write.errors if not isinstance(each, RuntimeError)]
+        raise (of_the_write[0] if of_the_write else error) from None
 
 
 _NUMBER = "number in its day"
