@@ -21,10 +21,10 @@ from affirm_assets.lender.intake.feeds import (
 from affirm_assets.lender.vocabulary import CURRENCIES, FREQUENCIES
 
 COMPARED = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
-"""What a loan says; its borrower's address is kept apart from it."""
+"""The fields of a loan that are booked, and compared as one; its borrower's address is kept and compared apart."""
 
 TOGETHER = ("loans/loans", "loans/borrowers", "loans/rejected_loans")
-"""Which share out the records: where one of them would decide otherwise than another did, all run in one run."""
+"""The tables that divide the records among them. If one would now decide otherwise than another did, run all together."""
 
 EMAIL_PATTERN = r"^[^@\s]{1,64}@[^@\s]{1,189}$"  # lengths: RFC 5321, 4.5.3.1
 

@@ -21,7 +21,7 @@ from affirm_assets.lender.vocabulary import MERCHANT_KINDS, NO_PRODUCT, TRANSACT
 COMPARED = tuple(TRANSACTION_FIELDS)
 
 TOGETHER = ("transactions/transactions", "transactions/rejected_transactions")
-"""Which share out the records: where one of them would decide otherwise than another did, all run in one run."""
+"""The tables that divide the records among them. If one would now decide otherwise than another did, run all together."""
 
 
 @shared()
