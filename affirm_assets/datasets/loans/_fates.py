@@ -24,7 +24,7 @@ COMPARED = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
 """The fields of a loan that are booked, and compared as one; its borrower's address is kept and compared apart."""
 
 TOGETHER = ("loans/loans", "loans/borrowers", "loans/rejected_loans")
-"""The tables that divide the records among them. If one would now decide otherwise than another did, run all together."""
+"""The tables that divide the records among them. If one would decide otherwise than another did, run all together."""
 
 EMAIL_PATTERN = r"^[^@\s]{1,64}@[^@\s]{1,189}$"  # lengths: RFC 5321, 4.5.3.1
 

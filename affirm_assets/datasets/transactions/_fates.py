@@ -21,7 +21,7 @@ from affirm_assets.lender.vocabulary import MERCHANT_KINDS, NO_PRODUCT, TRANSACT
 COMPARED = tuple(TRANSACTION_FIELDS)
 
 TOGETHER = ("transactions/transactions", "transactions/rejected_transactions")
-"""The tables that divide the records among them. If one would now decide otherwise than another did, run all together."""
+"""The tables that divide the records among them. If one would decide otherwise than another did, run all together."""
 
 
 @shared()
