@@ -1,1 +1,1 @@
-"""A consumer lender's books as Dagster assets: declared once, stored in Iceberg, computed by Spark."""
+"""A consumer lender's books as Dagster assets: declared once, stored in Iceberg, computed by Sail or Spark."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from affirm_assets.declare.dataset import ENGINES
 from affirm_assets.declare.partitions import iso_date
 from affirm_assets.errors import SettingError, SettingsMissing
 
@@ -30,7 +31,7 @@ _REGION = re.compile(r"[a-z0-9-]+")
 _SPOT = re.compile(r"([a-z0-9.-]+/)?[\w.-]+=[\w.-]+", re.ASCII)
 
 
-SAIL, SPARK = ENGINES = ("sail", "spark")
+SAIL, SPARK = ENGINES
 
 MOST_SAIL_MIB = 64
 """Compressed MiB to read up to which a step is computed by sail, unless AFFIRM_SAIL_MIB says otherwise.

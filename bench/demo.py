@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from affirm_assets.declare.dataset import ENGINES
 from affirm_assets.local_instance import prepare_instance
-from affirm_assets.settings import ENGINES, SAIL, SPARK
+from affirm_assets.settings import SAIL, SPARK
 from bench.measuring import interleaved, peak_memory
 
 ROUNDS = 3

@@ -28,7 +28,7 @@ INSTALL = 'Install it: pip install "pysail==0.7.2" "pyspark[connect]==4.1.4".'
 Check = Callable[["Plan"], "Plan"]
 """Sees each plan before the server does: raises, or returns the plan to send (the same or a rewritten one)."""
 
-RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
+SAIL_DEFAULTS: Mapping[str, str] = MappingProxyType(
     {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
 )
 """What Sail 0.7 obeys of the settings that decide how rows come out."""
@@ -93,7 +93,7 @@ class SailSessions:
 
     s3_endpoint: str | None = None
     region: str | None = None
-    settings: Mapping[str, str] = field(default_factory=lambda: RESULT_SETTINGS)
+    settings: Mapping[str, str] = field(default_factory=lambda: SAIL_DEFAULTS)
 
     def open(self, check: Check | None = None) -> SailSession:
         """A new session. `check` sees every plan of it before anything is executed.

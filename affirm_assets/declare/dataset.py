@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyiceberg.types as iceberg
 
@@ -47,6 +47,11 @@ NOT_NULL, IN_WINDOW, UNIQUE_KEY, CONTROL_TOTALS = BUILT_IN_AUDITS = (
     "control_totals",
 )
 """Audits that every dataset has, beside those of its contract."""
+
+EngineName = Literal["sail", "spark"]
+
+ENGINES: tuple[str, ...] = get_args(EngineName)
+"""What may compute a step; the only list of them."""
 
 FEEDS = "feeds"
 """Where Dagster shows the feeds: `feeds/loans`."""
@@ -170,7 +175,7 @@ def dataset(
     inputs: Mapping[str, Input] | None = None,
     audits: Iterable[Audit] = (),
     compute: str | Compute = "small",
-    engine: Literal["sail", "spark"] | None = None,
+    engine: EngineName | None = None,
     freshness: timedelta | None = None,
     tags: Mapping[str, str] | None = None,
     ranges: bool = True,
@@ -233,8 +238,9 @@ def _check_declaration(item: Dataset) -> None:
         raise DeclarationError(
             f"{where}: its name and its folder's, the domain, are lower-case letters, digits and underscores."
         )
-    if item.engine not in (None, "sail", "spark"):
-        raise DeclarationError(f"{where}: expected engine to be 'sail' or 'spark'; found {item.engine!r}.")
+    if item.engine not in (None, *ENGINES):
+        known = " or ".join(map(repr, ENGINES))
+        raise DeclarationError(f"{where}: expected engine to be {known}; found {item.engine!r}.")
     if item.domain == FEEDS:
         raise DeclarationError(f"{where}: the folder {FEEDS!r} stands for the feeds themselves. Choose another domain.")
     if not re.fullmatch(r"team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+", item.owner):

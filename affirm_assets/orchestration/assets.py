@@ -126,7 +126,7 @@ def _spec(
         description=dataset.description,
         group_name=dataset.domain,
         owners=[dataset.owner],
-        kinds={"spark", "iceberg"},
+        kinds={"iceberg"},
         code_version=version,
         tags={**dataset.tags, "compute": dataset.compute.profile},
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.freshness) if dataset.freshness else None,

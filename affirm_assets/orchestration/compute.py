@@ -27,7 +27,7 @@ def op_tags(profile: Profile, cpu_request_scale: float) -> dict[str, Any]:
 
 def compute_metadata(profile: Profile, decision: Decision | None, scan: ScanSize) -> dict[str, Any]:
     """`decision`: how many executors; None: the step had the cores of its own machine."""
-    chosen = {"profile": profile.name, "why": "Profiles are for steps in pods: this one had the cores of its machine."}
+    chosen = {"profile": profile.name, "why": "Ran on this machine; the profile applies only on Kubernetes."}
     if decision:
         chosen |= {"why": decision.why, "step": profile.step.text}
         chosen |= {"executor": profile.executor.text} if decision.executors else {}

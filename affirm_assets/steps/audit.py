@@ -177,7 +177,9 @@ def control_totals_spec(dataset: Dataset) -> AuditSpec:
     """The audit of what was written, by `control_totals`."""
     sums = money_columns(spark_schema(dataset.contract))
     of_what = "rows" + "".join(f", {name}" for name in sums)
-    return AuditSpec(CONTROL_TOTALS, f"the files hold what the engine says it wrote, read by another reader: {of_what}")
+    return AuditSpec(
+        CONTROL_TOTALS, f"rows and sums, read back from the files by PyArrow, equal what the engine counted: {of_what}"
+    )
 
 
 def _unique_spec(dataset: Dataset) -> AuditSpec:

@@ -1,4 +1,4 @@
-"""Datasets that share something out between them, each in a table of its own: what the others have published of it.
+"""Tables that divide the same records among them. Looks at what the others have published of these.
 
 No commit is of two tables. So the one that is published looks at the others as they are, and is refused if it does not
 go with them; but one that the same run computes after it is not looked at: it looks itself, at what was published then.
@@ -32,7 +32,7 @@ def published_beside(
 def check_beside_unchanged(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned, storage: Storage) -> None:
     """Raises PublishConflict if one that shares with this dataset published the window since the pin.
 
-    Its audits then compared with what is no longer there. Both commits can still be in the same blink of an eye.
+    Its audits then compared with what is no longer there. Two commits at the same moment are not detected.
     """
     window = pinned.request.window
     if window is None:

@@ -50,7 +50,7 @@ from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import (
     SUMMARY,
     WHOLE_TABLE,
-    WINDOW,
+    WINDOW_KEY,
     days_held,
     epoch_day,
     main_history,
@@ -205,7 +205,7 @@ def summary(request: Request) -> dict[str, str]:
     """What a snapshot says of how it came about."""
     return {
         f"{SUMMARY}dataset": request.dataset,
-        WINDOW: request.window_text,
+        WINDOW_KEY: request.window_text,
         f"{SUMMARY}run-id": request.run.run_id,
         f"{SUMMARY}root-run-id": request.run.root_run_id,
         f"{SUMMARY}code-version": request.code_version,

@@ -18,7 +18,7 @@ from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.errors import RecordRefused
 from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, main_snapshot, window_of
 
-PUBLISHED = f"{SUMMARY}published"
+PUBLISHED_PROPERTY = f"{SUMMARY}published"
 """The table property with the windows that were published: `2025-01-01...2025-06-29, 2025-07-02`, or `all`.
 
 Also in the summary of each publish, as it was with it, where it is short."""
@@ -76,26 +76,26 @@ class Record:
 
     def properties(self) -> Mapping[str, str]:
         """As table properties."""
-        return {PUBLISHED: self.text, RECENT: _recent_to_json(self.recent)}
+        return {PUBLISHED_PROPERTY: self.text, RECENT: _recent_to_json(self.recent)}
 
     def summary(self) -> Mapping[str, str]:
         """As part of a snapshot's summary."""
-        return {PUBLISHED: self.text} if len(self.text) <= _LONGEST_IN_SUMMARY else {}
+        return {PUBLISHED_PROPERTY: self.text} if len(self.text) <= _LONGEST_IN_SUMMARY else {}
 
 
 def record_of(dataset: Dataset, table: Table) -> Record:
     """The record as of the table's load. Raises RecordRefused where it and the table's snapshots contradict."""
-    text, history = table.properties.get(PUBLISHED), list(main_history(table))
+    text, history = table.properties.get(PUBLISHED_PROPERTY), list(main_history(table))
     if text is None:
         if RECENT in table.properties or any(window_of(each) for each in history):
-            found = f"no property {PUBLISHED}, although snapshots of this platform are in the table"
-            raise RecordRefused(dataset.table, found, "", _settle(dataset, history))
+            found = f"no property {PUBLISHED_PROPERTY}, although snapshots of this platform are in the table"
+            raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, history))
         return Record()
     try:
         record = _parse(text, table.properties.get(RECENT, "[]"), dataset.partitions)
     except (ValueError, KeyError, TypeError) as error:
-        found = f"properties {PUBLISHED} and {RECENT} that cannot be read ({error})"
-        raise RecordRefused(dataset.table, found, "", _settle(dataset, history)) from error
+        found = f"properties {PUBLISHED_PROPERTY} and {RECENT} that cannot be read ({error})"
+        raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, history)) from error
     if lost := [each for each in record.recent if not _is_on_main(each, history)]:
         raise _taken_back(dataset, table, history, lost)
     return record
@@ -148,16 +148,16 @@ def _taken_back(
             f"To bring it back: CALL <catalog>.system.set_current_snapshot('{dataset.table}', {newest.snapshot}). "
             "Otherwise, to go on from what main holds now: "
         )
-    return RecordRefused(dataset.table, found, forward, _settle(dataset, history))
+    return RecordRefused(dataset.table, found, forward, _how_to_repair(dataset, history))
 
 
-def _settle(dataset: Dataset, history: Sequence[Snapshot]) -> str:
+def _how_to_repair(dataset: Dataset, history: Sequence[Snapshot]) -> str:
     """How somebody says what is published, in Spark SQL."""
     text = _last_said(dataset, history)
     said = f"'{text}'" if text else "'<what is published, such as 2025-01-01...2025-06-29>'"
     unsure = "" if text else " (or unset it too, if nothing is)"
     return (
-        f"ALTER TABLE <catalog>.{dataset.table} SET TBLPROPERTIES ('{PUBLISHED}' = {said}){unsure} and "
+        f"ALTER TABLE <catalog>.{dataset.table} SET TBLPROPERTIES ('{PUBLISHED_PROPERTY}' = {said}){unsure} and "
         f"ALTER TABLE <catalog>.{dataset.table} UNSET TBLPROPERTIES IF EXISTS ('{RECENT}'), then run again the steps "
         "of the days that are missing"
     )
@@ -166,7 +166,7 @@ def _settle(dataset: Dataset, history: Sequence[Snapshot]) -> str:
 def _last_said(dataset: Dataset, history: Sequence[Snapshot]) -> str:
     """What the snapshots that are left on main say was published; empty: nothing."""
     for snapshot in history:
-        if snapshot.summary and (said := snapshot.summary.get(PUBLISHED)):
+        if snapshot.summary and (said := snapshot.summary.get(PUBLISHED_PROPERTY)):
             return str(said)
     windows = [text for each in history if (text := window_of(each))]
     if dataset.partitions is None or WHOLE_TABLE in windows:

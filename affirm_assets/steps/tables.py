@@ -24,7 +24,7 @@ from affirm_assets.errors import SchemaChangeRefused, TableNotStageable
 SUMMARY = "affirm."
 """Prefix of this platform's keys in a snapshot's summary."""
 
-WINDOW = f"{SUMMARY}window"
+WINDOW_KEY = f"{SUMMARY}window"
 WHOLE_TABLE = "all"
 """The window of a dataset that is not partitioned, as text."""
 
@@ -95,7 +95,7 @@ def main_history(table: Table) -> Iterator[Snapshot]:
 
 def window_of(snapshot: Snapshot) -> str | None:
     """The window that this platform published with it, as text; compactions and what others write have none."""
-    found = snapshot.summary.get(WINDOW) if snapshot.summary else None
+    found = snapshot.summary.get(WINDOW_KEY) if snapshot.summary else None
     return None if found is None else str(found)
 
 

@@ -216,7 +216,7 @@ BOOKS = Profile("books", SMALL_POD, SMALL_POD, max_executors=2)
             False,
             3,
             0,
-            {"profile": "books", "why": "Profiles are for steps in pods: this one had the cores of its machine."},
+            {"profile": "books", "why": "Ran on this machine; the profile applies only on Kubernetes."},
             id="on a laptop",
         ),
     ],

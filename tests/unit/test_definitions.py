@@ -115,8 +115,8 @@ class TestAssets:
         assert graph.get(key_of(dataset)).owners == [dataset.owner]
 
     @each_dataset
-    def test_kinds_are_spark_and_iceberg(self, graph: Graph, dataset: Dataset) -> None:
-        assert graph.get(key_of(dataset)).kinds == {"spark", "iceberg"}
+    def test_kind_is_iceberg_whichever_engine_computes_it(self, graph: Graph, dataset: Dataset) -> None:
+        assert graph.get(key_of(dataset)).kinds == {"iceberg"}
 
     @each_dataset
     def test_has_a_description(self, graph: Graph, dataset: Dataset) -> None:

@@ -32,7 +32,7 @@ from affirm_assets.steps.beside import check_beside_unchanged, published_beside
 from affirm_assets.steps.manifests import NOTHING, NewSnapshot, read_entries, read_manifests
 from affirm_assets.steps.prerequisites import check_inputs_published, check_no_gap
 from affirm_assets.steps.publish import find_published, keep_for_inspection, publish, read_report
-from affirm_assets.steps.published import PUBLISHED, RECENT, Publication, Record, last_published, record_of
+from affirm_assets.steps.published import PUBLISHED_PROPERTY, RECENT, Publication, Record, last_published, record_of
 from affirm_assets.steps.request import Request, Run, pin
 from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import ensure_table
@@ -112,7 +112,7 @@ def test_a_dataset_without_partitions_is_replaced_whole(storage: Storage) -> Non
     publish_rows(WHOLE, None, [("c", D1, "1.00")], storage, run="second")
     assert rows_of(table_of(storage)) == ["c"]
     assert record_of(WHOLE, table_of(storage)).whole
-    assert table_of(storage).properties[PUBLISHED] == "all"
+    assert table_of(storage).properties[PUBLISHED_PROPERTY] == "all"
 
 
 def test_nothing_over_nothing_is_a_publish_all_the_same(storage: Storage) -> None:
@@ -626,12 +626,12 @@ def test_a_record_that_somebody_removed_is_refused_until_somebody_says_what_hold
     for day in (D1, D3):
         publish_day(storage, day)
     with table_of(storage).transaction() as change:
-        change.remove_properties(PUBLISHED, RECENT)
+        change.remove_properties(PUBLISHED_PROPERTY, RECENT)
     with pytest.raises(RecordRefused, match=r"no property affirm\.published") as caught:
         publish_day(storage, D4)
     assert "'affirm.published' = '2025-01-01, 2025-01-03'" in str(caught.value)
     with table_of(storage).transaction() as change:
-        change.set_properties({PUBLISHED: "2025-01-01, 2025-01-03"})
+        change.set_properties({PUBLISHED_PROPERTY: "2025-01-01, 2025-01-03"})
     publish_day(storage, D4)
     assert record_of(AMOUNTS, table_of(storage)).windows == (one(D1), Window(D3, D4))
 
@@ -650,7 +650,7 @@ def test_snapshots_of_before_there_was_a_record_say_what_it_was(storage: Storage
 def test_a_record_that_cannot_be_read_is_refused(storage: Storage, text: str) -> None:
     publish_day(storage, D1)
     with table_of(storage).transaction() as change:
-        change.set_properties({PUBLISHED: text})
+        change.set_properties({PUBLISHED_PROPERTY: text})
     with pytest.raises(RecordRefused, match="cannot be read"):
         record_of(AMOUNTS, table_of(storage))
 
@@ -672,7 +672,7 @@ def test_a_main_that_was_taken_back_is_refused_until_somebody_says_what_holds(st
     assert find_published(AMOUNTS, request, table_of(storage)) == second
     take_back(storage, first.snapshot)
     with table_of(storage).transaction() as change:
-        change.set_properties({PUBLISHED: "2025-01-01"})
+        change.set_properties({PUBLISHED_PROPERTY: "2025-01-01"})
         change.remove_properties(RECENT)
     assert find_published(AMOUNTS, request, table_of(storage)) is None
     publish_day(storage, D2, run="again")
@@ -701,7 +701,7 @@ def test_a_table_that_was_emptied_of_snapshots_is_refused(storage: Storage) -> N
     properties = table_of(storage).properties
     storage.catalog.drop_table(AMOUNTS.table)
     with ensure_table(storage.catalog, AMOUNTS).transaction() as change:
-        change.set_properties({name: properties[name] for name in (PUBLISHED, RECENT)})
+        change.set_properties({name: properties[name] for name in (PUBLISHED_PROPERTY, RECENT)})
     with pytest.raises(RecordRefused, match="main without any snapshot"):
         record_of(AMOUNTS, table_of(storage))
 

@@ -20,11 +20,11 @@ from affirm_assets.lender.intake.feeds import (
 )
 from affirm_assets.lender.vocabulary import CURRENCIES, FREQUENCIES
 
-TERMS = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
-"""What a loan says; its borrower's address is kept apart from it."""
+COMPARED = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
+"""The fields of a loan that are booked, and compared as one; its borrower's address is kept and compared apart."""
 
 TOGETHER = ("loans/loans", "loans/borrowers", "loans/rejected_loans")
-"""Which share out the records: where one of them would decide otherwise than another did, all run in one run."""
+"""The tables that divide the records among them. If one would decide otherwise than another did, run all together."""
 
 EMAIL_PATTERN = r"^[^@\s]{1,64}@[^@\s]{1,189}$"  # lengths: RFC 5321, 4.5.3.1
 
@@ -81,7 +81,7 @@ def loan_fates(
         F.col("loan_id").alias("id"),
         F.col("booked_on").alias("day"),
         F.col("originated_on").alias("own_date"),
-        digest(*TERMS).alias("terms"),
+        digest(*COMPARED).alias("terms"),
         digest("borrower_email").alias("private"),
     )
     booked = _booked(valid, recent_loans, all_loans, all_rows, window)
@@ -122,6 +122,6 @@ def _booked(
     return booked.join(F.broadcast(asked_for), origin, "left").select(
         F.col("loan_id").alias("id"),
         F.col("booked_on").alias("day"),
-        digest(*TERMS).alias("terms"),
+        digest(*COMPARED).alias("terms"),
         F.when(F.col("borrower_email").isNotNull(), digest("borrower_email")).alias("private"),
     )

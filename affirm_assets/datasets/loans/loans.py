@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 
 from affirm_assets.audits import reconcile
-from affirm_assets.datasets.loans._fates import TERMS, TOGETHER, loan_fates
+from affirm_assets.datasets.loans._fates import COMPARED, TOGETHER, loan_fates
 from affirm_assets.declare import Contract, Daily, Money, Rate, Window, audit, beside, column, dataset, key, later
 from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
@@ -87,4 +87,4 @@ def none_is_booked_later(staged: DataFrame, later_loans: DataFrame) -> DataFrame
 )
 def loans(loan_fates: DataFrame) -> DataFrame:
     """Accepted loans by the day on which they were booked."""
-    return with_fate(loan_fates, ACCEPTED).select(*TERMS, "booked_on", "file", "record_number")
+    return with_fate(loan_fates, ACCEPTED).select(*COMPARED, "booked_on", "file", "record_number")

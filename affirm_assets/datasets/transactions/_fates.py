@@ -18,10 +18,10 @@ from affirm_assets.lender.intake.feeds import (
 )
 from affirm_assets.lender.vocabulary import MERCHANT_KINDS, NO_PRODUCT, TRANSACTION_KINDS
 
-TERMS = tuple(TRANSACTION_FIELDS)
+COMPARED = tuple(TRANSACTION_FIELDS)
 
 TOGETHER = ("transactions/transactions", "transactions/rejected_transactions")
-"""Which share out the records: where one of them would decide otherwise than another did, all run in one run."""
+"""The tables that divide the records among them. If one would decide otherwise than another did, run all together."""
 
 
 @shared()
@@ -83,7 +83,7 @@ def transaction_fates(
         F.col("transaction_id").alias("id"),
         F.col("posted_on").alias("day"),
         F.col("effective_on").alias("own_date"),
-        digest(*TERMS).alias("terms"),
+        digest(*COMPARED).alias("terms"),
         F.lit(None).cast("string").alias("private"),
     )
     booked = _booked(valid, recent_transactions, all_transactions, window)
@@ -122,6 +122,6 @@ def _booked(valid: DataFrame, recent_transactions: DataFrame, all_transactions: 
     return booked.select(
         F.col("transaction_id").alias("id"),
         F.col("posted_on").alias("day"),
-        digest(*TERMS).alias("terms"),
+        digest(*COMPARED).alias("terms"),
         F.lit(None).cast("string").alias("private"),
     )

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 
 from affirm_assets.audits import reconcile
-from affirm_assets.datasets.transactions._fates import TERMS, TOGETHER, transaction_fates
+from affirm_assets.datasets.transactions._fates import COMPARED, TOGETHER, transaction_fates
 from affirm_assets.declare import Contract, Daily, Money, Window, audit, beside, column, dataset, key, later
 from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
@@ -72,4 +72,4 @@ def none_is_booked_later(staged: DataFrame, later_transactions: DataFrame) -> Da
 )
 def transactions(transaction_fates: DataFrame) -> DataFrame:
     """Accepted transactions by the day on which they were posted."""
-    return with_fate(transaction_fates, ACCEPTED).select(*TERMS, "product", "posted_on", "file", "record_number")
+    return with_fate(transaction_fates, ACCEPTED).select(*COMPARED, "product", "posted_on", "file", "record_number")

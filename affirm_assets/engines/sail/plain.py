@@ -1,4 +1,4 @@
-"""Which files of a table give the rows of a snapshot when they are read by name, by whoever knows no Iceberg.
+"""Which files of a table give the rows of a snapshot when they are read by name, by a reader without Iceberg support.
 
 Each file of the scan must be plain: Parquet, without deletes, and with each wanted column
 under the field id, name and type that the snapshot's schema gives it. Names are not enough: a renamed column would be

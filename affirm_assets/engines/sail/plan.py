@@ -154,7 +154,7 @@ Columns = tuple[Column, ...]
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """An expression as Sail is to run it, and what it makes."""
+    """An expression as Sail is to run it, and its result type."""
 
     message: Message
     type: Type
@@ -162,7 +162,7 @@ class Typed:
     sources: Sources = NOWHERE
     name: str | None = None
     column: Column | None = None
-    """The column that it is, passed on as it is."""
+    """Set if the expression is just a column."""
     literal: Any = None
     is_literal: bool = False
     is_aggregate: bool = False

@@ -6,7 +6,7 @@ A line says what the arguments may be, what Spark makes of them, and whether a r
 Arguments, apart by blanks; the last may end in `*`, for none or more of it:
     T          the types that Spark brings to a common one here; the cast is written into the plan
     any        of any type that can be read at all
-    hashed     of a type whose hash is proven
+    hashed     of a type that may be hashed
     ordered    of one of the types at T, or a struct of such that is made right there
     decimal, integer (of any width), int, string, date, boolean, array, struct
     'text      a literal text, `#` a literal whole number

@@ -218,7 +218,7 @@ class Account:
         return last
 
     def _last_in_time(self, refunds: Sequence[Event]) -> int:
-        """The number of the last instalment of who pays each on its due date, after refunds in their order.
+        """The number of the last instalment of a borrower who pays each on its due date, after refunds in their order.
 
         So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
         """
@@ -297,8 +297,8 @@ class Account:
         The account is replayed in order of time, with the movement; the difference to what it was before is posted
         today. So the interest that accrued since on the principal that a late one would have paid is given back, and
         the account ends where it would have if the movement had come in time. What a payment has done by that replay,
-        its reversal takes back: what was posted for it and what late movements have corrected of that since. What it
-        then leaves owed of a charged-off loan, an excess of recoveries pays.
+        its reversal takes back: what was posted for it and what late movements have corrected of that since. If that
+        leaves a debt on a charged-off loan, surplus recoveries pay it.
         """
         events = self._known_events(movement)
         before = self if self.charged_off_on is None else self._replayed(events)
