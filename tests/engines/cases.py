@@ -594,6 +594,24 @@ def _sum_of(expression: str) -> Callable[[Any, Frames], Any]:
     return lambda F, t: t["values"].agg(F.sum(F.expr(expression)).alias("sum"))
 
 
+def _semi_then_union(how: str) -> Callable[[Any, Frames], Any]:
+    """By name, the key comes first in what is left; by position, the union sees it."""
+
+    def query(F: Any, t: Frames) -> Any:
+        kept = t["groups"].select("s", "g").join(t["others"].select("g"), "g", how)
+        return kept.union(t["groups"].where("at < 3").select("g", "s"))
+
+    return query
+
+
+def _constant_of_a_total(F: Any, t: Frames) -> Any:
+    """Nothing is a detail here that was a total, though the condition looks at a constant only."""
+    total = t["others"].agg(F.sum("other").alias("other")).select(F.lit("total").alias("kind"), "other")
+    details = t["others"].select(F.lit("detail").alias("kind"), F.col("other").cast("bigint").alias("other"))
+    of_totals = total.withColumn("other", F.col("other").cast("bigint"))
+    return details.unionByName(of_totals).where(F.col("kind") == "detail")
+
+
 def _constants(F: Any, t: Frames) -> Any:
     from datetime import date
     from decimal import Decimal
@@ -627,6 +645,8 @@ def queries() -> tuple[Query, ...]:
         ),
         Query("lists", _lists, ("collect_list any",)),
         *(Query(f"{how} join", _joined(how)) for how in joins),
+        *(Query(f"{how} join by name, then by position", _semi_then_union(how)) for how in ("left_semi", "left_anti")),
+        Query("a condition on a constant of a total", _constant_of_a_total, differs=True),
         Query("join on a condition", _on_condition),
         Query("cross join", lambda F, t: t["others"].select("g").crossJoin(t["others"].select("other"))),
         Query("union by name", _united, differs=True),

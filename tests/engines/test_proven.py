@@ -252,6 +252,27 @@ def expr(text: str) -> Refused:
         (lambda rows: rows.select(F.count_distinct("m").over(Over.partitionBy("s"))), "DISTINCT"),
         (lambda rows: rows.select(F.sum("m").over(Over.orderBy("i").rowsBetween(-1, 0))), "a frame of a window"),
         (lambda rows: rows.groupBy(F.struct("m").alias("x")).count(), "grouping by this type"),
+        (lambda rows: rows.select(F.collect_list("n").over(Over.partitionBy("s"))), "this over a window"),
+        (lambda rows: rows.select((F.sum("m") + F.sum("m")).over(Over.partitionBy("s"))), "this over a window"),
+        (lambda rows: rows.select(F.row_number().over(Over.partitionBy("s"))), "row_number needs an order"),
+        (lambda rows: rows.orderBy("i").mapInArrow(lambda each: each, rows.schema), "left to chance"),
+        (lambda rows: rows.orderBy("i").where("i > 1").mapInArrow(lambda each: each, rows.schema), "left to chance"),
+        (lambda rows: rows.na.fill({"m": "1.5"}), "na.fill of m (of decimal(18,2)): a value of another type"),
+        (lambda rows: rows.na.fill({"s": 0, "i": 1}), "na.fill of s (of string): a value of another type"),
+        (lambda rows: rows.withColumnRenamed("M", "x"), "the column is called m"),
+        (lambda rows: rows.withColumn("M", F.lit(1)), "the column is called m"),
+        (lambda rows: rows.drop("M"), "the column is called m"),
+        (lambda rows: rows.select("m").unionByName(rows.select(F.col("m").alias("M")), True), "the column is called m"),
+        (lambda rows: rows.select(F.when(F.col("s").rlike(r"^[0-9]{1,9}\z"), F.max(F.col("s").cast("int")).over(
+            Over.partitionBy("i")))), "this cast to int is not proven"),
+        (lambda rows: rows.alias("a").join(rows.select(F.col("s").alias("o"), "i"), "i").select(
+            F.when(F.col("o").rlike(r"^[0-9]{1,9}\z"), F.col("s").cast("int"))), "this cast to int is not proven"),
+        (expr("lower(s)"), "not on the list"),
+        (expr("s RLIKE '[!--]'"), "-- in a class"),
+        (expr("s RLIKE 'a{1}{2}'"), "a quantifier after a quantifier"),
+        (expr("s RLIKE 'a**'"), "a quantifier after a quantifier"),
+        (expr("s RLIKE 'a{ 1 }'"), "{ in a regular expression"),
+        (expr(r"s RLIKE '[\\w-.]'"), "a range from"),
     ],
 )  # fmt: skip
 def test_what_is_not_proven_is_refused(sail: CheckedSail, rows: DataFrame, make: Refused, message: str) -> None:
