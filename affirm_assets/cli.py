@@ -11,7 +11,7 @@ from dotenv import load_dotenv
 
 from affirm_assets.errors import AffirmError
 from affirm_assets.settings import Settings
-from resources.iceberg import CatalogError
+from resources.iceberg import REGISTER, CatalogError
 
 
 class _Errors(click.Group):
@@ -51,14 +51,32 @@ def demo(loans: int, days: int, seed: int) -> None:
 
 
 @main.command("register-tables")
-def register_tables() -> None:
+@click.option(
+    "--metadata", multiple=True, metavar="FILE", help="Register its table by this metadata file; may be given again."
+)
+def register_tables(metadata: tuple[str, ...]) -> None:
     """Register the tables of the warehouse in a catalog that has lost them, by their newest metadata files."""
     from affirm_assets.definitions import catalog_of
+    from affirm_assets.steps.published import PUBLISHED
 
-    registered = catalog_of(Settings.of(os.environ)).register_tables()
-    for table, location in registered.items():
-        click.echo(f"{table}: {location}")
-    click.echo(f"{len(registered)} tables registered.")
+    done = catalog_of(Settings.of(os.environ)).register_tables(metadata)
+    for file, wrong in done.unreadable.items():
+        click.echo(f"{file}: passed over, it cannot be read: {wrong}")
+    for table in done.registered:
+        published = table.properties.get(PUBLISHED, "nothing")
+        click.echo(f"{'.'.join(table.name())}: {table.metadata_location}, {PUBLISHED}: {published}")
+    click.echo(f"{len(done.registered)} tables registered.")
+    if done.registered:
+        click.echo(
+            "A table's last metadata file may be of a commit that failed. Check by Dagster's runs that what counts as "
+            f"published ({PUBLISHED}) is right."
+        )
+    if done.undecided:
+        raise click.ClickException(
+            "expected one newest metadata file of a table, found:\n"
+            + "".join(f"{table}: {file}\n" for table, files in done.undecided.items() for file in files)
+            + f"One at most was committed. Choose for each table: {REGISTER} --metadata FILE"
+        )
 
 
 @main.command("sample-data")

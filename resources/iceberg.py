@@ -2,7 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from gzip import BadGzipFile
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +18,19 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    TableAlreadyExistsError,
+    ValidationError,
+)
 from pyiceberg.io import FileIO
 from pyiceberg.io.fsspec import FsspecFileIO
-from pyiceberg.serializers import Compressor
-from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
+from pyiceberg.serializers import Compressor, FromInputFile
+from pyiceberg.table import CommitTableResponse, StagedTable, Table
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.table.update import TableRequirement, TableUpdate
 from pyiceberg.typedef import EMPTY_DICT, IcebergBaseModel, Identifier, Properties
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
@@ -30,6 +44,19 @@ _GLUE = "glue"
 
 _NUMBERED = re.compile(r"(\d+)-.*\.metadata\.json")
 """How Iceberg names a table's metadata files: 00012-<uuid>.metadata.json."""
+
+_METADATA = ".metadata.json"
+
+_UNREADABLE = (ValidationError, ValueError, EOFError, zlib.error, BadGzipFile)
+"""What reading a metadata file raises that is empty, cut off or something else."""
+
+REGISTER = ".venv/bin/affirm register-tables"
+
+_SECONDS_OF_A_CREATION = 5
+"""Between a new table's metadata file and its row in the catalog; ordinarily it takes milliseconds."""
+
+_written: ContextVar[list[tuple[FileIO, str]]] = ContextVar("_written")
+"""The metadata files that the creation or commit under way has written."""
 
 
 class CatalogError(Exception):
@@ -45,11 +72,25 @@ class CatalogDamaged(CatalogError):
 
 
 class CatalogLost(CatalogError):
-    """The catalog knows no table, and the warehouse is full of them: to begin a new lake would hide the old one."""
+    """The catalog does not know a table that lies in the warehouse: to begin a new one would hide the old one."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """`undecided`: by table, the readable metadata files of its highest number, of which one at most was committed.
+    `unreadable`: the files that were passed over, each with what is wrong with it."""
+
+    registered: Sequence[Table]
+    undecided: Mapping[str, Sequence[str]]
+    unreadable: Mapping[str, str]
 
 
 class _SharedSqlCatalog(SqlCatalog):
-    """One whose namespaces several processes may make at once."""
+    """One that several processes may use at once, and that begins no table in the folder of another.
+
+    Of two metadata files with one number, nobody can tell by the warehouse which was committed. Those that certainly
+    were not are removed.
+    """
 
     def create_namespace(self, namespace: str | Identifier, properties: Properties = EMPTY_DICT) -> None:
         try:
@@ -57,24 +98,114 @@ class _SharedSqlCatalog(SqlCatalog):
         except IntegrityError as error:  # made by another between the check and the insertion
             raise NamespaceAlreadyExistsError(f"Namespace {namespace} already exists") from error
 
+    def create_table(
+        self,
+        identifier: str | Identifier,
+        schema: Any,
+        location: str | None = None,
+        partition_spec: PartitionSpec = UNPARTITIONED_PARTITION_SPEC,
+        sort_order: SortOrder = UNSORTED_SORT_ORDER,
+        properties: Properties = EMPTY_DICT,
+    ) -> Table:
+        """Raises CatalogLost, where the folder of the table has metadata already."""
+        self._check_folder_is_new(identifier, location)
+        with _removed_if_refused():
+            return super().create_table(identifier, schema, location, partition_spec, sort_order, properties)
+
+    def _create_staged_table(
+        self,
+        identifier: str | Identifier,
+        schema: Any,
+        location: str | None = None,
+        partition_spec: PartitionSpec = UNPARTITIONED_PARTITION_SPEC,
+        sort_order: SortOrder = UNSORTED_SORT_ORDER,
+        properties: Properties = EMPTY_DICT,
+    ) -> StagedTable:
+        """The table of a transaction that creates it. Raises CatalogLost, as create_table does."""
+        self._check_folder_is_new(identifier, location)
+        return super()._create_staged_table(identifier, schema, location, partition_spec, sort_order, properties)
+
+    def _check_folder_is_new(self, identifier: str | Identifier, location: str | None) -> None:
+        namespace, table = self.identifier_to_database_and_table(identifier)
+        folder = f"{self._resolve_table_location(location, namespace, table)}/metadata"
+        if not (found := _metadata_files(folder, self.properties)):
+            return
+        until = time.monotonic() + _SECONDS_OF_A_CREATION
+        while not self.table_exists(identifier):
+            if time.monotonic() > until:
+                raise CatalogLost(
+                    f"{namespace}.{table}: the catalog does not know it. Expected no metadata of a table in {folder}, "
+                    f"found {len(found)} files (such as {found[-1]}): a new table would hide the old one. Bring the "
+                    f"catalog's database back, or register the table again: {REGISTER}. If it was dropped on purpose, "
+                    "move its folder away."
+                )
+            time.sleep(0.1)  # another process may have written its file, and not yet its row
+        raise TableAlreadyExistsError(f"Table {namespace}.{table} already exists")
+
     def commit_table(
         self, table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
     ) -> CommitTableResponse:
         """Raises NotImplementedError for a table with something of version 3 that PyIceberg would lose."""
         if table.metadata.format_version >= 3:
             _check_nothing_is_lost(table)
-        return super().commit_table(table, requirements, updates)
+        with _removed_if_refused():
+            return super().commit_table(table, requirements, updates)
 
     @staticmethod
     def _write_metadata(metadata: TableMetadata, io: FileIO, metadata_path: str) -> None:
         """PyIceberg 0.12 has version 3 in its model, and refuses to write it as long as that is not all of it."""
-        if metadata.format_version < 3:
-            SqlCatalog._write_metadata(metadata, io, metadata_path)
-            return
-        text = IcebergBaseModel.model_dump_json(metadata)
-        compressor = Compressor.get_compressor(metadata_path).bytes_compressor()
-        with io.new_output(metadata_path).create() as stream:
-            stream.write(compressor(text.encode()))
+        _written.get().append((io, metadata_path))
+        try:
+            if metadata.format_version < 3:
+                SqlCatalog._write_metadata(metadata, io, metadata_path)
+                return
+            text = IcebergBaseModel.model_dump_json(metadata)
+            compressor = Compressor.get_compressor(metadata_path).bytes_compressor()
+            with io.new_output(metadata_path).create() as stream:
+                stream.write(compressor(text.encode()))
+        except Exception:
+            _remove(io, metadata_path)  # no catalog names what could not be written
+            raise
+
+
+@contextmanager
+def _removed_if_refused() -> Iterator[None]:
+    """Removes the metadata files of a commit that certainly failed; if the outcome is unknown, they may be needed."""
+    token = _written.set([])
+    try:
+        yield
+    except (CommitFailedException, TableAlreadyExistsError):
+        for io, path in _written.get():
+            _remove(io, path)
+        raise
+    finally:
+        _written.reset(token)
+
+
+def _remove(io: FileIO, path: str) -> None:
+    with suppress(OSError):  # the commit's own error is the one to report
+        io.delete(path)
+
+
+def _file_system(location: str, properties: Properties) -> AbstractFileSystem:
+    """Of a folder of the warehouse, with no listing remembered from before."""
+    kind = location.partition("://")[0]
+    files = FsspecFileIO(properties).get_fs(kind) if location.startswith(BUCKETS) else LocalFileSystem()
+    files.invalidate_cache()
+    return files
+
+
+def _metadata_files(folder: str, properties: Properties) -> list[str]:
+    try:
+        found = _file_system(folder, properties).ls(folder, detail=False)
+    except FileNotFoundError:
+        return []
+    return sorted(path for path in map(str, found) if path.endswith(_METADATA))
+
+
+def _number(location: str) -> int:
+    found = _NUMBERED.match(location.rpartition("/")[2])
+    return int(found[1]) if found else -1
 
 
 def _check_nothing_is_lost(table: Table) -> None:
@@ -117,6 +248,19 @@ def _check_whole(catalog: SqlCatalog) -> None:
             raise DatabaseError("PRAGMA quick_check", None, ValueError(str(found)))
 
 
+def _tables_of(catalog: Catalog) -> set[str]:
+    return {".".join(table) for namespace in catalog.list_namespaces() for table in catalog.list_tables(namespace)}
+
+
+def _wrong_with(catalog: SqlCatalog, location: str) -> str | None:
+    """Why a metadata file cannot be read, in one line."""
+    try:
+        FromInputFile.table_metadata(catalog._load_file_io(location=location).new_input(location))
+    except _UNREADABLE as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
 class IcebergCatalog(ConfigurableResource[Catalog]):
     """Where the tables are listed (`uri`) and where they are (`warehouse`).
 
@@ -149,43 +293,75 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
 
             return GlueCatalog(self.name, **properties)
         catalog = self._load_sql(properties)
-        if not catalog.list_namespaces() and (found := self.tables_in_warehouse()):
+        if not _tables_of(catalog) and (found := self.tables_in_warehouse()):
             first = next(iter(found))
             raise CatalogLost(
                 f"catalog {self.uri}: expected the {len(found)} tables that lie in {self.warehouse} (such as {first}), "
                 "found none: was its database removed, or another one named? Bring it back, or register the tables "
-                "again from their newest metadata files with: affirm register-tables"
+                f"again from their newest metadata files with: {REGISTER}"
             )
         return catalog
 
-    def register_tables(self) -> Mapping[str, str]:
-        """Register each table of the warehouse that the catalog lacks, by its newest metadata file; returns these."""
+    def register_tables(self, chosen: Collection[str] = ()) -> Registration:
+        """Register each table of the warehouse that the catalog lacks, by its newest readable metadata file.
+
+        `chosen`: metadata files to register their tables by, newest or not. Raises CatalogError for one that cannot be.
+        """
         catalog = self._load_sql(self.properties())
-        registered = {}
-        for table, location in self.tables_in_warehouse().items():
-            if not catalog.table_exists(table):
+        known, lie = _tables_of(catalog), self.tables_in_warehouse()
+        choices = self._choices(chosen, known, lie)
+        for table, location in choices.items():
+            if wrong := _wrong_with(catalog, location):
+                raise CatalogError(f"{table}: expected a whole metadata file, found {location}: {wrong}. Name another.")
+        registered, undecided, unreadable = [], {}, {}
+        for table in sorted(lie.keys() - known):
+            candidates = [choices[table]] if table in choices else []
+            files = [] if candidates else lie[table]
+            for number in sorted({_number(each) for each in files}, reverse=True):
+                same = [each for each in files if _number(each) == number]
+                wrong_with = {each: _wrong_with(catalog, each) for each in same}
+                unreadable.update({each: wrong for each, wrong in wrong_with.items() if wrong})
+                if candidates := [each for each, wrong in wrong_with.items() if not wrong]:
+                    break
+            if len(candidates) == 1:
                 catalog.create_namespace_if_not_exists(table.partition(".")[0])
-                catalog.register_table(table, location)
-                registered[table] = location
-        return registered
+                registered.append(catalog.register_table(table, candidates[0]))
+            elif candidates:
+                undecided[table] = candidates
+        return Registration(registered, undecided, unreadable)
 
-    def tables_in_warehouse(self) -> Mapping[str, str]:
-        """By table, its newest metadata file: the one with the highest number, and of two with one number the later."""
-        files, kind = self._file_system()
+    def _choices(
+        self, chosen: Collection[str], known: Collection[str], lie: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, str]:
+        """By table, the file that was chosen for it."""
+        table_of = {location: table for table, files in lie.items() for location in files}
+        choices: dict[str, str] = {}
+        for location in chosen:
+            if location not in table_of:
+                raise CatalogError(
+                    f"{location}: expected a metadata file of a table, "
+                    f"{self.warehouse}/<namespace>/<table>/metadata/<file>{_METADATA}; found none there."
+                )
+            table = table_of[location]
+            if table in known:
+                raise CatalogError(
+                    f"{table}: expected a table that the catalog lacks, found it registered. To go back to {location}, "
+                    "take the table's row out of iceberg_tables first."
+                )
+            if table in choices:
+                raise CatalogError(f"{table}: expected one metadata file, found {choices[table]} and {location}.")
+            choices[table] = location
+        return choices
+
+    def tables_in_warehouse(self) -> Mapping[str, Sequence[str]]:
+        """By table, its metadata files."""
+        files, kind = _file_system(self.warehouse, self.properties()), self.warehouse.partition("://")[0]
         root = self.warehouse.removeprefix(f"{kind}://").rstrip("/")
-        newest: dict[str, tuple[int, str, str]] = {}
-        for path in files.glob(f"{root}/*/*/metadata/*.metadata.json"):
-            namespace, table, _, name = str(path).removeprefix(root).strip("/").split("/")
-            number = int(found[1]) if (found := _NUMBERED.match(name)) else -1
-            version = (number, str(files.modified(path)), f"{kind}://{path}")
-            newest[f"{namespace}.{table}"] = max(version, newest.get(f"{namespace}.{table}", version))
-        return {table: location for table, (_, _, location) in sorted(newest.items())}
-
-    def _file_system(self) -> tuple[AbstractFileSystem, str]:
-        kind = self.warehouse.partition("://")[0]
-        if kind == "file":
-            return LocalFileSystem(), kind
-        return FsspecFileIO(self.properties()).get_fs(kind), kind
+        found: dict[str, list[str]] = defaultdict(list)
+        for path in sorted(map(str, files.glob(f"{root}/*/*/metadata/*{_METADATA}"))):
+            namespace, table = path.removeprefix(root).strip("/").split("/")[:2]
+            found[f"{namespace}.{table}"].append(f"{kind}://{path}")
+        return dict(sorted(found.items()))
 
     def _load_sql(self, properties: dict[str, str]) -> SqlCatalog:
         try:
@@ -202,7 +378,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
             found = " ".join(str(error.orig).split())
             raise CatalogDamaged(
                 f"catalog {self.uri}: expected a whole SQLite database, found: {found}. Bring back a copy of the file; "
-                "or move it away and register the tables again from their newest metadata files: affirm register-tables"
+                f"or move it away and register the tables again from their newest metadata files: {REGISTER}"
             ) from error
 
     def properties(self) -> dict[str, str]:

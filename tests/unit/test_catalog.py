@@ -1,21 +1,40 @@
 """One description of a catalog gives PyIceberg's properties and Spark's settings."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner, Result
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError
+from pyiceberg.io import FileIO
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import SetPropertiesUpdate
+from sqlalchemy.exc import OperationalError
 
-from resources.iceberg import CatalogDamaged, CatalogLost, CatalogUnreachable, IcebergCatalog
-from tests.servers import LOCALHOST, Postgres
+from affirm_assets.cli import main
+from affirm_assets.steps.published import PUBLISHED
+from resources import iceberg
+from resources.iceberg import (
+    CatalogDamaged,
+    CatalogError,
+    CatalogLost,
+    CatalogUnreachable,
+    IcebergCatalog,
+    Registration,
+)
+from tests.servers import LOCALHOST, Postgres, S3Server
 
 S3 = {"warehouse": "s3://books/warehouse", "region": "eu-west-1"}
 SPARK_S3 = {
@@ -189,6 +208,46 @@ class TestPassword:
         assert self.shared(tmp_path) == ["None None None"]
 
 
+def create(catalog: Catalog) -> None:
+    catalog.create_table("loans.loans", pa.schema([("id", pa.string())]))
+
+
+def create_in_transaction(catalog: Catalog) -> None:
+    catalog.create_table_transaction("loans.loans", pa.schema([("id", pa.string())])).commit_transaction()
+
+
+def register_tables(folder: Path, *options: str) -> Result:
+    """The command on a lake in this folder."""
+    environment = {
+        "AFFIRM_DEPLOYMENT": "local",
+        "AFFIRM_LAKE": str(folder),
+        "AFFIRM_CATALOG_URI": f"sqlite:///{folder}/catalog.db",
+        "AFFIRM_WAREHOUSE": f"file://{folder}/warehouse",
+    }
+    with chdir(folder):  # a checkout's .env would be heard
+        return CliRunner().invoke(main, ["register-tables", *options], env=environment)
+
+
+def test_no_new_table_is_begun_in_the_folder_of_another_in_a_bucket(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iceberg, "_SECONDS_OF_A_CREATION", 0)
+    s3.create_bucket("lost")
+    catalog = IcebergCatalog(
+        uri=f"sqlite:///{tmp_path}/catalog.db",
+        warehouse="s3://lost/warehouse",
+        region="eu-west-1",
+        s3_endpoint=s3.endpoint,
+    )
+    loaded = catalog.load()
+    loaded.create_namespace("loans")
+    create(loaded)
+    loaded.drop_table("loans.loans")
+    with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 1 files"):
+        create(loaded)
+    assert [table.name() for table in catalog.register_tables().registered] == [("loans", "loans")]
+
+
 class TestLost:
     """A catalog that is gone or damaged while the warehouse is full."""
 
@@ -208,13 +267,173 @@ class TestLost:
             CatalogLost, match=r"expected the 1 tables .* \(such as loans.loans\), found none"
         ) as caught:
             full.load()
-        assert "affirm register-tables" in str(caught.value)
+        assert ".venv/bin/affirm register-tables" in str(caught.value)
 
     def test_tables_are_registered_again_by_their_newest_metadata(self, full: IcebergCatalog, tmp_path: Path) -> None:
         (tmp_path / "catalog.db").unlink()
-        assert list(full.register_tables()) == ["loans.loans"]
+        assert [table.name() for table in full.register_tables().registered] == [("loans", "loans")]
         assert sorted(full.load().load_table("loans.loans").scan().to_arrow()["id"].to_pylist()) == ["a", "b"]
-        assert full.register_tables() == {}
+        assert full.register_tables() == Registration([], {}, {})
+
+    def test_namespaces_alone_are_no_catalog(self, full: IcebergCatalog) -> None:
+        full.load().drop_table("loans.loans")
+        with pytest.raises(CatalogLost, match=r"expected the 1 tables"):
+            full.load()
+
+    @pytest.mark.parametrize("make", [create, create_in_transaction])
+    def test_no_new_table_is_begun_in_the_folder_of_another(
+        self, full: IcebergCatalog, make: Callable[[Catalog], object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(iceberg, "_SECONDS_OF_A_CREATION", 0)
+        loaded = full.load()
+        files = full.tables_in_warehouse()
+        loaded.drop_table("loans.loans")
+        with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 files") as caught:
+            make(loaded)
+        assert ".venv/bin/affirm register-tables" in str(caught.value)
+        assert full.tables_in_warehouse() == files
+
+    def test_a_table_that_another_process_creates_is_waited_for(
+        self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its file is there before its row is."""
+        loaded = full.load()
+        (newest,) = (files[-1] for files in full.tables_in_warehouse().values())
+        loaded.drop_table("loans.loans")
+        looks: list[None] = []
+
+        def another_registers(seconds: float) -> None:
+            looks.append(None)
+            if len(looks) == 2:
+                loaded.register_table("loans.loans", newest)
+
+        monkeypatch.setattr(iceberg.time, "sleep", another_registers)
+        with pytest.raises(TableAlreadyExistsError, match=r"loans\.loans"):
+            create(loaded)
+
+    def test_of_two_that_create_a_table_at_once_the_other_leaves_no_file(
+        self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loaded = full.load()
+        files = full.tables_in_warehouse()
+        monkeypatch.setattr(iceberg, "_metadata_files", lambda *_: [])  # when it looked, there was nothing
+        with pytest.raises(TableAlreadyExistsError):
+            create(loaded)
+        assert full.tables_in_warehouse() == files
+
+    def test_a_commit_that_was_overtaken_leaves_no_metadata_file(
+        self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loaded = full.load()
+        table = loaded.load_table("loans.loans")
+        write = SqlCatalog._write_metadata
+
+        def overtaken(metadata: TableMetadata, io: FileIO, metadata_path: str) -> None:
+            write(metadata, io, metadata_path)
+            monkeypatch.setattr(SqlCatalog, "_write_metadata", staticmethod(write))
+            full.load().load_table("loans.loans").append(pa.table({"id": ["c"]}))
+
+        monkeypatch.setattr(SqlCatalog, "_write_metadata", staticmethod(overtaken))
+        with pytest.raises(CommitFailedException):
+            loaded.commit_table(table, (), (SetPropertiesUpdate(updates={"a": "b"}),))
+        files = full.tables_in_warehouse()["loans.loans"]
+        assert len(files) == 4
+        assert files[-1] == full.load().load_table("loans.loans").metadata_location
+
+    def test_a_metadata_file_that_cannot_be_written_is_not_left(
+        self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = full.tables_in_warehouse()
+        table = full.load().load_table("loans.loans")
+
+        def full_disk(metadata: TableMetadata, io: FileIO, metadata_path: str) -> None:
+            Path(metadata_path.removeprefix("file://")).write_text('{"format-version"')
+            raise OSError("No space left on device")
+
+        monkeypatch.setattr(SqlCatalog, "_write_metadata", staticmethod(full_disk))
+        with pytest.raises(OSError, match="No space left"):
+            table.append(pa.table({"id": ["c"]}))
+        assert full.tables_in_warehouse() == files
+
+    def test_a_commit_whose_outcome_is_unknown_keeps_its_metadata_file(
+        self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table = full.load().load_table("loans.loans")
+
+        def no_answer(*_: object) -> None:
+            raise OperationalError("COMMIT", None, Exception("the server closed the connection"))
+
+        monkeypatch.setattr("sqlalchemy.orm.Session.commit", no_answer)
+        with pytest.raises(OperationalError):
+            table.append(pa.table({"id": ["c"]}))
+        assert len(full.tables_in_warehouse()["loans.loans"]) == 4
+
+    def test_of_two_newest_metadata_files_a_person_chooses(self, full: IcebergCatalog, tmp_path: Path) -> None:
+        full.load().create_table("loans.others", pa.schema([("id", pa.string())]))
+        *_, newest = full.tables_in_warehouse()["loans.loans"]
+        twin = newest.replace("00002-", "00002-0")
+        shutil.copy(newest.removeprefix("file://"), twin.removeprefix("file://"))
+        (tmp_path / "catalog.db").unlink()
+
+        done = full.register_tables()
+        assert [table.name() for table in done.registered] == [("loans", "others")]
+        assert {table: set(files) for table, files in done.undecided.items()} == {"loans.loans": {newest, twin}}
+        with pytest.raises(CatalogError, match=r"absent.*: expected a metadata file of a table"):
+            full.register_tables(["file:///absent.metadata.json"])
+        with pytest.raises(CatalogError, match=r"loans\.loans: expected one metadata file, found"):
+            full.register_tables([newest, twin])
+
+        done = full.register_tables([newest])
+        assert [table.metadata_location for table in done.registered] == [newest]
+        assert done.undecided == {}
+        with pytest.raises(CatalogError, match=r"loans\.loans: expected a table that the catalog lacks"):
+            full.register_tables([twin])
+
+    @pytest.mark.parametrize(
+        "content", [b"", b'{"format-version": 2, "loc', b"\xff\xfe"], ids=["empty", "cut", "noise"]
+    )
+    def test_an_unreadable_metadata_file_is_passed_over(
+        self, full: IcebergCatalog, tmp_path: Path, content: bytes
+    ) -> None:
+        full.load().create_table("loans.others", pa.schema([("id", pa.string())]))
+        *_, older, newest = full.tables_in_warehouse()["loans.loans"]
+        Path(newest.removeprefix("file://")).write_bytes(content)
+        (tmp_path / "catalog.db").unlink()
+        with pytest.raises(CatalogError, match="expected a whole metadata file"):
+            full.register_tables([newest])
+        done = full.register_tables()
+        assert [table.name() for table in done.registered] == [("loans", "loans"), ("loans", "others")]
+        assert done.registered[0].metadata_location == older
+        assert list(done.unreadable) == [newest]
+        assert "\n" not in done.unreadable[newest]
+
+    def test_the_command_says_what_counts_as_published(self, full: IcebergCatalog, tmp_path: Path) -> None:
+        with full.load().load_table("loans.loans").transaction() as change:
+            change.set_properties({PUBLISHED: "2025-01-01...2025-01-03"})
+        *_, newest = full.tables_in_warehouse()["loans.loans"]
+        cut = newest.replace("00003-", "00004-")
+        Path(cut.removeprefix("file://")).touch()
+        (tmp_path / "catalog.db").unlink()
+        said = register_tables(tmp_path)
+        assert said.exit_code == 0
+        passed_over, registered, *_ = said.output.splitlines()
+        assert passed_over.startswith(f"{cut}: passed over, it cannot be read: ")
+        assert registered == f"loans.loans: {newest}, affirm.published: 2025-01-01...2025-01-03"
+        assert "1 tables registered" in said.output
+        assert "may be of a commit that failed" in said.output
+
+    def test_the_command_asks_which_of_two_files(self, full: IcebergCatalog, tmp_path: Path) -> None:
+        *_, newest = full.tables_in_warehouse()["loans.loans"]
+        twin = newest.replace("00002-", "00002-0")
+        shutil.copy(newest.removeprefix("file://"), twin.removeprefix("file://"))
+        (tmp_path / "catalog.db").unlink()
+        asked = register_tables(tmp_path)
+        assert asked.exit_code == 1
+        assert f"loans.loans: {newest}\n" in asked.output
+        assert f"loans.loans: {twin}\n" in asked.output
+        assert ".venv/bin/affirm register-tables --metadata FILE" in asked.output
+        assert register_tables(tmp_path, "--metadata", twin).exit_code == 0
+        assert full.load().load_table("loans.loans").metadata_location == twin
 
     @pytest.mark.parametrize("damage", [slice(0, 100), slice(4096, 4400)], ids=["header", "page"])
     def test_a_damaged_file_is_one_line(self, full: IcebergCatalog, tmp_path: Path, damage: slice) -> None:

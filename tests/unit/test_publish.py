@@ -172,7 +172,7 @@ def test_a_table_of_version_1_is_refused(storage: Storage) -> None:
     storage.catalog.create_namespace("tests")
     fresh = ensure_table(storage.catalog, AMOUNTS)
     schema, spec = fresh.schema(), fresh.spec()
-    storage.catalog.drop_table(AMOUNTS.table)
+    storage.catalog.purge_table(AMOUNTS.table)
     properties = {"format-version": "1", "write.wap.enabled": "true"}
     storage.catalog.create_table(AMOUNTS.table, schema, partition_spec=spec, properties=properties)
     with pytest.raises(TableNotStageable, match="expected Iceberg's format version 2 or 3, found 1"):
@@ -699,7 +699,7 @@ def test_snapshots_that_expired_in_the_middle_were_not_taken_back(storage: Stora
 def test_a_table_that_was_emptied_of_snapshots_is_refused(storage: Storage) -> None:
     publish_day(storage, D1)
     properties = table_of(storage).properties
-    storage.catalog.drop_table(AMOUNTS.table)
+    storage.catalog.purge_table(AMOUNTS.table)
     with ensure_table(storage.catalog, AMOUNTS).transaction() as change:
         change.set_properties({name: properties[name] for name in (PUBLISHED_PROPERTY, RECENT)})
     with pytest.raises(RecordRefused, match="main without any snapshot"):
