@@ -57,19 +57,19 @@ def demo(loans: int, days: int, seed: int) -> None:
 def register_tables(metadata: tuple[str, ...]) -> None:
     """Register the tables of the warehouse in a catalog that has lost them, by their newest metadata files."""
     from affirm_assets.definitions import catalog_of
-    from affirm_assets.steps.published import PUBLISHED
+    from affirm_assets.steps.published import PUBLISHED_PROPERTY
 
     done = catalog_of(Settings.of(os.environ)).register_tables(metadata)
     for file, wrong in done.unreadable.items():
         click.echo(f"{file}: passed over, it cannot be read: {wrong}")
     for table in done.registered:
-        published = table.properties.get(PUBLISHED, "nothing")
-        click.echo(f"{'.'.join(table.name())}: {table.metadata_location}, {PUBLISHED}: {published}")
+        published = table.properties.get(PUBLISHED_PROPERTY, "nothing")
+        click.echo(f"{'.'.join(table.name())}: {table.metadata_location}, {PUBLISHED_PROPERTY}: {published}")
     click.echo(f"{len(done.registered)} tables registered.")
     if done.registered:
         click.echo(
             "A table's last metadata file may be of a commit that failed. Check by Dagster's runs that what counts as "
-            f"published ({PUBLISHED}) is right."
+            f"published ({PUBLISHED_PROPERTY}) is right."
         )
     if done.undecided:
         raise click.ClickException(

@@ -24,7 +24,7 @@ from pyiceberg.table.update import SetPropertiesUpdate
 from sqlalchemy.exc import OperationalError
 
 from affirm_assets.cli import main
-from affirm_assets.steps.published import PUBLISHED
+from affirm_assets.steps.published import PUBLISHED_PROPERTY
 from resources import iceberg
 from resources.iceberg import (
     CatalogDamaged,
@@ -409,7 +409,7 @@ class TestLost:
 
     def test_the_command_says_what_counts_as_published(self, full: IcebergCatalog, tmp_path: Path) -> None:
         with full.load().load_table("loans.loans").transaction() as change:
-            change.set_properties({PUBLISHED: "2025-01-01...2025-01-03"})
+            change.set_properties({PUBLISHED_PROPERTY: "2025-01-01...2025-01-03"})
         *_, newest = full.tables_in_warehouse()["loans.loans"]
         cut = newest.replace("00003-", "00004-")
         Path(cut.removeprefix("file://")).touch()
