@@ -36,6 +36,9 @@ SAIL_DEFAULTS: Mapping[str, str] = MappingProxyType(
 _TASKS = "spark.sql.shuffle.partitions"
 """Datasets ask it for how many tasks to make. Python's functions run in this process, one at a time: more tasks than
 cores cost more than they bring."""
+_NOT_SAID = frozenset({"spark.sql.parser.escapedStringLiterals"})
+"""What Sail always does as Spark does at `false`, and warns of whatever value it is told."""
+
 
 _CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"
 
@@ -105,7 +108,8 @@ class SailSessions:
         self._share_store()
         host, port = _server_address()
         session = _session(f"sc://{host}:{port}", check)
-        session.conf._set_all(configs={**self.settings, _TASKS: str(os.cpu_count() or 1)}, silent=False)
+        said = {name: value for name, value in self.settings.items() if name not in _NOT_SAID}
+        session.conf._set_all(configs={**said, _TASKS: str(os.cpu_count() or 1)}, silent=False)
         return SailSession(session)
 
     def _share_store(self) -> None:

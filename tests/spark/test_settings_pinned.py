@@ -34,6 +34,7 @@ spark.sql.legacy.sizeOfNull true
 spark.sql.timestampType TIMESTAMP_NTZ
 spark.sql.groupByAliases false
 spark.sql.parser.quotedRegexColumnNames true
+spark.sql.parser.escapedStringLiterals true
 spark.sql.jsonGenerator.ignoreNullFields false
 spark.sql.mapKeyDedupPolicy LAST_WIN
 spark.sql.sources.partitionOverwriteMode dynamic
@@ -58,6 +59,7 @@ GIVES = {
     "a text in double quotes": ('SELECT "a"', "a"),
     "a null in JSON": ("SELECT to_json(named_struct('a', CAST(NULL AS INT), 'b', 1))", '{"b":1}'),
     "a timestamp's type": ("SELECT typeof(timestamp '2025-01-01')", "timestamp"),
+    "a backslash in a text": (r"SELECT concat('L1\\z', 'L1' RLIKE '^L1\\z')", r"L1\ztrue"),
 }
 
 SCRIPT = """
