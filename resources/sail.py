@@ -9,6 +9,7 @@ one process, but not at the same time in two threads.
 """
 
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.connect.proto import Plan
 
+_log = logging.getLogger(__name__)
+
 INSTALL = 'Install it: pip install "pysail==0.7.2" "pyspark[connect]==4.1.4".'
 
 Check = Callable[["Plan"], "Plan"]
@@ -32,6 +35,9 @@ SAIL_DEFAULTS: Mapping[str, str] = MappingProxyType(
     {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
 )
 """What Sail 0.7 obeys of the settings that decide how rows come out."""
+
+_NOT_SAID = frozenset({"spark.sql.parser.escapedStringLiterals"})
+"""What Sail always does as Spark does at `false`, and warns of whatever value it is told."""
 
 _TASKS = "spark.sql.shuffle.partitions"
 """Datasets ask it for how many tasks to make. Python's functions run in this process, one at a time: more tasks than
@@ -105,7 +111,8 @@ class SailSessions:
         self._share_store()
         host, port = _server_address()
         session = _session(f"sc://{host}:{port}", check)
-        session.conf._set_all(configs={**self.settings, _TASKS: str(os.cpu_count() or 1)}, silent=False)
+        said = {name: value for name, value in self.settings.items() if name not in _NOT_SAID}
+        session.conf._set_all(configs={**said, _TASKS: str(os.cpu_count() or 1)}, silent=False)
         return SailSession(session)
 
     def _share_store(self) -> None:
@@ -159,16 +166,20 @@ def _server_address() -> tuple[str, int]:
 def _start() -> Any:
     # The server writes a line for each start, session and end; what fails is raised here anyway.
     os.environ.setdefault("RUST_LOG", "off")
-    os.environ.update(
-        {
-            "SAIL_MODE": "local",
-            # A session that is not used for so long is forgotten, and would come back without its settings.
-            "SAIL_SPARK__SESSION_TIMEOUT_SECS": str(_MONTH_IN_SECONDS),
-            # Sorts and groupings over more than this go to temporary files.
-            "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
-            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(int(usable_memory() * _SHARE_OF_MEMORY)),
-        }
-    )
+    ours = {
+        "SAIL_MODE": "local",
+        # A session that is not used for so long is forgotten, and would come back without its settings.
+        "SAIL_SPARK__SESSION_TIMEOUT_SECS": str(_MONTH_IN_SECONDS),
+        # Sorts and groupings over more than this go to temporary files.
+        "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
+        "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(int(usable_memory() * _SHARE_OF_MEMORY)),
+    }
+    # The server obeys any setting in the environment, and does not start with one that it does not know.
+    if theirs := sorted(name for name in os.environ if name.startswith("SAIL_") and name not in ours):
+        for name in theirs:
+            del os.environ[name]
+        _log.warning("%s: taken out of the environment, this project sets up Sail itself.", ", ".join(theirs))
+    os.environ.update(ours)
     from pysail.spark import SparkConnectServer
 
     server = SparkConnectServer(_LOCALHOST, 0)

@@ -36,6 +36,7 @@ _KEYS_IN_HADOOP = (
     "fs.s3a.secret.key",
     "fs.s3a.session.token",
 )
+_OF_ANOTHER_SPARK = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_API_MODE")
 _LEGACY = "spark.sql.legacy."
 LOGGING = Path(__file__).with_name("log4j2.properties")
 
@@ -132,11 +133,16 @@ def common_conf() -> dict[str, str]:
 
 
 def _use_our_own_spark() -> None:
-    """PySpark starts whichever Spark SPARK_HOME names, which may be another version or a folder that is gone."""
+    """PySpark starts whichever Spark SPARK_HOME names, which may be another version or a folder that is gone.
+
+    And none, where a variable asks for a Spark on another machine.
+    """
     ours = os.environ.get("AFFIRM_SPARK_HOME") or str(Path(pyspark.__file__).parent)  # an image has it elsewhere
     theirs = os.environ.get("SPARK_HOME")
-    if theirs and Path(theirs) != Path(ours):
-        _log.warning("SPARK_HOME=%s is not used: this project starts its own Spark, %s.", theirs, ours)
+    unused = {"SPARK_HOME": theirs} if theirs and Path(theirs) != Path(ours) else {}
+    unused |= {name: os.environ.pop(name) for name in _OF_ANOTHER_SPARK if name in os.environ}
+    for name, value in unused.items():
+        _log.warning("%s=%s is not used: this project starts its own Spark, %s.", name, value, ours)
     os.environ["SPARK_HOME"] = ours
 
 

@@ -96,8 +96,10 @@ def record_of(dataset: Dataset, table: Table) -> Record:
     except (ValueError, KeyError, TypeError) as error:
         found = f"properties {PUBLISHED_PROPERTY} and {RECENT} that cannot be read ({error})"
         raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, history)) from error
-    if lost := [each for each in record.recent if not _is_on_main(each, history)]:
+    if lost := _not_on_main(record.recent, history):
         raise _taken_back(dataset, table, history, lost)
+    if back := _went_back_to(record.recent, history):
+        raise _went_back(dataset, table, history, record.recent[0], back)
     return record
 
 
@@ -114,7 +116,7 @@ def last_change(dataset: Dataset, table: Table | None) -> int | None:
     if table is None:
         return None
     for snapshot in main_history(table):
-        if snapshot.summary is None or snapshot.summary.operation != Operation.REPLACE:
+        if not _is_compaction(snapshot):
             return snapshot.snapshot_id
     recent = record_of(dataset, table).recent
     return recent[0].snapshot if recent else main_snapshot(table)
@@ -124,12 +126,43 @@ def work_digest(wap_id: str) -> str:
     return hashlib.sha256(wap_id.encode()).hexdigest()[:16]
 
 
-def _is_on_main(publication: Publication, history: Sequence[Snapshot]) -> bool:
-    """False only where it is certain: of what lies before the oldest snapshot that is left, nothing can be said."""
+def _not_on_main(recent: Sequence[Publication], history: Sequence[Snapshot]) -> list[Publication]:
+    """Those of which it is certain. Of what lies before the parent of the oldest snapshot left, nothing can be said.
+
+    That parent is known by its id alone. Where it is a publication, all that came after it is on main, or is lost.
+    """
     if not history:
-        return False
-    first = history[-1].sequence_number or 0
-    return publication.sequence_number < first or any(each.snapshot_id == publication.snapshot for each in history)
+        return list(recent)
+    oldest, left = history[-1], {each.snapshot_id for each in history}
+    parents = [each.sequence_number + 1 for each in recent if each.snapshot == oldest.parent_snapshot_id]
+    first = min([oldest.sequence_number or 0, *parents])
+    return [each for each in recent if each.sequence_number >= first and each.snapshot not in left]
+
+
+def _went_back_to(recent: Sequence[Publication], history: Sequence[Snapshot]) -> Publication | None:
+    """The publication that main seems to have been taken back to before all but compactions expired.
+
+    Compactions change no rows, so main must still have as many as after the newest. If it has another number, others
+    may have deleted rows, which is allowed; but not if it is exactly that of an earlier publication.
+    """
+    if not recent or history[-1].parent_snapshot_id == recent[0].snapshot:
+        return None
+    ours = {each.snapshot for each in recent}
+    if any(each.snapshot_id in ours or not _is_compaction(each) for each in history):
+        return None
+    rows = _rows(history[0])
+    if rows == recent[0].total_rows:
+        return None
+    return next((each for each in recent if each.total_rows == rows), None)
+
+
+def _is_compaction(snapshot: Snapshot) -> bool:
+    return snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE
+
+
+def _rows(snapshot: Snapshot) -> int | None:
+    found = snapshot.summary.get("total-records") if snapshot.summary else None
+    return None if found is None else int(found)
 
 
 def _taken_back(
@@ -142,13 +175,29 @@ def _taken_back(
         f"{main}, which does not descend from snapshot {newest.snapshot}, with which run {newest.run_id} published "
         f"{newest.window}: somebody took main back, and what was published of {windows} is no longer on it"
     )
-    forward = ""
-    if table.snapshot_by_id(newest.snapshot):
-        forward = (
-            f"To bring it back: CALL <catalog>.system.set_current_snapshot('{dataset.table}', {newest.snapshot}). "
-            "Otherwise, to go on from what main holds now: "
-        )
-    return RecordRefused(dataset.table, found, forward, _how_to_repair(dataset, history))
+    return RecordRefused(dataset.table, found, _forward(dataset, table, newest), _how_to_repair(dataset, history))
+
+
+def _went_back(
+    dataset: Dataset, table: Table, history: Sequence[Snapshot], newest: Publication, back: Publication
+) -> RecordRefused:
+    found = (
+        f"main at snapshot {history[0].snapshot_id} with {back.total_rows} rows and nothing but compactions, which "
+        f"change no rows, left of its history, where run {newest.run_id} published {newest.window} with "
+        f"{newest.total_rows} rows in the table after it: {back.total_rows} is what it held after run {back.run_id} "
+        f"had published {back.window}, so somebody took main back to there"
+    )
+    return RecordRefused(dataset.table, found, _forward(dataset, table, newest), _how_to_repair(dataset, history))
+
+
+def _forward(dataset: Dataset, table: Table, newest: Publication) -> str:
+    """How somebody brings a publication back to main, where its snapshot is still in the table."""
+    if not table.snapshot_by_id(newest.snapshot):
+        return ""
+    return (
+        f"To bring it back: CALL <catalog>.system.set_current_snapshot('{dataset.table}', {newest.snapshot}). "
+        "Otherwise, to go on from what main holds now: "
+    )
 
 
 def _how_to_repair(dataset: Dataset, history: Sequence[Snapshot]) -> str:

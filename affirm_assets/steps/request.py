@@ -32,6 +32,8 @@ RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
         "spark.sql.caseSensitive": "false",
         "spark.sql.groupByAliases": "true",
         "spark.sql.parser.quotedRegexColumnNames": "false",
+        # A backslash in a text of SQL escapes: in a pattern it is written twice.
+        "spark.sql.parser.escapedStringLiterals": "false",
         "spark.sql.jsonGenerator.ignoreNullFields": "true",
         "spark.sql.mapKeyDedupPolicy": "EXCEPTION",
         "spark.sql.sources.partitionOverwriteMode": "static",

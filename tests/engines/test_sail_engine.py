@@ -187,6 +187,27 @@ class TestSession:
         )
         assert (done.returncode, done.stdout, done.stderr) == (3 if "Exit" in end else 0, "", "")
 
+    def test_settings_of_the_server_in_the_environment_are_dropped_and_named(self) -> None:
+        code = """
+            import logging
+            logging.basicConfig(format="LOGGED %(message)s")
+            from resources.sail import SailSessions
+            assert SailSessions().open().spark.range(3).count() == 3
+        """
+        theirs = {"SAIL_SPARK__ANSI_MODE": "false", "SAIL_MODE": "kubernetes-cluster", "SAIL_OF_OTHERS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, **theirs},
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == (
+            "LOGGED SAIL_OF_OTHERS, SAIL_SPARK__ANSI_MODE: taken out of the environment, "
+            "this project sets up Sail itself.\n"
+        )
+
     def test_a_forked_child_is_told_so_instead_of_waiting_for_ever(self) -> None:
         code = """
             import os
@@ -594,7 +615,11 @@ def test_a_deployment_says_the_pinned_settings_on_sail_too() -> None:
     resources = build_defs(Settings.local(Path("/nowhere"), date(2025, 1, 1))).resources or {}
     sail: Any = resources["sail"]
     session = sail.open()
+    unsaid = "spark.sql.parser.escapedStringLiterals"  # Sail knows its pinned value only
     try:
-        assert {name: session.spark.conf.get(name) for name in RESULT_SETTINGS} == dict(RESULT_SETTINGS)
+        found = {name: session.spark.conf.get(name) for name in RESULT_SETTINGS if name != unsaid}
+        assert {**found, unsaid: "false"} == dict(RESULT_SETTINGS)
+        with session.active():
+            assert session.spark.sql(r"SELECT 'L1' RLIKE '^L1\\z'").first() == (True,)
     finally:
         session.close()

@@ -217,6 +217,34 @@ def test_a_main_that_was_rolled_back_is_refused_and_the_message_says_how_to_go_o
     assert [row[1] for row in steps.rows(ARRIVALS)] == ["1a", "1b", "2a", "2b"]
 
 
+@pytest.mark.parametrize("compactions", [1, 2])
+def test_a_main_that_was_rolled_back_is_refused_although_its_snapshots_were_rewritten_and_expired(
+    steps: Steps, storage: StorageWithEngine, compactions: int
+) -> None:
+    first, *_ = [steps.run(ARRIVALS, one(day), run=str(day)).snapshot for day in (D1, D2, D3)]
+    call(storage, f"rollback_to_snapshot('{ARRIVALS.table}', {first})")
+    for _ in range(compactions):
+        call(storage, f"rewrite_data_files(table => '{ARRIVALS.table}', options => map('rewrite-all', 'true'))")
+    until = "older_than => TIMESTAMP '2100-01-01 00:00:00', retain_last => 1"
+    call(storage, f"expire_snapshots(table => '{ARRIVALS.table}', {until})")
+    assert len(table_of(storage, ARRIVALS).snapshots()) == 1
+    with pytest.raises(RecordRefused, match="somebody took main back"):
+        steps.run(BALANCES, Window(D1, D3), upstream=(ARRIVALS,), run="reads")
+    with pytest.raises(RecordRefused, match="somebody took main back"):
+        steps.run(ARRIVALS, one(D4), run="fourth")
+
+
+def test_rows_that_others_erased_before_the_tables_were_rewritten_and_expired_are_no_rollback(
+    steps: Steps, storage: StorageWithEngine
+) -> None:
+    for day in (D1, D2):
+        steps.run(ARRIVALS, one(day), run=str(day))
+    storage.spark.sql(f"DELETE FROM lake.{ARRIVALS.table} WHERE id = '1a'")
+    rewrite_and_expire(storage, ARRIVALS)
+    steps.run(ARRIVALS, one(D3), run="third")
+    assert [row[1] for row in steps.rows(ARRIVALS)] == ["1b", "2a", "2b", "3a", "3b"]
+
+
 def statements(message: str) -> list[str]:
     """The SQL that a message advises, with the catalog's name put in."""
     found = re.findall(r"(?:CALL|ALTER TABLE) <catalog>.*?\)(?= |\.|,|$)", message)

@@ -1,4 +1,4 @@
-"""A spark-defaults.conf and a SPARK_HOME of another project or another Spark do not change what steps compute."""
+"""A spark-defaults.conf and a variables for another project's Spark do not change what steps compute."""
 
 import json
 import os
@@ -34,10 +34,13 @@ spark.sql.legacy.sizeOfNull true
 spark.sql.timestampType TIMESTAMP_NTZ
 spark.sql.groupByAliases false
 spark.sql.parser.quotedRegexColumnNames true
+spark.sql.parser.escapedStringLiterals true
 spark.sql.jsonGenerator.ignoreNullFields false
 spark.sql.mapKeyDedupPolicy LAST_WIN
 spark.sql.sources.partitionOverwriteMode dynamic
 """
+
+CONNECT = {"SPARK_REMOTE": "sc://gone:15002", "SPARK_CONNECT_MODE_ENABLED": "1", "SPARK_API_MODE": "connect"}
 
 RAISES = {
     "an overflow": "SELECT 9223372036854775807L + id FROM range(1, 2)",
@@ -56,6 +59,7 @@ GIVES = {
     ),
     "no size": ("SELECT size(CAST(NULL AS ARRAY<INT>))", "None"),
     "a text in double quotes": ('SELECT "a"', "a"),
+    "a backslash in a text": (r"SELECT concat('L1\\z', 'L1' RLIKE '^L1\\z')", r"L1\ztrue"),
     "a null in JSON": ("SELECT to_json(named_struct('a', CAST(NULL AS INT), 'b', 1))", '{"b":1}'),
     "a timestamp's type": ("SELECT typeof(timestamp '2025-01-01')", "timestamp"),
 }
@@ -100,7 +104,7 @@ def process(
     """A process of its own, since the settings of a JVM are read as it starts."""
     conf = tmp_path_factory.mktemp("conf")
     (conf / "spark-defaults.conf").write_text(DEFAULTS)
-    environ = {**os.environ, "SPARK_CONF_DIR": str(conf), "SPARK_HOME": str(another_home)}
+    environ = {**os.environ, "SPARK_CONF_DIR": str(conf), "SPARK_HOME": str(another_home), **CONNECT}
     queries = json.dumps([RAISES, {name: query for name, (query, _) in GIVES.items()}])
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), queries],
@@ -142,8 +146,9 @@ def test_our_own_spark_is_started_and_the_other_one_is_named(
 ) -> None:
     assert found["version"] == pyspark.__version__
     ours = Path(pyspark.__file__).parent
-    logged = f"LOGGED SPARK_HOME={another_home} is not used: this project starts its own Spark, {ours}."
-    assert logged in process.stderr.splitlines()
+    for name, value in {"SPARK_HOME": another_home, **CONNECT}.items():
+        logged = f"LOGGED {name}={value} is not used: this project starts its own Spark, {ours}."
+        assert logged in process.stderr.splitlines()
     assert not (another_home / "was-started").exists()
 
 

@@ -688,6 +688,40 @@ def test_a_main_that_was_taken_back_and_went_on_is_refused(storage: Storage) -> 
         record_of(AMOUNTS, table_of(storage))
 
 
+@pytest.mark.parametrize("compactions", [1, 2], ids=["its parent is known", "its rows alone tell"])
+def test_a_main_that_was_taken_back_compacted_and_expired_is_refused(storage: Storage, compactions: int) -> None:
+    first, *_ = [publish_day(storage, day) for day in (D1, D2, D3)]
+    take_back(storage, first.snapshot)
+    for _ in range(compactions):
+        compact(storage)
+    expire_all_but_the_last(storage)
+    with pytest.raises(RecordRefused, match="somebody took main back") as caught:
+        publish_day(storage, D4)
+    if compactions == 2:
+        assert "with 1 rows and nothing but compactions" in str(caught.value)
+        assert "published 2025-01-03 with 3 rows in the table after it" in str(caught.value)
+    with table_of(storage).transaction() as change:
+        change.set_properties({PUBLISHED_PROPERTY: "2025-01-01"})
+        change.remove_properties(RECENT)
+    publish_day(storage, D2, run="again")
+    assert record_of(AMOUNTS, table_of(storage)).windows == (Window(D1, D2),)
+
+
+@pytest.mark.parametrize("compactions", [1, 2])
+def test_rows_that_others_erased_before_a_compaction_and_an_expiry_are_no_rollback(
+    storage: Storage, compactions: int
+) -> None:
+    publish_day(storage, D1)
+    publish_day(storage, D2, "a", "b", "c")
+    table_of(storage).delete("id = 'a'")
+    for _ in range(compactions):
+        compact(storage)
+    expire_all_but_the_last(storage)
+    publish_day(storage, D3)
+    assert rows_of(table_of(storage)) == ["b", "c", "d1", "d3"]
+    assert record_of(AMOUNTS, table_of(storage)).windows == (Window(D1, D3),)
+
+
 def test_snapshots_that_expired_in_the_middle_were_not_taken_back(storage: Storage) -> None:
     publish_day(storage, D1)
     second = publish_day(storage, D2)
