@@ -19,6 +19,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import BucketTransform, IdentityTransform
 from pyiceberg.types import DateType, DecimalType, LongType, NestedField, StringType
+from pyspark.errors.exceptions.base import PythonException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -26,7 +27,7 @@ from pyspark.sql import types as T
 from affirm_assets.declare import Window
 from affirm_assets.definitions import build_defs
 from affirm_assets.engines.sail import SailEngine, stage
-from affirm_assets.errors import FilesLost, NotPlain, NotProven, SchemaChangeRefused
+from affirm_assets.errors import EngineFailed, FilesLost, NotPlain, NotProven, SchemaChangeRefused
 from affirm_assets.settings import Settings
 from affirm_assets.steps.engine import Days, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.request import RESULT_SETTINGS
@@ -584,6 +585,30 @@ def test_what_only_spark_has_is_for_spark(engine: SailEngine, use: Callable[[Any
     assert what in str(error.value)
     if "command" not in what:
         assert str(error.value).startswith(f"{__file__}:")
+
+
+def test_where_sail_fails_another_engine_may_do_without(engine: SailEngine) -> None:
+    """Sail divides before it leaves out the rows whose divisor is zero."""
+    quotient = "CAST(6 AS decimal(5,2)) / CAST(id AS decimal(5,2)) AS x"
+    with pytest.raises(EngineFailed, match=r"^sail failed with: .*\[DIVIDE_BY_ZERO\] 6.00 / 0.00$"), engine.active():
+        engine.session.range(3).selectExpr(quotient).where("x > 100").collect()
+
+
+def test_an_error_while_staging_is_the_engine_s_too(engine: SailEngine, table: Table) -> None:
+    with engine.active():
+        rows = frame(engine, ROWS).withColumn("amount", F.expr("CAST(amount / (amount - amount) AS decimal(18,2))"))
+    with pytest.raises(EngineFailed, match="DIVIDE_BY_ZERO"):
+        engine.stage(rows, target(table))
+
+
+def test_an_error_of_python_is_the_same_on_each_engine(engine: SailEngine) -> None:
+    def refuses(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            raise ValueError("loan L1: expected a balance")
+        yield from ()
+
+    with pytest.raises(PythonException, match="loan L1: expected a balance"), engine.active():
+        engine.session.range(3).mapInArrow(refuses, "id long").count()
 
 
 def test_empty_frames_have_the_schema(engine: SailEngine) -> None:

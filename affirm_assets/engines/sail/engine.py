@@ -73,7 +73,7 @@ class SailEngine:
             if error.getCondition() not in _FOR_SPARK_ALONE:
                 if isinstance(error, PythonException) and not any(each in str(error) for each in _OF_OUR_MENDINGS):
                     raise
-                raise EngineFailed(self.name, str(error)) from error
+                raise EngineFailed(self.name, _in_one_line(error)) from error
             place, line = _line_of_the_user(error)
             what = str(error).splitlines()[0]
             raise NotProven(line, f"PySpark has this for the engine spark alone ({what})", place=place) from error
@@ -171,6 +171,12 @@ class SailEngine:
 _OF_OUR_MENDINGS = ("[DIVIDE_BY_ZERO]", "[NUMERIC_VALUE_OUT_OF_RANGE]")
 _FOR_SPARK_ALONE = ("NOT_IMPLEMENTED", "JVM_ATTRIBUTE_NOT_SUPPORTED")
 _LIBRARIES = (str(Path(pyspark.__file__).parent), str(Path(affirm_assets.__file__).parent / "steps"), __file__)
+
+
+def _in_one_line(error: PySparkException) -> str:
+    """Of an error of Python, which is told with its traceback, the last line says what it was."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1 if isinstance(error, PythonException) else 0]
 
 
 def _line_of_the_user(error: BaseException) -> tuple[str | None, str]:
