@@ -601,6 +601,23 @@ def test_an_error_while_staging_is_the_engine_s_too(engine: SailEngine, table: T
         engine.stage(rows, target(table))
 
 
+@pytest.mark.parametrize(
+    ("declared", "value", "found"),
+    [
+        ("x decimal(18,2)", pa.array([Decimal("1.255")]), "decimal128\\(4, 3\\)"),
+        ("x long", pa.array([1], pa.int32()), "int32"),
+        ("x long", pa.array(["1"]), "string"),
+    ],
+)
+def test_what_a_function_returns_is_as_declared(engine: SailEngine, declared: str, value: pa.Array, found: str) -> None:
+    def returns(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            yield pa.RecordBatch.from_arrays([value], ["x"])
+
+    with pytest.raises(PythonException, match=f"column x: expected .*; the function returned {found}"), engine.active():
+        engine.session.range(1).mapInArrow(returns, declared).collect()
+
+
 def test_an_error_of_python_is_the_same_on_each_engine(engine: SailEngine) -> None:
     def refuses(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:

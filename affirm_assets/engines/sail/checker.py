@@ -37,6 +37,7 @@ from affirm_assets.engines.sail.plan import (
     shown,
     together,
 )
+from affirm_assets.engines.sail.returned import checked
 from affirm_assets.errors import NotProven
 
 Leaves = Callable[[Message], Columns | None]
@@ -392,6 +393,9 @@ class Checker:
         if _is_sorted(relation.map_partitions.input):
             raise NotProven("mapInArrow", "the order of its rows is left to chance, although they are sorted before")
         made = type_of_proto(udf.output_type)
+        returned = plan.spark_type(made)
+        assert isinstance(returned, StructType)
+        udf.command = checked(udf.command, returned)
         anything = Sources(together(each.sources for each in columns).columns)
         return tuple(Column(name, kind, sources=anything) for name, kind in made.fields)
 
