@@ -260,6 +260,7 @@ def expr(text: str) -> Refused:
         (lambda rows: rows.na.fill({"m": "1.5"}), "na.fill of m (of decimal(18,2)): a value of another type"),
         (lambda rows: rows.na.fill({"s": 0, "i": 1}), "na.fill of s (of string): a value of another type"),
         (lambda rows: rows.withColumnRenamed("M", "x"), "the column is called m"),
+        (lambda rows: rows.groupBy("s").sum("n").withColumnRenamed("sum(n)", "x"), "has no alias"),
         (lambda rows: rows.withColumn("M", F.lit(1)), "the column is called m"),
         (lambda rows: rows.drop("M"), "the column is called m"),
         (lambda rows: rows.select("m").unionByName(rows.select(F.col("m").alias("M")), True), "the column is called m"),

@@ -237,6 +237,11 @@ class Checker:
         renames.update(relation.with_columns_renamed.rename_columns_map)
         renames = {old: new for old, new in renames.items() if old != new}
         _check_case("withColumnRenamed", renames, columns)
+        if any(each.name is None for each in columns) and (unknown := set(renames) - {each.name for each in columns}):
+            raise NotProven(
+                f"withColumnRenamed {min(unknown)}",
+                "a column that has no alias is called otherwise on Sail; give it one",
+            )
         if set(renames.values()) & set(renames):
             raise NotProven("withColumnsRenamed", "a name is both given and taken")
         return tuple(
