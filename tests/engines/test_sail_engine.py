@@ -14,10 +14,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestWriterV2,
+    write_manifest_list,
+)
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Operation, Snapshot, Summary
+from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 from pyiceberg.transforms import BucketTransform, IdentityTransform
+from pyiceberg.typedef import Record
 from pyiceberg.types import DateType, DecimalType, LongType, NestedField, StringType
 from pyspark.errors.exceptions.base import PythonException
 from pyspark.sql import DataFrame, SparkSession
@@ -109,6 +122,52 @@ def read(engine: SailEngine, table: Table, schema: T.StructType = WANTED, of: Da
 
 def files_of(table: Table) -> list[Path]:
     return sorted(Path(table.location().removeprefix("file://")).rglob("*.parquet"))
+
+
+class Deletes(ManifestWriterV2):
+    """PyIceberg reads manifests of deletes, and writes none."""
+
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
+
+
+def delete_by_equality(table: Table, id: str) -> Table:
+    """A commit that deletes the rows of the second day with this id."""
+    current = table.current_snapshot()
+    assert current is not None
+    folder, snapshot = f"{table.location()}/metadata", current.snapshot_id + 1
+    rows = pa.table({"id": [id]})
+    with table.io.new_output(f"{folder}/deletes.parquet").create() as stream:
+        pq.write_table(rows, stream)
+    file = DataFile.from_args(
+        content=DataFileContent.EQUALITY_DELETES,
+        file_path=f"{folder}/deletes.parquet",
+        file_format=FileFormat.PARQUET,
+        partition=Record((D2 - date(1970, 1, 1)).days),
+        record_count=1,
+        file_size_in_bytes=len(table.io.new_input(f"{folder}/deletes.parquet")),
+        equality_ids=[1],
+    )
+    file.spec_id = table.spec().spec_id
+    output = table.io.new_output(f"{folder}/deletes.avro")
+    with Deletes(table.spec(), table.schema(), output, snapshot, "deflate") as manifest:
+        manifest.add(ManifestEntry.from_args(status=ManifestEntryStatus.ADDED, snapshot_id=snapshot, data_file=file))
+    number = table.metadata.next_sequence_number()
+    listed = f"{folder}/snap-deletes.avro"
+    with write_manifest_list(2, table.io.new_output(listed), snapshot, current.snapshot_id, number, "deflate") as found:
+        found.add_manifests([*current.manifests(table.io), manifest.to_manifest_file()])
+    made = Snapshot(
+        snapshot_id=snapshot, parent_snapshot_id=current.snapshot_id, sequence_number=number,
+        timestamp_ms=current.timestamp_ms + 1, manifest_list=listed, summary=Summary(Operation.DELETE),
+        schema_id=table.schema().schema_id,
+    )  # fmt: skip
+    main = SetSnapshotRefUpdate(ref_name="main", type="branch", snapshot_id=snapshot)
+    table.catalog.commit_table(table, (), (AddSnapshotUpdate(snapshot=made), main))
+    return table.catalog.load_table(table.name())
 
 
 class TestSession:
@@ -505,6 +564,12 @@ class TestRead:
             files_of(table)[0].unlink()
             with pytest.raises(FilesLost):
                 engine.check_inputs()
+
+    def test_equality_deletes_are_for_spark(self, engine: SailEngine, table: Table) -> None:
+        """As Flink writes them: rows of a value are deleted, wherever they are."""
+        deleted = delete_by_equality(publish(engine, table, ROWS), "b")
+        with pytest.raises(NotPlain, match="it has equality deletes"):
+            read(engine, deleted)
 
     def test_a_path_that_is_a_pattern_is_for_spark(self, engine: SailEngine, tmp_path: Path) -> None:
         folder = tmp_path / "lake [of] loans"
