@@ -26,9 +26,6 @@ _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
 
 _EVENTS = "500"  # enough that opening the databases costs nothing
 
-_INDEXED = ASSET_EVENTS | ASSET_CHECK_EVENTS
-"""What is found across runs, in the index database; every event is in its run's own."""
-
 
 class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
     """For `event_log_storage` in dagster.yaml; `home` is the instance's folder."""
@@ -59,17 +56,13 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         As `dagster_postgres` does it: one insert for all events, and of each asset's events the last is its latest.
         """
         rows = [self._event_to_row(event) for event in events]
-        indexed = [event.dagster_event_type in _INDEXED for event in events]
         with self._one_transaction():
             with self.run_connection(events[0].run_id) as run:
                 run.execute(Events.insert(), rows)
+            # Batches hold events of assets and of their checks only, and all of those are found across runs too.
             with self.index_connection() as index:
-                seen_by_all_runs = [event for event, kept in zip(events, indexed, strict=True) if kept]
-                found = index.execute(
-                    Events.insert().returning(Events.c.id, sort_by_parameter_order=True),
-                    [row for row, kept in zip(rows, indexed, strict=True) if kept],
-                )
-                self._store_what_is_indexed(index, seen_by_all_runs, list(found.scalars()))
+                found = index.execute(Events.insert().returning(Events.c.id, sort_by_parameter_order=True), rows)
+                self._store_what_is_indexed(index, events, list(found.scalars()))
 
     def _store_what_is_indexed(self, index: Connection, events: Sequence[EventLogEntry], ids: Sequence[int]) -> None:
         of_assets = {
