@@ -440,11 +440,11 @@ REFUSED = (
     ),
     Refused(
         "transform of wrong columns",
-        wrong_columns(id="'a'", day=f"DATE'{DAY}'", amount="1.0D", note="''"),
+        wrong_columns(id="'a'", day=f"DATE'{DAY}'", amount="DATE'{DAY}'", note="''"),
         (
             "tests/amounts: the transform's result does not fit Amount",
             "extra column note (string)",
-            "column amount: expected decimal(18,2), found double",
+            "column amount: expected decimal(18,2), found date",
             "Select, rename and cast in the transform",
         ),
         {},
