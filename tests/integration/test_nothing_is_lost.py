@@ -19,7 +19,7 @@ from dagster._core.execution.api import create_execution_plan, execute_run
 
 from affirm_assets.datasets.loans import _fates as loan_fates
 from affirm_assets.datasets.transactions import _fates as transaction_fates
-from affirm_assets.lender.intake.feeds import PRODUCTS
+from affirm_assets.lender.products import PRODUCTS
 from resources.spark import SparkSessions
 from tests.integration.books import Books, jsonl, loan, range_tags, transaction
 

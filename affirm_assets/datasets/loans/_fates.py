@@ -15,9 +15,9 @@ from affirm_assets.lender.intake.feeds import (
     MOST_APR,
     MOST_DAYS_LATE,
     MOST_DAYS_TO_FIRST_DUE,
-    PRODUCTS,
     STATES,
 )
+from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import CURRENCIES, FREQUENCIES
 
 COMPARED = tuple(name for name in LOAN_FIELDS if name != "borrower_email")

@@ -1,7 +1,6 @@
 """The feeds: their fields, and the limits that the lender's products put on them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -39,25 +38,6 @@ TRANSACTION_FIELDS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-
-@dataclass(frozen=True)
-class ProductLimits:
-    """What a loan of a product can be. Amounts in the books' currency, both ends included."""
-
-    least_principal: Decimal
-    most_principal: Decimal
-    least_instalments: int
-    most_instalments: int
-
-
-PRODUCTS: Mapping[str, ProductLimits] = MappingProxyType(
-    {
-        "pay_in_4": ProductLimits(Decimal("0.01"), Decimal("10000.00"), 4, 4),
-        # Personal instalment loans reach $40,000 and 60 months in LendingClub's published book; ten years and $100,000
-        # leave room for a product that is not written yet and still refuse a misplaced decimal point.
-        "installment": ProductLimits(Decimal("0.01"), Decimal("100000.00"), 1, 120),
-    }
-)
 
 MOST_APR = Decimal("36")
 """Percent. The Military Lending Act's limit (10 U.S.C. 987), which is also the product's."""
