@@ -19,21 +19,21 @@ CURRENCIES = get_args(Currency)
 LoanStatus = Literal["open", "repaid", "charged_off"]
 DelinquencyBucket = Literal["current", "1-29", "30-59", "60-89", "90-119", "charged_off"]
 
-LoanKind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
+LoanKind = Literal["payment", "payment_reversal", "refund", "refund_reversal", "recovery", "credit_refund"]
 """What a transaction on a loan is."""
 MerchantKind = Literal["merchant_payout"]
 TransactionKind = Literal[LoanKind, MerchantKind]
-PostingKind = Literal["origination", "accrual", LoanKind, "charge_off", MerchantKind, "suspense"]
+PostingKind = Literal["origination", "accrual", LoanKind, "charge_off", "waiver", MerchantKind, "suspense"]
 """What a posting of the ledger is of."""
 
 LOAN_KINDS = get_args(LoanKind)
 MERCHANT_KINDS = get_args(MerchantKind)
 TRANSACTION_KINDS = get_args(TransactionKind)
 
-TAKES_OUT: tuple[TransactionKind, ...] = ("payment_reversal", "credit_refund", "merchant_payout")
+TAKES_OUT: tuple[TransactionKind, ...] = ("payment_reversal", "refund_reversal", "credit_refund", "merchant_payout")
 """The kinds whose money the lender pays out or gives back; every other kind brings money in."""
-OF_MERCHANTS: tuple[TransactionKind, ...] = ("refund", "merchant_payout")
-"""The kinds by which merchants are owed less. A refund moves no cash: the merchant pays it by being owed less."""
+REFUND_KINDS: tuple[TransactionKind, ...] = ("refund", "refund_reversal")
+"""The kinds that move no cash: a merchant pays a refund by being owed less, and is owed more if it is reversed."""
 
 LedgerAccount = Literal[
     "cash",
@@ -45,6 +45,7 @@ LedgerAccount = Literal[
     "unapplied",
     "interest_income",
     "merchant_discount_income",
+    "waiver_expense",
     "allowance",
 ]
 LEDGER_ACCOUNTS = get_args(LedgerAccount)

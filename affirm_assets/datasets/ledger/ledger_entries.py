@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.datasets.ledger._amounts_by_account import added_up, by_account
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
-from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
+from affirm_assets.lender.money import CASH, IS_REFUND, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import NO_PRODUCT, LedgerAccount, PostingKind, ProductOrNone
 
@@ -55,17 +55,23 @@ _OF_BALANCES = {
         "interest_income": "sum(interest_charged_off)",
         "interest_receivable": "-sum(interest_charged_off)",
     },
+    "waiver": {
+        "waiver_expense": "sum(principal_waived)",
+        "principal_receivable": "-sum(principal_waived)",
+        "interest_income": "sum(interest_waived)",
+        "interest_receivable": "-sum(interest_waived)",
+    },
 }
 _OF_APPLICATIONS = {
-    "cash": f"sum(IF(is_from_suspense OR kind = 'refund', 0, {SIGNED_AMOUNT}))",
+    "cash": f"sum(IF(is_from_suspense OR {IS_REFUND}, 0, {SIGNED_AMOUNT}))",
     "suspense": f"sum(IF(is_from_suspense, {SIGNED_AMOUNT}, 0))",
-    "merchant_payable": "sum(IF(kind = 'refund' AND NOT is_from_suspense, amount, 0)) - sum(discount_returned)",
+    "merchant_payable": f"sum(IF({IS_REFUND} AND NOT is_from_suspense, {SIGNED_AMOUNT}, 0)) - sum(discount_returned)",
     "merchant_discount_income": "sum(discount_returned)",
     "interest_receivable": "-sum(interest) - sum(interest_given_back)",
-    "interest_income": "sum(interest_given_back)",
+    "interest_income": "sum(interest_given_back) - sum(recovery_interest)",
     "principal_receivable": "-sum(principal)",
     "credit_balances": "-sum(credit)",
-    "allowance": "-sum(recovery)",
+    "allowance": "-sum(recovery_principal)",
     "unapplied": "-sum(unapplied)",
 }
 _OF_TRANSACTIONS = {
@@ -170,7 +176,7 @@ def ledger_entries(loan_balances: DataFrame, payment_applications: DataFrame, tr
 
 
 def _of_balances(loan_balances: DataFrame) -> DataFrame:
-    """What a loan's day makes by itself. One reading of the rows gives all three kinds: they are many."""
+    """What a loan's day makes by itself. One reading of the rows gives all kinds: they are many."""
     postings = [
         _posting(
             "origination",
@@ -189,11 +195,19 @@ def _of_balances(loan_balances: DataFrame) -> DataFrame:
         # is reversed against income (ASC 326-20-35-8A).
         _posting(
             "charge_off",
-            "principal_charged_off > 0 OR interest_charged_off > 0",
+            "principal_charged_off <> 0 OR interest_charged_off <> 0",
             _entry("allowance", "principal_charged_off"),
             _entry("principal_receivable", "-principal_charged_off"),
             _entry("interest_income", "interest_charged_off"),
             _entry("interest_receivable", "-interest_charged_off"),
+        ),
+        _posting(
+            "waiver",
+            "principal_waived <> 0 OR interest_waived <> 0",
+            _entry("waiver_expense", "principal_waived"),
+            _entry("principal_receivable", "-principal_waived"),
+            _entry("interest_income", "interest_waived"),
+            _entry("interest_receivable", "-interest_waived"),
         ),
     ]
     made = F.inline(F.array_compact(F.array(*postings)))
@@ -211,15 +225,17 @@ def _posting(kind: str, where: str, *entries: Column) -> Column:
 def _of_applications(payment_applications: DataFrame) -> DataFrame:
     """What became of the money of a transaction on a loan. The merchant pays a refund by being owed less."""
     source = F.expr(
-        "CASE WHEN is_from_suspense THEN 'suspense' WHEN kind = 'refund' THEN 'merchant_payable' ELSE 'cash' END"
+        f"CASE WHEN is_from_suspense THEN 'suspense' WHEN {IS_REFUND} THEN 'merchant_payable' ELSE 'cash' END"
     )
     entries = F.array(
-        _entry(source, "interest + principal + credit + recovery + unapplied"),
+        _entry(source, "interest + principal + credit + recovery_principal + recovery_interest + unapplied"),
         _entry("interest_receivable", "-interest"),
         _entry("principal_receivable", "-principal"),
         _entry("credit_balances", "-credit"),
-        # US GAAP, ASC 326-20-35-8: a recovery is recorded in the allowance when it is received.
-        _entry("allowance", "-recovery"),
+        # US GAAP, ASC 326-20-35-8: a recovery is recorded in the allowance when it is received. Of interest, nothing was
+        # debited to the allowance: what comes back of it is the income that it was reversed against.
+        _entry("allowance", "-recovery_principal"),
+        _entry("interest_income", "-recovery_interest"),
         _entry("unapplied", "-unapplied"),
         # A movement of its own: it stays apart from the interest that the money paid or took back.
         _entry("interest_income", "interest_given_back"),
@@ -237,7 +253,7 @@ def _of_transactions(transactions: DataFrame) -> DataFrame:
     """What belongs to no loan that is booked: payouts to merchants, and cash that waits for its loan in suspense."""
     is_payout = F.col("kind") == "merchant_payout"
     entries = F.array(
-        _entry(F.expr("IF(kind = 'refund', 'merchant_payable', 'cash')"), SIGNED_AMOUNT),
+        _entry(F.expr(f"IF({IS_REFUND}, 'merchant_payable', 'cash')"), SIGNED_AMOUNT),
         _entry(F.expr("IF(kind = 'merchant_payout', 'merchant_payable', 'suspense')"), f"-({SIGNED_AMOUNT})"),
     )
     posting = F.when(is_payout, "payout").otherwise("suspense")

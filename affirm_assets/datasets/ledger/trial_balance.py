@@ -45,7 +45,7 @@ _OF_BALANCES = {
     "interest_receivable": "sum(interest)",
     "credit_balances": "-sum(credit)",
     # A charged-off loan has a row always.
-    "allowance": "sum(charged_off_principal) - sum(recovered)",
+    "allowance": "sum(charged_off_principal) - sum(recovered_principal)",
 }
 _OF_SUSPENSE = {"suspense": "-sum(closing)"}
 
@@ -64,8 +64,12 @@ _OF_APPLICATIONS = {
     "unapplied": "-sum(unapplied)",
 }
 
-# Loans end, and no row says what they have earned: of this one, what a day moves.
-_MOVED = {"interest_income": "sum(interest_given_back) + sum(interest_charged_off) - sum(interest_accrued)"}
+# Loans end, and no row says what they have earned or what was waived: of these, what a day moves.
+_MOVED = {
+    "interest_income": "sum(interest_given_back) + sum(interest_charged_off) + sum(interest_waived) "
+    "- sum(interest_accrued) - sum(recovery_interest)",
+    "waiver_expense": "sum(principal_waived)",
+}
 
 
 @audit()
@@ -78,7 +82,7 @@ def ties_to_subledgers(
     all_applications: DataFrame,
     window: Window,
 ) -> DataFrame:
-    """Each account's balance is what the loans, suspense and transactions say, and what interest income moves by.
+    """Each account's balance is what the loans, suspense and transactions say, and what income and waivers move by.
 
     Nothing here is computed from the ledger's entries. Where one differs that opened so, an earlier day was corrected
     and the ledger not run for it again.

@@ -6,7 +6,7 @@ An account is taken over from the balances of the day before the window, or open
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -20,6 +20,7 @@ from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, Account
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import NO_PRODUCT
 
 PAST: Mapping[str, Input] = {"all_loans": through("loans"), "all_transactions": through("transactions")}
@@ -43,14 +44,20 @@ STATE = (
     "credit",
     "accrued",
     "paid",
+    "shortage",
     "refunded",
     "discount_returned",
     "last_instalment",
+    "highest_days_past_due",
     "charged_off_on",
     "charged_off_principal",
     "charged_off_interest",
-    "recovered",
+    "recovered_principal",
+    "recovered_interest",
+    "waived_principal",
+    "waived_interest",
     "settled_on",
+    "credit_since",
     "unapplied",
 )
 """What a day takes over of a loan from the day before, beside LOAN and TERMS."""
@@ -64,8 +71,12 @@ _ROWS_IN_BATCH = 20_000
 
 Names = Sequence[str]
 Row = tuple[Any, ...]
-RowsOf = Callable[[Account, date, list[Movement], date | None], Iterable[Row]]
-"""The rows of an account up to a day: (account, last day, movements, booked_on if the account was just opened)."""
+
+
+class RowsOf(Protocol):
+    """The rows of an account up to a day. is_new: the account was just opened."""
+
+    def __call__(self, account: Account, last: date, moved: list[Movement], *, is_new: bool) -> Iterable[Row]: ...
 
 
 def movements(transactions: DataFrame, suspense: DataFrame) -> DataFrame:
@@ -150,15 +161,22 @@ def _of_loans(loan_ids: DataFrame) -> Callable[[DataFrame], DataFrame]:
 
 
 def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
-    """What the reversals that still wait for a payment when the window begins are of."""
+    """What the reversals that may still wait for what they reverse when the window begins are of."""
     since = window.first - timedelta(days=EARLY_REVERSAL_DAYS)
     came = all_transactions.where((F.col("posted_on") < F.lit(window.first)) & (F.col("posted_on") >= F.lit(since)))
-    of = came.where("kind = 'payment_reversal'").select(F.col("reverses").alias("transaction_id")).distinct()
+    of = (
+        came.where("kind IN ('payment_reversal', 'refund_reversal')")
+        .select(F.col("reverses").alias("transaction_id"))
+        .distinct()
+    )
     return of.withColumn("was_reversed_before", F.lit(True))
 
 
 # Account.needs_events for Spark, which is to read the past before there is an account to ask.
-_DEPENDS_ON_EARLIER = "kind IN ('payment_reversal', 'refund') OR (kind = 'payment' AND effective_on < posted_on)"
+_DEPENDS_ON_EARLIER = (
+    "kind IN ('payment_reversal', 'refund', 'refund_reversal') "
+    "OR (kind IN ('payment', 'recovery') AND effective_on < posted_on)"
+)
 
 
 def _collected(names: Iterable[str]) -> Any:
@@ -189,10 +207,9 @@ def _rows_of_loan(loan: Mapping[str, Any], window: Window, rows_of: RowsOf, of_l
     terms = _terms(loan)
     moved = [Movement(**each) for each in loan["moved"] or ()]
     account = _account(loan, terms, window)
-    booked_on = loan["booked_on"] if loan["booked_on"] >= window.first else None
     known = {**loan, "instalment": terms.instalment}
     prefix = tuple(known[name] for name in of_loan)
-    for row in rows_of(account, window.last, moved, booked_on):
+    for row in rows_of(account, window.last, moved, is_new=loan["booked_on"] >= window.first):
         yield (*prefix, *row)
 
 
@@ -200,19 +217,18 @@ _FIELD = {"amount_lent": "principal"}
 
 
 def _terms(loan: Mapping[str, Any]) -> Terms:
-    agreed = {_FIELD.get(name, name): loan[name] for name in TERMS if name != "instalment"}
-    known = loan["instalment"]
-    return Terms.agreed(**agreed) if known is None else Terms(**agreed, instalment=known)
+    agreed = {_FIELD.get(name, name): loan[name] for name in TERMS}
+    return Terms.agreed(**agreed, rules=PRODUCTS[loan["product"]].rules)
 
 
 def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> Account:
     """The account on the day before the window, or just opened if the loan is booked in it."""
     yesterday = window.first - timedelta(days=1)
     if loan["booked_on"] > yesterday:
-        return Account.opened(terms)
+        return Account.opened(terms, loan["booked_on"])
     if loan["as_of"] is None:
         return _replayed(loan, terms, yesterday)
-    account = Account(terms, yesterday, **{name: loan[name] for name in STATE if name != "as_of"})
+    account = Account(terms, yesterday, loan["booked_on"], **{name: loan[name] for name in STATE if name != "as_of"})
     if loan["needs_earlier"]:
         replayed = _replayed(loan, terms, yesterday)
         _check_same(account, replayed, loan["loan_id"])
@@ -233,15 +249,15 @@ def _check_same(account: Account, replayed: Account, loan_id: str) -> None:
 
 def _replayed(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
     """The account as all that moved it up to a day has left it."""
-    account = Account.opened(terms)
     booked_on = loan["booked_on"]
+    account = Account.opened(terms, booked_on)
     earlier = [
         Movement(**{**each, "posted_on": max(each["posted_on"], booked_on), "came_on": each["posted_on"]})
         for each in loan["earlier"] or ()
     ]
-    for _ in applications(account, last, earlier, booked_on):
+    for _ in applications(account, last, earlier, is_new=True):
         pass
-    account.begin(last)
+    account.go_to(last)
     # The last row of a settled loan is carried on to no other day.
     if loan["as_of"] is None and keeps_row(account, last + timedelta(days=1)):
         raise ValueError(

@@ -16,24 +16,26 @@ class ChargedOffLoan(Contract):
     as_of: date = key("Business date")
     product: Product = column("Product")
     originated_on: date = column("Day of the purchase")
-    charged_off_on: date = column("Day on which an instalment was 120 days past due")
+    charged_off_on: date = column("Day on which an instalment was 120 days past due, or of the booking if later")
     principal: Money = column("Principal charged off against the allowance", ge=0)
     interest_reversed: Money = column("Accrued interest reversed against income", ge=0)
-    recoveries: Money = column("Received since, to the credit of the allowance")
-    net_loss: Money = column("Principal less recoveries")
+    principal_recovered: Money = column("Received since of the principal, to the credit of the allowance", ge=0)
+    interest_recovered: Money = column("Received since of the interest, which is income", ge=0)
+    net_loss: Money = column("Principal less what of it was recovered", ge=0)
 
 
 _MOVEMENTS = {
     "principal": "principal_charged_off",
     "interest_reversed": "interest_charged_off",
-    "recoveries": "recovery",
+    "principal_recovered": "recovery_principal",
+    "interest_recovered": "recovery_interest",
 }
 
 
 @audit()
 def net_loss_adds_up(staged: DataFrame) -> DataFrame:
-    """Net loss = principal - recoveries, of every loan and day."""
-    return staged.withColumn("ok", F.expr("net_loss = principal - recoveries"))
+    """Net loss = principal - principal recovered, of every loan and day."""
+    return staged.withColumn("ok", F.expr("net_loss = principal - principal_recovered"))
 
 
 def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
@@ -59,7 +61,7 @@ def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
     freshness=timedelta(hours=36),
 )
 def charge_offs(loan_balances: DataFrame) -> DataFrame:
-    """Loans that are charged off, by day: principal, interest reversed, recoveries to date."""
+    """Loans that are charged off, by day: principal, interest reversed, recovered to date."""
     return loan_balances.where("status = 'charged_off'").select(
         "loan_id",
         "as_of",
@@ -68,6 +70,7 @@ def charge_offs(loan_balances: DataFrame) -> DataFrame:
         "charged_off_on",
         F.col("charged_off_principal").alias("principal"),
         F.col("charged_off_interest").alias("interest_reversed"),
-        F.col("recovered").alias("recoveries"),
-        (F.col("charged_off_principal") - F.col("recovered")).cast("decimal(18,2)").alias("net_loss"),
+        F.col("recovered_principal").alias("principal_recovered"),
+        F.col("recovered_interest").alias("interest_recovered"),
+        (F.col("charged_off_principal") - F.col("recovered_principal")).cast("decimal(18,2)").alias("net_loss"),
     )

@@ -38,49 +38,73 @@ class LoanBalance(Contract):
     opening_credit: Money = column("Credit balance at the end of the day before", ge=0)
     opening_accrued: Accrued = column("Interest accrued at the end of the day before, before rounding", ge=0)
     opening_paid: Money = column("What payments had met of instalments at the end of the day before")
+    opening_shortage: Money = column(
+        "What was missing of instalments that counted as met at the end of the day before", ge=0
+    )
     opening_refunded: Money = column("Refunds up to the end of the day before", ge=0)
     opening_discount_returned: Money = column("Merchant discount returned up to the end of the day before", ge=0)
     opening_last_instalment: int = column("Number of the last instalment at the end of the day before", ge=0)
+    opening_highest_days_past_due: int = column("Highest days past due up to the end of the day before", ge=0)
+    opening_charged_off_on: date | None = column("Day of the charge-off as of the end of the day before")
     opening_settled_on: date | None = column("Day since which nothing was owed at the end of the day before")
+    opening_credit_since: date | None = column(
+        "Day since which there was a credit balance at the end of the day before"
+    )
     opening_unapplied: Money = column("Money that could not be applied up to the end of the day before")
     principal_lent: Money = column("Principal lent, on the day of booking", ge=0)
     principal_paid: Money = column("Principal that payments repaid", ge=0)
     principal_reversed: Money = column("Principal owed again since a payment was reversed or a late row came", ge=0)
     principal_refunded: Money = column("Principal that a merchant's refund repaid", ge=0)
-    principal_charged_off: Money = column("Principal charged off", ge=0)
+    principal_charged_off: Money = column("Principal charged off; negative where a late row reversed more of it")
+    principal_waived: Money = column("Principal waived after the last due date, as interest_waived")
     interest_accrued: Money = column("Interest that the day accrued; on the day of booking, since origination", ge=0)
     interest_given_back: Money = column(
-        "Interest given back since a payment or refund came late; less what a reversal charged again"
+        "Interest given back since a payment or refund came late; less what was posted for the days before a reversal"
     )
     interest_paid: Money = column(
         "Interest that payments paid. Negative where a late one takes back what a payment after it had paid"
     )
     interest_reversed: Money = column("Interest owed again since a payment was reversed")
     interest_refunded: Money = column("Interest that a merchant's refund paid; may be negative as interest_paid may")
-    interest_charged_off: Money = column("Interest charged off", ge=0)
+    interest_charged_off: Money = column("Interest charged off; negative where a late row reversed more of it")
+    interest_waived: Money = column(
+        "Interest waived after the last due date, since less than the product's limit was owed; less what a late row reversed"
+    )
     credit_overpaid: Money = column("What payments exceeded the debt by", ge=0)
     credit_reversed: Money = column("What of credit was reversed, or set off against what a reversal restored", ge=0)
     credit_refunded: Money = column("What merchants' refunds exceeded the debt by", ge=0)
     credit_paid_out: Money = column("Credit balance paid out to the borrower", ge=0)
-    recovery: Money = column("Received on a charged-off loan up to what was charged off, less what of it was reversed")
+    recovery_principal: Money = column("Received of the principal that was charged off, less what of it was reversed")
+    recovery_interest: Money = column("Received of the interest that was charged off, less what of it was reversed")
     unapplied_moved: Money = column("Money of transactions that could not be applied; negative for what went out")
     principal: Money = column("Principal owed at the end of the day", ge=0)
     interest: Money = column("Interest owed at the end of the day", ge=0)
     credit: Money = column("Owed to the borrower at the end of the day (12 CFR 1026.21)", ge=0)
-    oldest_due_on: date | None = column("When the oldest unmet instalment falls due; null if nothing is owed")
+    oldest_due_on: date | None = column("When the oldest unmet instalment fell or falls due; null if all was paid")
     days_past_due: int = column("Calendar days since the oldest unmet instalment fell due", ge=0)
     bucket: DelinquencyBucket = column("Delinquency bucket")
     status: LoanStatus = column("Whether anything is owed, or was given up")
+    amount_past_due: Money = column("What of instalments fell due before the day and is unpaid", ge=0)
+    next_due_on: date | None = column("When the next instalment falls due that is not met; null if none is left")
+    next_due_amount: Money = column("What of it is unpaid; of the last one, what is owed at the end of the day", ge=0)
     settled_on: date | None = column("Day since which nothing is owed either way; null while something is")
     accrued: Accrued = column("Interest accrued since origination, before rounding", ge=0)
     paid: Money = column("What payments have met of instalments since origination")
+    shortage: Money = column("What is missing of instalments that count as met; carried to the last one", ge=0)
     refunded: Money = column("Refunds since origination", ge=0)
     discount_returned: Money = column("Merchant discount returned with refunds since origination", ge=0)
     last_instalment: int = column("Number of the last instalment: the schedule's, less what refunds took off", ge=1)
+    highest_days_past_due: int = column("Highest days past due since origination, as far as is known now", ge=0)
     charged_off_on: date | None = column("Day of the charge-off")
     charged_off_principal: Money = column("Principal charged off since origination", ge=0)
     charged_off_interest: Money = column("Interest charged off since origination", ge=0)
-    recovered: Money = column("Recoveries since the charge-off")
+    recovered_principal: Money = column("Received since the charge-off, of the principal", ge=0)
+    recovered_interest: Money = column("Received since the charge-off, of the interest", ge=0)
+    waived_principal: Money = column("Principal waived since origination", ge=0)
+    waived_interest: Money = column("Interest waived since origination", ge=0)
+    credit_since: date | None = column(
+        "Day since which there is a credit balance; it is to be paid out after six months (12 CFR 1026.21(c))"
+    )
     unapplied: Money = column("Money that could not be applied since origination, less what went out so")
 
 
@@ -88,23 +112,37 @@ _LOAN_AND_TERMS = (*_accounts.LOAN, *_accounts.TERMS)
 _STATE = tuple(name for name in _accounts.STATE if name != "as_of")
 _OPENS_WITH = {
     **{name: f"opening_{name}" for name in _STATE},
-    "charged_off_on": "IF(charged_off_on < as_of, charged_off_on, NULL)",
     "charged_off_principal": "charged_off_principal - principal_charged_off",
     "charged_off_interest": "charged_off_interest - interest_charged_off",
-    "recovered": "recovered - recovery",
+    "recovered_principal": "recovered_principal - recovery_principal",
+    "recovered_interest": "recovered_interest - recovery_interest",
+    "waived_principal": "waived_principal - principal_waived",
+    "waived_interest": "waived_interest - interest_waived",
 }
 """Of an account's state, what a row says that it opened with: in a column, or by what the day moved."""
 
 _LEFT_BY_LAST_ROW = {
-    **dict.fromkeys(("accrued", "paid", "refunded", "discount_returned", "last_instalment", "unapplied"), "0"),
+    **dict.fromkeys(
+        (
+            "accrued",
+            "paid",
+            "shortage",
+            "refunded",
+            "discount_returned",
+            "last_instalment",
+            "highest_days_past_due",
+            "unapplied",
+        ),
+        "0",
+    ),
     "settled_on": "NULL",
 }
 
 _ADDED_UP = {
     "principal": "opening_principal + principal_lent - principal_paid + principal_reversed - principal_refunded "
-    "- principal_charged_off",
+    "- principal_charged_off - principal_waived",
     "interest": "opening_interest + interest_accrued - interest_given_back - interest_paid + interest_reversed "
-    "- interest_refunded - interest_charged_off",
+    "- interest_refunded - interest_charged_off - interest_waived",
     "credit": "opening_credit + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
 }
 
@@ -150,7 +188,7 @@ def every_transaction_is_applied(staged: DataFrame, transactions: DataFrame, sus
         F.expr(
             "principal_paid - principal_reversed + principal_refunded + interest_paid - interest_reversed "
             "+ interest_refunded + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out "
-            "+ recovery + unapplied_moved"
+            "+ recovery_principal + recovery_interest + unapplied_moved"
         ).alias("applied"),
     ).where("applied <> 0")
     joined = applied.join(moved, ["loan_id", "as_of"], "full").na.fill(0, ["moved", "applied"])

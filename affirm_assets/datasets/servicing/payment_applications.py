@@ -19,7 +19,7 @@ from affirm_assets.lender.vocabulary import LoanKind, Product
 class PaymentApplication(Contract):
     """Where the money of a transaction on a loan went. All money columns are negative for what a reversal undoes.
 
-    amount with its sign = interest + principal + credit + recovery + unapplied.
+    amount with its sign = interest + principal + credit + recovery_principal + recovery_interest + unapplied.
     """
 
     transaction_id: str = key("Transaction")
@@ -34,10 +34,11 @@ class PaymentApplication(Contract):
     interest: Money = column("To interest owed; negative too where a late row takes back what was paid since")
     principal: Money = column("To principal owed")
     credit: Money = column("To the borrower's credit balance")
-    recovery: Money = column("To a loan that is charged off")
+    recovery_principal: Money = column("To principal that was charged off")
+    recovery_interest: Money = column("To interest that was charged off")
     unapplied: Money = column("Could not be applied")
-    interest_given_back: Money = column("Interest given back since it came late")
-    discount_returned: Money = column("Merchant discount returned with a refund", ge=0)
+    interest_given_back: Money = column("Interest given back since it came late; negative for what a reversal posts")
+    discount_returned: Money = column("Merchant discount returned with a refund; negative if it is reversed")
     exception: str | None = column("Why it could not be applied")
 
 
@@ -46,7 +47,8 @@ _APPLICATION = (
     "interest",
     "principal",
     "credit",
-    "recovery",
+    "recovery_principal",
+    "recovery_interest",
     "unapplied",
     "interest_given_back",
     "discount_returned",
@@ -58,7 +60,7 @@ _APPLICATION = (
 def every_transaction_has_one(staged: DataFrame, transactions: DataFrame, suspense: DataFrame) -> DataFrame:
     """Each transaction on a loan, posted or taken up from suspense, is applied once, and for its whole amount."""
     moved = _accounts.movements(transactions, suspense).select("transaction_id", "posted_on", "kind", "amount")
-    money = F.expr("interest + principal + credit + recovery + unapplied")
+    money = F.expr("interest + principal + credit + recovery_principal + recovery_interest + unapplied")
     applied = staged.select("transaction_id", "posted_on", money.alias("applied"))
     return moved.join(applied, ["transaction_id", "posted_on"], "full").select(
         "transaction_id",
@@ -76,7 +78,8 @@ def applications_are_the_balances_movements(staged: DataFrame, loan_balances: Da
         "interest": "interest_paid - interest_reversed + interest_refunded",
         "principal": "principal_paid - principal_reversed + principal_refunded",
         "credit": "credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
-        "recovery": "recovery",
+        "recovery_principal": "recovery_principal",
+        "recovery_interest": "recovery_interest",
         "unapplied": "unapplied_moved",
         "interest_given_back": "interest_given_back",
     }
@@ -123,8 +126,8 @@ def payment_applications(
     )
 
 
-def _rows(account: Account, last: date, moved: list[Movement], booked_on: date | None) -> Iterator[tuple[Any, ...]]:
-    for movement, application in applications(account, last, moved, booked_on):
+def _rows(account: Account, last: date, moved: list[Movement], *, is_new: bool) -> Iterator[tuple[Any, ...]]:
+    for movement, application in applications(account, last, moved, is_new=is_new):
         yield (
             *(getattr(movement, name) for name in _MOVEMENT),
             *(getattr(application, name) for name in _APPLICATION),

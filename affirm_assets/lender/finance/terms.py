@@ -78,6 +78,17 @@ class Terms:
         year, month = first.year + months // 12, months % 12 + 1
         return date(year, month, min(self.due_day, _length(year, month)))
 
+    def due_before(self, day: date) -> int:
+        """How many instalments fell due before a day, if there were no end to them."""
+        first = self.first_due_on
+        if day <= first:
+            return 0
+        if self.frequency == "biweekly":
+            return (day - first).days // 14 + ((day - first).days % 14 > 0)
+        # Those of the months before, and of the day's own month if it is past.
+        before = (day.year - first.year) * 12 + day.month - first.month
+        return before + (self.due_on(before + 1) < day)
+
 
 def usual_due_day(originated_on: date, first_due_on: date) -> int:
     """The day of the month on which instalments fall due, if the contract does not say it.
