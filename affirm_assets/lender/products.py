@@ -1,7 +1,7 @@
 """The lender's products: what a loan of each can be, and the rules that its books follow. Nowhere else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 from typing import get_args
@@ -19,7 +19,7 @@ class ProductSettings:
     most_principal: Decimal
     least_instalments: int
     most_instalments: int
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
 
 
 PRODUCTS: Mapping[Product, ProductSettings] = MappingProxyType(

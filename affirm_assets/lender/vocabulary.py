@@ -30,6 +30,8 @@ LOAN_KINDS = get_args(LoanKind)
 MERCHANT_KINDS = get_args(MerchantKind)
 TRANSACTION_KINDS = get_args(TransactionKind)
 
+REVERSALS: tuple[LoanKind, ...] = ("payment_reversal", "refund_reversal")
+"""The kinds that undo another transaction, or a part of it."""
 TAKES_OUT: tuple[TransactionKind, ...] = ("payment_reversal", "refund_reversal", "credit_refund", "merchant_payout")
 """The kinds whose money the lender pays out or gives back; every other kind brings money in."""
 REFUND_KINDS: tuple[TransactionKind, ...] = ("refund", "refund_reversal")

@@ -232,8 +232,8 @@ def _of_applications(payment_applications: DataFrame) -> DataFrame:
         _entry("interest_receivable", "-interest"),
         _entry("principal_receivable", "-principal"),
         _entry("credit_balances", "-credit"),
-        # US GAAP, ASC 326-20-35-8: a recovery is recorded in the allowance when it is received. Of interest, nothing was
-        # debited to the allowance: what comes back of it is the income that it was reversed against.
+        # US GAAP, ASC 326-20-35-8: a recovery is recorded in the allowance when it is received. Of interest, nothing
+        # was debited to the allowance: what comes back of it is the income that it was reversed against.
         _entry("allowance", "-recovery_principal"),
         _entry("interest_income", "-recovery_interest"),
         _entry("unapplied", "-unapplied"),

@@ -76,7 +76,9 @@ Row = tuple[Any, ...]
 class RowsOf(Protocol):
     """The rows of an account up to a day. is_new: the account was just opened."""
 
-    def __call__(self, account: Account, last: date, moved: list[Movement], *, is_new: bool) -> Iterable[Row]: ...
+    def __call__(
+        self, account: Account, last: date, movements: list[Movement], /, *, is_new: bool
+    ) -> Iterable[Row]: ...
 
 
 def movements(transactions: DataFrame, suspense: DataFrame) -> DataFrame:
@@ -164,11 +166,8 @@ def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
     """What the reversals that may still wait for what they reverse when the window begins are of."""
     since = window.first - timedelta(days=EARLY_REVERSAL_DAYS)
     came = all_transactions.where((F.col("posted_on") < F.lit(window.first)) & (F.col("posted_on") >= F.lit(since)))
-    of = (
-        came.where("kind IN ('payment_reversal', 'refund_reversal')")
-        .select(F.col("reverses").alias("transaction_id"))
-        .distinct()
-    )
+    reversals = came.where("kind IN ('payment_reversal', 'refund_reversal')")
+    of = reversals.select(F.col("reverses").alias("transaction_id")).distinct()
     return of.withColumn("was_reversed_before", F.lit(True))
 
 

@@ -38,18 +38,14 @@ class LoanBalance(Contract):
     opening_credit: Money = column("Credit balance at the end of the day before", ge=0)
     opening_accrued: Accrued = column("Interest accrued at the end of the day before, before rounding", ge=0)
     opening_paid: Money = column("What payments had met of instalments at the end of the day before")
-    opening_shortage: Money = column(
-        "What was missing of instalments that counted as met at the end of the day before", ge=0
-    )
+    opening_shortage: Money = column("Missing of instalments that counted as met at the end of the day before", ge=0)
     opening_refunded: Money = column("Refunds up to the end of the day before", ge=0)
     opening_discount_returned: Money = column("Merchant discount returned up to the end of the day before", ge=0)
     opening_last_instalment: int = column("Number of the last instalment at the end of the day before", ge=0)
     opening_highest_days_past_due: int = column("Highest days past due up to the end of the day before", ge=0)
     opening_charged_off_on: date | None = column("Day of the charge-off as of the end of the day before")
     opening_settled_on: date | None = column("Day since which nothing was owed at the end of the day before")
-    opening_credit_since: date | None = column(
-        "Day since which there was a credit balance at the end of the day before"
-    )
+    opening_credit_since: date | None = column("Day since which there was a credit at the end of the day before")
     opening_unapplied: Money = column("Money that could not be applied up to the end of the day before")
     principal_lent: Money = column("Principal lent, on the day of booking", ge=0)
     principal_paid: Money = column("Principal that payments repaid", ge=0)
@@ -68,7 +64,7 @@ class LoanBalance(Contract):
     interest_refunded: Money = column("Interest that a merchant's refund paid; may be negative as interest_paid may")
     interest_charged_off: Money = column("Interest charged off; negative where a late row reversed more of it")
     interest_waived: Money = column(
-        "Interest waived after the last due date, since less than the product's limit was owed; less what a late row reversed"
+        "Interest waived after the last due date, where little was owed; less what a late row reversed"
     )
     credit_overpaid: Money = column("What payments exceeded the debt by", ge=0)
     credit_reversed: Money = column("What of credit was reversed, or set off against what a reversal restored", ge=0)

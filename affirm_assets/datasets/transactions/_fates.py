@@ -16,7 +16,7 @@ from affirm_assets.lender.intake.feeds import (
     MOST_PAYOUT,
     TRANSACTION_FIELDS,
 )
-from affirm_assets.lender.vocabulary import MERCHANT_KINDS, NO_PRODUCT, TRANSACTION_KINDS
+from affirm_assets.lender.vocabulary import MERCHANT_KINDS, NO_PRODUCT, REVERSALS, TRANSACTION_KINDS
 
 COMPARED = tuple(TRANSACTION_FIELDS)
 
@@ -40,15 +40,13 @@ def transaction_readings(transaction_rows: DataFrame) -> DataFrame:
         "reverses": values.optional(values.matching("reverses", ID_PATTERN, "an id"), "reverses"),
     }
     is_known = F.col("kind").isin(*TRANSACTION_KINDS)
-    is_reversal = F.col("kind") == "payment_reversal"
+    is_reversal = F.col("kind").isin(*REVERSALS)
     together = [
         F.when(is_known & ~is_payout & F.col("loan_id").isNull(), F.lit("loan_id: missing")),
         F.when(is_payout & F.col("loan_id").isNotNull(), F.lit("loan_id: a merchant_payout has none")),
         F.when(is_payout & F.col("merchant_id").isNull(), F.lit("merchant_id: missing")),
         F.when(is_reversal & F.col("reverses").isNull(), F.lit("reverses: missing")),
-        F.when(
-            is_known & ~is_reversal & F.col("reverses").isNotNull(), F.lit("reverses: only a payment_reversal has it")
-        ),
+        F.when(is_known & ~is_reversal & F.col("reverses").isNotNull(), F.lit("reverses: only a reversal has it")),
     ]
     found = values.reasons(*(each.reason for each in readings.values()), *together)
     return transaction_rows.select(

@@ -15,9 +15,9 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, days_past_due, shortage_after
-from affirm_assets.lender.finance.movements import REVERSALS, Application, Event, Movement
+from affirm_assets.lender.finance.movements import Application, Event, Movement
 from affirm_assets.lender.finance.terms import Terms
-from affirm_assets.lender.vocabulary import LoanKind, LoanStatus
+from affirm_assets.lender.vocabulary import REVERSALS, LoanKind, LoanStatus
 
 EARLY_REVERSAL_DAYS = 35
 """For how long, from the day it came, a reversal waits for its payment: the look-back of the feeds."""
@@ -158,8 +158,7 @@ class Account:
     def apply(self, movement: Movement) -> Application:
         """Apply a movement on the account's day. Raises ValueError if it needs events and there are none."""
         event = self._decided(movement)
-        before = self._applied()
-        given_back = to_cents(self.accrued)
+        before, accrued, discount_returned = self._applied(), to_cents(self.accrued), self.discount_returned
         if event.amount:
             if movement.kind in REVERSALS or event.day < self.day:
                 event = self._posted_by_replay(event)
@@ -167,19 +166,16 @@ class Account:
                 self._take(event)
         if self.events is not None:
             self.events.append(event)
-        moved = [after - b for after, b in zip(self._applied(), before, strict=True)]
-        unapplied = (-1 if _goes_out(movement.kind) else 1) * (movement.amount - event.amount)
-        if event.amount and event.exception is None and movement.kind in REVERSALS:
-            # What its payment has left unapplied goes first.
-            unapplied = -movement.amount - sum(moved[:5], ZERO)
-        self.unapplied += unapplied
-        return Application(
-            *moved[:5],
-            unapplied=unapplied,
-            interest_given_back=given_back - to_cents(self.accrued),
-            discount_returned=moved[5],
+        moved = {name: amount - before[name] for name, amount in self._applied().items()}
+        done = Application(
+            **moved,
+            interest_given_back=accrued - to_cents(self.accrued),
+            discount_returned=self.discount_returned - discount_returned,
             exception=event.exception,
         )
+        unapplied = (-movement.amount if _goes_out(movement.kind) else movement.amount) - done.money
+        self.unapplied += unapplied
+        return replace(done, unapplied=unapplied)
 
     def close(self) -> None:
         """End the day: waive what little is owed after the last due date, or charge off what is 120 days past due.
@@ -276,8 +272,8 @@ class Account:
     def _posted_by_replay(self, event: Event) -> Event:
         """Apply what changes days that the books have closed: what came late, or a reversal.
 
-        The account becomes what it is if all that is known now had come on its day. So a payment that is reversed counts
-        as never made; if the interest since is waived, the event says how much that is.
+        The account becomes what it is if all that is known now had come on its day. So a payment that is reversed
+        counts as never made; if the interest since is waived, the event says how much that is.
         """
         events = self._known_events(event.movement)
         replayed = self._replayed([*events, event])
@@ -291,14 +287,7 @@ class Account:
     def _replayed(self, events: Sequence[Event]) -> "Account":
         """The account on its day, before the day is closed, had each movement come on the day on which it counts."""
         taken_back = _taken_back(events)
-        replayed = Account(
-            self.terms,
-            self.terms.originated_on,
-            self.booked_on,
-            self.terms.principal,
-            self._last_in_time(()),
-            events=[],
-        )
+        replayed = Account.opened(self.terms, self.booked_on)
         for event in sorted(events, key=lambda each: each.order):
             if event.movement.kind in REVERSALS:
                 amount = ZERO
@@ -350,7 +339,7 @@ class Account:
         self.shortage = shortage_after(self.paid, self.shortage, self.terms.instalment, self.terms.rules)
 
     def _take_refund(self, amount: Decimal) -> None:
-        """To principal, then accrued interest, then a credit balance. Of the price, the discount returns in proportion."""
+        """To principal, then accrued interest, then a credit balance. The discount returns in proportion to the price."""
         terms = self.terms
         self.refunded += amount
         price_refunded = min(self.refunded, terms.principal)
@@ -389,18 +378,17 @@ class Account:
         self.principal -= principal
         self.credit += given_back - owed - principal
 
-    def _applied(self) -> tuple[Decimal, ...]:
-        """All that money has done so far: to interest, principal, credit, recoveries; and the discount returned."""
+    def _applied(self) -> dict[str, Decimal]:
+        """What all money so far has gone to, by the part of an application."""
         given_up_interest = self.charged_off_interest + self.waived_interest
         given_up_principal = self.charged_off_principal + self.waived_principal
-        return (
-            to_cents(self.accrued) - self.interest - given_up_interest,
-            self.terms.principal - self.principal - given_up_principal,
-            self.credit,
-            self.recovered_principal,
-            self.recovered_interest,
-            self.discount_returned,
-        )
+        return {
+            "interest": to_cents(self.accrued) - self.interest - given_up_interest,
+            "principal": self.terms.principal - self.principal - given_up_principal,
+            "credit": self.credit,
+            "recovery_principal": self.recovered_principal,
+            "recovery_interest": self.recovered_interest,
+        }
 
     def _last_left(self, refunds: Sequence[Refund]) -> int:
         """The number of the last instalment that all refunds have left, at the end of the day of the last of them.

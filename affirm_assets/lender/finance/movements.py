@@ -6,9 +6,7 @@ from datetime import date
 from decimal import Decimal
 
 from affirm_assets.lender.finance.accrual import ZERO
-from affirm_assets.lender.vocabulary import LoanKind
-
-REVERSALS: tuple[LoanKind, ...] = ("payment_reversal", "refund_reversal")
+from affirm_assets.lender.vocabulary import REVERSALS, LoanKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,8 @@ class Event:
     """A movement that came, on the day on which it counts, and how much of its amount counts.
 
     What was decided when it came stands: an exception counts for nothing, a credit refund for what was paid out.
-    `reversed_before` is what of it was reversed before it came, and does not count. `accrual_waived`: what a reversal waives, before it is rounded, of the interest of the days that its payment stood.
+    `reversed_before` is what of it was reversed before it came, and does not count. `accrual_waived` is what a reversal
+    waives, before it is rounded, of the interest of the days between its payment and itself.
     """
 
     day: date

@@ -21,8 +21,8 @@ class Rules:
     waived_below: dollars. After the last due date, a debt of less than this is waived and never charged off.
     interest_after_full_refund: what becomes of the interest if the merchant refunds the whole price by the first due
         date: all of it is `given_back`, or it stays `owed`.
-    returned_payment: a payment that the bank takes back counts as `never_made`: interest is posted for the days between.
-        Or that interest is `waived`.
+    returned_payment: a payment that the bank takes back counts as `never_made`: interest is posted for the days
+        between. Or that interest is `waived`.
     """
 
     instalment_rounding: InstalmentRounding = "up"

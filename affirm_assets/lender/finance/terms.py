@@ -14,9 +14,9 @@ from affirm_assets.lender.vocabulary import Frequency
 class Terms:
     """A loan as it was agreed. Amounts in dollars with two places; `apr` in percent a year.
 
-    `instalment` is the level payment: the contract's, or computed (finance.instalment). `due_day` is the day of the month
-    on which monthly instalments fall due, in a shorter month its last. `merchant_discount` is what the merchant gave up
-    of the price, `rules` what the lender has chosen for the product.
+    `instalment` is the level payment: the contract's, or computed (finance.instalment). `due_day` is the day of the
+    month on which monthly instalments fall due, in a shorter month its last. `merchant_discount` is what the merchant
+    gave up of the price, `rules` what the lender has chosen for the product.
     """
 
     principal: Decimal
