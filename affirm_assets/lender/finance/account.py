@@ -339,7 +339,7 @@ class Account:
         self.shortage = shortage_after(self.paid, self.shortage, self.terms.instalment, self.terms.rules)
 
     def _take_refund(self, amount: Decimal) -> None:
-        """To principal, then accrued interest, then a credit balance. The discount returns in proportion to the price."""
+        """To principal, then interest, then a credit balance. The discount returns in proportion to the price."""
         terms = self.terms
         self.refunded += amount
         price_refunded = min(self.refunded, terms.principal)
