@@ -40,6 +40,8 @@ BALANCES = [
     balance("QUIET", merchant_discount="31.07", interest_accrued="0.41"),
     balance("GIVEN-UP", interest_accrued="0.62", principal_charged_off="750.50", interest_charged_off="93.11"),
     balance("NO-INTEREST", principal_charged_off="20.00"),
+    balance("PAID-IN-TIME", principal_charged_off="-20.00", interest_charged_off="-0.30"),
+    balance("SMALL", principal_waived="0.70", interest_waived="0.02"),
     balance("REPAID", merchant_discount="31.07"),
 ]
 APPLICATIONS = [
@@ -49,9 +51,10 @@ APPLICATIONS = [
     applied("T4", "payment", "269.12", interest="-6.59", principal="275.71", interest_given_back="10.67"),
     applied("T5", "payment", "800.00", interest="13.96", principal="754.93", credit="31.11"),
     applied("T6", "credit_refund", "10.00", credit="-10.00"),
-    applied("T7", "recovery", "150.00", recovery="99.99", credit="50.01"),
-    applied("T8", "recovery", "5.00", unapplied="5.00", exception="a recovery on a loan that is not charged off"),
-    applied("T9", "refund", "20.00", recovery="20.00", discount_returned="0.83"),
+    applied("T7", "recovery", "150.00", recovery_principal="90.00", recovery_interest="9.99", credit="50.01"),
+    applied("T8", "refund", "5.00", unapplied="5.00", exception="more than the price"),
+    applied("R8", "refund_reversal", "133.33", principal="-133.33", discount_returned="-10.36", reverses="T3"),
+    applied("T9", "refund", "20.00", recovery_principal="20.00", discount_returned="0.83"),
     applied("W1", "payment", "50.00", principal="50.00", interest_given_back="0.04", is_from_suspense=True),
     applied("W2", "refund", "100.00", principal="100.00", discount_returned="5.18", is_from_suspense=True),
     applied("W3", "payment_reversal", "50.00", principal="-50.00", interest_given_back="-0.04", is_from_suspense=True),
@@ -83,6 +86,19 @@ WORKED = {
         ("interest_receivable", "0.00", "93.11"),
     ],
     "charge_off/NO-INTEREST/2025-03-14": [("allowance", "20.00", "0.00"), ("principal_receivable", "0.00", "20.00")],
+    # A late row shows that it was paid in time.
+    "charge_off/PAID-IN-TIME/2025-03-14": [
+        ("allowance", "0.00", "20.00"),
+        ("principal_receivable", "20.00", "0.00"),
+        ("interest_income", "0.00", "0.30"),
+        ("interest_receivable", "0.30", "0.00"),
+    ],
+    "waiver/SMALL/2025-03-14": [
+        ("waiver_expense", "0.70", "0.00"),
+        ("principal_receivable", "0.00", "0.70"),
+        ("interest_income", "0.02", "0.00"),
+        ("interest_receivable", "0.00", "0.02"),
+    ],
     # On time.
     "payment/T1": [
         ("cash", "257.80", "0.00"),
@@ -121,10 +137,17 @@ WORKED = {
     "recovery/T7": [
         ("cash", "150.00", "0.00"),
         ("credit_balances", "0.00", "50.01"),
-        ("allowance", "0.00", "99.99"),
+        ("allowance", "0.00", "90.00"),
+        ("interest_income", "0.00", "9.99"),
     ],
     # An exception.
-    "recovery/T8": [("cash", "5.00", "0.00"), ("unapplied", "0.00", "5.00")],
+    "refund/T8": [("merchant_payable", "5.00", "0.00"), ("unapplied", "0.00", "5.00")],
+    "refund_reversal/R8": [
+        ("merchant_payable", "0.00", "133.33"),
+        ("principal_receivable", "133.33", "0.00"),
+        ("merchant_discount_income", "0.00", "10.36"),
+        ("merchant_payable", "10.36", "0.00"),
+    ],
     # A refund of a loan that is charged off.
     "refund/T9": [
         ("merchant_payable", "20.00", "0.00"),

@@ -109,7 +109,9 @@ def test_the_loans_are_as_the_tests_take_them_to_be(lender: Lender) -> None:
     assert lender.values(loan_balances, "late", "status") == ["open", "open", *["charged_off"] * 3]
     assert lender.values(loan_balances, "late", "opening_refunded") == [Decimal("0.00")] * 5
     assert lender.values(loan_balances, "repaid", "opening_settled_on") == [None, None, D2, D2, D2]
-    assert lender.values(charge_offs, "late", "recoveries") == [Decimal(each) for each in ("0.00", "20.00", "20.00")]
+    assert lender.values(charge_offs, "late", "principal_recovered") == [
+        Decimal(each) for each in ("0.00", "20.00", "20.00")
+    ]
 
 
 CORRECTED = [
@@ -117,14 +119,14 @@ CORRECTED = [
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D3, "refund", "100.00")]},
         Window(D3, D3),
         "refunded closed as 100.00, opens as 0.00; discount_returned closed as 5.00, opens as 0.00; "
-        "charged_off_on closed as null, opens as 2025-01-03; "
+        "highest_days_past_due closed as 119, opens as 120; charged_off_on closed as null, opens as 2025-01-03; "
         "charged_off_principal closed as 0.00, opens as 100.00; settled_on closed as 2025-01-03, opens as null",
         id="charge-off undone by a refund",
     ),
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D4, "recovery", "1.00")]},
         Window(D4, D4),
-        "recovered closed as 21.00, opens as 20.00",
+        "recovered_principal closed as 21.00, opens as 20.00",
         id="recovery added",
     ),
     pytest.param(
@@ -190,13 +192,13 @@ CHARGE_OFFS = [
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D3, "refund", "100.00")]},
         Window(D3, D3),
-        "principal closed as 0.00, opens as 100.00; recoveries closed as 0.00, opens as 20.00",
+        "principal closed as 0.00, opens as 100.00; principal_recovered closed as 0.00, opens as 20.00",
         id="charge-off undone by a refund",
     ),
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D4, "recovery", "1.00")]},
         Window(D4, D4),
-        "recoveries closed as 21.00, opens as 20.00",
+        "principal_recovered closed as 21.00, opens as 20.00",
         id="recovery added",
     ),
     pytest.param(

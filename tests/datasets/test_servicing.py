@@ -70,7 +70,7 @@ def random_history(number: int) -> History:
         effective_on = originated_on + timedelta(days=rng.randrange(1, 200))
         came_on = effective_on + timedelta(days=rng.choice([0, 0, 0, 1, 30]))
         kind = rng.choice(["payment"] * 6 + ["refund", "recovery", "credit_refund"])
-        amount = rng.choice([terms.instalment, terms.principal, Decimal("10.01")])
+        amount = rng.choice([terms.instalment, terms.principal, 2 * terms.principal, Decimal("10.01")])
         movements.append(came(came_on, booked_on, f"T{number}-{position}", kind, amount, effective_on))
     for paid in [each for each in movements if each.kind == "payment"]:
         if rng.random() < 0.2:
@@ -91,7 +91,10 @@ HISTORIES = {f"L{number:03}": random_history(number) for number in range(LOANS)}
 
 def loan_row(loan_id: str) -> Row:
     terms, booked_on, _ = HISTORIES[loan_id]
-    agreed = {name: getattr(terms, name) for name in Terms.__slots__}
+    agreed = {
+        "principal": terms.principal,
+        **{name: getattr(terms, name) for name in _accounts.TERMS if name != "amount_lent"},
+    }
     names = {"user_id": "U", "merchant_id": "M", "borrower_state": "CA", "currency": "USD", "file": "f"}
     return {**agreed, **names, "loan_id": loan_id, "booked_on": booked_on, "product": "installment", "record_number": 1}
 
@@ -157,7 +160,7 @@ def expected() -> list[Row]:
     for loan_id, (terms, booked_on, movements) in HISTORIES.items():
         of_loan = {**loan_row(loan_id), "amount_lent": terms.principal}
         fixed = {name: of_loan[name] for name in spark_schema(LoanBalance).names if name in of_loan}
-        for day in days(Account.opened(terms), LAST, movements, booked_on):
+        for day in days(Account.opened(terms, booked_on), LAST, movements, is_new=True):
             found.append({**fixed, **day._asdict()})
     return found
 
@@ -179,7 +182,14 @@ def test_a_range_gives_what_the_rules_give(balances: DataFrame, expected: list[R
 
 def test_the_histories_have_every_kind_of_day(expected: list[Row]) -> None:
     moved = ("principal_reversed", "principal_refunded", "principal_charged_off", "interest_given_back")
-    for name in (*moved, "credit_overpaid", "credit_paid_out", "recovery", "unapplied_moved"):
+    for name in (
+        *moved,
+        "credit_overpaid",
+        "credit_paid_out",
+        "recovery_principal",
+        "recovery_interest",
+        "unapplied_moved",
+    ):
         assert any(row[name] for row in expected), name
     assert any(row["interest_paid"] < 0 for row in expected)
     waited = {each.kind for _, _, movements in HISTORIES.values() for each in movements if each.came_on}
@@ -236,7 +246,9 @@ def test_a_movement_on_a_loan_whose_rows_have_ended_finds_its_past(
         (day, Decimal("40.00"), Decimal("0.00" if day == 5 else "100.00"), Decimal("2.00")) for day in range(5, 11)
     ]
     expected = [
-        day for day in days(Account.opened(terms), date(2025, 8, 10), movements, booked_on) if day.as_of.month == 8
+        day
+        for day in days(Account.opened(terms, booked_on), date(2025, 8, 10), movements, is_new=True)
+        if day.as_of.month == 8
     ]
     assert [{name: row[name] for name in expected[0]._fields} for row in found] == [day._asdict() for day in expected]
 
@@ -297,7 +309,7 @@ def applied(loan_ids: Sequence[str]) -> list[tuple[Any, ...]]:
     found = []
     for loan_id in loan_ids:
         terms, booked_on, movements = HISTORIES[loan_id]
-        for movement, application in applications(Account.opened(terms), LAST, movements, booked_on):
+        for movement, application in applications(Account.opened(terms, booked_on), LAST, movements, is_new=True):
             found.append((movement.transaction_id, movement.posted_on, application.interest, application.principal))
     return sorted(found)
 
@@ -352,7 +364,10 @@ def test_a_day_that_opens_with_another_cent_is_found(spark: SparkSession, balanc
 @pytest.mark.parametrize(
     "change",
     [
-        *({name: f"{name} + 0.01"} for name in ("refunded", "discount_returned", "recovered", "unapplied")),
+        *(
+            {name: f"{name} + 0.01"}
+            for name in ("refunded", "discount_returned", "recovered_principal", "waived_interest", "unapplied")
+        ),
         *({name: f"{name} + 0.01"} for name in ("charged_off_principal", "charged_off_interest")),
         *({name: "DATE'2025-01-31'"} for name in ("charged_off_on", "settled_on")),
         *(
@@ -413,7 +428,10 @@ def test_rows_of_a_settled_loan_may_end_and_come_back(spark: SparkSession, later
     terms, booked_on, _ = SETTLED
     moved = [Movement(f"T{n}", kind, Decimal(amount), on, on) for n, (kind, amount, on) in enumerate(later, 2)]
     fixed = {**lender.row(LoanBalance), "amount_lent": terms.principal, "booked_on": booked_on, "loan_id": "L"}
-    expected = [{**fixed, **each._asdict()} for each in days(Account.opened(terms), LAST, [REPAID, *moved], booked_on)]
+    expected = [
+        {**fixed, **each._asdict()}
+        for each in days(Account.opened(terms, booked_on), LAST, [REPAID, *moved], is_new=True)
+    ]
     staged, nothing = frame(spark, LoanBalance, expected), frame(spark, LoanBalance, [])
     assert len(expected) >= 200
     compared = OPENS.function(staged, nothing, WHOLE)
@@ -458,7 +476,10 @@ def test_audits_of_the_applications_pass(
     assert not_ok(applications_are_the_balances_movements.function(staged_applications, balances)) == 0
 
 
-@pytest.mark.parametrize("name", ["interest", "principal", "credit", "recovery", "unapplied", "interest_given_back"])
+@pytest.mark.parametrize(
+    "name",
+    ["interest", "principal", "credit", "recovery_principal", "recovery_interest", "unapplied", "interest_given_back"],
+)
 def test_an_application_of_another_cent_is_found(
     spark: SparkSession, balances: DataFrame, staged_applications: DataFrame, name: str
 ) -> None:
@@ -483,7 +504,7 @@ def charged_off(balances: DataFrame, keep: Keep) -> DataFrame:
 
 def test_charge_offs_grow_by_the_movements(spark: SparkSession, balances: DataFrame, charged_off: DataFrame) -> None:
     nothing = frame(spark, ChargedOffLoan, [])
-    assert charged_off.where("recoveries > 0").count() > 0
+    assert charged_off.where("principal_recovered > 0").count() > 0
     assert not_ok(CHARGE_OFFS_OPEN.function(charged_off, nothing, WHOLE, balances)) == 0
     cut = date(2025, 8, 1)
     before, window = charged_off.where(f"as_of = DATE'{cut}'"), Window(cut + timedelta(days=1), LAST)
@@ -496,12 +517,14 @@ def test_the_day_after_goes_on_from_the_charge_offs(balances: DataFrame, charged
     window, later = Window(day, day), charged_off.where(f"as_of > DATE'{day}'")
     staged, of_next = charged_off.where(f"as_of = DATE'{day}'"), balances.where(f"as_of = date_add(DATE'{day}', 1)")
     assert not_ok(CHARGE_OFFS_NEXT_DAY_OPENS.function(staged, later, window, LAST, of_next)) == 0
-    wrong = staged.withColumn("recoveries", staged.recoveries + Decimal("0.01"))
+    wrong = staged.withColumn("principal_recovered", staged.principal_recovered + Decimal("0.01"))
     failed = CHARGE_OFFS_NEXT_DAY_OPENS.function(wrong, later, window, LAST, of_next)
     assert not_ok(failed) == staged.count() > 0
 
 
-@pytest.mark.parametrize("name", ["principal", "interest_reversed", "recoveries", "net_loss"])
+@pytest.mark.parametrize(
+    "name", ["principal", "interest_reversed", "principal_recovered", "interest_recovered", "net_loss"]
+)
 def test_a_charge_off_of_another_cent_is_found(
     spark: SparkSession, balances: DataFrame, charged_off: DataFrame, name: str
 ) -> None:

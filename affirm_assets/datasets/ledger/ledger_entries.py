@@ -120,13 +120,13 @@ def every_movement_is_posted(
 def every_transaction_is_posted(staged: DataFrame, transactions: DataFrame) -> DataFrame:
     """Each transaction moves its amount, of cash or of what merchants are owed, on its day; no other entry moves cash.
 
-    Compared is what a posting debits merchant_payable by: its credits are what originations and returned discounts owe.
+    A refund lowers what its merchant is owed by less than its amount: the rest is discount, which is income no more.
     """
-    posted = staged.where("account IN ('cash', 'merchant_payable')").select(
+    posted = staged.where("account IN ('cash', 'merchant_payable', 'merchant_discount_income')").select(
         "posted_on",
         "transaction_id",
         F.expr("IF(account = 'cash', debit - credit, 0)").alias("cash"),
-        F.expr("IF(account = 'merchant_payable', debit, 0)").alias("merchant"),
+        F.expr("IF(account = 'cash' OR transaction_id IS NULL, 0, debit - credit)").alias("merchant"),
     )
     expected = transactions.select(
         "posted_on",

@@ -257,6 +257,7 @@ def _replayed(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
     for _ in applications(account, last, earlier, is_new=True):
         pass
     account.go_to(last)
+    account.close()
     # The last row of a settled loan is carried on to no other day.
     if loan["as_of"] is None and keeps_row(account, last + timedelta(days=1)):
         raise ValueError(

@@ -31,6 +31,8 @@ _MOVEMENTS = {
     "interest_recovered": "recovery_interest",
 }
 
+_OF_LOAN = ("product", "originated_on")
+
 
 @audit()
 def net_loss_adds_up(staged: DataFrame) -> DataFrame:
@@ -39,11 +41,16 @@ def net_loss_adds_up(staged: DataFrame) -> DataFrame:
 
 
 def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
-    """Each total beside what it was when the day began: less what the balances' movements added to it."""
+    """Each total beside what it was when the day began, less what the balances' movements added; and the day."""
     moves = " OR ".join(f"{name} <> 0" for name in _MOVEMENTS.values())
-    moved = loan_balances.where(moves).select("loan_id", "as_of", *_MOVEMENTS.values())
-    # In full: a loan that was charged off and has no row is a total that did not grow.
+    of_loan = [F.col(name).alias(f"loan_s_{name}") for name in _OF_LOAN]
+    moved = loan_balances.where(f"charged_off_on IS NOT NULL OR {moves}").select(
+        "loan_id", "as_of", *of_loan, "opening_charged_off_on", *_MOVEMENTS.values()
+    )
+    # In full: a loan that was charged off and has no row is a total that did not grow, or one that a late row reversed.
     totals = charged_off.join(moved, ["loan_id", "as_of"], "full").na.fill(0)
+    for name in _OF_LOAN:
+        totals = totals.withColumn(name, F.coalesce(name, f"loan_s_{name}"))
     openings = ((F.col(total) - F.col(name)).alias(f"opening_{total}") for total, name in _MOVEMENTS.items())
     return totals.select("*", *openings)
 
@@ -52,8 +59,8 @@ def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
     ChargedOffLoan,
     partitions=Daily("as_of"),
     carry=Carry(
-        {f"opening_{total}": total for total in _MOVEMENTS},
-        kept=("product", "originated_on", "charged_off_on"),
+        {f"opening_{name}": name for name in ("charged_off_on", *_MOVEMENTS)},
+        kept=_OF_LOAN,
         opens=_opened,
     ),
     audits=[net_loss_adds_up],
