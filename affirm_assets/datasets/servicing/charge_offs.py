@@ -45,12 +45,19 @@ def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
     moves = " OR ".join(f"{name} <> 0" for name in _MOVEMENTS.values())
     of_loan = [F.col(name).alias(f"loan_s_{name}") for name in _OF_LOAN]
     moved = loan_balances.where(f"charged_off_on IS NOT NULL OR {moves}").select(
-        "loan_id", "as_of", *of_loan, "opening_charged_off_on", *_MOVEMENTS.values()
+        "loan_id",
+        "as_of",
+        *of_loan,
+        "opening_charged_off_on",
+        F.expr("opening_charged_off_on <=> charged_off_on").alias("is_of_the_same_day"),
+        *_MOVEMENTS.values(),
     )
     # In full: a loan that was charged off and has no row is a total that did not grow, or one that a late row reversed.
     totals = charged_off.join(moved, ["loan_id", "as_of"], "full").na.fill(0)
     for name in _OF_LOAN:
         totals = totals.withColumn(name, F.coalesce(name, f"loan_s_{name}"))
+    opening_day = F.expr("IF(is_of_the_same_day, charged_off_on, opening_charged_off_on)")
+    totals = totals.withColumn("opening_charged_off_on", opening_day)
     openings = ((F.col(total) - F.col(name)).alias(f"opening_{total}") for total, name in _MOVEMENTS.items())
     return totals.select("*", *openings)
 
