@@ -18,9 +18,12 @@ from affirm_assets.datasets.servicing import _accounts
 from affirm_assets.datasets.servicing.charge_offs import ChargedOffLoan, charge_offs, net_loss_adds_up
 from affirm_assets.datasets.servicing.loan_balances import (
     LoanBalance,
+    delinquency_follows_from_the_due_date,
     every_loan_is_lent_once,
     every_transaction_is_applied,
+    interest_is_principal_times_rate_times_days,
     loan_balances,
+    money_is_where_it_can_be,
     movements_add_up,
 )
 from affirm_assets.datasets.servicing.payment_applications import (
@@ -332,11 +335,20 @@ def staged_applications(spark: SparkSession, keep: Keep) -> DataFrame:
 def test_audits_of_the_balances_pass(spark: SparkSession, balances: DataFrame) -> None:
     given = inputs(spark, WHOLE)
     nothing = frame(spark, LoanBalance, [])
-    assert not_ok(movements_add_up.function(balances)) == 0
+    for each in OF_ROWS:
+        assert not_ok(each.function(balances)) == 0, each.name
     assert not_ok(OPENS.function(balances, nothing, WHOLE)) == 0
     assert not_ok(every_loan_is_lent_once.function(balances, given["loans"])) == 0
     assert not_ok(every_transaction_is_applied.function(balances, given["transactions"], given["suspense"])) == 0
     assert NEXT_DAY_OPENS.function(balances, nothing, WHOLE, None).count() == 0
+
+
+OF_ROWS = (
+    movements_add_up,
+    interest_is_principal_times_rate_times_days,
+    delinquency_follows_from_the_due_date,
+    money_is_where_it_can_be,
+)
 
 
 def planted(balances: DataFrame, **changes: str) -> DataFrame:

@@ -62,6 +62,10 @@ STATE = (
 )
 """What a day takes over of a loan from the day before, beside LOAN and TERMS."""
 
+IS_CARRIED = "(opening_last_instalment > 0 OR principal_lent > 0)"
+"""Spark SQL: whether a balance opens as the day before closed, or with its loan. Otherwise the rows of its settled loan
+had ended: it opens with nothing, and closes with what the loan's history makes it."""
+
 _MOVEMENT = ("transaction_id", "kind", "amount", "posted_on", "effective_on", "reverses")
 
 # Ids as literals let Iceberg and Parquet skip what they hold none of; of more than these, a join is cheaper.

@@ -153,6 +153,66 @@ def movements_add_up(staged: DataFrame) -> DataFrame:
     return staged.select("loan_id", "as_of", *expected, *_ADDED_UP, ok.alias("ok"))
 
 
+# Cast after each operation: a sum of wide types keeps six places only.
+_A_DAYS_INTEREST = "CAST(round(opening_principal * apr / 36500, 8) AS decimal(18,8))"
+_A_DAY_BEFORE_BOOKING = "CAST(round(principal_lent * apr / 36500, 8) AS decimal(18,8))"
+_SINCE_ORIGINATION = f"CAST({_A_DAY_BEFORE_BOOKING} * datediff(as_of, originated_on) AS decimal(18,8))"
+_ACCRUED = {
+    "expected_accrued": f"round(opening_accrued + {_A_DAYS_INTEREST} + {_SINCE_ORIGINATION}, 2) "
+    "- round(opening_accrued, 2)",
+    "expected_total": "round(opening_accrued, 2) + interest_accrued - interest_given_back",
+}
+
+
+@audit()
+def interest_is_principal_times_rate_times_days(staged: DataFrame) -> DataFrame:
+    """A day accrues the principal that it began with x rate / 365, half up; given back and posted add up to the total.
+
+    The day of booking accrues all days since the origination. A row that has none before it opens with nothing.
+    """
+    expected = staged.select(
+        "loan_id",
+        "as_of",
+        "interest_accrued",
+        F.expr("CAST(round(accrued, 2) AS decimal(18,2))").alias("total"),
+        F.expr(_accounts.IS_CARRIED).alias("is_carried"),
+        *(F.expr(f"CAST({text} AS decimal(18,2))").alias(name) for name, text in _ACCRUED.items()),
+    )
+    ok = F.expr("NOT is_carried OR (interest_accrued = expected_accrued AND total = expected_total)")
+    return expected.withColumn("ok", ok)
+
+
+@audit()
+def delinquency_follows_from_the_due_date(staged: DataFrame) -> DataFrame:
+    """Days past due run from the oldest unmet due date; at 120 an open loan is charged off, and none is before."""
+    expected = "IF(status = 'open', greatest(datediff(as_of, oldest_due_on), 0), 0)"
+    ok = (
+        f"days_past_due = {expected} AND days_past_due < 120 AND highest_days_past_due >= days_past_due "
+        "AND (oldest_due_on IS NULL) = (status = 'repaid') AND (charged_off_on IS NOT NULL) = (status = 'charged_off') "
+        "AND (charged_off_on IS NULL OR (charged_off_on <= as_of "
+        "AND charged_off_on >= greatest(date_add(oldest_due_on, 120), booked_on)))"
+    )
+    shown = ["loan_id", "as_of", "status", "oldest_due_on", "days_past_due", "charged_off_on"]
+    return staged.select(*shown, F.coalesce(F.expr(ok), F.lit(False)).alias("ok"))
+
+
+@audit()
+def money_is_where_it_can_be(staged: DataFrame) -> DataFrame:
+    """A status says what is owed; nobody owes and is owed at once; no more comes back of a loss than was lost."""
+    rules = (
+        "(status = 'open') = (charged_off_on IS NULL AND principal + interest > 0)",
+        "credit = 0 OR principal + interest = 0",
+        "status <> 'charged_off' OR principal + interest = 0",
+        "recovered_principal <= charged_off_principal AND recovered_interest <= charged_off_interest",
+        "recovered_interest = 0 OR recovered_principal = charged_off_principal",
+        "amount_past_due <= principal + interest AND amount_past_due + next_due_amount <= principal + interest",
+        "(credit_since IS NULL) = (credit = 0)",
+    )
+    ok = " AND ".join(f"({rule})" for rule in rules)
+    shown = ["loan_id", "as_of", "status", "principal", "interest", "credit"]
+    return staged.select(*shown, F.expr(ok).alias("ok"))
+
+
 @audit()
 def every_loan_is_lent_once(staged: DataFrame, loans: DataFrame) -> DataFrame:
     """The principal lent on each day is that of the loans booked on it, loan by loan."""
@@ -214,7 +274,14 @@ def _closed(balances: DataFrame) -> DataFrame:
         opens=_opened,
         closes=_closed,
     ),
-    audits=[movements_add_up, every_loan_is_lent_once, every_transaction_is_applied],
+    audits=[
+        movements_add_up,
+        interest_is_principal_times_rate_times_days,
+        delinquency_follows_from_the_due_date,
+        money_is_where_it_can_be,
+        every_loan_is_lent_once,
+        every_transaction_is_applied,
+    ],
     owner="team:servicing",
     compute="medium",
     freshness=timedelta(hours=36),

@@ -12,7 +12,7 @@ from affirm_assets.declare import Contract, Daily, Money, Window, audit, column,
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import applications
 from affirm_assets.lender.finance.movements import Movement
-from affirm_assets.lender.money import signed_amount
+from affirm_assets.lender.money import IS_REFUND, signed_amount
 from affirm_assets.lender.vocabulary import LoanKind, Product
 
 
@@ -71,25 +71,41 @@ def every_transaction_has_one(staged: DataFrame, transactions: DataFrame, suspen
     )
 
 
+_MOVED = {
+    "interest": "interest_paid - interest_reversed + interest_refunded",
+    "principal": "principal_paid - principal_reversed + principal_refunded",
+    "credit": "credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
+    "recovery_principal": "recovery_principal",
+    "recovery_interest": "recovery_interest",
+    "unapplied": "unapplied_moved",
+    "interest_given_back": "interest_given_back",
+    "refunded": f"IF({_accounts.IS_CARRIED}, refunded - opening_refunded, 0)",
+    "discount_returned": f"IF({_accounts.IS_CARRIED}, discount_returned - opening_discount_returned, 0)",
+}
+_TOTALS = ("refunded", "discount_returned")
+
+
 @audit()
 def applications_are_the_balances_movements(staged: DataFrame, loan_balances: DataFrame) -> DataFrame:
-    """Added up by loan and day, the applications are the movements of the balances."""
-    movements = {
-        "interest": "interest_paid - interest_reversed + interest_refunded",
-        "principal": "principal_paid - principal_reversed + principal_refunded",
-        "credit": "credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
-        "recovery_principal": "recovery_principal",
-        "recovery_interest": "recovery_interest",
-        "unapplied": "unapplied_moved",
-        "interest_given_back": "interest_given_back",
-    }
+    """Added up by loan and day, the applications are the movements of the balances, and what refunds add up to."""
     of_balances = loan_balances.select(
-        "loan_id", F.col("as_of").alias("posted_on"), *(F.expr(text).alias(name) for name, text in movements.items())
+        "loan_id",
+        F.col("as_of").alias("posted_on"),
+        F.expr(_accounts.IS_CARRIED).alias("is_carried"),
+        *(F.expr(text).alias(name) for name, text in _MOVED.items()),
     )
-    negated = staged.select("loan_id", "posted_on", *((-F.col(name)).alias(name) for name in movements))
-    moves = F.expr(" OR ".join(f"{name} <> 0" for name in movements))
-    left = of_balances.where(moves).unionByName(negated).groupBy("loan_id", "posted_on")
-    summed = left.agg(*(F.sum(name).alias(name) for name in movements))
+    refunded = F.expr(f"IF({IS_REFUND}, interest + principal + credit + recovery_principal + recovery_interest, 0)")
+    negated = staged.withColumn("refunded", refunded).select(
+        "loan_id", "posted_on", F.lit(True).alias("is_carried"), *((-F.col(name)).alias(name) for name in _MOVED)
+    )
+    moves = F.expr(" OR ".join(f"{name} <> 0" for name in _MOVED))
+    left = of_balances.where(moves | ~F.col("is_carried")).unionByName(negated).groupBy("loan_id", "posted_on")
+    summed = left.agg(
+        F.bool_and("is_carried").alias("is_carried"),
+        *(F.sum(name).alias(name) for name in _MOVED if name not in _TOTALS),
+        # A total of the loan's whole history, where no row before says what it was, is no movement of the day.
+        *(F.expr(f"IF(bool_and(is_carried), sum({name}), 0)").alias(name) for name in _TOTALS),
+    )
     return summed.withColumn("ok", ~moves)
 
 
