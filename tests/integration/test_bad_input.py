@@ -466,7 +466,8 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
 
 NOT_AN_AMOUNT = "amount: not an amount"
 UNKNOWN_KIND = (
-    "kind: unknown; expected one of payment, payment_reversal, refund, recovery, credit_refund, merchant_payout"
+    "kind: unknown; expected one of payment, payment_reversal, refund, refund_reversal, recovery, credit_refund, "
+    "merchant_payout"
 )
 PAYOUT: Mapping[str, Any] = {"kind": "merchant_payout", "loan_id": None, "merchant_id": "M1"}
 

@@ -91,17 +91,18 @@ def closing(books: Books, number: int) -> dict[str, str]:
 
 
 def test_a_payment_pays_the_interest_of_its_days_and_then_principal(books: Books) -> None:
-    # 1,000.00 at 36 % accrues 1,000 x 0.36 / 365 = 0.98630137 a day: 6.90410959 in seven.
+    # 1,000.00 at 36 % accrues 1,000 x 0.36 / 365 = 0.98630137 a day: 3.94520548 in four, of which T6 pays 3.95. The
+    # 996.95 that it leaves accrue 0.98329315 a day, 2.94987945 in three.
     assert posting(books, "payment/T7") == [
         ("cash", "100.90", "0.00"),
-        ("interest_receivable", "0.00", "6.90"),
-        ("principal_receivable", "0.00", "94.00"),
+        ("interest_receivable", "0.00", "2.95"),
+        ("principal_receivable", "0.00", "97.95"),
     ]
     row = balance(books, "on-time", 8)
     assert (row["principal"], row["interest"], row["accrued"]) == (
-        Decimal("906.00"),
+        Decimal("899.00"),
         Decimal("0.00"),
-        Decimal("6.90410959"),
+        Decimal("6.89508493"),
     )
 
 
@@ -145,9 +146,13 @@ def test_a_refund_repays_principal_and_returns_the_discount_in_proportion(books:
     ]
 
 
-def test_a_recovery_on_an_open_loan_is_an_exception_and_its_cash_is_kept_apart(books: Books) -> None:
-    assert application(books, "T6")["exception"] == "a recovery on a loan that is not charged off"
-    assert posting(books, "recovery/T6") == [("cash", "7.00", "0.00"), ("unapplied", "0.00", "7.00")]
+def test_a_recovery_on_an_open_loan_is_a_payment(books: Books) -> None:
+    assert application(books, "T6")["exception"] is None
+    assert posting(books, "recovery/T6") == [
+        ("cash", "7.00", "0.00"),
+        ("interest_receivable", "0.00", "3.95"),
+        ("principal_receivable", "0.00", "3.05"),
+    ]
 
 
 def test_cash_waits_in_suspense_until_its_loan_is_booked(books: Books) -> None:

@@ -26,10 +26,12 @@ _REVERSES: Mapping[LoanKind, tuple[LoanKind, ...]] = {
     "payment_reversal": ("payment", "recovery"),
     "refund_reversal": ("refund",),
 }
-_NOT_KNOWN = {
+WAITS_FOR_ITS_ORIGINAL: Mapping[LoanKind, str] = {
     "payment_reversal": "reverses no payment or recovery of this loan",
     "refund_reversal": "reverses no refund of this loan",
 }
+"""The exception of a reversal of what has not come; the money of both comes to nothing if it does."""
+
 _REVERSED_BEFORE = "was reversed before it came"
 
 Refund = tuple[date, Decimal]
@@ -248,7 +250,7 @@ class Account:
                 for event in self.events or ()
                 if event.movement.reverses == movement.transaction_id
                 and movement.kind in _REVERSES.get(event.movement.kind, ())
-                and event.exception == _NOT_KNOWN[event.movement.kind]
+                and event.exception == WAITS_FOR_ITS_ORIGINAL[event.movement.kind]
                 and (event.movement.came_on or event.movement.posted_on) >= since
             ),
             ZERO,
@@ -260,7 +262,7 @@ class Account:
         reversible = _REVERSES[movement.kind]
         of = [e for e in events if e.movement.transaction_id == movement.reverses and e.movement.kind in reversible]
         if not of:
-            return ZERO, _NOT_KNOWN[movement.kind]
+            return ZERO, WAITS_FOR_ITS_ORIGINAL[movement.kind]
         [original] = of[-1:]
         left = original.movement.amount - original.reversed_before - _taken_back(events)[movement.reverses]
         if left <= 0:

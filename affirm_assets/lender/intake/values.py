@@ -101,7 +101,7 @@ def matching(name: str, pattern: str, expected: str) -> Reading:
 
 
 def one_of(name: str, known: Sequence[str]) -> Reading:
-    shown = ", ".join(known) if len(known) <= 6 else f"{len(known)} known ones"
+    shown = ", ".join(known) if len(known) <= 8 else f"{len(known)} known ones"
     reason = _first(
         name, (F.col(name).isNull(), "missing"), (~F.col(name).isin(*known), f"unknown; expected one of {shown}")
     )
