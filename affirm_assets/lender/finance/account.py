@@ -157,6 +157,8 @@ class Account:
 
     def apply(self, movement: Movement) -> Application:
         """Apply a movement on the account's day. Raises ValueError if it needs events and there are none."""
+        if self.needs_events(movement):
+            self._known_events(movement)
         event = self._decided(movement)
         before, accrued, discount_returned = self._applied(), to_cents(self.accrued), self.discount_returned
         if event.amount:
