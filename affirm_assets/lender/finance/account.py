@@ -30,6 +30,7 @@ _NOT_KNOWN = {
     "payment_reversal": "reverses no payment or recovery of this loan",
     "refund_reversal": "reverses no refund of this loan",
 }
+_NOT_APPLIED = "reverses what was not applied"
 _REVERSED_BEFORE = "was reversed before it came"
 
 Refund = tuple[date, Decimal]
@@ -264,6 +265,8 @@ class Account:
         if not of:
             return ZERO, _NOT_KNOWN[movement.kind]
         [original] = of[-1:]
+        if not original.amount and not original.reversed_before:
+            return ZERO, _NOT_APPLIED
         left = original.movement.amount - original.reversed_before - _taken_back(events)[movement.reverses]
         if left <= 0:
             return ZERO, "reverses what was reversed before"
