@@ -373,15 +373,23 @@ class Account:
         self.credit += amount - principal - interest
 
     def _give_back(self, accrual: Decimal) -> None:
-        """Give interest back that was accrued. Of what was paid already, principal is paid, then it is a credit."""
+        """Give interest back that was accrued. Of what was given up none is recovered; what was paid of it goes on, to
+        principal or what was charged off, and then is a credit."""
         before = to_cents(self.accrued)
         self.accrued -= min(accrual, self.accrued)
-        given_back = before - to_cents(self.accrued)
-        owed = min(given_back, self.interest)
-        principal = min(given_back - owed, self.principal)
-        self.interest -= owed
+        left = before - to_cents(self.accrued)
+        for name in ("interest", "charged_off_interest", "waived_interest"):
+            part = min(left, getattr(self, name))
+            setattr(self, name, getattr(self, name) - part)
+            left -= part
+        if self.charged_off_on is not None:
+            too_much = max(self.recovered_interest - self.charged_off_interest, ZERO)
+            self.recovered_interest -= too_much
+            self._recover(left + too_much)
+            return
+        principal = min(left, self.principal)
         self.principal -= principal
-        self.credit += given_back - owed - principal
+        self.credit += left - principal
 
     def _applied(self) -> dict[str, Decimal]:
         """What all money so far has gone to, by the part of an application."""
