@@ -15,7 +15,9 @@ from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.accrual import daily_interest, to_cents
 from affirm_assets.lender.finance.days import Day, applications, days
 from affirm_assets.lender.finance.delinquency import bucket, days_past_due
+from affirm_assets.lender.finance.instalment import contract_problem
 from affirm_assets.lender.finance.movements import Application, Movement
+from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.finance.schedule import schedule
 from affirm_assets.lender.finance.terms import Terms
 from tests.unit.books import agreed, dollars, moved
@@ -570,9 +572,7 @@ def test_an_overpayment_is_a_credit_that_is_paid_out_and_no_more() -> None:
     assert replay["2025-01-21"].settled_on is None  # owed to the borrower still
     assert replay["2025-01-23"].credit_since == on("2025-01-21")
     more = "more than the credit balance"
-    assert replay.applied["c1"] == Application(
-        credit=Decimal("-90.00"), unapplied=Decimal("-0.01"), exception=more
-    )
+    assert replay.applied["c1"] == Application(credit=Decimal("-90.00"), unapplied=Decimal("-0.01"), exception=more)
     assert replay.applied["c2"] == Application(unapplied=Decimal("-90.01"), exception=more)
     assert owed(replay["2025-01-24"]) == ("0.00", "0.00", "0.00", 0)
     assert replay["2025-01-24"].settled_on == on("2025-01-24")
@@ -844,6 +844,484 @@ def test_a_payoff_reversed_when_its_instalment_is_120_days_past_due_is_charged_o
     assert (row.principal_charged_off, row.interest_charged_off) == (Decimal("1000.00"), Decimal("75.50"))
     assert row.interest_given_back == Decimal("10.00") - Decimal("75.50")
     assert (row.status, row.settled_on, row.charged_off_on) == ("charged_off", None, on("2025-06-01"))
+
+
+NEVER_PAID = (Decimal("1000.00"), Decimal("75.50"))
+"""What is charged off on 1 June, 120 days past due, of the loan that is never paid: 151 days of 0.50 are 75.50."""
+
+
+def charged_off(row: Day) -> tuple[Decimal, Decimal]:
+    return row.charged_off_principal, row.charged_off_interest
+
+
+def test_all_is_recovered_first_principal_then_interest() -> None:
+    replay = Replay(
+        agreed(),
+        moved("v1", "recovery", "999.00", "2025-06-30"),
+        moved("v2", "recovery", "76.50", "2025-07-01"),
+        until="2025-07-01",
+    )
+    at_once = Replay(agreed(), moved("v1", "recovery", "1075.50", "2025-07-01"), until="2025-07-01")
+
+    assert replay.applied["v1"] == Application(recovery_principal=Decimal("999.00"))
+    assert replay.applied["v2"] == Application(recovery_principal=Decimal("1.00"), recovery_interest=Decimal("75.50"))
+    assert at_once.applied["v1"] == Application(
+        recovery_principal=Decimal("1000.00"), recovery_interest=Decimal("75.50")
+    )
+    for row in (replay["2025-07-01"], at_once["2025-07-01"]):
+        assert charged_off(row) == NEVER_PAID
+        assert row.charged_off_principal - row.recovered_principal == 0  # the net loss
+        assert (row.status, row.credit) == ("charged_off", 0)
+
+
+@pytest.mark.parametrize(("day", "paid", "credit"), [("2025-05-31", "75.00", "5.00"), ("2025-06-01", "75.50", "4.50")])
+def test_a_recovery_on_a_loan_that_is_not_charged_off_is_a_payment(day: str, paid: str, credit: str) -> None:
+    replay = Replay(agreed(), moved("v1", "recovery", "1080.00", day), until="2025-07-01")
+
+    assert parts(replay.applied["v1"]) == (paid, "1000.00", credit)
+    assert replay.applied["v1"].exception is None
+    row = replay["2025-07-01"]
+    assert (row.status, str(row.credit), row.charged_off_on) == ("repaid", credit, None)
+    assert replay[day].credit_overpaid == Decimal(credit)
+
+
+def test_a_payoff_of_friday_that_comes_after_a_charge_off_on_sunday_reverses_it() -> None:
+    assert [on(day).strftime("%A") for day in ("2025-05-30", "2025-06-01", "2025-06-02")] == [
+        "Friday",
+        "Sunday",
+        "Monday",
+    ]
+    p1 = moved("p1", "payment", "1074.50", "2025-06-02", at="2025-05-30")
+    replay = Replay(agreed(), p1, until="2025-06-29")
+    without = Replay(agreed(), until="2025-06-29")
+
+    # 149 days are 74.50; the 1.00 of two more days is given back.
+    assert replay.applied["p1"] == Application(
+        interest=Decimal("74.50"), principal=Decimal("1000.00"), interest_given_back=Decimal("1.00")
+    )
+    row = replay["2025-06-02"]
+    assert (row.principal_charged_off, row.interest_charged_off) == (Decimal("-1000.00"), Decimal("-75.50"))
+    assert (row.status, row.charged_off_on, charged_off(row)) == ("repaid", None, (0, 0))
+    assert (owed(row), row.settled_on) == (("0.00", "0.00", "0.00", 0), on("2025-06-02"))
+    assert row.highest_days_past_due == 117  # on 29 May
+    assert {day: each for day, each in replay.rows.items() if day < on("2025-06-02")} == {
+        day: each for day, each in without.rows.items() if day < on("2025-06-02")
+    }
+    assert replay["2025-06-29"].status == "repaid"
+
+
+def test_an_instalment_of_friday_that_comes_after_the_charge_off_puts_it_off() -> None:
+    p1 = moved("p1", "payment", "259.58", "2025-06-02", at="2025-05-30")
+    replay = Replay(agreed(), p1, until="2025-06-29")
+
+    # 74.50 and 185.08; 0.40746 a day on the 814.92 left.
+    assert interest(("1000", 149), ("814.92", 3)) == Decimal("75.72")
+    assert replay.applied["p1"] == Application(
+        interest=Decimal("74.50"), principal=Decimal("185.08"), interest_given_back=Decimal("75.50") - Decimal("75.72")
+    )
+    row = replay["2025-06-02"]
+    assert (row.principal_charged_off, row.interest_charged_off) == (Decimal("-1000.00"), Decimal("-75.50"))
+    assert (row.status, owed(row)) == ("open", ("814.92", "1.22", "0.00", 93))  # since 1 March
+    assert replay["2025-06-28"].status == "open"
+    again = replay["2025-06-29"]
+    assert (again.charged_off_on, charged_off(again)) == (on("2025-06-29"), (Decimal("814.92"), Decimal("12.22")))
+
+
+def test_the_same_that_comes_when_it_would_be_charged_off_again_moves_the_charge_off() -> None:
+    p1 = moved("p1", "payment", "259.58", "2025-07-10", at="2025-05-30")
+    replay = Replay(agreed(), p1, until="2025-07-10")
+
+    # 30 days of 0.40746 until 29 June, when it is 120 days past due by what is known now.
+    assert interest(("1000", 149), ("814.92", 30)) == Decimal("86.72")
+    assert replay["2025-07-09"].charged_off_on == on("2025-06-01")
+    row = replay["2025-07-10"]
+    assert (row.charged_off_on, charged_off(row)) == (on("2025-06-29"), (Decimal("814.92"), Decimal("12.22")))
+    assert (row.principal_charged_off, row.interest_charged_off) == (Decimal("-185.08"), Decimal("-63.28"))
+    assert replay.applied["p1"].interest_given_back == Decimal("75.50") - Decimal("86.72")
+    assert owed(row) == ("0.00", "0.00", "0.00", 0)
+
+
+A_YEAR: dict[str, object] = {
+    "principal": "1100.00",
+    "apr": "15",
+    "instalments": 12,
+    "originated_on": "2024-01-01",
+    "first_due_on": "2024-02-01",
+}
+
+
+def a_year_of(instalment: str) -> list[Movement]:
+    months = [f"2024-{month:02}-01" for month in range(2, 13)] + ["2025-01-01"]
+    return [moved(f"p{number:02}", "payment", instalment, day) for number, day in enumerate(months)]
+
+
+def test_who_pays_the_contracts_instalment_is_never_past_due() -> None:
+    # 1.25 % a month: the annuity of 12 is 11.0793..., 1,100.00 / it = 99.284...: the contract rounds to the nearest.
+    exact = 1100 / sum(1 / Fraction("1.0125") ** number for number in range(1, 13))
+    assert Fraction("99.28") < exact < Fraction("99.285")
+    computed, nearest = agreed(**A_YEAR), agreed(**A_YEAR, rules=Rules(instalment_rounding="nearest"))
+    stated = agreed(**A_YEAR, instalment=Decimal("99.28"))
+    assert [str(each.instalment) for each in (computed, nearest, stated)] == ["99.29", "99.28", "99.28"]
+
+    # By hand, in cents: days of each month, 2024 with its 29 February, at 15 / 36500 a day.
+    left, accrued, posted = 110_000, Fraction(0), 0
+    for month in (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31):
+        accrued += month * Fraction(dollars(left)).limit_denominator(100) * 100 * 15 / 36_500
+        left -= 9928 - (int(accrued + Fraction(1, 2)) - posted)
+        posted = int(accrued + Fraction(1, 2))
+    assert 0 < left < 100
+
+    for terms in (computed, nearest, stated):
+        replay = Replay(terms, *a_year_of("99.28"), until="2025-06-30")
+        assert max(row.days_past_due for row in replay.rows.values()) == 0
+        assert replay["2025-01-01"].principal == dollars(left)
+        assert replay["2025-01-02"].principal_waived == dollars(left)
+        assert replay["2025-06-30"].status == "repaid"
+    assert Replay(computed, *a_year_of("99.28"), until="2025-01-01")["2025-01-01"].shortage == Decimal("0.12")
+
+
+def test_what_a_contract_cannot_state() -> None:
+    def problem(instalment: str) -> str | None:
+        return contract_problem(Decimal(instalment), Decimal("1100.00"), Decimal("15"), 12, "monthly")
+
+    assert [problem(each) for each in ("99.28", "99.29", "99.30")] == [None] * 3
+    for each in ("99.27", "99.31", "13.76"):
+        assert problem(each) == (
+            f"{each} differs by more than a cent from 99.29, which is computed from the loan's other terms"
+        )
+    # 1.25 % of 1,100.00 are 13.75.
+    assert problem("13.75") == ("13.75 never repays the loan, of which a period's interest is 13.75; computed 99.29")
+
+
+@pytest.mark.parametrize(
+    ("paid", "status", "late"), [("259.57", "open", 92), ("258.58", "open", 92), ("258.57", "charged_off", 0)]
+)
+def test_an_instalment_of_which_a_dollar_or_less_is_missing_is_met(paid: str, status: str, late: int) -> None:
+    replay = Replay(agreed(), moved("p1", "payment", paid, "2025-06-01"), until="2025-06-01")
+
+    assert parts(replay.applied["p1"]) == ("75.50", str(Decimal(paid) - Decimal("75.50")), "0.00")
+    row = replay["2025-06-01"]
+    assert (row.status, row.days_past_due) == (status, late)  # since 1 March
+    assert row.shortage == (Decimal("259.58") - Decimal(paid) if status == "open" else 0)
+
+
+def test_what_is_missing_of_all_instalments_comes_to_a_dollar_or_less() -> None:
+    paid = [("259.18", "2025-02-01"), ("258.98", "2025-03-01"), ("259.57", "2025-04-01")]
+    replay = Replay(agreed(), *(moved(f"p{day}", "payment", amount, day) for amount, day in paid), until="2025-04-02")
+
+    # 0.40 and 0.60 are 1.00: both are met. The cent that is missing then is one too much.
+    assert [str(replay[day].shortage) for day in ("2025-02-01", "2025-03-01", "2025-04-01")] == ["0.40", "1.00", "1.00"]
+    assert replay["2025-04-01"].days_past_due == 0
+    assert (replay["2025-04-02"].days_past_due, replay["2025-04-02"].amount_past_due) == (1, Decimal("0.01"))
+
+
+def on_due_dates(*amounts: str) -> list[Movement]:
+    return [moved(f"p{month}", "payment", amount, f"2025-0{month}-01") for month, amount in enumerate(amounts, 2)]
+
+
+def test_who_pays_a_cent_less_on_each_due_date_is_never_past_due() -> None:
+    replay = Replay(agreed(), *on_due_dates("259.57", "259.57", "259.57", "259.05"), until="2025-12-31")
+
+    # 15.50, 10.58, 7.86 and 3.83 of interest; 3 x 259.57 and 259.05 are a cent less than 1,037.77.
+    assert interest(("1000", 31), ("755.93", 28), ("506.94", 31), ("255.23", 30)) == Decimal("37.77")
+    assert str(replay["2025-04-01"].shortage) == "0.03"
+    assert owed(replay["2025-05-01"]) == ("0.01", "0.00", "0.00", 0)
+    assert replay["2025-05-02"].principal_waived == Decimal("0.01")
+    assert max(row.highest_days_past_due for row in replay.rows.values()) == 0
+    assert {row.status for day, row in replay.rows.items() if day > on("2025-05-01")} == {"repaid"}
+    # Of the last instalment 259.06 is left: who pays 259.57 of it too has paid 0.51 too much.
+    again = Replay(agreed(), *on_due_dates(*["259.57"] * 4), until="2025-12-31")
+    assert parts(again.applied["p5"]) == ("3.83", "255.23", "0.51")
+    assert max(row.highest_days_past_due for row in again.rows.values()) == 0
+
+
+@pytest.mark.parametrize(("paid", "late"), [("233.63", 0), ("233.62", 29)])
+def test_a_product_may_count_90_percent_of_an_instalment_as_all_of_it(paid: str, late: int) -> None:
+    # 90 % of 259.58 are 233.622.
+    terms = agreed(rules=Rules(instalment_met_at=Decimal(90)))
+    replay = Replay(terms, *on_due_dates(*[paid] * 4), until="2025-08-29")
+    assert replay["2025-04-30"].days_past_due == late  # three of 233.62 meet two instalments in full, and not a third
+    if late:
+        return
+
+    spells = (("1000", 31), ("781.87", 28), ("559.19", 31), ("334.22", 30))
+    assert interest(*spells) == Decimal("40.13")  # 15.50, 10.95, 8.66 and 5.02
+    assert owed(replay["2025-05-01"]) == ("105.61", "0.00", "0.00", 0)  # 1,040.13 less 4 x 233.63
+    assert str(replay["2025-04-01"].shortage) == "77.85"  # 3 x 25.95
+    assert (replay["2025-05-02"].days_past_due, replay["2025-05-02"].amount_past_due) == (1, Decimal("105.66"))
+    assert interest(*spells, ("105.61", 120)) == Decimal("46.46")
+    assert charged_off(replay["2025-08-29"]) == (Decimal("105.61"), Decimal("6.33"))
+
+
+@pytest.mark.parametrize(
+    ("last", "left", "is_waived"), [("258.04", "0.99", True), ("258.03", "1.00", False), ("258.02", "1.01", False)]
+)
+def test_a_balance_of_less_than_a_dollar_is_waived_after_the_last_due_date(
+    last: str, left: str, is_waived: bool
+) -> None:
+    replay = Replay(agreed(), *on_due_dates("259.58", "259.58", "259.58", last), until="2025-08-29")
+
+    assert owed(replay["2025-05-01"]) == (left, "0.00", "0.00", 0)
+    assert replay["2025-05-01"].waived_principal == 0
+    after, end = replay["2025-05-02"], replay["2025-08-29"]
+    if is_waived:
+        assert (after.principal_waived, after.status, after.settled_on) == (Decimal(left), "repaid", on("2025-05-02"))
+        assert (after.days_past_due, after.highest_days_past_due) == (0, 0)
+        assert (end.waived_principal, end.charged_off_on) == (Decimal(left), None)
+    else:
+        assert (after.principal_waived, after.days_past_due) == (0, 1)
+        # 37.76814 were accrued; 120 days of 0.0005 are 0.06.
+        assert charged_off(end) == (Decimal(left), Decimal("0.06"))
+        assert end.charged_off_on == on("2025-08-29")
+
+
+def test_a_product_may_waive_nothing() -> None:
+    terms = agreed(rules=Rules(waived_below=Decimal(0)))
+    replay = Replay(terms, *on_due_dates("259.58", "259.58", "259.58", "258.04"), until="2025-08-29")
+
+    # 120 days of 0.000495 are 0.0594; with 37.76814, 37.82754.
+    assert (replay["2025-05-02"].days_past_due, replay["2025-05-02"].principal_waived) == (1, 0)
+    assert charged_off(replay["2025-08-29"]) == (Decimal("0.99"), Decimal("0.06"))
+
+
+def test_a_late_row_takes_a_waiver_back() -> None:
+    late = moved("p6", "payment", "0.50", "2025-05-10", at="2025-05-01")
+    replay = Replay(agreed(), *on_due_dates("259.58", "259.58", "259.58", "258.04"), late, until="2025-05-10")
+
+    # 0.49 is left by it, and waived on 2 May instead of 0.99.
+    assert parts(replay.applied["p6"]) == ("0.00", "0.50", "0.00")
+    row = replay["2025-05-10"]
+    assert (row.principal_waived, row.waived_principal) == (Decimal("-0.50"), Decimal("0.49"))
+    assert owed(row) == ("0.00", "0.00", "0.00", 0)
+
+
+def test_a_full_refund_by_the_first_due_date_gives_all_interest_back() -> None:
+    p1 = moved("p1", "payment", "100.00", "2025-01-11")
+    for day in ("2025-01-21", "2025-02-01"):
+        replay = Replay(agreed(), p1, moved("f1", "refund", "1000.00", day), until="2025-05-01")
+        # p1 paid 5.00 and 95.00: what was paid is what the borrower gets back.
+        assert parts(replay.applied["f1"]) == ("-5.00", "905.00", "100.00")
+        assert replay.applied["f1"].discount_returned == 50
+        assert owed(replay[day]) == ("0.00", "0.00", "100.00", 0)
+        assert (replay[day].accrued, replay[day].status) == (0, "repaid")
+    # Ten days of 0.50 and ten of 0.4525, 9.525; or 21 of them, 14.5025.
+    assert interest(("1000", 10), ("905", 21)) == replay.applied["f1"].interest_given_back == Decimal("14.50")
+
+    in_two = [moved("f1", "refund", "600.00", "2025-01-11"), moved("f2", "refund", "400.00", "2025-01-31")]
+    late = [moved("f1", "refund", "1000.00", "2025-06-20", at="2025-01-31")]
+    for refunds in (in_two, late):
+        row = Replay(agreed(), *refunds, until="2025-06-20")["2025-06-20"]
+        assert (owed(row), row.accrued, row.status) == (("0.00", "0.00", "0.00", 0), 0, "repaid")
+
+
+def test_or_the_interest_is_owed() -> None:
+    terms = agreed(rules=Rules(interest_after_full_refund="owed"))
+    p1 = moved("p1", "payment", "100.00", "2025-01-11")
+    paid = Replay(terms, p1, moved("f1", "refund", "1000.00", "2025-01-21"), until="2025-01-21")
+    assert parts(paid.applied["f1"]) == ("4.53", "905.00", "90.47")  # ten days of 0.4525, and 5.00, are 9.525
+
+    replay = Replay(terms, moved("f1", "refund", "1000.00", "2025-01-11"), until="2025-02-03")
+    assert owed(replay["2025-01-11"]) == ("0.00", "5.00", "0.00", 0)
+    assert (replay["2025-01-11"].oldest_due_on, replay["2025-01-11"].last_instalment) == (on("2025-02-01"), 1)
+    assert owed(replay["2025-02-02"]) == ("0.00", "5.00", "0.00", 1)
+    # Of two days, 1.00: not below; of one, 0.50 is waived after the only due date.
+    for refunded_on, waived in (("2025-01-03", 0), ("2025-01-02", Decimal("0.50"))):
+        row = Replay(terms, moved("f1", "refund", "1000.00", refunded_on), until="2025-02-02")["2025-02-02"]
+        assert row.interest_waived == row.waived_interest == waived
+        assert row.status == ("repaid" if waived else "open")
+
+
+def test_a_full_refund_after_the_first_due_date_leaves_the_interest() -> None:
+    f1 = moved("f1", "refund", "1000.00", "2025-02-02")
+    replay = Replay(agreed(), f1, until="2025-02-03")
+    assert parts(replay.applied["f1"]) == ("0.00", "1000.00", "0.00")
+    assert owed(replay["2025-02-03"]) == ("0.00", "16.00", "0.00", 2)  # 32 days
+
+    paid = Replay(agreed(), P1, f1, until="2025-02-02")
+    assert parts(paid.applied["f1"]) == ("0.38", "755.92", "243.70")  # 15.87796 less 15.50
+    assert paid.applied["f1"].interest_given_back == 0
+
+
+@pytest.mark.parametrize(("rule", "left"), [("never_made", "25.00"), ("waived", "10.00")])
+def test_the_interest_of_the_days_before_a_payment_is_returned(rule: str, left: str) -> None:
+    terms = agreed(rules=Rules(returned_payment=rule))  # type: ignore[arg-type]
+    r1 = moved("r1", "payment_reversal", "1010.00", "2025-02-20", of="p1")
+    replay = Replay(terms, PAYOFF, r1, until="2025-02-21")
+
+    # 20 days were paid for, 30 are between.
+    assert parts(replay.applied["r1"]) == ("-10.00", "-1000.00", "0.00")
+    assert replay.applied["r1"].interest_given_back == Decimal("10.00") - Decimal(left)
+    assert owed(replay["2025-02-20"]) == ("1000.00", left, "0.00", 19)
+    assert replay["2025-02-21"].interest == Decimal(left) + Decimal("0.50")
+
+
+def test_interest_that_is_waived_on_a_loan_charged_off_meanwhile_is_not_charged_off() -> None:
+    terms = agreed(rules=Rules(returned_payment="waived"))
+    r1 = moved("r1", "payment_reversal", "1010.00", "2025-07-10", of="p1")
+    replay = Replay(terms, PAYOFF, r1, until="2025-07-10")
+    with_recovery = Replay(terms, PAYOFF, moved("v1", "recovery", "1020.00", "2025-07-01"), r1, until="2025-07-10")
+
+    # Charged off on 1 June, with the interest of the 20 days that p1 had paid: of 75.50, 65.50 is waived.
+    row = replay["2025-07-10"]
+    assert (row.charged_off_on, charged_off(row)) == (on("2025-06-01"), (1000, 10))
+    assert (row.credit, row.accrued) == (0, 10)
+    assert parts(replay.applied["r1"]) == ("-10.00", "-1000.00", "0.00")
+    # v1 pays both, and 10.00 too much.
+    row = with_recovery["2025-07-10"]
+    assert charged_off(row) == (row.recovered_principal, row.recovered_interest) == (1000, 10)
+    assert (row.credit, row.accrued) == (10, 10)
+
+
+def test_a_refund_of_more_than_the_price_is_refused() -> None:
+    refused = "more than the price, with what was refunded before"
+    replay = Replay(agreed(), moved("f1", "refund", "10000.00", "2025-01-11"), until="2025-01-11")
+    assert replay.applied["f1"] == Application(unapplied=Decimal("10000.00"), exception=refused)
+    row = replay["2025-01-11"]
+    assert (owed(row), row.unapplied, row.discount_returned) == (("1000.00", "5.00", "0.00", 0), 10000, 0)
+
+    for amount, second in (("1000.00", 1000), ("600.00", 600)):
+        twice = [moved(f"f{number}", "refund", amount, f"2025-02-1{number}") for number in (1, 2)]
+        replay = Replay(agreed(), *twice, until="2025-02-12")
+        assert (replay.applied["f1"].exception, replay.applied["f2"].exception) == (None, refused)
+        assert replay.applied["f2"].unapplied == replay["2025-02-12"].unapplied == second
+        assert replay["2025-02-12"].refunded == Decimal(amount)
+
+
+def test_the_reversal_of_a_refused_refund_is_an_exception_too() -> None:
+    replay = Replay(
+        agreed(),
+        moved("f1", "refund", "10000.00", "2025-01-11"),
+        moved("r1", "refund_reversal", "10000.00", "2025-01-12", of="f1"),
+        until="2025-01-12",
+    )
+
+    assert replay.applied["r1"] == Application(
+        unapplied=Decimal("-10000.00"), exception="reverses what was not applied"
+    )
+    assert replay["2025-01-12"].unapplied == 0
+
+
+def test_a_payment_is_reversed_in_parts_and_no_further() -> None:
+    replay = Replay(
+        agreed(),
+        P1,
+        moved("r1", "payment_reversal", "100.00", "2025-02-10", of="p1"),
+        moved("r2", "payment_reversal", "100.00", "2025-02-11", of="p1"),
+        moved("r3", "payment_reversal", "59.59", "2025-02-12", of="p1"),
+        moved("r4", "payment_reversal", "59.58", "2025-02-13", of="p1"),
+        moved("r5", "payment_reversal", "0.01", "2025-02-14", of="p1"),
+        until="2025-02-14",
+    )
+
+    # 159.58 would have paid 15.50 and 144.08: nine days of 0.42796. Then 59.58: ten days of 0.47796.
+    assert interest(("1000", 31), ("755.92", 9)) == Decimal("18.90")
+    assert interest(("1000", 31), ("855.92", 9)) == Decimal("19.35")
+    assert replay.applied["r1"] == Application(principal=Decimal("-100.00"), interest_given_back=Decimal("-0.45"))
+    assert owed(replay["2025-02-10"]) == ("855.92", "3.85", "0.00", 9)
+    assert interest(("1000", 31), ("955.92", 10)) == Decimal("20.28")
+    assert owed(replay["2025-02-11"]) == ("955.92", "4.78", "0.00", 10)
+    assert replay.applied["r3"] == Application(
+        unapplied=Decimal("-59.59"), exception="more than is left of what it reverses"
+    )
+    assert parts(replay.applied["r4"]) == ("-15.50", "-44.08", "0.00")
+    assert owed(replay["2025-02-13"]) == ("1000.00", "21.50", "0.00", 12)  # 43 days
+    assert replay.applied["r5"].exception == "reverses what was reversed before"
+
+
+@pytest.mark.parametrize(
+    ("amount", "left", "charged", "discount", "last"),
+    [("300.00", "1000.00", "10.00", "15.00", 4), ("100.00", "800.00", "9.00", "5.00", 4)],
+)
+def test_a_refund_is_reversed(amount: str, left: str, charged: str, discount: str, last: int) -> None:
+    r1 = moved("r1", "refund_reversal", amount, "2025-01-21", of="f1")
+    replay = Replay(agreed(), moved("f1", "refund", "300.00", "2025-01-11"), r1, until="2025-01-21")
+
+    # Ten days of 0.50, and ten of 0.35, of 0.40 or of 0.50.
+    assert owed(replay["2025-01-20"]) == ("700.00", "8.15", "0.00", 0)
+    assert replay["2025-01-20"].last_instalment == 3
+    assert replay.applied["r1"] == Application(
+        principal=-Decimal(amount),
+        interest_given_back=Decimal("8.50") - Decimal(charged),
+        discount_returned=-Decimal(discount),
+    )
+    row = replay["2025-01-21"]
+    assert owed(row) == (left, charged, "0.00", 0)
+    assert (row.last_instalment, row.refunded) == (last, 300 - Decimal(amount))
+    assert row.principal_reversed == Decimal(amount)
+
+
+def test_a_refund_may_come_again_for_what_was_reversed_of_it() -> None:
+    replay = Replay(
+        agreed(),
+        moved("f1", "refund", "1000.00", "2025-01-11"),
+        moved("r1", "refund_reversal", "400.00", "2025-01-12", of="f1"),
+        moved("f2", "refund", "400.01", "2025-01-13"),
+        moved("f3", "refund", "400.00", "2025-01-13"),
+        until="2025-01-13",
+    )
+
+    # f1 gave 5.00 back; of what stands of it, 600.00, no interest: a day of 0.20 is owed, too.
+    assert replay.applied["r1"].interest_given_back == Decimal("-5.20")
+    assert owed(replay["2025-01-12"]) == ("400.00", "5.20", "0.00", 0)
+    assert replay.applied["f2"].exception is not None
+    assert owed(replay["2025-01-13"]) == ("0.00", "0.00", "0.00", 0)
+    assert replay["2025-01-13"].discount_returned == 50
+
+
+def falls_due(row: Day) -> tuple[str, str | None, str]:
+    return str(row.amount_past_due), row.next_due_on and row.next_due_on.isoformat(), str(row.next_due_amount)
+
+
+def test_what_is_past_due_and_what_falls_due_next() -> None:
+    never = Replay(agreed(), until="2025-08-31")
+    assert falls_due(never["2025-01-01"]) == ("0.00", "2025-02-01", "259.58")
+    assert falls_due(never["2025-02-01"]) == ("0.00", "2025-02-01", "259.58")  # it may be paid that day
+    assert falls_due(never["2025-02-02"]) == ("259.58", "2025-03-01", "259.58")
+    # 91 days, 45.50; the last instalment is whatever is left.
+    assert falls_due(never["2025-04-02"]) == ("778.74", "2025-05-01", "266.76")
+    assert falls_due(never["2025-05-02"]) == ("1060.50", None, "0.00")
+    assert falls_due(never["2025-06-01"]) == ("0.00", None, "0.00")
+
+    part = Replay(agreed(), moved("p1", "payment", "100.00", "2025-02-01"), until="2025-02-02")
+    assert falls_due(part["2025-02-01"]) == ("0.00", "2025-02-01", "159.58")
+    assert falls_due(part["2025-02-02"]) == ("159.58", "2025-03-01", "259.58")
+    ahead = Replay(agreed(), moved("p1", "payment", "300.00", "2025-02-01"), until="2025-02-02")
+    assert falls_due(ahead["2025-02-02"]) == ("0.00", "2025-03-01", "219.16")
+    two = Replay(agreed(), moved("p1", "payment", "519.16", "2025-02-01"), until="2025-02-02")
+    assert falls_due(two["2025-02-02"]) == ("0.00", "2025-04-01", "259.58")
+    short = Replay(agreed(), moved("p1", "payment", "259.57", "2025-02-01"), until="2025-02-02")
+    assert falls_due(short["2025-02-02"]) == ("0.00", "2025-03-01", "259.58")
+    repaid = Replay(agreed(), PAYOFF, until="2025-02-02")
+    assert falls_due(repaid["2025-02-02"]) == ("0.00", None, "0.00")
+    # A refund cures nothing: 100.00 and 20.50 are all of the first instalment, which is the last.
+    refunded = Replay(agreed(), moved("f1", "refund", "900.00", "2025-02-11"), until="2025-02-11")
+    assert falls_due(refunded["2025-02-11"]) == ("120.50", None, "0.00")
+
+
+def test_the_most_days_that_a_loan_has_been_past_due() -> None:
+    cured = Replay(agreed(), moved("p1", "payment", "259.58", "2025-02-11"), until="2025-03-06")
+    assert [cured[f"2025-02-{day}"].highest_days_past_due for day in ("01", "10", "11", "28")] == [0, 9, 9, 9]
+    assert cured["2025-02-11"].opening_highest_days_past_due == 9
+    assert cured["2025-03-06"].highest_days_past_due == 9
+    assert Replay(agreed(), until="2025-07-01")["2025-07-01"].highest_days_past_due == 120
+    # By what is known now, it never was past due.
+    late = Replay(agreed(), moved("p1", "payment", "259.58", "2025-02-11", at="2025-02-01"), until="2025-02-11")
+    assert [late[f"2025-02-{day}"].highest_days_past_due for day in ("10", "11")] == [9, 0]
+
+
+def test_a_credit_is_owed_since_the_day_on_which_the_books_learned_of_it() -> None:
+    replay = Replay(
+        agreed(),
+        moved("p1", "payment", "1100.00", "2025-01-21"),
+        moved("p2", "payment", "5.00", "2025-01-25", at="2025-01-02"),
+        moved("r1", "payment_reversal", "1100.00", "2025-01-31", of="p1"),
+        moved("p3", "payment", "1100.00", "2025-02-05"),
+        until="2025-02-05",
+    )
+
+    since = [replay[day].credit_since for day in ("2025-01-20", "2025-01-21", "2025-01-25", "2025-01-31")]
+    assert since == [None, on("2025-01-21"), on("2025-01-21"), None]
+    assert replay["2025-02-05"].credit_since == on("2025-02-05")
 
 
 @pytest.mark.parametrize(
