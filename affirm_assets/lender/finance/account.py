@@ -32,6 +32,7 @@ WAITS_FOR_ITS_ORIGINAL: Mapping[LoanKind, str] = {
 }
 """The exception of a reversal of what has not come; the money of both comes to nothing if it does."""
 
+_NOT_APPLIED = "reverses what was not applied"
 _REVERSED_BEFORE = "was reversed before it came"
 
 Refund = tuple[date, Decimal]
@@ -159,6 +160,8 @@ class Account:
 
     def apply(self, movement: Movement) -> Application:
         """Apply a movement on the account's day. Raises ValueError if it needs events and there are none."""
+        if self.needs_events(movement):
+            self._known_events(movement)
         event = self._decided(movement)
         before, accrued, discount_returned = self._applied(), to_cents(self.accrued), self.discount_returned
         if event.amount:
@@ -264,6 +267,8 @@ class Account:
         if not of:
             return ZERO, WAITS_FOR_ITS_ORIGINAL[movement.kind]
         [original] = of[-1:]
+        if not original.amount and not original.reversed_before:
+            return ZERO, _NOT_APPLIED
         left = original.movement.amount - original.reversed_before - _taken_back(events)[movement.reverses]
         if left <= 0:
             return ZERO, "reverses what was reversed before"
@@ -370,15 +375,23 @@ class Account:
         self.credit += amount - principal - interest
 
     def _give_back(self, accrual: Decimal) -> None:
-        """Give interest back that was accrued. Of what was paid already, principal is paid, then it is a credit."""
+        """Give interest back that was accrued. Of what was given up none is recovered; what was paid of it goes on, to
+        principal or what was charged off, and then is a credit."""
         before = to_cents(self.accrued)
         self.accrued -= min(accrual, self.accrued)
-        given_back = before - to_cents(self.accrued)
-        owed = min(given_back, self.interest)
-        principal = min(given_back - owed, self.principal)
-        self.interest -= owed
+        left = before - to_cents(self.accrued)
+        for name in ("interest", "charged_off_interest", "waived_interest"):
+            part = min(left, getattr(self, name))
+            setattr(self, name, getattr(self, name) - part)
+            left -= part
+        if self.charged_off_on is not None:
+            too_much = max(self.recovered_interest - self.charged_off_interest, ZERO)
+            self.recovered_interest -= too_much
+            self._recover(left + too_much)
+            return
+        principal = min(left, self.principal)
         self.principal -= principal
-        self.credit += given_back - owed - principal
+        self.credit += left - principal
 
     def _applied(self) -> dict[str, Decimal]:
         """What all money so far has gone to, by the part of an application."""

@@ -49,7 +49,7 @@ def level_instalment(
         rounding: up to the next cent, or to the nearest, half up.
 
     Returns:
-        Dollars, with exactly two decimal places.
+        Dollars, with exactly two decimal places; a cent or more.
 
     Raises:
         ValueError: an argument is out of its range, not finite, or names an unknown frequency.
@@ -63,7 +63,8 @@ def level_instalment(
         # Summed term by term: the closed form divides by the rate, and loses digits when that is small.
         for _ in range(instalments):
             annuity = (annuity + 1) * discount
-        return (principal / annuity).quantize(_NOISE).quantize(_CENT, rounding=_ROUNDINGS[rounding])
+        rounded = (principal / annuity).quantize(_NOISE).quantize(_CENT, rounding=_ROUNDINGS[rounding])
+    return max(rounded, _CENT)
 
 
 def contract_problem(
@@ -79,7 +80,7 @@ def contract_problem(
     Contracts round the annuity up, down or to the nearest; who states any other amount has other terms in mind.
     """
     computed = level_instalment(principal, apr, instalments, frequency, rounding)
-    if abs(instalment - computed) <= _CENT:
+    if instalment > 0 and abs(instalment - computed) <= _CENT:
         return None
     numerator, denominator = _YEARS_IN_PERIOD[frequency]
     with localcontext(_CONTEXT):
