@@ -32,7 +32,6 @@ WAITS_FOR_ITS_ORIGINAL: Mapping[LoanKind, str] = {
 }
 """The exception of a reversal of what has not come; the money of both comes to nothing if it does."""
 
-_NOT_APPLIED = "reverses what was not applied"
 _REVERSED_BEFORE = "was reversed before it came"
 
 Refund = tuple[date, Decimal]
@@ -267,8 +266,6 @@ class Account:
         if not of:
             return ZERO, WAITS_FOR_ITS_ORIGINAL[movement.kind]
         [original] = of[-1:]
-        if not original.amount and not original.reversed_before:
-            return ZERO, _NOT_APPLIED
         left = original.movement.amount - original.reversed_before - _taken_back(events)[movement.reverses]
         if left <= 0:
             return ZERO, "reverses what was reversed before"
