@@ -23,17 +23,20 @@ LoanKind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_
 """What a transaction on a loan is."""
 MerchantKind = Literal["merchant_payout"]
 TransactionKind = Literal[LoanKind, MerchantKind]
+CashKind = Literal["payment", "payment_reversal", "recovery", "credit_refund", "merchant_payout"]
+"""The kinds that move cash: a refund does not, since the merchant pays it by being owed less."""
 PostingKind = Literal["origination", "accrual", LoanKind, "charge_off", MerchantKind, "suspense"]
 """What a posting of the ledger is of."""
 
 LOAN_KINDS = get_args(LoanKind)
 MERCHANT_KINDS = get_args(MerchantKind)
 TRANSACTION_KINDS = get_args(TransactionKind)
+CASH_KINDS = get_args(CashKind)
 
 TAKES_OUT: tuple[TransactionKind, ...] = ("payment_reversal", "credit_refund", "merchant_payout")
 """The kinds whose money the lender pays out or gives back; every other kind brings money in."""
 OF_MERCHANTS: tuple[TransactionKind, ...] = ("refund", "merchant_payout")
-"""The kinds by which merchants are owed less. A refund moves no cash: the merchant pays it by being owed less."""
+"""The kinds by which merchants are owed less."""
 
 LedgerAccount = Literal[
     "cash",
