@@ -19,7 +19,7 @@ from affirm_assets.datasets.ledger.trial_balance import (
 )
 from affirm_assets.declare.contract import column_differences, spark_schema
 from affirm_assets.declare.partitions import Window
-from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.datasets.lender import DAY, MADE_OF, WINDOW, Row, books, changed, day, frame, not_ok, row
 from tests.storage import Keep
 
 OPENS, NEXT_DAY_OPENS = audits_of(trial_balance)
@@ -28,9 +28,11 @@ ACCOUNTS = AccountBalance.model_fields["account"].annotation.__args__  # type: i
 SUBLEDGERS = {
     "loan_balances": "loan_balances",
     "suspense": "suspense",
+    "provisions": "provisions",
     "all_loans": "loans",
     "all_transactions": "transactions",
     "all_applications": "payment_applications",
+    "all_provisions": "provisions",
 }
 
 
@@ -41,7 +43,7 @@ def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
 
 @pytest.fixture(scope="module")
 def entries(given: dict[str, DataFrame], keep: Keep) -> DataFrame:
-    return keep(ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]))
+    return keep(ledger_entries(*(given[name] for name in MADE_OF)))
 
 
 @pytest.fixture(scope="module")
@@ -218,13 +220,24 @@ def test_accounts_that_are_a_cent_off_their_subledgers_are_found(
         ),
         ("loan_balances", "loan_id = 'REFUNDED' AND as_of = DATE'2025-03-05'", {"credit_balances"}),
         ("suspense", "transaction_id = 'W4' AND as_of = DATE'2025-06-01'", {"suspense"}),
-        ("loan_balances", "loan_id = 'NEVER-PAID' AND as_of = DATE'2025-07-20'", {"allowance"}),
+        ("provisions", "product = 'installment' AND as_of = DATE'2025-07-20'", {"allowance"}),
+        ("all_provisions", "product = 'installment' AND as_of = DATE'2025-04-30'", {"provision_expense"}),
         ("all_transactions", "transaction_id = 'P1'", {"cash"}),
         ("all_transactions", "transaction_id = 'M1'", {"cash", "merchant_payable"}),
         ("all_applications", "transaction_id = 'P8'", {"merchant_payable", "merchant_discount_income"}),
         ("all_loans", "loan_id = 'LATE'", {"merchant_payable", "merchant_discount_income"}),
     ],
-    ids=["a loan", "a credit balance", "waiting cash", "a loss", "a payment", "a payout", "a discount", "a price"],
+    ids=[
+        "a loan",
+        "a credit balance",
+        "waiting cash",
+        "an allowance",
+        "a provision",
+        "a payment",
+        "a payout",
+        "a discount",
+        "a price",
+    ],
 )
 def test_a_subledger_row_that_the_ledger_does_not_have_is_found(
     staged: DataFrame, given: dict[str, DataFrame], name: str, wrong: str, accounts: set[str]
@@ -234,7 +247,8 @@ def test_a_subledger_row_that_the_ledger_does_not_have_is_found(
     assert row is not None
     failed = tied(staged, given, **{name: of.unionByName(of.where(wrong))}).where("NOT ok").collect()
     assert {each.account for each in failed} == accounts
-    since = row["booked_on"] if name == "all_loans" else row["posted_on" if name.startswith("all_") else "as_of"]
+    days_of = {"all_loans": "booked_on", "all_transactions": "posted_on", "all_applications": "posted_on"}
+    since = row[days_of.get(name, "as_of")]
     days = {each.as_of for each in failed}
     assert min(days) == since
     # A balance that is added up from the first day on stays wrong.
@@ -247,8 +261,9 @@ def test_a_subledger_row_that_the_ledger_does_not_have_is_found(
         ("all_transactions", "transaction_id = 'M1'", {"cash", "merchant_payable"}),
         ("all_applications", "transaction_id = 'P8'", {"merchant_payable", "merchant_discount_income"}),
         ("all_loans", "loan_id = 'LATE'", {"merchant_payable", "merchant_discount_income"}),
+        ("all_provisions", "product = 'installment' AND as_of = DATE'2025-04-30'", {"provision_expense"}),
     ],
-    ids=["a payout", "a discount", "a price"],
+    ids=["a payout", "a discount", "a price", "a provision"],
 )
 def test_an_earlier_day_that_was_corrected_behind_the_ledger_is_found(
     staged: DataFrame, given: dict[str, DataFrame], name: str, wrong: str, accounts: set[str]
@@ -256,9 +271,11 @@ def test_an_earlier_day_that_was_corrected_behind_the_ledger_is_found(
     window = Window(WINDOW.last, WINDOW.last)
     of_day = f"as_of = DATE'{WINDOW.last}'"
     given = {**given, **{each: given[each].where(of_day) for each in ("loan_balances", "suspense")}}
-    assert not_ok(tied(staged.where(of_day), given, window)) == 0
+    over = {"provisions": given["provisions"].where(of_day)}
+    assert not_ok(tied(staged.where(of_day), given, window, **over)) == 0
     of = given[SUBLEDGERS[name]]
-    failed = tied(staged.where(of_day), given, window, **{name: of.unionByName(of.where(wrong))}).where("NOT ok")
+    over[name] = of.unionByName(of.where(wrong))
+    failed = tied(staged.where(of_day), given, window, **over).where("NOT ok")
     assert {each.account for each in failed.collect()} == accounts
 
 

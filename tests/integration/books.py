@@ -105,7 +105,7 @@ TRANSACTIONS = (
 DAILY = f"{LOANS},{TRANSACTIONS}"
 BOOKS = (
     "loans/loan_schedules,servicing/loan_balances,servicing/payment_applications,servicing/charge_offs,"
-    "ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily,portfolio/cash_daily"
+    "ledger/provisions,ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily,portfolio/cash_daily"
 )
 """What is computed from those."""
 
