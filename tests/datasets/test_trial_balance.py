@@ -12,7 +12,7 @@ from affirm_assets.audits.carry import audits_of
 from affirm_assets.datasets.ledger.ledger_entries import LedgerEntry, ledger_entries
 from affirm_assets.datasets.ledger.trial_balance import (
     AccountBalance,
-    closings_add_up,
+    entries_add_up,
     sums_to_zero,
     ties_to_subledgers,
     trial_balance,
@@ -135,9 +135,9 @@ def tied(staged: DataFrame, given: dict[str, DataFrame], window: Window = WINDOW
     return ties_to_subledgers.function(staged, **{**subledgers, **over}, window=window)
 
 
-def test_audits_pass(staged: DataFrame, given: dict[str, DataFrame], nothing: DataFrame) -> None:
+def test_audits_pass(staged: DataFrame, entries: DataFrame, given: dict[str, DataFrame], nothing: DataFrame) -> None:
     assert not_ok(sums_to_zero.function(staged)) == 0
-    assert not_ok(closings_add_up.function(staged)) == 0
+    assert not_ok(entries_add_up.function(staged, entries, nothing, WINDOW)) == 0
     assert not_ok(OPENS.function(staged, nothing, WINDOW)) == 0
     assert not_ok(NEXT_DAY_OPENS.function(staged, nothing, WINDOW, None)) == 0
     assert not_ok(tied(staged, given)) == 0
@@ -165,10 +165,28 @@ def test_a_day_without_one_of_its_accounts_is_found(staged: DataFrame) -> None:
     assert not_ok(sums_to_zero.function(staged.where(f"NOT ({ON_A_DAY} AND account = 'unapplied')"))) == 1
 
 
-@pytest.mark.parametrize("name", ["opening", "debits", "credits", "closing"])
-def test_a_balance_that_does_not_add_up_is_found(staged: DataFrame, name: str) -> None:
+@pytest.mark.parametrize("name", ["debits", "credits", "closing"])
+def test_a_balance_that_is_not_its_entries_is_found(
+    staged: DataFrame, entries: DataFrame, nothing: DataFrame, name: str
+) -> None:
     wrong = changed(staged, f"{ON_A_DAY} AND account = 'cash'", **{name: f"{name} + 0.01"})
-    assert not_ok(closings_add_up.function(wrong)) == 1
+    assert not_ok(entries_add_up.function(wrong, entries, nothing, WINDOW)) == 1
+
+
+def test_a_range_in_the_middle_closes_with_what_was_carried_and_its_entries(
+    staged: DataFrame, entries: DataFrame, nothing: DataFrame
+) -> None:
+    window = Window(day("03-05"), day("03-06"))
+    in_window, posted = (
+        each.where(F.col(name).between(F.lit(window.first), F.lit(window.last)))
+        for each, name in ((staged, "as_of"), (entries, "posted_on"))
+    )
+    carried = staged.where("as_of = DATE'2025-03-04'")
+    assert not_ok(entries_add_up.function(in_window, posted, carried, window)) == 0
+    missing = posted.where("posting_id <> 'payment/P6'")
+    # Cash, interest and principal of both days.
+    assert not_ok(entries_add_up.function(in_window, missing, carried, window)) == 6
+    assert not_ok(entries_add_up.function(in_window, posted, nothing, window)) > 6
 
 
 def test_a_day_that_opens_otherwise_than_the_day_before_closed_is_found(staged: DataFrame, nothing: DataFrame) -> None:

@@ -36,9 +36,39 @@ def sums_to_zero(staged: DataFrame) -> DataFrame:
 
 
 @audit()
-def closings_add_up(staged: DataFrame) -> DataFrame:
-    """Opening + debits - credits = closing, of every account and day."""
-    return staged.withColumn("ok", F.expr("opening + debits - credits = closing"))
+def entries_add_up(
+    staged: DataFrame, ledger_entries: DataFrame, previous_partition: DataFrame, window: Window
+) -> DataFrame:
+    """Each account closes with what was carried into the window and all its entries since; a day's sums are of its own.
+
+    That a day opens as the one before closed is what another audit says.
+    """
+    by = ["as_of", "account"]
+    posted = ledger_entries.groupBy("posted_on", "account").agg(
+        F.sum("debit").alias("debit"), F.sum("credit").alias("credit")
+    )
+    since = days_of(window, staged).join(posted, F.col("posted_on") <= F.col("as_of"))
+    entries = since.groupBy(*by).agg(
+        F.sum(F.col("debit") - F.col("credit")).alias("entered"),
+        F.sum(F.when(F.col("posted_on") == F.col("as_of"), F.col("debit"))).alias("entered_debits"),
+        F.sum(F.when(F.col("posted_on") == F.col("as_of"), F.col("credit"))).alias("entered_credits"),
+    )
+    carried = previous_partition.select("account", F.col("closing").alias("carried"))
+    expected = ["carried", "entered", "entered_debits", "entered_credits"]
+    # A full join: an account that has entries and no row is not ok.
+    return (
+        staged.join(entries, by, "full")
+        .join(carried, "account", "left")
+        .na.fill(0, expected)
+        .select(
+            *by,
+            *expected,
+            "debits",
+            "credits",
+            "closing",
+            F.expr("closing = carried + entered AND debits = entered_debits AND credits = entered_credits").alias("ok"),
+        )
+    )
 
 
 _OF_BALANCES = {
@@ -132,7 +162,7 @@ def _daily(source: DataFrame, day: str, totals: Mapping[str, str]) -> DataFrame:
         "all_provisions": through("provisions"),
     },
     carry=Carry({"opening": "closing"}),
-    audits=[sums_to_zero, closings_add_up, ties_to_subledgers],
+    audits=[sums_to_zero, entries_add_up, ties_to_subledgers],
     owner="team:finance",
     freshness=timedelta(hours=36),
 )
