@@ -6,6 +6,7 @@ A contract takes the type of a column from here, and what reads or refuses rows 
 from typing import Literal, get_args
 
 Product = Literal["pay_in_4", "installment"]
+PRODUCT_NAMES = get_args(Product)
 ProductOrNone = Literal[Product, "none"]
 """Of a transaction: it has none where no loan is booked that it is on."""
 NO_PRODUCT = "none"
@@ -17,18 +18,23 @@ Currency = Literal["USD"]
 CURRENCIES = get_args(Currency)
 
 LoanStatus = Literal["open", "repaid", "charged_off"]
-DelinquencyBucket = Literal["current", "1-29", "30-59", "60-89", "90-119", "charged_off"]
+OpenBucket = Literal["current", "1-29", "30-59", "60-89", "90-119"]
+OPEN_BUCKETS = get_args(OpenBucket)
+DelinquencyBucket = Literal[OpenBucket, "charged_off"]
 
 LoanKind = Literal["payment", "payment_reversal", "refund", "refund_reversal", "recovery", "credit_refund"]
 """What a transaction on a loan is."""
 MerchantKind = Literal["merchant_payout"]
 TransactionKind = Literal[LoanKind, MerchantKind]
-PostingKind = Literal["origination", "accrual", LoanKind, "charge_off", "waiver", MerchantKind, "suspense"]
+CashKind = Literal["payment", "payment_reversal", "recovery", "credit_refund", "merchant_payout"]
+"""The kinds that move cash: a refund does not, since the merchant pays it by being owed less."""
+PostingKind = Literal["origination", "accrual", LoanKind, "charge_off", "waiver", MerchantKind, "suspense", "provision"]
 """What a posting of the ledger is of."""
 
 LOAN_KINDS = get_args(LoanKind)
 MERCHANT_KINDS = get_args(MerchantKind)
 TRANSACTION_KINDS = get_args(TransactionKind)
+CASH_KINDS = get_args(CashKind)
 
 REVERSALS: tuple[LoanKind, ...] = ("payment_reversal", "refund_reversal")
 """The kinds that undo another transaction, or a part of it."""
@@ -49,5 +55,6 @@ LedgerAccount = Literal[
     "merchant_discount_income",
     "waiver_expense",
     "allowance",
+    "provision_expense",
 ]
 LEDGER_ACCOUNTS = get_args(LedgerAccount)

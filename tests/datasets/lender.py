@@ -8,8 +8,10 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from affirm_assets.datasets.ledger.provisions import Provision, owed_by_bucket, provisions
 from affirm_assets.datasets.loans.loans import Loan as BookedLoan
 from affirm_assets.datasets.servicing._accounts import TERMS
+from affirm_assets.datasets.servicing.charge_offs import charge_offs
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.suspense import Suspense
@@ -208,6 +210,10 @@ def waiting() -> Iterable[Row]:
             )
 
 
+MADE_OF = ("loan_balances", "payment_applications", "transactions", "provisions")
+"""The parameters of ledger_entries."""
+
+
 def books(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     """What the ledger and the portfolio are made of, by the name of the dataset."""
     made = {
@@ -217,7 +223,13 @@ def books(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
         "suspense": (Suspense, waiting()),
         "loans": (BookedLoan, loans()),
     }
-    return {name: keep(frame(spark, contract, rows)) for name, (contract, rows) in made.items()}
+    frames = {name: keep(frame(spark, contract, rows)) for name, (contract, rows) in made.items()}
+    owed = owed_by_bucket.function(frames["loan_balances"])
+    return {
+        **frames,
+        "charge_offs": keep(charge_offs(frames["loan_balances"])),
+        "provisions": keep(provisions(owed, frame(spark, Provision, []), WINDOW)),
+    }
 
 
 def loans() -> list[Row]:

@@ -12,11 +12,12 @@ from affirm_assets.datasets.ledger.ledger_entries import (
     every_transaction_is_posted,
     ledger_entries,
 )
+from affirm_assets.datasets.ledger.provisions import Provision
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.contract import column_differences
-from tests.datasets.lender import DAY, Row, books, changed, frame, not_ok, row
+from tests.datasets.lender import DAY, MADE_OF, Row, books, changed, frame, not_ok, row
 from tests.storage import Keep
 
 
@@ -68,6 +69,10 @@ TRANSACTIONS = [
     posted("S5", "recovery", "8.01"),
     # On a booked loan: its application is posted.
     posted("T1", "payment", "257.80", product="pay_in_4"),
+]
+PROVISIONS = [
+    row(Provision, product="installment", as_of=DAY, provision="1234.56"),
+    row(Provision, product="pay_in_4", as_of=DAY, provision="-7.08"),
 ]
 
 WORKED = {
@@ -181,6 +186,9 @@ WORKED = {
     "suspense/S4": [("cash", "0.00", "7.00"), ("suspense", "7.00", "0.00")],
     "suspense/S5": [("cash", "8.01", "0.00"), ("suspense", "0.00", "8.01")],
     "payout/M1": [("cash", "0.00", "968.93"), ("merchant_payable", "968.93", "0.00")],
+    "provision/installment/2025-03-14": [("provision_expense", "1234.56", "0.00"), ("allowance", "0.00", "1234.56")],
+    # A release.
+    "provision/pay_in_4/2025-03-14": [("provision_expense", "0.00", "7.08"), ("allowance", "7.08", "0.00")],
 }
 
 
@@ -190,6 +198,7 @@ def worked(spark: SparkSession) -> dict[str, list[Row]]:
         frame(spark, LoanBalance, BALANCES),
         frame(spark, PaymentApplication, APPLICATIONS),
         frame(spark, Transaction, TRANSACTIONS),
+        frame(spark, Provision, PROVISIONS),
     )
     assert column_differences(LedgerEntry, made.schema) == []
     by_posting: dict[str, list[Row]] = {}
@@ -213,13 +222,20 @@ def test_nothing_else_is_posted(worked: dict[str, list[Row]]) -> None:
 def test_a_posting_names_what_it_is_of(worked: dict[str, list[Row]]) -> None:
     named = {
         posting_id: tuple(worked[posting_id][0][name] for name in ("kind", "loan_id", "transaction_id", "product"))
-        for posting_id in ("charge_off/GIVEN-UP/2025-03-14", "refund/W2", "suspense/S2", "payout/M1")
+        for posting_id in (
+            "charge_off/GIVEN-UP/2025-03-14",
+            "refund/W2",
+            "suspense/S2",
+            "payout/M1",
+            "provision/pay_in_4/2025-03-14",
+        )
     }
     assert named == {
         "charge_off/GIVEN-UP/2025-03-14": ("charge_off", "GIVEN-UP", None, "installment"),
         "refund/W2": ("refund", "L", "W2", "pay_in_4"),
         "suspense/S2": ("suspense", "L", "S2", "none"),
         "payout/M1": ("merchant_payout", None, "M1", "none"),
+        "provision/pay_in_4/2025-03-14": ("provision", None, None, "pay_in_4"),
     }
 
 
@@ -230,12 +246,11 @@ def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
 
 @pytest.fixture(scope="module")
 def entries(given: dict[str, DataFrame], keep: Keep) -> DataFrame:
-    return keep(ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]))
+    return keep(ledger_entries(*(given[name] for name in MADE_OF)))
 
 
 def unposted(entries: DataFrame, given: dict[str, DataFrame]) -> DataFrame:
-    sources = (given["loan_balances"], given["payment_applications"], given["transactions"])
-    return every_movement_is_posted.function(entries, *sources).where("NOT ok")
+    return every_movement_is_posted.function(entries, *(given[name] for name in MADE_OF)).where("NOT ok")
 
 
 def test_audits_pass(entries: DataFrame, given: dict[str, DataFrame]) -> None:
@@ -285,6 +300,7 @@ def test_postings_that_are_missing_are_found(entries: DataFrame, given: dict[str
         "credit_refund/P5": "2025-03-25",
         "suspense/W3": "2025-03-02",
         "payout/M1": "2025-01-04",
+        "provision/installment/2025-04-30": "2025-04-30",
     }
     wrong = entries.where(~entries.posting_id.isin(list(missing)))
     failed = unposted(wrong, given).select("kind", "posted_on").distinct().collect()

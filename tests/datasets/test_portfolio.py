@@ -17,7 +17,7 @@ from affirm_assets.datasets.portfolio.portfolio_daily import (
 )
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.declare.contract import column_differences
-from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.datasets.lender import DAY, MADE_OF, WINDOW, Row, books, changed, day, frame, not_ok, row
 from tests.storage import Keep
 
 
@@ -108,7 +108,7 @@ def test_loans_are_added_up_by_product_and_vintage(spark: SparkSession) -> None:
 def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     """The small lender's loan balances and trial balance."""
     of = books(spark, keep)
-    entries = ledger_entries(of["loan_balances"], of["payment_applications"], of["transactions"])
+    entries = ledger_entries(*(of[name] for name in MADE_OF))
     ledger = keep(trial_balance(entries, frame(spark, AccountBalance, []), WINDOW))
     return {"loan_balances": of["loan_balances"], "trial_balance": ledger}
 

@@ -100,13 +100,12 @@ class Books:
 
 LOANS = "landing/loan_rows,loans/loans,loans/borrowers,loans/rejected_loans,portfolio/originations_daily"
 TRANSACTIONS = (
-    "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions,transactions/suspense,"
-    "portfolio/cash_daily"
+    "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions,transactions/suspense"
 )
 DAILY = f"{LOANS},{TRANSACTIONS}"
 BOOKS = (
     "loans/loan_schedules,servicing/loan_balances,servicing/payment_applications,servicing/charge_offs,"
-    "ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily"
+    "ledger/provisions,ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily,portfolio/cash_daily"
 )
 """What is computed from those."""
 

@@ -274,7 +274,9 @@ class TestPartitions:
     def test_first_business_date_needs_no_earlier_one(self, graph: Graph) -> None:
         assert read_by(graph, "loans/loans", "2025-01-01", "loans/loans") == []
 
-    @pytest.mark.parametrize("name", ["servicing/loan_balances", "servicing/charge_offs", "ledger/trial_balance"])
+    @pytest.mark.parametrize(
+        "name", ["servicing/loan_balances", "servicing/charge_offs", "ledger/provisions", "ledger/trial_balance"]
+    )
     def test_what_is_carried_is_a_pool_and_depends_on_the_day_before(self, graph: Graph, name: str) -> None:
         assert graph.get(dg.AssetKey(name.split("/"))).pools == {name.replace("/", "_")}
         assert read_by(graph, name, "2025-03-01", name) == ["2025-02-28"]
@@ -291,7 +293,7 @@ class TestPartitions:
         read = read_by(graph, "portfolio/portfolio_daily", "2025-03-01", "ledger/trial_balance")
         assert read == ["2025-03-01"]
 
-    @pytest.mark.parametrize("name", ["suspense", "loan_balances", "charge_offs", "trial_balance"])
+    @pytest.mark.parametrize("name", ["suspense", "loan_balances", "charge_offs", "provisions", "trial_balance"])
     def test_what_is_carried_has_its_two_checks(self, graph: Graph, name: str) -> None:
         key = key_of(REGISTRY[name])
         checks = {each.name for each in graph.asset_check_keys if each.asset_key == key}

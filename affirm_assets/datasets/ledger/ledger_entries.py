@@ -16,17 +16,19 @@ from affirm_assets.lender.vocabulary import NO_PRODUCT, LedgerAccount, PostingKi
 class LedgerEntry(Contract):
     """A debit or credit of one account. The entries of a posting belong together, and balance."""
 
-    posting_id: str = key("Posting: its kind, and the transaction, the loan or the loan and day that it is of")
+    posting_id: str = key(
+        "Posting: its kind, and the transaction, the loan, or the loan or product and the day, that it is of"
+    )
     entry: int = key("Its place in the posting, counted from 1", ge=1)
     posted_on: date = column("Business date on which the books count it")
     kind: PostingKind = column("What the posting is of; suspense: cash that came before its loan was booked")
     account: LedgerAccount = column("Account")
     debit: Money = column("Amount if it is a debit, or 0", ge=0)
     credit: Money = column("Amount if it is a credit, or 0", ge=0)
-    loan_id: str | None = column("Loan; none for a payout")
+    loan_id: str | None = column("Loan; none for a payout or a provision")
     transaction_id: str | None = column("Transaction; none for what only the balances say")
     product: ProductOrNone = column(
-        "Product of the loan; none for a payout, and for cash that came before its loan was booked"
+        "Product of the loan or provision; none for a payout, and for cash that came before its loan was booked"
     )
 
 
@@ -62,6 +64,7 @@ _OF_BALANCES = {
         "interest_receivable": "-sum(interest_waived)",
     },
 }
+_OF_PROVISIONS = {"provision_expense": "sum(provision)", "allowance": "-sum(provision)"}
 _OF_APPLICATIONS = {
     "cash": f"sum(IF(is_from_suspense OR {IS_REFUND}, 0, {SIGNED_AMOUNT}))",
     "suspense": f"sum(IF(is_from_suspense, {SIGNED_AMOUNT}, 0))",
@@ -83,9 +86,13 @@ _OF_TRANSACTIONS = {
 
 @audit()
 def every_movement_is_posted(
-    staged: DataFrame, loan_balances: DataFrame, payment_applications: DataFrame, transactions: DataFrame
+    staged: DataFrame,
+    loan_balances: DataFrame,
+    payment_applications: DataFrame,
+    transactions: DataFrame,
+    provisions: DataFrame,
 ) -> DataFrame:
-    """By day, product, kind and account, the entries are the movements of balances, applications and transactions."""
+    """By day, product, kind and account, the entries are what balances, applications, transactions, provisions move."""
     by = ["posted_on", "product"]
     expected = [
         added_up(
@@ -96,6 +103,11 @@ def every_movement_is_posted(
                 for kind, totals in _OF_BALANCES.items()
                 for account, total in totals.items()
             ),
+        ),
+        added_up(
+            provisions.withColumn("kind", F.lit("provision")).withColumnRenamed("as_of", "posted_on"),
+            [*by, "kind"],
+            by_account(_OF_PROVISIONS),
         ),
         added_up(payment_applications, [*by, "kind"], by_account(_OF_APPLICATIONS)),
         added_up(
@@ -151,15 +163,16 @@ def every_transaction_is_posted(staged: DataFrame, transactions: DataFrame) -> D
     compute="medium",
     freshness=timedelta(hours=36),
 )
-def ledger_entries(loan_balances: DataFrame, payment_applications: DataFrame, transactions: DataFrame) -> DataFrame:
-    """Double-entry postings of what was lent, accrued, received, given back, paid out and charged off, by day.
+def ledger_entries(
+    loan_balances: DataFrame, payment_applications: DataFrame, transactions: DataFrame, provisions: DataFrame
+) -> DataFrame:
+    """Double-entry postings of what was lent, accrued, received, given back, paid out, charged off, provided, by day.
 
     A transaction on a loan is posted on the day on which it is applied; one that came before its loan is booked is
     posted to suspense on the day on which it came, and from there when its loan takes it up.
     """
-    postings = with_nulls(_of_balances(loan_balances), _of_applications(payment_applications)).unionByName(
-        _of_transactions(transactions)
-    )
+    of_loans = with_nulls(_of_balances(loan_balances), _of_applications(payment_applications))
+    postings = with_nulls(of_loans.unionByName(_of_transactions(transactions)), _of_provisions(provisions))
     entries = F.posexplode(F.filter("entries", lambda entry: entry.amount != 0)).alias("position", "moved")
     return postings.select(*(name for name in postings.columns if name != "entries"), entries).select(
         "posting_id",
@@ -263,6 +276,19 @@ def _of_transactions(transactions: DataFrame) -> DataFrame:
         F.when(is_payout, F.col("kind")).otherwise("suspense").alias("kind"),
         "loan_id",
         "transaction_id",
+        "product",
+        entries.alias("entries"),
+    )
+
+
+def _of_provisions(provisions: DataFrame) -> DataFrame:
+    """What brings a product's allowance to its expected losses (ASC 326-20-35-1); a release goes the other way."""
+    entries = F.array(_entry("provision_expense", "provision"), _entry("allowance", "-provision"))
+    kind = F.lit("provision")
+    return provisions.where("provision <> 0").select(
+        F.concat_ws("/", kind, "product", F.col("as_of").cast("string")).alias("posting_id"),
+        F.col("as_of").alias("posted_on"),
+        kind.alias("kind"),
         "product",
         entries.alias("entries"),
     )
