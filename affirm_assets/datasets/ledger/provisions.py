@@ -39,7 +39,7 @@ class Provision(Contract):
     product: Product = key("Product")
     as_of: date = key("Business date")
     opening: Money = column("Allowance at the end of the day before; negative if more was lost than was provided for")
-    charged_off: Money = column("Principal charged off", ge=0)
+    charged_off: Money = column("Principal charged off, less what late rows reversed")
     recovered: Money = column("Recovered of what was charged off, less what of it was reversed")
     principal_current: Money = column("Principal of loans that are not past due", ge=0)
     principal_1_29: Money = column("Principal of loans 1 to 29 days past due", ge=0)
