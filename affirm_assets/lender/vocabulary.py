@@ -28,7 +28,20 @@ MerchantKind = Literal["merchant_payout"]
 TransactionKind = Literal[LoanKind, MerchantKind]
 CashKind = Literal["payment", "payment_reversal", "recovery", "credit_refund", "merchant_payout"]
 """The kinds that move cash: a refund does not, since the merchant pays it by being owed less."""
-PostingKind = Literal["origination", "accrual", LoanKind, "charge_off", "waiver", MerchantKind, "suspense", "provision"]
+PostingKind = Literal[
+    "origination",
+    "accrual",
+    LoanKind,
+    "charge_off",
+    "small_balance",
+    MerchantKind,
+    "suspense",
+    "provision",
+    "goodwill_credit",
+    "waiver",
+    "correction",
+    "clear_unapplied",
+]
 """What a posting of the ledger is of."""
 
 LOAN_KINDS = get_args(LoanKind)
@@ -38,6 +51,19 @@ CASH_KINDS = get_args(CashKind)
 
 REVERSALS: tuple[LoanKind, ...] = ("payment_reversal", "refund_reversal")
 """The kinds that undo another transaction, or a part of it."""
+ChargeOffCause = Literal["settlement", "bankruptcy", "fraud", "death", "debt_sale"]
+"""Why a loan is charged off before it is 120 days past due."""
+AdjustmentKind = Literal[
+    "goodwill_credit", "waiver", "correction", "undo_charge_off", "clear_unapplied", ChargeOffCause
+]
+"""What a person decides about a loan."""
+ADJUSTMENT_KINDS = get_args(AdjustmentKind)
+WITHOUT_AMOUNT: tuple[AdjustmentKind, ...] = ("undo_charge_off", "bankruptcy", "fraud", "death")
+FORGIVES: tuple[AdjustmentKind, ...] = ("goodwill_credit", "waiver", "correction")
+"""The adjustments that pay a debt with an expense of the lender."""
+MovementKind = Literal[LoanKind, AdjustmentKind]
+"""What moves a loan's account."""
+
 TAKES_OUT: tuple[TransactionKind, ...] = ("payment_reversal", "refund_reversal", "credit_refund", "merchant_payout")
 """The kinds whose money the lender pays out or gives back; every other kind brings money in."""
 REFUND_KINDS: tuple[TransactionKind, ...] = ("refund", "refund_reversal")
@@ -54,6 +80,8 @@ LedgerAccount = Literal[
     "interest_income",
     "merchant_discount_income",
     "waiver_expense",
+    "goodwill_expense",
+    "correction_expense",
     "allowance",
     "provision_expense",
 ]

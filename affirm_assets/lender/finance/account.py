@@ -17,20 +17,37 @@ from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_
 from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, days_past_due, shortage_after
 from affirm_assets.lender.finance.movements import Application, Event, Movement
 from affirm_assets.lender.finance.terms import Terms
-from affirm_assets.lender.vocabulary import REVERSALS, LoanKind, LoanStatus
+from affirm_assets.lender.vocabulary import (
+    ADJUSTMENT_KINDS,
+    FORGIVES,
+    REVERSALS,
+    ChargeOffCause,
+    LoanStatus,
+    MovementKind,
+)
 
 EARLY_REVERSAL_DAYS = 35
 """For how long, from the day it came, a reversal waits for its payment: the look-back of the feeds."""
 
-_REVERSES: Mapping[LoanKind, tuple[LoanKind, ...]] = {
+_REVERSES: Mapping[MovementKind, tuple[MovementKind, ...]] = {
     "payment_reversal": ("payment", "recovery"),
     "refund_reversal": ("refund",),
 }
-WAITS_FOR_ITS_ORIGINAL: Mapping[LoanKind, str] = {
+WAITS_FOR_ITS_ORIGINAL: Mapping[MovementKind, str] = {
     "payment_reversal": "reverses no payment or recovery of this loan",
     "refund_reversal": "reverses no refund of this loan",
 }
 """The exception of a reversal of what has not come; the money of both comes to nothing if it does."""
+
+WAITS_TO_BE_CHARGED_OFF: Mapping[ChargeOffCause, int] = {
+    "bankruptcy": 60,
+    "fraud": 90,
+    "death": 60,
+    "settlement": 0,
+    "debt_sale": 0,
+}
+"""Days from the notice, discovery or determination to the charge-off, at the latest: FFIEC, 65 FR 36903. What is left
+of a debt that is settled in part or sold is charged off on the day."""
 
 _REVERSED_BEFORE = "was reversed before it came"
 
@@ -45,7 +62,9 @@ class Account:
     all interest since the origination, less what was given back; `paid` what payments have met of instalments,
     `shortage` what is missing of those that count as met; `last_instalment` the number of the last one, which is the
     schedule's as long as refunds take none off the end; `refunded` and `discount_returned` what the merchant gave back
-    and got back; `waived_...` small debts that were waived after the last due date; `settled_on` the day since which
+    and got back; `charge_off_by` the day on which it is charged off for `charge_off_cause`, at the latest; `reaged_on`
+    the day of an undone charge-off, from which days past due are counted anew; `waived_...` small debts that were
+    waived after the last due date; `settled_on` the day since which
     nothing is owed either way, null while something is and once charged off; `unapplied` the money, in less out, that
     could not be applied: a reversal among it may wait for its payment.
 
@@ -66,6 +85,9 @@ class Account:
     refunded: Decimal = ZERO
     discount_returned: Decimal = ZERO
     highest_days_past_due: int = 0
+    charge_off_by: date | None = None
+    charge_off_cause: ChargeOffCause | None = None
+    reaged_on: date | None = None
     charged_off_on: date | None = None
     charged_off_principal: Decimal = ZERO
     charged_off_interest: Decimal = ZERO
@@ -126,13 +148,24 @@ class Account:
     @property
     def closes_on(self) -> date | None:
         """The next day that ends with a charge-off or a waiver if nothing happens before; null if none does."""
-        if self.charged_off_on is not None or not self.is_owed:
+        late_since = self._late_since
+        if late_since is None:
             return None
-        due = [self.terms.due_on(self.instalments_met + 1) + timedelta(days=CHARGE_OFF_DAYS)]
+        due = [late_since + timedelta(days=CHARGE_OFF_DAYS)]
+        if self.charge_off_by is not None:
+            due.append(self.charge_off_by)
         if self.owed < self.terms.rules.waived_below:
             due.append(self._last_due_on + timedelta(days=1))
         to_come = [day for each in due if (day := max(each, self.booked_on)) > self.day]
         return min(to_come, default=None)
+
+    @property
+    def _late_since(self) -> date | None:
+        """The day from which an open loan's days past due are counted; null of another."""
+        if self.charged_off_on is not None or not self.is_owed:
+            return None
+        due_on = self.terms.due_on(self.instalments_met + 1)
+        return due_on if self.reaged_on is None else max(due_on, self.reaged_on)
 
     @property
     def _last_due_on(self) -> date:
@@ -145,8 +178,8 @@ class Account:
         return self.begin(day)
 
     def _late_on(self, day: date) -> int:
-        due_on = self.oldest_due_on if self.charged_off_on is None else None
-        return days_past_due(due_on, day) if due_on else 0
+        late_since = self._late_since
+        return days_past_due(late_since, day) if late_since else 0
 
     def begin(self, day: date) -> Decimal:
         """Begin the next day: accrue, on the principal that the days began with. Returns the interest it posts."""
@@ -163,13 +196,11 @@ class Account:
             self._known_events(movement)
         event = self._decided(movement)
         before, accrued, discount_returned = self._applied(), to_cents(self.accrued), self.discount_returned
-        if event.amount:
+        if event.counts:
             if movement.kind in REVERSALS or event.day < self.day:
                 event = self._posted_by_replay(event)
             else:
                 self._take(event)
-        if self.events is not None:
-            self.events.append(event)
         moved = {name: amount - before[name] for name, amount in self._applied().items()}
         done = Application(
             **moved,
@@ -177,9 +208,20 @@ class Account:
             discount_returned=self.discount_returned - discount_returned,
             exception=event.exception,
         )
-        unapplied = (-movement.amount if _goes_out(movement.kind) else movement.amount) - done.money
+        unapplied = self._left_unapplied(event, done.money)
         self.unapplied += unapplied
+        if self.events is not None:
+            self.events.append(replace(event, unapplied=unapplied))
         return replace(done, unapplied=unapplied)
+
+    def _left_unapplied(self, event: Event, applied: Decimal) -> Decimal:
+        """What of a movement's money is not applied. Of an adjustment there is none, but for what it clears."""
+        kind, amount = event.movement.kind, event.movement.amount
+        if kind == "clear_unapplied" and event.exception is None:
+            return -applied if event.amount else amount
+        if kind in ADJUSTMENT_KINDS:
+            return ZERO
+        return (-amount if _goes_out(kind) else amount) - applied
 
     def close(self) -> None:
         """End the day: waive what little is owed after the last due date, or charge off what is 120 days past due.
@@ -212,14 +254,16 @@ class Account:
     def _is_charged_off(self) -> bool:
         if self.charged_off_on is not None:
             return self.is_owed
-        return self.days_past_due >= CHARGE_OFF_DAYS and self.day >= self.booked_on
+        is_caused = self.charge_off_by is not None and self.day >= self.charge_off_by and self.is_owed
+        return (is_caused or self.days_past_due >= CHARGE_OFF_DAYS) and self.day >= self.booked_on
 
     def needs_events(self, movement: Movement) -> bool:
         """Whether what happened before decides what the movement does. Its posting day is the account's or later.
 
         It does too where a reversal of the movement came within EARLY_REVERSAL_DAYS before: no movement can say so.
         """
-        return movement.kind in (*REVERSALS, "refund") or self._effective_day(movement) < movement.posted_on
+        needing = (*REVERSALS, "refund", "clear_unapplied")
+        return movement.kind in needing or self._effective_day(movement) < movement.posted_on
 
     def _effective_day(self, movement: Movement) -> date:
         """What comes in counts, in order of time, on the day on which it happened; the rest when it came."""
@@ -232,6 +276,13 @@ class Account:
         amount, exception, reversed_before = movement.amount, None, ZERO
         if movement.kind in REVERSALS:
             amount, exception = self._reversible(movement)
+        elif movement.kind in ADJUSTMENT_KINDS:
+            exception = self._not_adjusted(movement)
+            if exception or movement.kind in WAITS_TO_BE_CHARGED_OFF:
+                amount = ZERO
+            elif movement.kind == "clear_unapplied" and self._unapplied_of(movement) < 0:
+                # Money that went out pays nothing: it is written off.
+                amount = ZERO
         elif movement.kind == "credit_refund":
             amount = min(amount, self.credit)
             exception = None if amount == movement.amount else "more than the credit balance"
@@ -242,6 +293,27 @@ class Account:
             if movement.kind == "refund" and self.refunded + amount > self.terms.principal:
                 amount, exception = ZERO, "more than the price, with what was refunded before"
         return Event(self._effective_day(movement), movement, amount, reversed_before, exception=exception)
+
+    def _not_adjusted(self, movement: Movement) -> str | None:
+        """Why an adjustment is refused; null if it is not."""
+        kind, amount = movement.kind, movement.amount
+        if kind == "clear_unapplied":
+            left = self._unapplied_of(movement)
+            return None if amount <= abs(left) else f"clears {amount}, where {abs(left)} of it is unapplied"
+        if kind == "undo_charge_off":
+            return None if self.charged_off_on is not None else "the loan is not charged off"
+        if self.charged_off_on is not None:
+            return "the loan is charged off"
+        if kind in (*FORGIVES, "settlement") and amount > self.owed:
+            return f"{amount} is more than the {self.owed} that is owed"
+        if kind == "settlement" and amount < self.owed:
+            return f"{amount} is less than the {self.owed} that is owed: a settlement forgives all that is left"
+        return None
+
+    def _unapplied_of(self, movement: Movement) -> Decimal:
+        """What of the transaction that it clears is unapplied; below zero what went out."""
+        events = self._known_events(movement)
+        return sum((event.unapplied for event in events if _whose_money(event) == movement.reverses), ZERO)
 
     def _reversed_before(self, movement: Movement) -> Decimal:
         """What reversals that wait for it are of. Then the money of both is unapplied, and comes to nothing."""
@@ -267,6 +339,7 @@ class Account:
             return ZERO, WAITS_FOR_ITS_ORIGINAL[movement.kind]
         [original] = of[-1:]
         left = original.movement.amount - original.reversed_before - _taken_back(events)[movement.reverses]
+        left -= sum((e.amount for e in events if _clears(e, movement.reverses)), ZERO)
         if left <= 0:
             return ZERO, "reverses what was reversed before"
         if movement.amount > left:
@@ -293,13 +366,11 @@ class Account:
         taken_back = _taken_back(events)
         replayed = Account.opened(self.terms, self.booked_on)
         for event in sorted(events, key=lambda each: each.order):
-            if event.movement.kind in REVERSALS:
-                amount = ZERO
-            else:
-                amount = event.amount - taken_back[event.movement.transaction_id]
-            if amount > 0 or event.accrual_waived:
+            is_reversal = event.movement.kind in REVERSALS
+            left = ZERO if is_reversal else event.amount - taken_back[event.movement.transaction_id]
+            event = replace(event, amount=left)
+            if event.counts:
                 replayed._close_until(event.day)
-                event = replace(event, amount=amount)
                 replayed._take(event)
                 replayed._known_events(event.movement).append(event)
         replayed._close_until(self.day)
@@ -317,7 +388,7 @@ class Account:
     def _take(self, event: Event) -> None:
         """What a movement does, on the day on which it counts."""
         match event.movement.kind:
-            case "payment" | "recovery":
+            case "payment" | "recovery" | "goodwill_credit" | "waiver" | "correction" | "clear_unapplied":
                 self._take_payment(event.amount)
             case "refund":
                 self._take_refund(event.amount)
@@ -326,8 +397,25 @@ class Account:
                 short = max(event.amount - self.credit, ZERO)
                 self.credit -= event.amount - short
                 self.principal += short
+            case "undo_charge_off":
+                self._undo_charge_off()
+            case "settlement" | "bankruptcy" | "fraud" | "death" | "debt_sale" as cause:
+                by = self.day + timedelta(days=WAITS_TO_BE_CHARGED_OFF[cause])
+                if self.charged_off_on is None and (self.charge_off_by is None or by < self.charge_off_by):
+                    self.charge_off_by, self.charge_off_cause = by, cause
             case _:
                 self._give_back(event.accrual_waived)
+
+    def _undo_charge_off(self) -> None:
+        """What was charged off is owed again, less what came back of it; days past due are counted anew from today."""
+        if self.charged_off_on is None:
+            return
+        self.principal += self.charged_off_principal - self.recovered_principal
+        self.interest += self.charged_off_interest - self.recovered_interest
+        self.charged_off_principal = self.charged_off_interest = ZERO
+        self.recovered_principal = self.recovered_interest = ZERO
+        self.charged_off_on = self.charge_off_by = self.charge_off_cause = None
+        self.reaged_on = self.day
 
     def _take_payment(self, amount: Decimal) -> None:
         """To accrued interest, then principal; what exceeds both is a credit balance."""
@@ -447,7 +535,7 @@ _REPLAYED = tuple(
 )
 
 
-def _goes_out(kind: LoanKind) -> bool:
+def _goes_out(kind: MovementKind) -> bool:
     return kind == "credit_refund" or kind in REVERSALS
 
 
@@ -458,6 +546,17 @@ def _taken_back(events: Iterable[Event]) -> defaultdict[str | None, Decimal]:
         if event.movement.kind in REVERSALS:
             taken_back[event.movement.reverses] += event.amount
     return taken_back
+
+
+def _whose_money(event: Event) -> str | None:
+    """The transaction whose money an event leaves unapplied, or takes up."""
+    movement = event.movement
+    is_of_another = event.exception is None or event.exception in WAITS_FOR_ITS_ORIGINAL.values()
+    return movement.reverses if movement.reverses is not None and is_of_another else movement.transaction_id
+
+
+def _clears(event: Event, transaction_id: str | None) -> bool:
+    return event.movement.kind == "clear_unapplied" and event.movement.reverses == transaction_id
 
 
 def _standing_refunds(events: Iterable[Event]) -> list[Refund]:

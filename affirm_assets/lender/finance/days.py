@@ -11,7 +11,7 @@ from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.accrual import ZERO
 from affirm_assets.lender.finance.delinquency import bucket
 from affirm_assets.lender.finance.movements import Application, Movement, in_order
-from affirm_assets.lender.vocabulary import LoanKind
+from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS, FORGIVES, MovementKind
 
 DAYS_KEPT_SETTLED = 180
 """How long a loan on which nothing is owed any more keeps a row each day; a charged-off loan keeps it always."""
@@ -42,6 +42,9 @@ class Day(NamedTuple):
     opening_discount_returned: Decimal
     opening_last_instalment: int
     opening_highest_days_past_due: int
+    opening_charge_off_by: date | None
+    opening_charge_off_cause: str | None
+    opening_reaged_on: date | None
     opening_charged_off_on: date | None
     opening_settled_on: date | None
     opening_credit_since: date | None
@@ -66,6 +69,7 @@ class Day(NamedTuple):
     recovery_principal: Decimal
     recovery_interest: Decimal
     unapplied_moved: Decimal
+    adjusted: Decimal
     principal: Decimal
     interest: Decimal
     credit: Decimal
@@ -84,6 +88,9 @@ class Day(NamedTuple):
     discount_returned: Decimal
     last_instalment: int
     highest_days_past_due: int
+    charge_off_by: date | None
+    charge_off_cause: str | None
+    reaged_on: date | None
     charged_off_on: date | None
     charged_off_principal: Decimal
     charged_off_interest: Decimal
@@ -110,11 +117,21 @@ _balances = attrgetter(*_columns("principal", "credit"))
 _history = attrgetter(*_columns("settled_on", "unapplied"))
 
 _OPENS_WITHOUT = {
-    **dict.fromkeys(("opening_charged_off_on", "opening_settled_on", "opening_credit_since")),
+    **dict.fromkeys(
+        f"opening_{name}"
+        for name in (
+            "charge_off_by",
+            "charge_off_cause",
+            "reaged_on",
+            "charged_off_on",
+            "settled_on",
+            "credit_since",
+        )
+    ),
     **dict.fromkeys(("opening_last_instalment", "opening_highest_days_past_due"), 0),
 }
 _NO_OPENING = tuple(_OPENS_WITHOUT.get(name, ZERO) for name in _OPENING)
-_NOTHING_MOVED = dict.fromkeys(_columns("principal_lent", "unapplied_moved"), ZERO)
+_NOTHING_MOVED = dict.fromkeys(_columns("principal_lent", "adjusted"), ZERO)
 
 
 def days(account: Account, last: date, movements: Iterable[Movement], *, is_new: bool = False) -> Iterator[Day]:
@@ -235,6 +252,7 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
         "recovery_principal": _of_any_kind(applied, "recovery_principal"),
         "recovery_interest": _of_any_kind(applied, "recovery_interest"),
         "unapplied_moved": _of_any_kind(applied, "unapplied"),
+        "adjusted": applied[_ADJUSTED],
     }
     return _day(account, opening, moved)
 
@@ -279,8 +297,10 @@ def falling_due(account: Account) -> tuple[Decimal, date | None, Decimal]:
     return past_due, terms.due_on(following), amount
 
 
-Applied = defaultdict[tuple[LoanKind, str], Decimal]
+Applied = defaultdict[tuple[MovementKind | None, str], Decimal]
 """What a day's movements did: sums by the kind of movement and the part of its application."""
+
+_ADJUSTED = (None, "adjusted")
 
 _PARTS = (
     "interest",
@@ -301,10 +321,12 @@ def _applied(account: Account, movements: Iterable[Movement]) -> Applied:
         for part in _PARTS:
             amount = getattr(application, part)
             sums[_counted_as(movement.kind, part, amount), part] += amount
+        if movement.kind in ADJUSTMENT_KINDS:
+            sums[_ADJUSTED] += application.money
     return sums
 
 
-def _counted_as(kind: LoanKind, part: str, amount: Decimal) -> LoanKind:
+def _counted_as(kind: MovementKind, part: str, amount: Decimal) -> MovementKind:
     """The kind of movement whose column holds a part: of principal and credit, no column falls below zero.
 
     A late row may change what others have paid, or a reversal take that back, by a few cents that go the other way.
@@ -319,8 +341,11 @@ def _counted_as(kind: LoanKind, part: str, amount: Decimal) -> LoanKind:
     return kind
 
 
-# A recovery on an open loan is a payment; reversals of either kind stand together.
-_SAME_COLUMNS: Mapping[LoanKind, LoanKind] = {"recovery": "payment", "refund_reversal": "payment_reversal"}
+# What adjustments pay stands with what payments do, and `adjusted` says how much it is. Reversals of either kind stand together.
+_SAME_COLUMNS: Mapping[MovementKind, MovementKind] = {
+    **dict.fromkeys(("recovery", *FORGIVES, "clear_unapplied"), "payment"),
+    "refund_reversal": "payment_reversal",
+}
 
 
 def _of_any_kind(applied: Applied, part: str) -> Decimal:

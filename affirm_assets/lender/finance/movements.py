@@ -6,18 +6,20 @@ from datetime import date
 from decimal import Decimal
 
 from affirm_assets.lender.finance.accrual import ZERO
-from affirm_assets.lender.vocabulary import REVERSALS, LoanKind
+from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS, REVERSALS, MovementKind
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A transaction on a loan. `posted_on`: the day on which the books apply it; `effective_on`: when it happened.
+    """A transaction on a loan, or an adjustment. `posted_on`: the day on which the books apply it; `effective_on`: when
+    it happened.
 
-    `came_on`: the day of its row, if not `posted_on`; until then it waited in suspense.
+    `reverses` is the transaction that a reversal undoes, or whose money a clear_unapplied clears. `came_on` is the day
+    of its row, if not `posted_on`; until then it waited in suspense. `amount` is 0.00 where an adjustment has none.
     """
 
     transaction_id: str
-    kind: LoanKind
+    kind: MovementKind
     amount: Decimal
     posted_on: date
     effective_on: date
@@ -68,7 +70,8 @@ class Event:
 
     What was decided when it came stands: an exception counts for nothing, a credit refund for what was paid out.
     `reversed_before` is what of it was reversed before it came, and does not count. `accrual_waived` is what a reversal
-    waives, before it is rounded, of the interest of the days between its payment and itself.
+    waives, before it is rounded, of the interest of the days between its payment and itself. `unapplied` is the money
+    that it left unapplied, or, below zero, took from there.
     """
 
     day: date
@@ -76,7 +79,14 @@ class Event:
     amount: Decimal
     reversed_before: Decimal = ZERO
     accrual_waived: Decimal = ZERO
+    unapplied: Decimal = ZERO
     exception: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it moves the account: by its amount, or by being decided."""
+        is_decision = self.movement.kind in ADJUSTMENT_KINDS and self.exception is None
+        return self.amount > 0 or self.accrual_waived > 0 or is_decision
 
     @property
     def order(self) -> tuple[date, int, date, str]:
