@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -27,7 +27,7 @@ import pytest
 from affirm_assets.lender.intake.feeds import LOAN_FIELDS, TRANSACTION_FIELDS
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
-from tests.integration.books import DAILY, Books, loan, transaction
+from tests.integration.books import DAILY, GOOD_LOAN, Books, loan, transaction
 
 DAY = date(2025, 1, 2)
 NEXT_DAY = DAY + timedelta(days=1)
@@ -74,21 +74,29 @@ def text_of(value: Any) -> str | None:
     return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
 
 
-def refused(name: str, good: Mapping[str, Any], reasons: str, masked: str, lost: str, over: Mapping[str, Any]) -> Case:
+def refused(
+    name: str,
+    fields: Iterable[str],
+    good: Mapping[str, Any],
+    reasons: str,
+    masked: str,
+    lost: str,
+    over: Mapping[str, Any],
+) -> Case:
     """A good record with something else in it. Fields named in `masked` are shown as ***, those in `lost` not at all,
     the others as they came."""
     content = {key: value for key, value in {**good, **over}.items() if value is not ABSENT}
-    shown = {key: None if key in lost.split() else text_of(content.get(key)) for key in good}
+    shown = {key: None if key in lost.split() else text_of(content.get(key)) for key in fields}
     hidden = {key: "***" for key in masked.split() if shown[key]}
     return Case(name, content, REJECTED, {**shown, **hidden, "reasons": reasons})
 
 
 def bad_loan(name: str, reasons: str, *, masked: str = "", lost: str = "", **over: Any) -> Case:
-    return refused(name, loan(loan_id=name), reasons, f"borrower_email {masked}", lost, over)
+    return refused(name, LOAN_FIELDS, loan(loan_id=name), reasons, f"borrower_email {masked}", lost, over)
 
 
 def bad_transaction(name: str, reasons: str, *, masked: str = "", lost: str = "", **over: Any) -> Case:
-    return refused(name, transaction(transaction_id=name), reasons, masked, lost, over)
+    return refused(name, TRANSACTION_FIELDS, transaction(transaction_id=name), reasons, masked, lost, over)
 
 
 def shown_as(case: Case, **texts: str) -> Case:
@@ -111,6 +119,8 @@ def good_loan(name: str, expected: Mapping[str, Any] | None = None, **over: Any)
         "instalments": 12,
         "originated_on": DAY,
         "first_due_on": date(2025, 2, 2),
+        "instalment": None,
+        "due_day": None,
     }
     return Case(name, content, ACCEPTED, {**row, **(expected or {})})
 
@@ -138,6 +148,9 @@ OTHER_EARLIER = "conflicts with a row of this id booked on an earlier day"
 FREE: Mapping[str, Any] = {"merchant_discount": "0.00"}
 OLD: Mapping[str, Any] = {"originated_on": "2024-12-20", "first_due_on": "2025-01-20"}
 OLD_ROW: Mapping[str, Any] = {"originated_on": date(2024, 12, 20), "first_due_on": date(2025, 1, 20)}
+STATED: Mapping[str, Any] = {"instalment": "90.25", "due_day": 2}
+STATED_ROW: Mapping[str, Any] = {"instalment": Decimal("90.25"), "due_day": 2}
+STATES_NOTHING: Mapping[str, Any] = {"instalment": None, "due_day": None}
 ON_NEXT_DAY: Mapping[str, Any] = {"originated_on": "2025-01-03"}
 
 CUT_OFF = b'{"loan_id": "L1", "borrower_email": "eve@example.com", "princi'
@@ -155,10 +168,10 @@ BAD_LOANS = (
     broken("nul-byte", b'{"loan_id": "L\0", "borrower_email": "eve@example.com"}', "NUL character"),
     bad_loan(
         "empty-object",
-        "; ".join(f"{name}: missing" for name in LOAN_FIELDS),
+        "; ".join(f"{name}: missing" for name in GOOD_LOAN),
         **dict.fromkeys(LOAN_FIELDS, ABSENT),
     ),
-    *(bad_loan(f"without-{name}", f"{name}: missing", **{name: ABSENT}) for name in LOAN_FIELDS if name != "loan_id"),
+    *(bad_loan(f"without-{name}", f"{name}: missing", **{name: ABSENT}) for name in GOOD_LOAN if name != "loan_id"),
     bad_loan("without-id", "loan_id: missing", loan_id=ABSENT),
     bad_loan("null-id", "loan_id: missing", loan_id=None),
     bad_loan("empty-id", "loan_id: missing", loan_id=""),
@@ -249,6 +262,17 @@ BAD_LOANS = (
         borrower_state="CA\n",
         masked="borrower_state",
     ),
+    bad_loan("boolean-due-day", "due_day: expected integer, found boolean", lost="due_day", due_day=True),
+    bad_loan("fraction-due-day", "due_day: not a whole number", due_day=2.5),
+    bad_loan("word-due-day", "due_day: not a whole number", due_day="2nd"),
+    bad_loan("due-day-0", "due_day: less than it can be", due_day=0),
+    bad_loan("due-day-32", "due_day: more than it can be", due_day=32),
+    bad_loan("no-amount-instalment", "instalment: not an amount", instalment="9e1"),
+    bad_loan("three-places-instalment", "instalment: more than two decimal places", instalment="90.255"),
+    bad_loan("zero-instalment", "instalment: less than it can be", instalment="0.00"),
+    bad_loan("absurd-instalment", "instalment: more than it can be", instalment="1000000.01"),
+    bad_loan("address-as-instalment", "instalment: not an amount", masked="instalment", instalment=EMAIL),
+    bad_loan("address-as-due-day", "due_day: not a whole number", masked="due_day", due_day=EMAIL),
     bad_loan("no-address", "borrower_email: not an e-mail address", borrower_email="eve"),
     bad_loan("two-addresses", "borrower_email: not an e-mail address", borrower_email=f"{EMAIL},{EMAIL}"),
     bad_loan("address-with-line-break", "borrower_email: not an e-mail address", borrower_email=f"{EMAIL}\n"),
@@ -293,6 +317,11 @@ GOOD_LOANS = (
         originated_on="2014-12-26",
         first_due_on="2015-01-26",
     ),
+    good_loan("stated", STATED_ROW, **STATED),
+    good_loan("stated-as-number", STATED_ROW, instalment=90.25, due_day="2"),
+    good_loan("null-stated", STATES_NOTHING, **STATES_NOTHING),
+    good_loan("empty-stated", STATES_NOTHING, instalment="", due_day=""),
+    good_loan("stated-later"),
     good_loan("also-sent-well"),
     good_loan("old-and-sent-again", OLD_ROW, **OLD),
     good_loan("old-and-changed", OLD_ROW, **OLD),
@@ -348,11 +377,12 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
         bad_loan("other-terms-today", OTHER_TODAY, principal="1000.01"),
         bad_loan("other-address-today", OTHER_TODAY, borrower_email=EMAIL),
         bad_loan("two-equal-one-other", OTHER_TODAY, borrower_state="NY"),
-        broken("csv-too-few", b"L1,U1,eve@example.com", "expected 14 values, found 3"),
+        good_loan("csv-stated", STATED_ROW, **STATED),
+        broken("csv-too-few", b"L1,U1,eve@example.com", "expected 16 values, found 3"),
         broken(
             "csv-thousands-separator",
-            b"L1,U1,M1,eve@example.com,CA,installment,1,000,0,1,1,m,d,d,USD",
-            "expected 14 values, found 15",
+            b"L1,U1,M1,eve@example.com,CA,installment,1,000,0,1,1,m,d,d,USD,,",
+            "expected 16 values, found 17",
         ),
         broken("csv-open-quote", b'"L1,eve@example.com', "not CSV: unexpected end of data"),
         broken("csv-invalid-utf8", b"L\xff,eve@example.com", "invalid UTF-8 at byte 2"),
@@ -365,6 +395,8 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
         bad_loan("csv-address-as-merchant", "merchant_id: not an id", masked="merchant_id", merchant_id=EMAIL),
         good_loan("csv-last"),
     ),
+    (DAY, "without-stated.csv"): (good_loan("no-stated-columns"),),
+    (DAY, "without-stated.parquet"): (good_loan("no-stated-parquet-columns"),),
     (DAY, "without-currency.csv"): (bad_loan("no-column", "currency: missing", currency=None),),
     (DAY, "with-address-as-column.csv"): (bad_loan("extra-column", "unexpected field: (unprintable name)"),),
     (DAY, "repeated-column.csv"): (
@@ -373,6 +405,7 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
     (DAY, "cents.parquet"): (
         good_loan("same", {"principal": Decimal("1000.00")}, **MONEY_AS_CENTS),
         good_loan("cents", money("1234.56"), **MONEY_AS_CENTS | {"principal": 123456}),
+        good_loan("stated-cents", STATED_ROW, **MONEY_AS_CENTS | STATED | {"instalment": 9025}),
         good_loan("least-cents", money("0.01") | {"merchant_discount": Decimal(0)}, principal=1, merchant_discount=0),
         good_loan("most-cents", money("100000.00"), **MONEY_AS_CENTS | {"principal": 10_000_000}),
         shown_as(
@@ -392,6 +425,7 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
     (DAY, "decimals.parquet"): (
         duplicate(good_loan("same", **AS_DECIMALS)),
         good_loan("decimals", money("1234.56"), **AS_DECIMALS | {"principal": Decimal("1234.56")}),
+        good_loan("stated-decimals", STATED_ROW, **AS_DECIMALS | STATED_ROW),
         good_loan("most-decimals", money("100000.00"), **AS_DECIMALS | {"principal": Decimal("100000.00")}),
         bad_loan(
             "negative-decimal",
@@ -441,6 +475,8 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
         good_loan("new"),
         duplicate(good_loan("sent-again", principal=1000)),
         bad_loan("changed", OTHER_EARLIER, principal="1000.01"),
+        duplicate(good_loan("stated", **STATED)),
+        bad_loan("stated-later", OTHER_EARLIER, due_day=2),
         bad_loan("other-address", OTHER_EARLIER, borrower_email=EMAIL),
         duplicate(good_loan("L1")),
         bad_loan("L1", OTHER_EARLIER, instalments=24),
@@ -616,15 +652,23 @@ TABLES = {ACCEPTED: "{0}.{0}", REJECTED: "{0}.rejected_{0}"}
 
 COLUMNS: Mapping[str, Sequence[str]] = {
     "without-currency.csv": tuple(name for name in LOAN_FIELDS if name != "currency"),
+    "without-stated.csv": tuple(GOOD_LOAN),
+    "without-stated.parquet": tuple(GOOD_LOAN),
     "with-address-as-column.csv": (*LOAN_FIELDS, EMAIL),
     "repeated-column.csv": (*LOAN_FIELDS, "principal"),
 }
 TYPES: Mapping[str, Mapping[str, pa.DataType]] = {
-    "cents.parquet": {"principal": pa.int64(), "merchant_discount": pa.int32(), "amount": pa.int64()},
+    "cents.parquet": {
+        "principal": pa.int64(),
+        "merchant_discount": pa.int32(),
+        "instalment": pa.int32(),
+        "amount": pa.int64(),
+    },
     "decimals.parquet": {
         "principal": pa.decimal128(18, 2),
         "merchant_discount": pa.decimal128(5, 2),
         "apr": pa.decimal128(9, 6),
+        "instalment": pa.decimal128(18, 2),
         "originated_on": pa.date32(),
         "first_due_on": pa.date32(),
         "amount": pa.decimal256(40, 2),
@@ -641,9 +685,9 @@ TYPES: Mapping[str, Mapping[str, pa.DataType]] = {
 def file_content(feed: str, name: str, cases: Sequence[Case]) -> bytes:
     if name.startswith("empty."):
         return gzip.compress(b"") if name.endswith(".gz") else b""
-    if name.endswith(".parquet"):
-        return parquet(feed, TYPES.get(name, {}), [dict(each.content) for each in cases])
     columns = COLUMNS.get(name, FIELDS[feed])
+    if name.endswith(".parquet"):
+        return parquet(columns, TYPES.get(name, {}), [dict(each.content) for each in cases])
     lines = [b"" if ".jsonl" in name else csv_line(dict(zip(columns, columns, strict=True)), columns)]
     for each in cases:
         if isinstance(each.content, bytes):
@@ -656,9 +700,9 @@ def file_content(feed: str, name: str, cases: Sequence[Case]) -> bytes:
     return gzip.compress(content) if name.endswith(".gz") else content
 
 
-def parquet(feed: str, types: Mapping[str, pa.DataType], records: list[dict[str, Any]]) -> bytes:
-    names = [*FIELDS[feed], *(name for name in types if name == EMAIL)]
-    usual = {"instalments": pa.int16()}
+def parquet(columns: Sequence[str], types: Mapping[str, pa.DataType], records: list[dict[str, Any]]) -> bytes:
+    names = [*columns, *(name for name in types if name == EMAIL)]
+    usual = {"instalments": pa.int16(), "due_day": pa.int8()}
     schema = pa.schema([(name, types.get(name, usual.get(name, pa.string()))) for name in names])
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(records, schema), sink)

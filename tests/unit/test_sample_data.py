@@ -28,6 +28,7 @@ DAYS = 180
 ARGUMENTS: dict[str, Any] = {"loans": 1500, "start": START, "days": DAYS, "seed": 11}
 SMALL: dict[str, Any] = {"loans": 120, "start": START, "days": 90, "seed": 11}
 
+WRITTEN_LOAN_FIELDS = tuple(name for name in LOAN_FIELDS if name not in ("instalment", "due_day"))
 CENT = Decimal("0.01")
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 MONEY = re.compile(r"[0-9]+\.[0-9]{2}")
@@ -96,7 +97,7 @@ def lines(landing: Path, feed: str) -> Iterator[tuple[date, list[bytes]]]:
 
 def is_good_loan(fields: dict[str, Any], landed: date) -> bool:
     texts = {name: value for name, value in fields.items() if name != "instalments"}
-    if tuple(fields) != tuple(LOAN_FIELDS) or not all(isinstance(value, str) for value in texts.values()):
+    if tuple(fields) != WRITTEN_LOAN_FIELDS or not all(isinstance(value, str) for value in texts.values()):
         return False
     amounts = [fields[name] for name in ("principal", "merchant_discount", "apr")]
     if not all(MONEY.fullmatch(text) for text in amounts) or type(fields["instalments"]) is not int:

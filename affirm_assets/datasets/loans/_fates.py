@@ -15,6 +15,7 @@ from affirm_assets.lender.intake.feeds import (
     MOST_APR,
     MOST_DAYS_LATE,
     MOST_DAYS_TO_FIRST_DUE,
+    MOST_LOAN_CASH,
     STATES,
 )
 from affirm_assets.lender.products import PRODUCTS
@@ -51,6 +52,8 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
         "originated_on": values.day("originated_on", F.date_sub(booked_on, MOST_DAYS_LATE), booked_on),
         "first_due_on": values.day("first_due_on", first_due_from, first_due_until),
         "currency": values.one_of("currency", CURRENCIES),
+        "instalment": values.optional(values.money("instalment", Decimal("0.01"), MOST_LOAN_CASH), "instalment"),
+        "due_day": values.optional(values.integer("due_day", F.lit(1), F.lit(31)), "due_day"),
     }
     # A record that is not well-formed has its problem for a reason, and its missing fields are no news.
     reasons = F.coalesce(F.col("problem"), values.reasons(*(each.reason for each in readings.values())))

@@ -30,6 +30,10 @@ class Loan(Contract):
     originated_on: date = column("Day of the purchase")
     first_due_on: date = column("Day on which the first instalment is due")
     currency: Currency = column("Currency of the amounts")
+    instalment: Money | None = column("Level instalment that the contract states; null where it states none", gt=0)
+    due_day: int | None = column(
+        "Day of the month on which the contract has instalments fall due; null where it states none", ge=1, le=31
+    )
     file: str = column("Landing file that it came from")
     record_number: int = column("Its record in that file", ge=1)
 

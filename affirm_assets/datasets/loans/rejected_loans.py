@@ -33,6 +33,8 @@ class RejectedLoan(Contract):
     originated_on: str | None = column("Day of the purchase, as given")
     first_due_on: str | None = column("First due date, as given")
     currency: str | None = column("Currency, as given")
+    instalment: str | None = column("Level instalment, as given")
+    due_day: str | None = column("Day of the month, as given")
 
 
 @audit()

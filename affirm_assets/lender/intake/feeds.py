@@ -23,8 +23,11 @@ LOAN_FIELDS: Mapping[str, str] = MappingProxyType(
         "originated_on": "date",
         "first_due_on": "date",
         "currency": "text",
+        "instalment": "money",
+        "due_day": "integer",
     }
 )
+"""A file may lack any of them: its records then have no value there, and what reads them says whether they may."""
 
 TRANSACTION_FIELDS: Mapping[str, str] = MappingProxyType(
     {
