@@ -148,6 +148,7 @@ OTHER_EARLIER = "conflicts with a row of this id booked on an earlier day"
 FREE: Mapping[str, Any] = {"merchant_discount": "0.00"}
 OLD: Mapping[str, Any] = {"originated_on": "2024-12-20", "first_due_on": "2025-01-20"}
 OLD_ROW: Mapping[str, Any] = {"originated_on": date(2024, 12, 20), "first_due_on": date(2025, 1, 20)}
+OTHER_INSTALMENT = " differs by more than a cent from 90.26, which is computed from the loan's other terms"
 STATED: Mapping[str, Any] = {"instalment": "90.25", "due_day": 2}
 STATED_ROW: Mapping[str, Any] = {"instalment": Decimal("90.25"), "due_day": 2}
 STATES_NOTHING: Mapping[str, Any] = {"instalment": None, "due_day": None}
@@ -262,6 +263,27 @@ BAD_LOANS = (
         borrower_state="CA\n",
         masked="borrower_state",
     ),
+    bad_loan("biweekly-due-day", "due_day: a biweekly loan has none", frequency="biweekly", due_day=2),
+    bad_loan("other-due-day", "due_day: 3, but first_due_on is on day 2", due_day=3),
+    bad_loan("no-month-end", "due_day: 31, but first_due_on is on day 27", due_day=31, first_due_on="2025-02-27"),
+    bad_loan(
+        "due-before-origination-and-on-another-day", "first_due_on: too early", first_due_on="2025-01-01", due_day=3
+    ),
+    bad_loan("two-cents-more", f"instalment: 90.28{OTHER_INSTALMENT}", instalment="90.28"),
+    bad_loan("two-cents-less", f"instalment: 90.24{OTHER_INSTALMENT}", instalment=90.24),
+    bad_loan(
+        "never-repaid",
+        "instalment: 12.49 never repays the loan, of which a period's interest is 12.49; computed 90.26",
+        instalment="12.49",
+    ),
+    bad_loan(
+        "other-instalment-and-due-day",
+        f"due_day: 3, but first_due_on is on day 2; instalment: 99.00{OTHER_INSTALMENT}",
+        instalment="99.00",
+        due_day=3,
+    ),
+    bad_loan("instalment-of-unknown-rate", NOT_A_RATE, instalment="99.00", apr="1e1"),
+    bad_loan("instalment-and-extra-field", "unexpected field: nickname", instalment="99.00", due_day=3, nickname="Eve"),
     bad_loan("boolean-due-day", "due_day: expected integer, found boolean", lost="due_day", due_day=True),
     bad_loan("fraction-due-day", "due_day: not a whole number", due_day=2.5),
     bad_loan("word-due-day", "due_day: not a whole number", due_day="2nd"),
@@ -319,6 +341,23 @@ GOOD_LOANS = (
     ),
     good_loan("stated", STATED_ROW, **STATED),
     good_loan("stated-as-number", STATED_ROW, instalment=90.25, due_day="2"),
+    *(good_loan(f"stated-{cents}", {"instalment": Decimal(cents)}, instalment=cents) for cents in ("90.26", "90.27")),
+    good_loan(
+        "stated-biweekly",
+        money("100.00") | {"instalment": Decimal("25.00"), "instalments": 4, "apr": Decimal(0)},
+        instalment="25.00",
+        product="pay_in_4",
+        instalments=4,
+        principal="100.00",
+        apr="0",
+        frequency="biweekly",
+    ),
+    good_loan(
+        "stated-month-end",
+        {"first_due_on": date(2025, 2, 28), "due_day": 31},
+        first_due_on="2025-02-28",
+        due_day=31,
+    ),
     good_loan("null-stated", STATES_NOTHING, **STATES_NOTHING),
     good_loan("empty-stated", STATES_NOTHING, instalment="", due_day=""),
     good_loan("stated-later"),

@@ -1,11 +1,15 @@
 """What becomes of each record of the loans feed: accepted, an exact duplicate, or rejected and why."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.declare import Window, before, previous, shared, through
+from affirm_assets.lender.finance.instalment import contract_problem
 from affirm_assets.lender.intake import values
 from affirm_assets.lender.intake.duplicates import digest, fates, to_compare
 from affirm_assets.lender.intake.feeds import (
@@ -55,15 +59,22 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
         "instalment": values.optional(values.money("instalment", Decimal("0.01"), MOST_LOAN_CASH), "instalment"),
         "due_day": values.optional(values.integer("due_day", F.lit(1), F.lit(31)), "due_day"),
     }
-    # A record that is not well-formed has its problem for a reason, and its missing fields are no news.
-    reasons = F.coalesce(F.col("problem"), values.reasons(*(each.reason for each in readings.values())))
-    return loan_rows.select(
+    reasons = (*(each.reason for each in readings.values()), _other_due_day(readings))
+    read = loan_rows.select(
         booked_on.alias("booked_on"),
         "file",
         "record_number",
         F.struct(*LOAN_FIELDS).alias("text"),
         *(each.value.alias(name) for name, each in readings.items()),
-        reasons.alias("reasons"),
+        "problem",
+        values.reasons(*reasons).alias("reasons"),
+    )
+    # A record that is not well-formed has its problem for a reason, and its missing fields are no news.
+    found = F.coalesce(F.col("problem"), values.reasons(F.col("reasons"), F.col("other_instalment")))
+    return (
+        read.join(F.broadcast(_other_instalments(read)), ["file", "record_number"], "left")
+        .withColumn("reasons", found)
+        .drop("problem", "other_instalment")
     )
 
 
@@ -89,6 +100,49 @@ def loan_fates(
     )
     booked = _booked(valid, recent_loans, all_loans, all_rows, window)
     return fates(loan_readings, valid, booked, LOOK_BACK_DAYS)
+
+
+def _other_due_day(readings: Mapping[str, values.Reading]) -> Column:
+    """The reason where the contract's due day is not the one on which the first instalment falls due, or null."""
+    due_day, first_due_on = readings["due_day"].value, readings["first_due_on"].value
+    found = F.day(first_due_on)
+    differs = F.concat(
+        F.lit("due_day: "), due_day.cast("string"), F.lit(", but first_due_on is on day "), found.cast("string")
+    )
+    return F.when(
+        due_day.isNotNull() & (F.col("frequency") == "biweekly"), F.lit("due_day: a biweekly loan has none")
+    ).when(due_day.isNotNull() & (found != F.least(due_day, F.day(F.last_day(first_due_on)))), differs)
+
+
+_INSTALMENT_AND_TERMS = ("instalment", "principal", "apr", "instalments", "frequency", "product")
+
+
+def _other_instalments(read: DataFrame) -> DataFrame:
+    """file, record_number, other_instalment: the reason, of each record whose instalment its other terms do not give.
+
+    A frame of its own, joined by the record's place: what Python has handed through says of no column where it is from.
+    """
+    stated = read.where(" AND ".join(f"{name} IS NOT NULL" for name in _INSTALMENT_AND_TERMS))
+    return stated.select("file", "record_number", *_INSTALMENT_AND_TERMS).mapInArrow(
+        _checked_instalments, "file string, record_number bigint, other_instalment string"
+    )
+
+
+def _checked_instalments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    schema = pa.schema({"file": pa.string(), "record_number": pa.int64(), "other_instalment": pa.string()})
+    for batch in batches:
+        rows = [
+            {"file": loan["file"], "record_number": loan["record_number"], "other_instalment": f"instalment: {problem}"}
+            for loan in batch.to_pylist()
+            if (problem := _instalment_problem(loan))
+        ]
+        yield pa.RecordBatch.from_pylist(rows, schema)
+
+
+def _instalment_problem(loan: Mapping[str, Any]) -> str | None:
+    rounding = PRODUCTS[loan["product"]].rules.instalment_rounding
+    terms = {name: loan[name] for name in _INSTALMENT_AND_TERMS if name != "product"}
+    return contract_problem(**terms, rounding=rounding)
 
 
 def _limit(name: str) -> Column:
