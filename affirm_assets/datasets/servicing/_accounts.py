@@ -20,6 +20,7 @@ from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, Account
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import NO_PRODUCT
 
 PAST: Mapping[str, Input] = {"all_loans": through("loans"), "all_transactions": through("transactions")}
@@ -35,6 +36,7 @@ TERMS = (
     "amount_lent",
     "merchant_discount",
     "instalment",
+    "due_day",
 )
 STATE = (
     "as_of",
@@ -166,9 +168,8 @@ def _collected(names: Iterable[str]) -> Any:
 
 
 def _with_terms(loans: DataFrame) -> DataFrame:
-    """Loans as balances name their terms; the level instalment is not known yet."""
-    named = loans.withColumn("amount_lent", F.col("principal"))
-    return named.select(*LOAN, *(name for name in TERMS if name != "instalment"))
+    """Loans as balances name their terms; what the contract does not state is null."""
+    return loans.withColumn("amount_lent", F.col("principal")).select(*LOAN, *TERMS)
 
 
 def _run(
@@ -190,7 +191,8 @@ def _rows_of_loan(loan: Mapping[str, Any], window: Window, rows_of: RowsOf, of_l
     moved = [Movement(**each) for each in loan["moved"] or ()]
     account = _account(loan, terms, window)
     booked_on = loan["booked_on"] if loan["booked_on"] >= window.first else None
-    known = {**loan, "instalment": terms.instalment}
+    due_day = terms.due_day if terms.frequency == "monthly" else None
+    known = {**loan, "instalment": terms.instalment, "due_day": due_day}
     prefix = tuple(known[name] for name in of_loan)
     for row in rows_of(account, window.last, moved, booked_on):
         yield (*prefix, *row)
@@ -200,9 +202,8 @@ _FIELD = {"amount_lent": "principal"}
 
 
 def _terms(loan: Mapping[str, Any]) -> Terms:
-    agreed = {_FIELD.get(name, name): loan[name] for name in TERMS if name != "instalment"}
-    known = loan["instalment"]
-    return Terms.agreed(**agreed) if known is None else Terms(**agreed, instalment=known)
+    agreed = {_FIELD.get(name, name): loan[name] for name in TERMS}
+    return Terms.agreed(**agreed, rules=PRODUCTS[loan["product"]].rules)
 
 
 def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> Account:
