@@ -59,22 +59,12 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
         "instalment": values.optional(values.money("instalment", Decimal("0.01"), MOST_LOAN_CASH), "instalment"),
         "due_day": values.optional(values.integer("due_day", F.lit(1), F.lit(31)), "due_day"),
     }
-    reasons = (*(each.reason for each in readings.values()), _other_due_day(readings))
-    read = loan_rows.select(
-        booked_on.alias("booked_on"),
-        "file",
-        "record_number",
-        F.struct(*LOAN_FIELDS).alias("text"),
-        *(each.value.alias(name) for name, each in readings.items()),
-        "problem",
-        values.reasons(*reasons).alias("reasons"),
-    )
-    # A record that is not well-formed has its problem for a reason, and its missing fields are no news.
-    found = F.coalesce(F.col("problem"), values.reasons(F.col("reasons"), F.col("other_instalment")))
+    read = values.typed(loan_rows, "booked_on", readings)
+    found = values.reasons(F.col("reasons"), _other_due_day(), F.col("other_instalment"))
     return (
         read.join(F.broadcast(_other_instalments(read)), ["file", "record_number"], "left")
-        .withColumn("reasons", found)
-        .drop("problem", "other_instalment")
+        .withColumn("reasons", F.coalesce("problem", found))
+        .drop("other_instalment")
     )
 
 
@@ -102,16 +92,18 @@ def loan_fates(
     return fates(loan_readings, valid, booked, LOOK_BACK_DAYS)
 
 
-def _other_due_day(readings: Mapping[str, values.Reading]) -> Column:
-    """The reason where the contract's due day is not the one on which the first instalment falls due, or null."""
-    due_day, first_due_on = readings["due_day"].value, readings["first_due_on"].value
-    found = F.day(first_due_on)
+def _other_due_day() -> Column:
+    """The reason where the contract's due day is not the one on which the first instalment falls due, or null.
+
+    Of typed columns: in one expression with what they are read from, Spark takes minutes to tell the lineage of a column.
+    """
+    due_day, found = F.col("due_day"), F.day("first_due_on")
     differs = F.concat(
         F.lit("due_day: "), due_day.cast("string"), F.lit(", but first_due_on is on day "), found.cast("string")
     )
     return F.when(
         due_day.isNotNull() & (F.col("frequency") == "biweekly"), F.lit("due_day: a biweekly loan has none")
-    ).when(due_day.isNotNull() & (found != F.least(due_day, F.day(F.last_day(first_due_on)))), differs)
+    ).when(due_day.isNotNull() & (found != F.least(due_day, F.day(F.last_day("first_due_on")))), differs)
 
 
 _INSTALMENT_AND_TERMS = ("instalment", "principal", "apr", "instalments", "frequency", "product")

@@ -8,7 +8,8 @@ from pyspark.sql import DataFrame
 from affirm_assets.audits import reconcile
 from affirm_assets.datasets.loans._fates import COMPARED, TOGETHER, loan_fates
 from affirm_assets.declare import Contract, Daily, Money, Rate, Window, audit, beside, column, dataset, key, later
-from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, not_booked_later, with_fate
+from affirm_assets.lender.intake.accounting import accepted_accounts_for
+from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 from affirm_assets.lender.vocabulary import Currency, Frequency, Product
 
@@ -51,12 +52,9 @@ def every_record_is_accounted_for(
     Rejected is what rejected_loans has published, where it has and the same run computes no other.
     """
     days = published["published_rejections"]
-    rejected = reconcile.published_or_computed(
-        published_rejections, with_fate(loan_fates, REJECTED), RECORD, day="booked_on", days=days
+    return accepted_accounts_for(
+        staged, loan_rows, loan_fates, published_rejections, days, day="booked_on", together=TOGETHER
     )
-    fates = {ACCEPTED: staged, REJECTED: rejected, DUPLICATE: with_fate(loan_fates, DUPLICATE)}
-    compared = reconcile.one_fate_each(loan_rows, fates)
-    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER)) if days else compared
 
 
 @audit()

@@ -4,12 +4,11 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.audits import reconcile
 from affirm_assets.datasets.loans._fates import TOGETHER, loan_fates
 from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
-from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, with_fate
+from affirm_assets.lender.intake.accounting import rejected_accounts_for
 from affirm_assets.lender.intake.feeds import LOAN_FIELDS
-from affirm_assets.lender.intake.refusals import masked_fields
+from affirm_assets.lender.intake.refusals import refused
 
 
 class RejectedLoan(Contract):
@@ -45,9 +44,7 @@ def every_record_is_accounted_for(
 
     Accepted is what loans has published.
     """
-    fates = {ACCEPTED: loans, REJECTED: staged, DUPLICATE: with_fate(loan_fates, DUPLICATE)}
-    compared = reconcile.one_fate_each(loan_rows, fates)
-    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER))
+    return rejected_accounts_for(staged, loan_rows, loan_fates, loans, together=TOGETHER)
 
 
 @dataset(
@@ -60,11 +57,4 @@ def every_record_is_accounted_for(
 )
 def rejected_loans(loan_fates: DataFrame) -> DataFrame:
     """Refused loans by the day on which they arrived."""
-    refused = with_fate(loan_fates, REJECTED).select("booked_on", "file", "record_number", "reasons", "text.*")
-    return refused.select(
-        "booked_on",
-        "file",
-        "record_number",
-        "reasons",
-        *masked_fields(LOAN_FIELDS, direct_identifiers=["borrower_email"]),
-    )
+    return refused(loan_fates, tuple(LOAN_FIELDS), day="booked_on", direct_identifiers=["borrower_email"])
