@@ -30,6 +30,22 @@ LOAN_KINDS = get_args(LoanKind)
 MERCHANT_KINDS = get_args(MerchantKind)
 TRANSACTION_KINDS = get_args(TransactionKind)
 
+AdjustmentKind = Literal[
+    "goodwill_credit",
+    "waiver",
+    "correction",
+    "settlement",
+    "undo_charge_off",
+    "clear_unapplied",
+    "bankruptcy",
+    "fraud",
+    "death",
+    "debt_sale",
+]
+"""What a person decides about a loan. The last four charge it off, for another cause than its days past due."""
+ADJUSTMENT_KINDS = get_args(AdjustmentKind)
+WITHOUT_AMOUNT: tuple[AdjustmentKind, ...] = ("undo_charge_off", "bankruptcy", "fraud", "death")
+
 TAKES_OUT: tuple[TransactionKind, ...] = ("payment_reversal", "credit_refund", "merchant_payout")
 """The kinds whose money the lender pays out or gives back; every other kind brings money in."""
 OF_MERCHANTS: tuple[TransactionKind, ...] = ("refund", "merchant_payout")

@@ -1,4 +1,4 @@
-"""What two feeds get wrong, each record named by what is wrong with it: none of them loses a good record beside it,
+"""What the feeds get wrong, each record named by what is wrong with it: none of them loses a good record beside it,
 none is booked, and no e-mail address leaves the landing rows and the borrowers.
 
 The records stand in tables at the top, by file; a fixture lands them all and runs the pipeline; the tests read what
@@ -24,10 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from affirm_assets.lender.intake.feeds import LOAN_FIELDS, TRANSACTION_FIELDS
+from affirm_assets.lender.intake.feeds import ADJUSTMENT_FIELDS, LOAN_FIELDS, TRANSACTION_FIELDS
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
-from tests.integration.books import DAILY, GOOD_LOAN, Books, loan, transaction
+from tests.integration.books import ADJUSTMENTS as ADJUSTMENT_ASSETS
+from tests.integration.books import DAILY, GOOD_LOAN, Books, adjustment, loan, transaction
 
 DAY = date(2025, 1, 2)
 NEXT_DAY = DAY + timedelta(days=1)
@@ -36,7 +37,8 @@ MUCH_LATER = NEXT_DAY + timedelta(days=35)
 
 INTAKE = (
     "landing/loan_rows,loans/loans,loans/rejected_loans,"
-    "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions"
+    "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions,"
+    f"{ADJUSTMENT_ASSETS}"
 )
 
 ACCEPTED, REJECTED, DUPLICATE = "accepted", "rejected", "duplicate"
@@ -99,6 +101,11 @@ def bad_transaction(name: str, reasons: str, *, masked: str = "", lost: str = ""
     return refused(name, TRANSACTION_FIELDS, transaction(transaction_id=name), reasons, masked, lost, over)
 
 
+def bad_adjustment(name: str, reasons: str, *, masked: str = "", lost: str = "", **over: Any) -> Case:
+    good = adjustment(adjustment_id=name)
+    return refused(name, ADJUSTMENT_FIELDS, good, reasons, f"reason {masked}", lost, over)
+
+
 def shown_as(case: Case, **texts: str) -> Case:
     """The same, for a format in which a value has another text than in JSON."""
     return replace(case, row={**case.row, **texts})
@@ -128,6 +135,12 @@ def good_loan(name: str, expected: Mapping[str, Any] | None = None, **over: Any)
 def good_transaction(name: str, expected: Mapping[str, Any] | None = None, **over: Any) -> Case:
     content = transaction(transaction_id=name, **over)
     row = {**content, "product": "installment", "amount": Decimal("90.00"), "effective_on": DAY}
+    return Case(name, content, ACCEPTED, {**row, **(expected or {})})
+
+
+def good_adjustment(name: str, expected: Mapping[str, Any] | None = None, **over: Any) -> Case:
+    content = adjustment(adjustment_id=name, **over)
+    row = {**content, "product": "installment", "amount": Decimal("5.00"), "effective_on": DAY}
     return Case(name, content, ACCEPTED, {**row, **(expected or {})})
 
 
@@ -683,10 +696,148 @@ TRANSACTIONS: Mapping[tuple[date, str], Sequence[Case]] = {
     ),
 }
 
-FEEDS: Mapping[str, Mapping[tuple[date, str], Sequence[Case]]] = {"loans": LOANS, "transactions": TRANSACTIONS}
-FIELDS: Mapping[str, Sequence[str]] = {"loans": tuple(LOAN_FIELDS), "transactions": tuple(TRANSACTION_FIELDS)}
-IDS = {"loans": "loan_id", "transactions": "transaction_id"}
-ROWS = {"loans": "landing.loan_rows", "transactions": "landing.transaction_rows"}
+NO_LOAN = "loan_id: no such loan is booked"
+UNKNOWN_ADJUSTMENT = "kind: unknown; expected one of 10 known ones"
+NO_AMOUNT: Mapping[str, Any] = {"amount": None}
+CLEARS: Mapping[str, Any] = {"kind": "clear_unapplied", "transaction_id": "T1"}
+
+BAD_ADJUSTMENTS = (
+    broken("cut-off", b'{"adjustment_id": "eve@example.com', "not JSON: unterminated string starting at character 19"),
+    broken("array", b'["eve@example.com"]', "expected a JSON object, found array"),
+    bad_adjustment(
+        "empty-object",
+        "adjustment_id: missing; loan_id: missing; kind: missing; effective_on: missing; reason: missing; "
+        "approver: missing",
+        **dict.fromkeys(ADJUSTMENT_FIELDS, ABSENT),
+    ),
+    *(
+        bad_adjustment(f"without-{name}", f"{name}: missing", **{name: ABSENT})
+        for name in ("loan_id", "kind", "effective_on", "reason", "approver")
+    ),
+    bad_adjustment("without-id", "adjustment_id: missing", adjustment_id=ABSENT),
+    bad_adjustment("null-approver", "approver: missing", approver=None),
+    bad_adjustment("empty-reason", "reason: missing", reason=""),
+    bad_adjustment("blank-reason", "reason: blank", reason=" \t\r\n"),
+    bad_adjustment("reason-of-201", "reason: longer than 200 characters", reason="é" * 201),
+    bad_adjustment("number-reason", "reason: expected text, found number", lost="reason", reason=1),
+    bad_adjustment("address-as-approver", "approver: not an id", masked="approver", approver=EMAIL),
+    bad_adjustment("name-as-approver", "approver: not an id", masked="approver", approver="Eve Miller"),
+    bad_adjustment("address-as-loan", "loan_id: not an id", masked="loan_id", loan_id=EMAIL),
+    bad_adjustment("address-as-id", "adjustment_id: not an id", masked="adjustment_id", adjustment_id=EMAIL),
+    bad_adjustment(
+        "address-as-transaction",
+        "transaction_id: not an id",
+        masked="transaction_id",
+        **{**CLEARS, "transaction_id": EMAIL},
+    ),
+    bad_adjustment("address-as-reason-and-no-approver", "approver: missing", reason=f"asked by {EMAIL}", approver=None),
+    bad_adjustment("unknown-kind", UNKNOWN_ADJUSTMENT, kind="gift"),
+    bad_adjustment("unknown-kind-without-amount", UNKNOWN_ADJUSTMENT, kind="gift", **NO_AMOUNT),
+    bad_adjustment("three-places", "amount: more than two decimal places", amount="5.005"),
+    bad_adjustment("negative", "amount: less than it can be", amount="-5.00"),
+    bad_adjustment("zero", "amount: less than it can be", amount="0.00"),
+    bad_adjustment("absurd", "amount: more than it can be", amount="1000000.01"),
+    bad_adjustment("negative-price", "amount: less than it can be", kind="debt_sale", amount="-0.01"),
+    *(
+        bad_adjustment(f"{kind}-without-amount", "amount: missing", kind=kind, **NO_AMOUNT)
+        for kind in ("goodwill_credit", "waiver", "correction", "settlement", "debt_sale")
+    ),
+    bad_adjustment("clear-without-amount", "amount: missing", **{**CLEARS, **NO_AMOUNT}),
+    *(
+        bad_adjustment(f"{kind}-with-amount", f"amount: none goes with {kind}", kind=kind)
+        for kind in ("undo_charge_off", "bankruptcy", "fraud", "death")
+    ),
+    bad_adjustment("clear-of-nothing", "transaction_id: missing", kind="clear_unapplied"),
+    bad_adjustment("waiver-of-a-transaction", "transaction_id: only a clear_unapplied has it", transaction_id="T1"),
+    bad_adjustment("unknown-loan", NO_LOAN, loan_id="L404"),
+    bad_adjustment("refused-loan", NO_LOAN, loan_id="zero"),
+    bad_adjustment("before-its-loan", NO_LOAN, loan_id="booked-late"),
+    bad_adjustment("unknown-loan-and-extra-field", "unexpected field: memo", loan_id="L404", memo=EMAIL),
+    bad_adjustment("several-reasons", f"approver: missing; {NO_LOAN}", approver=None, loan_id="L404"),
+    bad_adjustment("impossible-date", "effective_on: not a calendar date YYYY-MM-DD", effective_on="2025-02-30"),
+    bad_adjustment("after-business-date", "effective_on: too late", effective_on="2025-01-03"),
+    bad_adjustment("older-than-ten-years", "effective_on: too early", effective_on="2014-12-25"),
+)
+
+OLD_WAIVER: Mapping[str, Any] = {"effective_on": "2024-12-20"}
+OLD_WAIVER_ROW = {"effective_on": date(2024, 12, 20)}
+
+GOOD_ADJUSTMENTS = (
+    *(good_adjustment(kind, kind=kind) for kind in ("goodwill_credit", "waiver", "correction", "settlement")),
+    good_adjustment("clear", **CLEARS),
+    *(
+        good_adjustment(kind, NO_AMOUNT, kind=kind, **NO_AMOUNT)
+        for kind in ("undo_charge_off", "bankruptcy", "fraud", "death")
+    ),
+    good_adjustment("sold", {"amount": Decimal("123.45")}, kind="debt_sale", amount=123.45),
+    good_adjustment("sold-for-nothing", {"amount": Decimal("0.00")}, kind="debt_sale", amount="0.00"),
+    good_adjustment("most", {"amount": Decimal("1000000.00")}, amount="1000000.00"),
+    good_adjustment("reason-of-200", reason="é" * 200),
+    good_adjustment("ten-years-late", {"effective_on": date(2014, 12, 26)}, effective_on="2014-12-26"),
+    good_adjustment("empty-transaction", {"transaction_id": None}, transaction_id=""),
+    good_adjustment("sent-again"),
+    good_adjustment("changed"),
+    good_adjustment("old-and-sent-again", OLD_WAIVER_ROW, **OLD_WAIVER),
+    good_adjustment("old-and-changed", OLD_WAIVER_ROW, **OLD_WAIVER),
+    good_adjustment("last"),
+)
+
+ADJUSTMENTS: Mapping[tuple[date, str], Sequence[Case]] = {
+    (DAY, "records.jsonl"): (
+        *mixed(GOOD_ADJUSTMENTS, BAD_ADJUSTMENTS),
+        duplicate(good_adjustment("same", amount=5)),
+        bad_adjustment("other-terms-today", OTHER_TODAY),
+    ),
+    (DAY, "more.jsonl.gz"): (good_adjustment("packed"), duplicate(good_adjustment("same"))),
+    (DAY, "table.csv"): (
+        good_adjustment("csv"),
+        good_adjustment("csv-bankruptcy", NO_AMOUNT, kind="bankruptcy", **NO_AMOUNT),
+        good_adjustment("csv-comma-in-reason", reason="Late, and cold"),
+        duplicate(good_adjustment("same", amount="5")),
+        bad_adjustment("other-terms-today", OTHER_TODAY, reason="Another"),
+        bad_adjustment("csv-no-approver", "approver: missing", approver=None),
+        broken("csv-too-many", b"A1,L1,waiver,5.00,2025-01-02,Eve, who called,E1,", "expected 8 values, found 9"),
+    ),
+    (DAY, "cents.parquet"): (
+        good_adjustment("same", amount=500),
+        good_adjustment("cents", {"amount": Decimal("12.34")}, amount=1234),
+        good_adjustment("cents-of-death", NO_AMOUNT, kind="death", **NO_AMOUNT),
+        shown_as(
+            bad_adjustment("cents-of-fraud", "amount: none goes with fraud", kind="fraud", amount=1), amount="0.01"
+        ),
+    ),
+    (DAY, "header-only.csv"): (),
+    (DAY, "empty.jsonl"): (),
+    (NEXT_DAY, "records.jsonl"): (
+        good_adjustment("new"),
+        duplicate(good_adjustment("sent-again", amount=5)),
+        bad_adjustment("changed", OTHER_EARLIER, approver="E0008"),
+        good_adjustment("other-terms-today"),
+        good_adjustment("before-its-loan", loan_id="booked-late"),
+    ),
+    (MUCH_LATER, "records.jsonl"): (
+        good_adjustment("much-later"),
+        duplicate(good_adjustment("old-and-sent-again", **OLD_WAIVER)),
+        bad_adjustment("old-and-changed", OTHER_EARLIER, amount="5.01", **OLD_WAIVER),
+    ),
+}
+
+FEEDS: Mapping[str, Mapping[tuple[date, str], Sequence[Case]]] = {
+    "loans": LOANS,
+    "transactions": TRANSACTIONS,
+    "adjustments": ADJUSTMENTS,
+}
+FIELDS: Mapping[str, Sequence[str]] = {
+    "loans": tuple(LOAN_FIELDS),
+    "transactions": tuple(TRANSACTION_FIELDS),
+    "adjustments": tuple(ADJUSTMENT_FIELDS),
+}
+IDS = {"loans": "loan_id", "transactions": "transaction_id", "adjustments": "adjustment_id"}
+ROWS = {
+    "loans": "landing.loan_rows",
+    "transactions": "landing.transaction_rows",
+    "adjustments": "landing.adjustment_rows",
+}
 TABLES = {ACCEPTED: "{0}.{0}", REJECTED: "{0}.rejected_{0}"}
 
 COLUMNS: Mapping[str, Sequence[str]] = {
@@ -767,7 +918,7 @@ def outcome(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFac
         for (day, name), cases in landed.items():
             content = files[f"{feed}/{day}/{name}"] = file_content(feed, name, cases)
             books.land(feed, day, {name: content})
-    first = books.materialize(DAILY, DAY, NEXT_DAY)
+    first = books.materialize(f"{DAILY},{ADJUSTMENT_ASSETS}", DAY, NEXT_DAY)
     # A day on which nothing came is a complete folder without files, and no day may be left out.
     quiet = [NEXT_DAY + timedelta(days=number) for number in range(1, (MUCH_LATER - NEXT_DAY).days)]
     for feed in FEEDS:
@@ -870,7 +1021,7 @@ def test_received_is_accepted_plus_rejected_plus_duplicates(outcome: Outcome, fi
 def test_the_audit_of_each_feed_adds_up_what_was_received(outcome: Outcome) -> None:
     for run, days in zip(outcome.runs, ((DAY, NEXT_DAY), (MUCH_LATER,)), strict=True):
         evaluations = [x for x in run.get_asset_check_evaluations() if x.check_name == "every_record_is_accounted_for"]
-        assert len(evaluations) == 4
+        assert len(evaluations) == 2 * len(FEEDS)
         for each in evaluations:
             feed = each.asset_key.path[0]
             became = Counter(x.case.fate for x in placed_in(feed) if x.day in days)
@@ -932,8 +1083,8 @@ def test_borrowers_come_from_booked_loans_only(outcome: Outcome) -> None:
     ]
 
 
-ALL_TABLES = [key.replace("/", ".") for key in DAILY.split(",")]
-HOLDERS = {"landing.loan_rows", "landing.transaction_rows", "loans.borrowers"}
+ALL_TABLES = [key.replace("/", ".") for key in f"{DAILY},{ADJUSTMENT_ASSETS}".split(",")]
+HOLDERS = {"landing.loan_rows", "landing.transaction_rows", "landing.adjustment_rows", "loans.borrowers"}
 
 
 @pytest.mark.parametrize("table", [name for name in ALL_TABLES if name not in HOLDERS])

@@ -95,7 +95,7 @@ def loan_fates(
 def _other_due_day() -> Column:
     """The reason where the contract's due day is not the one on which the first instalment falls due, or null.
 
-    Of typed columns: in one expression with what they are read from, Spark takes minutes to tell the lineage of a column.
+    Of typed columns: in one expression with what they are read from, Spark takes minutes to tell a column's lineage.
     """
     due_day, found = F.col("due_day"), F.day("first_due_on")
     differs = F.concat(
