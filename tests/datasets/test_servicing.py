@@ -1,5 +1,6 @@
 """The accounts of random loans through Spark: the same rows as the rules alone give, in one range or day by day."""
 
+from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -12,7 +13,13 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.audits.carry import audits_of
-from affirm_assets.datasets.loans.loan_schedules import every_loan_is_repaid, instalments_add_up, loan_schedules
+from affirm_assets.datasets.loans.loan_schedules import (
+    all_but_the_last_are_level,
+    every_loan_is_repaid,
+    instalments_follow_each_other,
+    interest_is_what_accrues,
+    loan_schedules,
+)
 from affirm_assets.datasets.loans.loans import Loan
 from affirm_assets.datasets.servicing import _accounts
 from affirm_assets.datasets.servicing.charge_offs import ChargedOffLoan, charge_offs, net_loss_adds_up
@@ -33,6 +40,7 @@ from affirm_assets.datasets.servicing.payment_applications import (
 )
 from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
+from affirm_assets.declare import Audit
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.partitions import Window
 from affirm_assets.lender.finance.account import Account
@@ -67,6 +75,10 @@ def random_history(number: int) -> History:
         first_due_on=originated_on + timedelta(days=rng.randrange(14, 40)),
         merchant_discount=Decimal("12.34"),
     )
+    if number % 3 == 0:  # a contract's own cent, and month's ends
+        terms = replace(terms, instalment=terms.instalment - Decimal("0.01"), due_day=31)
+        if terms.frequency == "monthly":
+            terms = replace(terms, first_due_on=month_end(terms.first_due_on))
     booked_on = originated_on + timedelta(days=rng.choice([0, 0, 0, 90]))
     movements: list[Movement] = []
     for position in range(rng.choice([0, 2, 6, 9])):
@@ -83,10 +95,23 @@ def random_history(number: int) -> History:
     return terms, booked_on, [each for each in movements if each.posted_on <= LAST]
 
 
+def month_end(day: date) -> date:
+    return day.replace(day=monthrange(day.year, day.month)[1])
+
+
 def came(came_on: date, booked_on: date, name: str, kind: Any, amount: Decimal, *rest: Any) -> Movement:
     """A movement that waits in suspense if it came before its loan was booked."""
     is_early = came_on < booked_on
     return Movement(name, kind, amount, max(came_on, booked_on), *rest, came_on=came_on if is_early else None)
+
+
+def states_all(loan_id: str) -> bool:
+    """Whether its contract states its instalment and due day."""
+    return int(loan_id[1:]) % 3 == 0
+
+
+def due_day(terms: Terms) -> int | None:
+    return terms.due_day if terms.frequency == "monthly" else None
 
 
 HISTORIES = {f"L{number:03}": random_history(number) for number in range(LOANS)}
@@ -98,6 +123,7 @@ def loan_row(loan_id: str) -> Row:
         "principal": terms.principal,
         **{name: getattr(terms, name) for name in _accounts.TERMS if name != "amount_lent"},
     }
+    agreed |= {"due_day": due_day(terms)} if states_all(loan_id) else {"instalment": None, "due_day": None}
     names = {"user_id": "U", "merchant_id": "M", "borrower_state": "CA", "currency": "USD", "file": "f"}
     return {**agreed, **names, "loan_id": loan_id, "booked_on": booked_on, "product": "installment", "record_number": 1}
 
@@ -161,7 +187,8 @@ def expected() -> list[Row]:
     """By the rules alone."""
     found = []
     for loan_id, (terms, booked_on, movements) in HISTORIES.items():
-        of_loan = {**loan_row(loan_id), "amount_lent": terms.principal}
+        of_loan = {**loan_row(loan_id), "instalment": terms.instalment, "due_day": due_day(terms)}
+        of_loan["amount_lent"] = terms.principal
         fixed = {name: of_loan[name] for name in spark_schema(LoanBalance).names if name in of_loan}
         for day in days(Account.opened(terms, booked_on), LAST, movements, is_new=True):
             found.append({**fixed, **day._asdict()})
@@ -566,23 +593,62 @@ def test_schedules_through_spark_are_those_of_the_rules(spark: SparkSession, sch
         for loan_id, (terms, _, _) in HISTORIES.items()
         for each in schedule(terms)
     }
-    assert not_ok(every_loan_is_repaid.function(schedules, inputs(spark, WHOLE)["loans"])) == 0
-    assert not_ok(instalments_add_up.function(schedules)) == 0
+    assert found_wrong(schedules, inputs(spark, WHOLE)["loans"]) == set()
 
 
-@pytest.mark.parametrize("name", ["principal", "balance"])
-def test_a_schedule_that_does_not_repay_its_loan_is_found(spark: SparkSession, schedules: DataFrame, name: str) -> None:
-    last = max(row.number for row in schedules.where("loan_id = 'L007'").collect())
-    wrong = changed(schedules, f"loan_id = 'L007' AND number = {last}", **{name: f"{name} + 0.01"})
-    assert not_ok(every_loan_is_repaid.function(wrong, inputs(spark, WHOLE)["loans"])) == 1
+def found_wrong(staged: DataFrame, loans: DataFrame) -> set[str]:
+    """The audits of schedules that block."""
+    return {each.name for each in loan_schedules.audits if each.blocking and not_ok(each.function(staged, loans))}
 
 
-def test_a_loan_without_a_schedule_is_found(spark: SparkSession, schedules: DataFrame) -> None:
-    missing = schedules.where("loan_id <> 'L007'")
-    assert not_ok(every_loan_is_repaid.function(missing, inputs(spark, WHOLE)["loans"])) == 1
+@pytest.mark.parametrize(
+    ("number", "name", "audits"),
+    [
+        (1, "payment", {instalments_follow_each_other, all_but_the_last_are_level}),
+        (2, "interest", {instalments_follow_each_other, interest_is_what_accrues}),
+        (2, "principal", {instalments_follow_each_other, every_loan_is_repaid}),
+        (2, "balance", {instalments_follow_each_other}),
+    ],
+)
+@pytest.mark.parametrize("loan_id", ["L006", "L007"])
+def test_another_cent_in_a_schedule_is_found(
+    spark: SparkSession, schedules: DataFrame, loan_id: str, number: int, name: str, audits: set[Audit]
+) -> None:
+    wrong = changed(schedules, f"loan_id = '{loan_id}' AND number = {number}", **{name: f"{name} + 0.01"})
+    assert found_wrong(wrong, inputs(spark, WHOLE)["loans"]) == {each.name for each in audits}
 
 
-@pytest.mark.parametrize("name", ["payment", "interest", "principal"])
-def test_an_instalment_that_does_not_add_up_is_found(schedules: DataFrame, name: str) -> None:
-    wrong = changed(schedules, "loan_id = 'L007' AND number = 1", **{name: f"{name} + 0.01"})
-    assert not_ok(instalments_add_up.function(wrong)) == 1
+def test_a_schedule_that_leaves_a_cent_is_found(spark: SparkSession, schedules: DataFrame) -> None:
+    last = schedules.where("loan_id = 'L007'").count()
+    wrong = changed(schedules, f"loan_id = 'L007' AND number = {last}", balance="0.01")
+    found = {instalments_follow_each_other.name, every_loan_is_repaid.name}
+    assert found_wrong(wrong, inputs(spark, WHOLE)["loans"]) == found
+
+
+def test_a_later_due_date_is_found_by_the_interest_that_it_takes(spark: SparkSession, schedules: DataFrame) -> None:
+    wrong = changed(schedules, "loan_id = 'L007' AND number = 2", due_on="date_add(due_on, 1)")
+    assert found_wrong(wrong, inputs(spark, WHOLE)["loans"]) == {interest_is_what_accrues.name}
+
+
+def test_a_schedule_of_another_instalment_than_the_contract_states_is_found(
+    spark: SparkSession, schedules: DataFrame
+) -> None:
+    loans = changed(inputs(spark, WHOLE)["loans"], "loan_id = 'L006'", instalment="instalment + 0.01")
+    assert found_wrong(schedules, loans) == {all_but_the_last_are_level.name}
+
+
+@pytest.mark.parametrize("lost", ["loan_id = 'L007'", "loan_id = 'L007' AND number = 1"])
+def test_a_loan_without_all_of_its_schedule_is_found(spark: SparkSession, schedules: DataFrame, lost: str) -> None:
+    missing = schedules.where(f"NOT ({lost})")
+    assert every_loan_is_repaid.name in found_wrong(missing, inputs(spark, WHOLE)["loans"])
+
+
+def test_interest_that_an_instalment_does_not_cover_is_paid_by_the_next(spark: SparkSession) -> None:
+    """A year to the first due date, and instalments that are less than the year's interest."""
+    terms = {"apr": "36", "instalments": 60, "frequency": "monthly", "principal": "1000.00"}
+    dates = {"booked_on": FIRST, "originated_on": FIRST, "first_due_on": FIRST + timedelta(days=366)}
+    names = {"product": "installment", "loan_id": "L1", "record_number": 1}
+    loans = frame(spark, Loan, [lender.row(Loan, **terms, **dates, **names)])
+    schedules = loan_schedules(loans)
+    assert schedules.where("principal = 0").count() > 1
+    assert found_wrong(schedules, loans) == set()

@@ -43,6 +43,17 @@ GOOD_TRANSACTION: Mapping[str, Any] = {
     "reverses": None,
 }
 
+GOOD_ADJUSTMENT: Mapping[str, Any] = {
+    "adjustment_id": "A1",
+    "loan_id": "L1",
+    "kind": "waiver",
+    "amount": "5.00",
+    "effective_on": "2025-01-02",
+    "reason": "Payment page was down",
+    "approver": "E0007",
+    "transaction_id": None,
+}
+
 
 @dataclass
 class Books:
@@ -102,6 +113,7 @@ LOANS = "landing/loan_rows,loans/loans,loans/borrowers,loans/rejected_loans,port
 TRANSACTIONS = (
     "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions,transactions/suspense"
 )
+ADJUSTMENTS = "landing/adjustment_rows,adjustments/adjustments,adjustments/rejected_adjustments"
 DAILY = f"{LOANS},{TRANSACTIONS}"
 BOOKS = (
     "loans/loan_schedules,servicing/loan_balances,servicing/payment_applications,servicing/charge_offs,"
@@ -121,6 +133,10 @@ def loan(**over: Any) -> dict[str, Any]:
 
 def transaction(**over: Any) -> dict[str, Any]:
     return {**GOOD_TRANSACTION, **over}
+
+
+def adjustment(**over: Any) -> dict[str, Any]:
+    return {**GOOD_ADJUSTMENT, **over}
 
 
 def jsonl(rows: Iterable[Mapping[str, Any]]) -> bytes:

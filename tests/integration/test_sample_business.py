@@ -17,7 +17,7 @@ from affirm_assets import datasets as project
 from affirm_assets.declare.registry import Registry
 from affirm_assets.lender.sample_data import SampleSummary, write_sample_data
 from resources.spark import SparkSessions
-from tests.integration.books import BOOKS, DAILY, Books
+from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, Books
 
 START = date(2025, 1, 1)
 DAYS = 60
@@ -42,7 +42,7 @@ def books(folder: Path, summary: SampleSummary, spark_if_needed: SparkSessions) 
 @pytest.fixture(scope="module")
 def run(books: Books) -> dg.ExecuteInProcessResult:
     """Sixty days in one run, and then the months."""
-    result = books.materialize(f"{DAILY},{BOOKS}", START, LAST)
+    result = books.materialize(f"{DAILY},{ADJUSTMENTS},{BOOKS}", START, LAST)
     books.materialize("portfolio/originations_monthly", START, LAST.replace(day=1))
     return result
 
@@ -57,6 +57,14 @@ def test_every_planted_record_meets_its_fate(
     good = (summary.loans if feed == "loans" else summary.transactions) + summary.planted(feed, "suspense")
     assert (received, accepted, rejected) == (summary.records(feed), good, summary.planted(feed, "rejected"))
     assert received - accepted - rejected == summary.planted(feed, "duplicate") > 0
+
+
+def test_every_adjustment_meets_its_fate(books: Books, run: dg.ExecuteInProcessResult, summary: SampleSummary) -> None:
+    accepted = books.table("adjustments.adjustments").num_rows
+    rejected = books.rows("adjustments.rejected_adjustments", "reasons")
+    assert books.table("landing.adjustment_rows").num_rows == summary.records("adjustments")
+    assert (accepted, len(rejected)) == (summary.adjustments, summary.planted("adjustments", "rejected"))
+    assert {row["reasons"] for row in rejected} == {"approver: missing", "loan_id: no such loan is booked"}
 
 
 def good_lines(folder: Path, feed: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -195,7 +203,7 @@ def test_every_audit_is_a_check_with_counts(run: dg.ExecuteInProcessResult) -> N
     evaluations = run.get_asset_check_evaluations()
     assert all(each.passed for each in evaluations)
     accounted = [each for each in evaluations if each.check_name == "every_record_is_accounted_for"]
-    assert len(accounted) == 4
+    assert len(accounted) == 6
     for each in accounted:
         totals = each.metadata["totals"].value
         assert int(totals["received"]) == sum(int(totals[name]) for name in ("accepted", "rejected", "duplicate"))

@@ -92,12 +92,15 @@ class TestAssets:
         [
             "landing/loan_rows",
             "landing/transaction_rows",
+            "landing/adjustment_rows",
             "loans/loans",
             "loans/borrowers",
             "loans/rejected_loans",
             "transactions/transactions",
             "transactions/rejected_transactions",
             "transactions/suspense",
+            "adjustments/adjustments",
+            "adjustments/rejected_adjustments",
             "portfolio/originations_daily",
             "portfolio/cash_daily",
             "portfolio/originations_monthly",
@@ -222,13 +225,13 @@ class TestChecks:
 
 
 class TestFeeds:
-    @pytest.mark.parametrize("feed", ["loans", "transactions"])
+    @pytest.mark.parametrize("feed", ["loans", "transactions", "adjustments"])
     def test_feed_is_an_external_daily_asset(self, graph: Graph, feed: str) -> None:
         node = graph.get(dg.AssetKey(["feeds", feed]))
         assert (node.is_external, node.is_materializable) == (True, False)
         assert node.partitions_def == graph.get(dg.AssetKey(["loans", "loans"])).partitions_def
 
-    @pytest.mark.parametrize("feed", ["loans", "transactions"])
+    @pytest.mark.parametrize("feed", ["loans", "transactions", "adjustments"])
     def test_only_landing_datasets_depend_on_a_feed(self, graph: Graph, feed: str) -> None:
         readers = graph.get(dg.AssetKey(["feeds", feed])).child_keys
         assert {key.path[0] for key in readers} == {"landing"}
@@ -255,7 +258,7 @@ class TestPartitions:
         assert (graph.get(key_of(whole)).partitions_def, graph.get(key_of(whole)).backfill_policy) == (None, None)
         assert graph.get_partition_mapping(key_of(whole), key_of(REGISTRY["loans"])) == dg.AllPartitionMapping()
 
-    @pytest.mark.parametrize("name", ["loans", "transactions"])
+    @pytest.mark.parametrize("name", ["loans", "transactions", "adjustments"])
     def test_self_dependency_reaches_back_over_the_look_back(self, graph: Graph, name: str) -> None:
         key = dg.AssetKey([name, name])
         mapping = graph.get_partition_mapping(key, key)

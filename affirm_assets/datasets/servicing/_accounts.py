@@ -36,6 +36,7 @@ TERMS = (
     "amount_lent",
     "merchant_discount",
     "instalment",
+    "due_day",
 )
 STATE = (
     "as_of",
@@ -187,9 +188,8 @@ def _collected(names: Iterable[str]) -> Any:
 
 
 def _with_terms(loans: DataFrame) -> DataFrame:
-    """Loans as balances name their terms; the level instalment is not known yet."""
-    named = loans.withColumn("amount_lent", F.col("principal"))
-    return named.select(*LOAN, *(name for name in TERMS if name != "instalment"))
+    """Loans as balances name their terms; what the contract does not state is null."""
+    return loans.withColumn("amount_lent", F.col("principal")).select(*LOAN, *TERMS)
 
 
 def _run(
@@ -210,7 +210,8 @@ def _rows_of_loan(loan: Mapping[str, Any], window: Window, rows_of: RowsOf, of_l
     terms = _terms(loan)
     moved = [Movement(**each) for each in loan["moved"] or ()]
     account = _account(loan, terms, window)
-    known = {**loan, "instalment": terms.instalment}
+    due_day = terms.due_day if terms.frequency == "monthly" else None
+    known = {**loan, "instalment": terms.instalment, "due_day": due_day}
     prefix = tuple(known[name] for name in of_loan)
     for row in rows_of(account, window.last, moved, is_new=loan["booked_on"] >= window.first):
         yield (*prefix, *row)

@@ -30,6 +30,7 @@ class LoanBalance(Contract):
     frequency: Frequency = column("How often an instalment is due")
     instalments: int = column("Number of instalments", ge=1)
     instalment: Money = column("Level instalment", gt=0)
+    due_day: int | None = column("Day of the month on which instalments fall due; null if biweekly", ge=1, le=31)
     apr: Rate = column("Annual percentage rate in percent", ge=0)
     amount_lent: Money = column("Principal at origination", gt=0)
     merchant_discount: Money = column("What the merchant paid for the loan", ge=0)

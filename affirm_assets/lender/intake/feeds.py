@@ -23,8 +23,11 @@ LOAN_FIELDS: Mapping[str, str] = MappingProxyType(
         "originated_on": "date",
         "first_due_on": "date",
         "currency": "text",
+        "instalment": "money",
+        "due_day": "integer",
     }
 )
+"""A file may lack any of them: its records then have no value there, and what reads them says whether they may."""
 
 TRANSACTION_FIELDS: Mapping[str, str] = MappingProxyType(
     {
@@ -38,12 +41,27 @@ TRANSACTION_FIELDS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+ADJUSTMENT_FIELDS: Mapping[str, str] = MappingProxyType(
+    {
+        "adjustment_id": "text",
+        "loan_id": "text",
+        "kind": "text",
+        "amount": "money",
+        "effective_on": "date",
+        "reason": "text",
+        "approver": "text",
+        "transaction_id": "text",
+    }
+)
 
 MOST_APR = Decimal("36")
 """Percent. The Military Lending Act's limit (10 U.S.C. 987), which is also the product's."""
 
 MOST_LOAN_CASH = Decimal("1000000.00")
 """More than a loan's principal and interest can come to."""
+
+MOST_REASON = 200
+"""Characters in which the reason for an adjustment is said."""
 
 MOST_PAYOUT = Decimal("1000000000.00")
 """A merchant's day. Above it, the amount is taken for a mistake."""
