@@ -151,6 +151,15 @@ POSTED = [
     Posted("M2", None, "merchant_payout", "1500.00", day("02-01")),
 ]
 
+DECIDED = [
+    Posted("adjustment/A1", "LATE", "goodwill_credit", "10.00", day("04-02")),
+    Posted("adjustment/A2", "LATE", "waiver", "20.00", day("04-20")),
+    Posted("adjustment/A3", "LATE", "correction", "5.00", day("04-21")),
+    Posted("adjustment/A4", "REFUNDED", "clear_unapplied", "300.00", day("04-11"), reverses="P13"),
+    Posted("adjustment/A5", "BOOKED-LATE", "bankruptcy", "0.00", day("04-25")),
+]
+"""What persons decided about the loans."""
+
 
 def balances() -> Iterable[Row]:
     for loan_id, of in LOANS.items():
@@ -262,6 +271,6 @@ def _movements(loan_id: str) -> list[Movement]:
             each.effective_on or each.posted_on,
             each.reverses,
         )
-        for each in POSTED
+        for each in (*POSTED, *DECIDED)
         if each.loan_id == loan_id
     ]

@@ -13,6 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.audits.carry import audits_of
+from affirm_assets.datasets.adjustments.adjustments import Adjustment
 from affirm_assets.datasets.loans.loan_schedules import (
     all_but_the_last_are_level,
     every_loan_is_repaid,
@@ -48,6 +49,7 @@ from affirm_assets.lender.finance.days import applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.schedule import schedule
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS, WITHOUT_AMOUNT
 from tests.datasets import lender
 from tests.datasets.lender import Row, changed, frame, not_ok
 from tests.storage import Keep
@@ -84,7 +86,10 @@ def random_history(number: int) -> History:
     for position in range(rng.choice([0, 2, 6, 9])):
         effective_on = originated_on + timedelta(days=rng.randrange(1, 200))
         came_on = effective_on + timedelta(days=rng.choice([0, 0, 0, 1, 30]))
-        kind = rng.choice(["payment"] * 6 + ["refund", "recovery", "credit_refund"])
+        kind = rng.choice(["payment"] * 6 + ["refund", "recovery", "credit_refund", "adjustment"])
+        if kind == "adjustment":
+            movements.append(decided(rng, f"{number}-{position}", max(came_on, booked_on), effective_on, movements))
+            continue
         amount = rng.choice([terms.instalment, terms.principal, 2 * terms.principal, Decimal("10.01")])
         movements.append(came(came_on, booked_on, f"T{number}-{position}", kind, amount, effective_on))
     for paid in [each for each in movements if each.kind == "payment"]:
@@ -97,6 +102,14 @@ def random_history(number: int) -> History:
 
 def month_end(day: date) -> date:
     return day.replace(day=monthrange(day.year, day.month)[1])
+
+
+def decided(rng: Random, name: str, posted_on: date, effective_on: date, earlier: Sequence[Movement]) -> Movement:
+    kind = rng.choice(ADJUSTMENT_KINDS)
+    amount = Decimal(0) if kind in WITHOUT_AMOUNT else rng.choice([Decimal("10.01"), Decimal("2.50")])
+    of = rng.choice(earlier).transaction_id if earlier else "none"
+    cleared = of if kind == "clear_unapplied" else None
+    return Movement(f"adjustment/A{name}", kind, amount, posted_on, min(effective_on, posted_on), cleared)
 
 
 def came(came_on: date, booked_on: date, name: str, kind: Any, amount: Decimal, *rest: Any) -> Movement:
@@ -126,6 +139,20 @@ def loan_row(loan_id: str) -> Row:
     agreed |= {"due_day": due_day(terms)} if states_all(loan_id) else {"instalment": None, "due_day": None}
     names = {"user_id": "U", "merchant_id": "M", "borrower_state": "CA", "currency": "USD", "file": "f"}
     return {**agreed, **names, "loan_id": loan_id, "booked_on": booked_on, "product": "installment", "record_number": 1}
+
+
+def adjustment_row(loan_id: str, movement: Movement) -> Row:
+    return lender.row(
+        Adjustment,
+        adjustment_id=movement.transaction_id.removeprefix("adjustment/"),
+        loan_id=loan_id,
+        product="installment",
+        kind=movement.kind,
+        amount=None if movement.kind in WITHOUT_AMOUNT else movement.amount,
+        posted_on=movement.posted_on,
+        effective_on=movement.effective_on,
+        transaction_id=movement.reverses,
+    )
 
 
 def transaction_row(loan_id: str, movement: Movement) -> Row:
@@ -162,7 +189,9 @@ def inputs(
     name_of_opening: str = "previous_partition",
 ) -> dict[str, DataFrame]:
     loans = [loan_row(loan_id) for loan_id in HISTORIES]
-    moved = [transaction_row(loan_id, each) for loan_id, (_, _, all_of) in HISTORIES.items() for each in all_of]
+    of_loans = [(loan_id, each) for loan_id, (_, _, all_of) in HISTORIES.items() for each in all_of]
+    moved = [transaction_row(*each) for each in of_loans if each[1].kind not in ADJUSTMENT_KINDS]
+    adjusted = [adjustment_row(*each) for each in of_loans if each[1].kind in ADJUSTMENT_KINDS]
     waited = [suspense_row(loan_id, m) for loan_id, (_, _, all_of) in HISTORIES.items() for m in all_of if m.came_on]
 
     def inside(day: date) -> bool:
@@ -172,9 +201,11 @@ def inputs(
         "loans": frame(spark, Loan, [row for row in loans if inside(row["booked_on"])]),
         "transactions": frame(spark, Transaction, [row for row in moved if inside(row["posted_on"])]),
         "suspense": frame(spark, Suspense, [row for row in waited if inside(row["as_of"])]),
+        "adjustments": frame(spark, Adjustment, [row for row in adjusted if inside(row["posted_on"])]),
         name_of_opening: frame(spark, LoanBalance, []) if opening is None else opening,
         "all_loans": frame(spark, Loan, [row for row in loans if row["booked_on"] <= window.last]),
         "all_transactions": frame(spark, Transaction, [row for row in moved if row["posted_on"] <= window.last]),
+        "all_adjustments": frame(spark, Adjustment, [row for row in adjusted if row["posted_on"] <= window.last]),
     }
 
 
@@ -509,7 +540,9 @@ def test_audits_of_the_applications_pass(
     spark: SparkSession, balances: DataFrame, staged_applications: DataFrame
 ) -> None:
     given = inputs(spark, WHOLE)
-    checked = every_transaction_has_one.function(staged_applications, given["transactions"], given["suspense"])
+    checked = every_transaction_has_one.function(
+        staged_applications, given["transactions"], given["suspense"], given["adjustments"]
+    )
     assert not_ok(checked) == 0
     assert checked.count() == len(applied(list(HISTORIES)))
     assert not_ok(applications_are_the_balances_movements.function(staged_applications, balances)) == 0
@@ -533,7 +566,12 @@ def test_a_transaction_without_application_is_found(spark: SparkSession, staged_
     first = staged_applications.orderBy("transaction_id").first()
     assert first is not None
     missing = staged_applications.where(f"transaction_id <> '{first.transaction_id}'")
-    assert not_ok(every_transaction_has_one.function(missing, given["transactions"], given["suspense"])) == 1
+    assert (
+        not_ok(
+            every_transaction_has_one.function(missing, given["transactions"], given["suspense"], given["adjustments"])
+        )
+        == 1
+    )
 
 
 @pytest.fixture(scope="module")

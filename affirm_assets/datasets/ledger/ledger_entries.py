@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.datasets.ledger._amounts_by_account import added_up, by_account
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
-from affirm_assets.lender.money import CASH, IS_REFUND, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
+from affirm_assets.lender.money import ADJUSTED, CASH, IS_ADJUSTMENT, IS_REFUND, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import NO_PRODUCT, LedgerAccount, PostingKind, ProductOrNone
 
@@ -57,7 +57,7 @@ _OF_BALANCES = {
         "interest_income": "sum(interest_charged_off)",
         "interest_receivable": "-sum(interest_charged_off)",
     },
-    "waiver": {
+    "small_balance": {
         "waiver_expense": "sum(principal_waived)",
         "principal_receivable": "-sum(principal_waived)",
         "interest_income": "sum(interest_waived)",
@@ -66,12 +66,15 @@ _OF_BALANCES = {
 }
 _OF_PROVISIONS = {"provision_expense": "sum(provision)", "allowance": "-sum(provision)"}
 _OF_APPLICATIONS = {
-    "cash": f"sum(IF(is_from_suspense OR {IS_REFUND}, 0, {SIGNED_AMOUNT}))",
+    "cash": f"sum(IF(is_from_suspense OR {IS_REFUND} OR {IS_ADJUSTMENT}, 0, {SIGNED_AMOUNT}))",
     "suspense": f"sum(IF(is_from_suspense, {SIGNED_AMOUNT}, 0))",
     "merchant_payable": f"sum(IF({IS_REFUND} AND NOT is_from_suspense, {SIGNED_AMOUNT}, 0)) - sum(discount_returned)",
     "merchant_discount_income": "sum(discount_returned)",
     "interest_receivable": "-sum(interest) - sum(interest_given_back)",
-    "interest_income": "sum(interest_given_back) - sum(recovery_interest)",
+    "interest_income": "sum(interest_given_back) - sum(recovery_interest) + sum(IF(kind = 'waiver', interest, 0))",
+    "waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED} - interest, 0))",
+    "goodwill_expense": f"sum(IF(kind = 'goodwill_credit', {ADJUSTED}, 0))",
+    "correction_expense": f"sum(IF(kind IN ('correction', 'clear_unapplied'), {ADJUSTED}, 0))",
     "principal_receivable": "-sum(principal)",
     "credit_balances": "-sum(credit)",
     "allowance": "-sum(recovery_principal)",
@@ -215,7 +218,7 @@ def _of_balances(loan_balances: DataFrame) -> DataFrame:
             _entry("interest_receivable", "-interest_charged_off"),
         ),
         _posting(
-            "waiver",
+            "small_balance",
             "principal_waived <> 0 OR interest_waived <> 0",
             _entry("waiver_expense", "principal_waived"),
             _entry("principal_receivable", "-principal_waived"),
@@ -236,12 +239,20 @@ def _posting(kind: str, where: str, *entries: Column) -> Column:
 
 
 def _of_applications(payment_applications: DataFrame) -> DataFrame:
-    """What became of the money of a transaction on a loan. The merchant pays a refund by being owed less."""
+    """What became of the money of a transaction on a loan, and what pays for an adjustment.
+
+    The money is the transaction's own amount, and not what was applied of it: a posting of which a part is missing does
+    not balance. The merchant pays a refund by being owed less. Interest that is waived is income no more.
+    """
     source = F.expr(
-        f"CASE WHEN is_from_suspense THEN 'suspense' WHEN {IS_REFUND} THEN 'merchant_payable' ELSE 'cash' END"
+        f"CASE WHEN is_from_suspense THEN 'suspense' WHEN {IS_REFUND} THEN 'merchant_payable' "
+        "WHEN kind = 'goodwill_credit' THEN 'goodwill_expense' WHEN kind = 'waiver' THEN 'waiver_expense' "
+        "WHEN kind IN ('correction', 'clear_unapplied') THEN 'correction_expense' ELSE 'cash' END"
     )
+    waived_interest = "IF(kind = 'waiver', interest, 0)"
     entries = F.array(
-        _entry(source, "interest + principal + credit + recovery_principal + recovery_interest + unapplied"),
+        _entry(source, f"IF({IS_ADJUSTMENT}, {ADJUSTED} - {waived_interest}, {SIGNED_AMOUNT})"),
+        _entry("interest_income", waived_interest),
         _entry("interest_receivable", "-interest"),
         _entry("principal_receivable", "-principal"),
         _entry("credit_balances", "-credit"),

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from affirm_assets.datasets.ledger._amounts_by_account import added_up, by_account
 from affirm_assets.datasets.ledger._days import days_of
 from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key, through
-from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS
+from affirm_assets.lender.money import ADJUSTED, CASH, MERCHANTS_OWED_LESS
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import LEDGER_ACCOUNTS, LedgerAccount
 
@@ -92,6 +92,8 @@ _OF_APPLICATIONS = {
     "merchant_payable": "-sum(discount_returned)",
     "merchant_discount_income": "sum(discount_returned)",
     "unapplied": "-sum(unapplied)",
+    "goodwill_expense": f"sum(IF(kind = 'goodwill_credit', {ADJUSTED}, 0))",
+    "correction_expense": f"sum(IF(kind IN ('correction', 'clear_unapplied'), {ADJUSTED}, 0))",
 }
 _OF_ALL_PROVISIONS = {"provision_expense": "sum(provision)"}
 
@@ -100,6 +102,10 @@ _MOVED = {
     "interest_income": "sum(interest_given_back) + sum(interest_charged_off) + sum(interest_waived) "
     "- sum(interest_accrued) - sum(recovery_interest)",
     "waiver_expense": "sum(principal_waived)",
+}
+_MOVED_BY_WAIVERS = {
+    "interest_income": "sum(IF(kind = 'waiver', interest, 0))",
+    "waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED} - interest, 0))",
 }
 
 
@@ -128,6 +134,9 @@ def ties_to_subledgers(
     )
     in_subledgers = (
         _daily(loan_balances, "as_of", {**_OF_BALANCES, **_MOVED})
+        .unionByName(
+            _daily(all_applications.where(F.col("posted_on") >= F.lit(window.first)), "posted_on", _MOVED_BY_WAIVERS)
+        )
         .unionByName(_daily(suspense, "as_of", _OF_SUSPENSE))
         .unionByName(_daily(provisions, "as_of", _OF_PROVISIONS))
         .unionByName(_so_far(moved, days_of(window, staged)))

@@ -23,8 +23,13 @@ from affirm_assets.lender.finance.terms import Terms
 from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import NO_PRODUCT
 
-PAST: Mapping[str, Input] = {"all_loans": through("loans"), "all_transactions": through("transactions")}
-"""What an account is made of beside the window's own loans, transactions and suspense, and the balances before it."""
+PAST: Mapping[str, Input] = {
+    "all_loans": through("loans"),
+    "all_transactions": through("transactions"),
+    "all_adjustments": through("adjustments"),
+}
+"""What an account is made of beside the window's own loans, transactions, adjustments and suspense, and the balances
+before it."""
 
 LOAN = ("loan_id", "product", "booked_on")
 TERMS = (
@@ -50,6 +55,9 @@ STATE = (
     "discount_returned",
     "last_instalment",
     "highest_days_past_due",
+    "charge_off_by",
+    "charge_off_cause",
+    "reaged_on",
     "charged_off_on",
     "charged_off_principal",
     "charged_off_interest",
@@ -68,6 +76,7 @@ IS_CARRIED = "(opening_last_instalment > 0 OR principal_lent > 0)"
 had ended: it opens with nothing, and closes with what the loan's history makes it."""
 
 _MOVEMENT = ("transaction_id", "kind", "amount", "posted_on", "effective_on", "reverses")
+_KEPT = ("loan_id", *_MOVEMENT, "came_on", "is_from_suspense")
 
 # Ids as literals let Iceberg and Parquet skip what they hold none of; of more than these, a join is cheaper.
 _MOST_LITERALS = 2_000
@@ -86,19 +95,39 @@ class RowsOf(Protocol):
     ) -> Iterable[Row]: ...
 
 
-def movements(transactions: DataFrame, suspense: DataFrame) -> DataFrame:
-    """The window's movements on loans: what came for a booked loan, and what waited for one that is booked now."""
+def movements(transactions: DataFrame, suspense: DataFrame, adjustments: DataFrame) -> DataFrame:
+    """The window's movements on loans: their transactions, and what was decided about them."""
+    decided = _as_transactions(adjustments).withColumn("came_on", F.col("posted_on"))
+    return transactions_of_loans(transactions, suspense).unionByName(
+        decided.withColumn("is_from_suspense", F.lit(False)).select(*_KEPT)
+    )
+
+
+def transactions_of_loans(transactions: DataFrame, suspense: DataFrame) -> DataFrame:
+    """What came for a booked loan, and what waited for one that is booked now."""
     direct = transactions.where(F.col("product") != NO_PRODUCT).withColumn("is_from_suspense", F.lit(False))
     taken_up = suspense.where("taken_up_on IS NOT NULL").withColumn("is_from_suspense", F.lit(True))
-    kept = ["loan_id", *_MOVEMENT, "came_on", "is_from_suspense"]
     return (
         direct.withColumn("came_on", F.col("posted_on"))
-        .select(kept)
+        .select(*_KEPT)
         .unionByName(
             taken_up.withColumn("came_on", F.col("waiting_since"))
             .withColumn("posted_on", F.col("taken_up_on"))
-            .select(kept)
+            .select(*_KEPT)
         )
+    )
+
+
+def _as_transactions(adjustments: DataFrame) -> DataFrame:
+    """Adjustments by the names of transactions. No transaction's id has a slash in it."""
+    return adjustments.select(
+        F.concat(F.lit("adjustment/"), "adjustment_id").alias("transaction_id"),
+        "loan_id",
+        "kind",
+        F.coalesce("amount", F.lit(0)).cast("decimal(18,2)").alias("amount"),
+        "posted_on",
+        "effective_on",
+        F.col("transaction_id").alias("reverses"),
     )
 
 
@@ -108,6 +137,7 @@ def accounts(
     opening_balances: DataFrame,
     all_loans: DataFrame,
     all_transactions: DataFrame,
+    all_adjustments: DataFrame,
     window: Window,
 ) -> DataFrame:
     """One row for each loan with a row in the window: its terms, its state on the day before, `moved` and `earlier`.
@@ -121,9 +151,15 @@ def accounts(
     ended = by_loan.join(known.select("loan_id"), "loan_id", "left_anti")
     needs_earlier = known.where("as_of IS NOT NULL AND needs_earlier").select("loan_id")
     of_these = _of_loans(needs_earlier.unionByName(ended.select("loan_id")))
-    transactions_before = of_these(all_transactions.where(F.col("posted_on") < F.lit(window.first)))
+    columns = ["loan_id", *_MOVEMENT]
+    before = F.col("posted_on") < F.lit(window.first)
+    moved_before = (
+        of_these(all_transactions.where(before))
+        .select(columns)
+        .unionByName(of_these(_as_transactions(all_adjustments.where(before))).select(columns))
+    )
     loans_before = of_these(all_loans.where(F.col("booked_on") < F.lit(window.first)))
-    earlier = transactions_before.groupBy("loan_id").agg(_collected(_MOVEMENT).alias("earlier"))
+    earlier = moved_before.groupBy("loan_id").agg(_collected(_MOVEMENT).alias("earlier"))
     resumed = ended.join(_with_terms(loans_before), "loan_id")
     return known.unionByName(resumed, allowMissingColumns=True).join(earlier, "loan_id", "left")
 
@@ -178,8 +214,8 @@ def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
 
 # Account.needs_events for Spark, which is to read the past before there is an account to ask.
 _DEPENDS_ON_EARLIER = (
-    "kind IN ('payment_reversal', 'refund', 'refund_reversal') "
-    "OR (kind IN ('payment', 'recovery') AND effective_on < posted_on)"
+    "kind IN ('payment_reversal', 'refund', 'refund_reversal', 'clear_unapplied') "
+    "OR (kind <> 'credit_refund' AND effective_on < posted_on)"
 )
 
 

@@ -12,7 +12,7 @@ from affirm_assets.datasets.servicing import _accounts
 from affirm_assets.declare import Carry, Contract, Daily, Money, Rate, Window, audit, column, dataset, key
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day, days
 from affirm_assets.lender.money import signed_amount
-from affirm_assets.lender.vocabulary import DelinquencyBucket, Frequency, LoanStatus, Product
+from affirm_assets.lender.vocabulary import ChargeOffCause, DelinquencyBucket, Frequency, LoanStatus, Product
 
 Accrued = Annotated[Decimal, Field(max_digits=18, decimal_places=8)]
 """Interest before it is rounded to the cent."""
@@ -44,6 +44,9 @@ class LoanBalance(Contract):
     opening_discount_returned: Money = column("Merchant discount returned up to the end of the day before", ge=0)
     opening_last_instalment: int = column("Number of the last instalment at the end of the day before", ge=0)
     opening_highest_days_past_due: int = column("Highest days past due up to the end of the day before", ge=0)
+    opening_charge_off_by: date | None = column("As charge_off_by, at the end of the day before")
+    opening_charge_off_cause: ChargeOffCause | None = column("As charge_off_cause, at the end of the day before")
+    opening_reaged_on: date | None = column("As reaged_on, at the end of the day before")
     opening_charged_off_on: date | None = column("Day of the charge-off as of the end of the day before")
     opening_settled_on: date | None = column("Day since which nothing was owed at the end of the day before")
     opening_credit_since: date | None = column("Day since which there was a credit at the end of the day before")
@@ -74,6 +77,7 @@ class LoanBalance(Contract):
     recovery_principal: Money = column("Received of the principal that was charged off, less what of it was reversed")
     recovery_interest: Money = column("Received of the interest that was charged off, less what of it was reversed")
     unapplied_moved: Money = column("Money of transactions that could not be applied; negative for what went out")
+    adjusted: Money = column("What of the movements adjustments paid, and no money that came in")
     principal: Money = column("Principal owed at the end of the day", ge=0)
     interest: Money = column("Interest owed at the end of the day", ge=0)
     credit: Money = column("Owed to the borrower at the end of the day (12 CFR 1026.21)", ge=0)
@@ -92,6 +96,9 @@ class LoanBalance(Contract):
     discount_returned: Money = column("Merchant discount returned with refunds since origination", ge=0)
     last_instalment: int = column("Number of the last instalment: the schedule's, less what refunds took off", ge=1)
     highest_days_past_due: int = column("Highest days past due since origination, as far as is known now", ge=0)
+    charge_off_by: date | None = column("Day on which it is charged off at the latest, for another cause than its age")
+    charge_off_cause: ChargeOffCause | None = column("That cause")
+    reaged_on: date | None = column("Day of an undone charge-off, from which days past due are counted anew")
     charged_off_on: date | None = column("Day of the charge-off")
     charged_off_principal: Money = column("Principal charged off since origination", ge=0)
     charged_off_interest: Money = column("Interest charged off since origination", ge=0)
@@ -185,13 +192,16 @@ def interest_is_principal_times_rate_times_days(staged: DataFrame) -> DataFrame:
 
 @audit()
 def delinquency_follows_from_the_due_date(staged: DataFrame) -> DataFrame:
-    """Days past due run from the oldest unmet due date; at 120 an open loan is charged off, and none is before."""
-    expected = "IF(status = 'open', greatest(datediff(as_of, oldest_due_on), 0), 0)"
+    """Days past due run from the oldest unmet due date; at 120 an open loan is charged off, and none is before without
+    a cause."""
+    late_since = "greatest(oldest_due_on, coalesce(reaged_on, oldest_due_on))"
+    expected = f"IF(status = 'open', greatest(datediff(as_of, {late_since}), 0), 0)"
+    earliest = f"least(date_add({late_since}, 120), coalesce(charge_off_by, date_add({late_since}, 120)))"
     ok = (
         f"days_past_due = {expected} AND days_past_due < 120 AND highest_days_past_due >= days_past_due "
         "AND (oldest_due_on IS NULL) = (status = 'repaid') AND (charged_off_on IS NOT NULL) = (status = 'charged_off') "
         "AND (charged_off_on IS NULL OR (charged_off_on <= as_of "
-        "AND charged_off_on >= greatest(date_add(oldest_due_on, 120), booked_on)))"
+        f"AND charged_off_on >= greatest({earliest}, booked_on)))"
     )
     shown = ["loan_id", "as_of", "status", "oldest_due_on", "days_past_due", "charged_off_on"]
     return staged.select(*shown, F.coalesce(F.expr(ok), F.lit(False)).alias("ok"))
@@ -233,9 +243,9 @@ def every_loan_is_lent_once(staged: DataFrame, loans: DataFrame) -> DataFrame:
 
 @audit()
 def every_transaction_is_applied(staged: DataFrame, transactions: DataFrame, suspense: DataFrame) -> DataFrame:
-    """The money of each day's transactions is what the loans' movements add up to, loan by loan."""
+    """The money of each day's transactions is what the loans' movements add up to, loan by loan, less adjustments."""
     moved = (
-        _accounts.movements(transactions, suspense)
+        _accounts.transactions_of_loans(transactions, suspense)
         .groupBy("loan_id", F.col("posted_on").alias("as_of"))
         .agg(F.sum(signed_amount()).alias("moved"))
     )
@@ -245,7 +255,7 @@ def every_transaction_is_applied(staged: DataFrame, transactions: DataFrame, sus
         F.expr(
             "principal_paid - principal_reversed + principal_refunded + interest_paid - interest_reversed "
             "+ interest_refunded + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out "
-            "+ recovery_principal + recovery_interest + unapplied_moved"
+            "+ recovery_principal + recovery_interest + unapplied_moved - adjusted"
         ).alias("applied"),
     ).where("applied <> 0")
     joined = applied.join(moved, ["loan_id", "as_of"], "full").na.fill(0, ["moved", "applied"])
@@ -291,12 +301,16 @@ def loan_balances(
     loans: DataFrame,
     transactions: DataFrame,
     suspense: DataFrame,
+    adjustments: DataFrame,
     previous_partition: DataFrame,
     all_loans: DataFrame,
     all_transactions: DataFrame,
+    all_adjustments: DataFrame,
     window: Window,
 ) -> DataFrame:
     """Each loan's balance, delinquency and movements by day: the rules of finance over every account."""
-    moved = _accounts.movements(transactions, suspense)
-    accounts = _accounts.accounts(moved, loans, previous_partition, all_loans, all_transactions, window)
+    moved = _accounts.movements(transactions, suspense, adjustments)
+    accounts = _accounts.accounts(
+        moved, loans, previous_partition, all_loans, all_transactions, all_adjustments, window
+    )
     return _accounts.run(accounts, window, days, contract=LoanBalance, of_loan=_LOAN_AND_TERMS, of_row=Day._fields)

@@ -341,7 +341,7 @@ def _counted_as(kind: MovementKind, part: str, amount: Decimal) -> MovementKind:
     return kind
 
 
-# What adjustments pay stands with what payments do, and `adjusted` says how much it is. Reversals of either kind stand together.
+# What adjustments pay stands with what payments do, and `adjusted` says how much it is. Reversals stand together.
 _SAME_COLUMNS: Mapping[MovementKind, MovementKind] = {
     **dict.fromkeys(("recovery", *FORGIVES, "clear_unapplied"), "payment"),
     "refund_reversal": "payment_reversal",
