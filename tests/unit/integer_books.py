@@ -8,15 +8,13 @@ What is decided of a row is decided once, when it arrives:
 
 - a refund that makes more than the price, with all refunds that stand, is refused;
 - of a credit refund, no more is paid out than the credit balance;
-- a reversal of a row that has not come, or of more than is left of it, is refused. The first waits for its row;
-- of a payment reversal that waives interest, how much: what has accrued less, until it comes, than without the payment.
+- a reversal of a row that has not come, or of more than is left of it, is refused. The first waits for its row.
 
 Where the text leaves two readings, this has the code's:
 
 - a payment must pay something toward an instalment for what is missing of it to be little enough;
 - `shortage` counts what is missing of the last instalment too, which is not met by that;
 - of what falls on one day, an instalment that is paid on its due date comes before a refund;
-- a debt below the limit is charged off like any other as long as the last due date has not passed;
 - nothing is waived before the day of booking;
 - what waited in suspense counts on its own day if it comes in; what goes out, on the day on which the books take it up;
 - a payment that is reversed may have kept a loan from its charge-off: then it was charged off on that earlier day.
@@ -71,8 +69,8 @@ def a_days_interest(terms: Terms, principal: int) -> int:
 class Row:
     """What arrived, when it counts, and what was decided of it.
 
-    `standing` is what the loan has of its amount, `left` what can still be reversed, `waived` the accrual
-    that it waives.
+    `standing` is what the loan has of its amount, or of a reversal what it takes back of another's; `left` what can
+    still be reversed.
     """
 
     id: str
@@ -84,7 +82,6 @@ class Row:
     reverses: str | None
     standing: int
     left: int
-    waived: int = 0
 
     @property
     def place(self) -> tuple[int, int, int, str]:
@@ -157,15 +154,25 @@ class Life:
         self.interest += self.posted - before
 
     def give_back(self, accrued: int) -> None:
-        """Interest that is waived, of the days before a payment was returned."""
+        """Interest that is waived, of the days before a payment was returned: what was given up of it was none."""
         before = self.posted
         self.accrued -= min(accrued, self.accrued)
         amount = before - self.posted
-        from_interest = min(amount, self.interest)
-        self.interest -= from_interest
-        from_principal = min(amount - from_interest, self.principal)
-        self.principal -= from_principal
-        self.credit += amount - from_interest - from_principal
+        owed = min(amount, self.interest)
+        charged_off = min(amount - owed, self.charged_off[1])
+        waived = min(amount - owed - charged_off, self.waived[1])
+        self.interest -= owed
+        self.charged_off = self.charged_off[0], self.charged_off[1] - charged_off
+        self.waived = self.waived[0], self.waived[1] - waived
+        paid = amount - owed - charged_off - waived
+        if self.charged_off_on is not None:
+            too_much = max(0, self.recovered[1] - self.charged_off[1])
+            self.recovered = self.recovered[0], self.recovered[1] - too_much
+            return self.recover(paid + too_much)
+        to_principal = min(paid, self.principal)
+        self.principal -= to_principal
+        self.credit += paid - to_principal
+        return None
 
     def pay(self, amount: int) -> None:
         if self.charged_off_on is not None:
@@ -234,10 +241,11 @@ class Life:
         if not self.owed or self.day < self.booked_on:
             return
         small = self.owed < cents(self.terms.rules.waived_below)
-        if small and self.day > due_on(self.terms, self.last) and self.charged_off_on is None:
+        late = self.days_past_due >= CHARGED_OFF_AT
+        if small and (late or self.day > due_on(self.terms, self.last)) and self.charged_off_on is None:
             self.waived = self.waived[0] + self.principal, self.waived[1] + self.interest
             self.principal = self.interest = 0
-        late = self.days_past_due >= CHARGED_OFF_AT
+            return
         if late or self.charged_off_on is not None:
             self.charged_off_on = self.charged_off_on or self.day
             self.charged_off = self.charged_off[0] + self.principal, self.charged_off[1] + self.interest
@@ -269,8 +277,11 @@ def lived(terms: Terms, booked_on: int, rows: Sequence[Row], day: int) -> Life:
     first = terms.originated_on.toordinal()
     life = Life(terms, booked_on, first, cents(terms.principal), schedule_length(terms, ()))
     by_day: dict[int, list[Row]] = {}
-    for row in sorted((row for row in rows if row.standing), key=lambda row: row.place):
-        by_day.setdefault(row.day, []).append(row)
+    for row in sorted(rows, key=lambda row: row.place):
+        if row.kind not in REVERSED_BY:
+            row = replace(row, standing=row.standing - sum(r.standing for r in rows if r.reverses == row.id))
+        if row.standing:
+            by_day.setdefault(row.day, []).append(row)
     while True:
         for row in by_day.get(life.day, ()):
             if row.kind == "refund":
@@ -278,7 +289,10 @@ def lived(terms: Terms, booked_on: int, rows: Sequence[Row], day: int) -> Life:
             elif row.kind == "credit_refund":
                 life.pay_out(row.standing)
             elif row.kind in REVERSED_BY:
-                life.give_back(row.waived)
+                if row.kind == "payment_reversal" and terms.rules.returned_payment == "waived":
+                    before = [each for each in rows if each.place < row.place]
+                    as_it_stood = lived(terms, booked_on, before, row.day)
+                    life.give_back(max(0, life.accrued - as_it_stood.accrued))
             else:
                 life.pay(row.standing)
         if life.day == day:
@@ -350,14 +364,14 @@ class Books:
             row = replace(row, day=today, standing=min(row.amount, self.life.credit))
             self.unapplied -= row.amount - row.standing
         waiting = [r for r in self.refused if r.reverses == row.id and row.kind in REVERSED_BY[r.kind]]
-        for reversal in waiting:
-            if row.came - reversal.came <= WAITS:
-                part = min(reversal.amount, row.standing)
-                self.unapplied += part
-                row = replace(row, standing=row.standing - part, left=row.left - part)
-        if row.kind == "refund" and self.life.refunded + row.standing > cents(self.terms.principal):
-            self.unapplied += row.standing
+        too_much = row.kind == "refund" and self.life.refunded + row.amount > cents(self.terms.principal)
+        if too_much:
             row = replace(row, standing=0)
+        for reversal in waiting:
+            if row.came - reversal.came <= WAITS and reversal.amount <= row.left:
+                row = replace(row, standing=max(0, row.standing - reversal.amount), left=row.left - reversal.amount)
+        if row.kind in IN:
+            self.unapplied += row.amount - row.standing
         self.rows.append(row)
         return row.standing < row.amount
 
@@ -370,11 +384,8 @@ class Books:
         if row.amount > of[0].left:
             self.unapplied -= row.amount
             return True
-        applied = min(row.amount, of[0].standing)
+        applied = row.amount if of[0].standing else 0
         self.unapplied -= row.amount - applied
-        rest = replace(of[0], standing=of[0].standing - applied, left=of[0].left - row.amount)
-        self.rows[self.rows.index(of[0])] = rest
-        if row.kind == "payment_reversal" and self.terms.rules.returned_payment == "waived":
-            never_made = lived(self.terms, self.booked_on, self.rows, today)
-            self.rows.append(replace(row, day=today, waived=max(0, never_made.accrued - self.life.accrued)))
+        self.rows[self.rows.index(of[0])] = replace(of[0], left=of[0].left - row.amount)
+        self.rows.append(replace(row, standing=applied))
         return False

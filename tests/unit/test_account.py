@@ -1417,7 +1417,7 @@ def test_a_reversal_waits_35_days_for_its_payment(came_on: str, is_reversed: boo
     ("kind", "back", "amount", "left"),
     [
         ("payment", "payment_reversal", "100.00", "159.58"),
-        ("payment", "payment_reversal", "300.00", "0.00"),
+        ("payment", "payment_reversal", "259.59", "259.58"),
         ("recovery", "payment_reversal", "100.00", "159.58"),
         ("refund", "refund_reversal", "100.00", "159.58"),
         ("refund", "payment_reversal", "100.00", "259.58"),

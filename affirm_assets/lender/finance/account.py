@@ -191,14 +191,17 @@ class Account:
         return interest
 
     def apply(self, movement: Movement) -> Application:
-        """Apply a movement on the account's day. Raises ValueError if it needs events and there are none."""
+        """Apply a movement on the account's day. Raises ValueError if it needs events and there are none, or if it has
+        not happened yet."""
         if self.needs_events(movement):
             self._known_events(movement)
+        if movement.effective_on > self.day:
+            raise ValueError(f"transaction {movement.transaction_id}: {movement.effective_on} is after {self.day}.")
         event = self._decided(movement)
         before, accrued, discount_returned = self._applied(), to_cents(self.accrued), self.discount_returned
         if event.counts:
             if movement.kind in REVERSALS or event.day < self.day:
-                event = self._posted_by_replay(event)
+                self._post_by_replay(event)
             else:
                 self._take(event)
         moved = {name: amount - before[name] for name, amount in self._applied().items()}
@@ -231,11 +234,11 @@ class Account:
         refunds = _standing_refunds(self.events or ()) if self.refunded and not self.charged_off_on else []
         if any(day == self.day for day, _ in refunds):
             self.last_instalment = self._last_left(refunds)
+        self.highest_days_past_due = max(self.highest_days_past_due, self.days_past_due)
         if self._is_waived:
             self.waived_principal += self.principal
             self.waived_interest += self.interest
             self.principal = self.interest = ZERO
-        self.highest_days_past_due = max(self.highest_days_past_due, self.days_past_due)
         if self._is_charged_off:
             self.charged_off_on = self.charged_off_on or self.day
             self.charged_off_principal += self.principal
@@ -248,10 +251,11 @@ class Account:
     @property
     def _is_waived(self) -> bool:
         is_small = self.charged_off_on is None and self.is_owed and self.owed < self.terms.rules.waived_below
-        return is_small and self.day > self._last_due_on and self.day >= self.booked_on
+        return is_small and (self.day > self._last_due_on or self._is_charged_off) and self.day >= self.booked_on
 
     @property
     def _is_charged_off(self) -> bool:
+        """Whether the day ends so, unless what is owed is waived."""
         if self.charged_off_on is not None:
             return self.is_owed
         is_caused = self.charge_off_by is not None and self.day >= self.charge_off_by and self.is_owed
@@ -267,7 +271,9 @@ class Account:
 
     def _effective_day(self, movement: Movement) -> date:
         """What comes in counts, in order of time, on the day on which it happened; the rest when it came."""
-        if _goes_out(movement.kind):
+        if movement.kind in REVERSALS:
+            return movement.came_on or movement.posted_on
+        if movement.kind == "credit_refund":
             return movement.posted_on
         return max(movement.effective_on, self.terms.originated_on)
 
@@ -287,11 +293,11 @@ class Account:
             amount = min(amount, self.credit)
             exception = None if amount == movement.amount else "more than the credit balance"
         else:
-            reversed_before = min(self._reversed_before(movement), amount)
-            amount -= reversed_before
-            exception = _REVERSED_BEFORE if reversed_before else None
+            reversed_before = self._reversed_before(movement)
             if movement.kind == "refund" and self.refunded + amount > self.terms.principal:
                 amount, exception = ZERO, "more than the price, with what was refunded before"
+            elif reversed_before:
+                amount, exception = amount - reversed_before, _REVERSED_BEFORE
         return Event(self._effective_day(movement), movement, amount, reversed_before, exception=exception)
 
     def _not_adjusted(self, movement: Movement) -> str | None:
@@ -316,19 +322,23 @@ class Account:
         return sum((event.unapplied for event in events if _whose_money(event) == movement.reverses), ZERO)
 
     def _reversed_before(self, movement: Movement) -> Decimal:
-        """What reversals that wait for it are of. Then the money of both is unapplied, and comes to nothing."""
+        """What reversals that wait for it take back of it. Then the money of both is unapplied, and comes to nothing.
+
+        One of more than is left of it is none, as it would not be if it had come after.
+        """
         since = movement.posted_on - timedelta(days=EARLY_REVERSAL_DAYS)
-        return sum(
-            (
-                event.movement.amount
-                for event in self.events or ()
-                if event.movement.reverses == movement.transaction_id
-                and movement.kind in _REVERSES.get(event.movement.kind, ())
-                and event.exception == WAITS_FOR_ITS_ORIGINAL[event.movement.kind]
-                and (event.movement.came_on or event.movement.posted_on) >= since
-            ),
-            ZERO,
-        )
+        reversed_before = ZERO
+        for event in self.events or ():
+            early = event.movement
+            if (
+                early.reverses == movement.transaction_id
+                and movement.kind in _REVERSES.get(early.kind, ())
+                and event.exception == WAITS_FOR_ITS_ORIGINAL[early.kind]
+                and (early.came_on or early.posted_on) >= since
+                and reversed_before + early.amount <= movement.amount
+            ):
+                reversed_before += early.amount
+        return reversed_before
 
     def _reversible(self, movement: Movement) -> tuple[Decimal, str | None]:
         """The amount of a reversal, or zero and why it reverses nothing."""
@@ -346,35 +356,39 @@ class Account:
             return ZERO, "more than is left of what it reverses"
         return movement.amount, None
 
-    def _posted_by_replay(self, event: Event) -> Event:
+    def _post_by_replay(self, event: Event) -> None:
         """Apply what changes days that the books have closed: what came late, or a reversal.
 
         The account becomes what it is if all that is known now had come on its day. So a payment that is reversed
-        counts as never made; if the interest since is waived, the event says how much that is.
+        counts as never made.
         """
-        events = self._known_events(event.movement)
-        replayed = self._replayed([*events, event])
-        if event.movement.kind == "payment_reversal" and self.terms.rules.returned_payment == "waived":
-            event = replace(event, accrual_waived=max(replayed.accrued - self.accrued, Decimal(0)))
-            replayed._give_back(event.accrual_waived)
+        replayed = self._replayed([*self._known_events(event.movement), event], self.day)
         for name in _REPLAYED:
             setattr(self, name, getattr(replayed, name))
-        return event
 
-    def _replayed(self, events: Sequence[Event]) -> "Account":
-        """The account on its day, before the day is closed, had each movement come on the day on which it counts."""
+    def _replayed(self, events: Sequence[Event], until: date) -> "Account":
+        """The account on a day, before it is closed, had each movement come on the day on which it counts."""
         taken_back = _taken_back(events)
+        in_order = sorted(events, key=lambda each: each.order)
         replayed = Account.opened(self.terms, self.booked_on)
-        for event in sorted(events, key=lambda each: each.order):
-            is_reversal = event.movement.kind in REVERSALS
-            left = ZERO if is_reversal else event.amount - taken_back[event.movement.transaction_id]
-            event = replace(event, amount=left)
+        for position, event in enumerate(in_order):
+            if event.movement.kind in REVERSALS:
+                if event.amount and self._waives_interest(event):
+                    replayed._close_until(event.day)
+                    as_it_stood = self._replayed(in_order[:position], event.day)
+                    replayed._give_back(max(replayed.accrued - as_it_stood.accrued, Decimal(0)))
+                continue
+            event = replace(event, amount=event.amount - taken_back[event.movement.transaction_id])
             if event.counts:
                 replayed._close_until(event.day)
                 replayed._take(event)
                 replayed._known_events(event.movement).append(event)
-        replayed._close_until(self.day)
+        replayed._close_until(until)
         return replayed
+
+    def _waives_interest(self, reversal: Event) -> bool:
+        """Of the days between a payment and its reversal, which would be posted on the reversal's day."""
+        return reversal.movement.kind == "payment_reversal" and self.terms.rules.returned_payment == "waived"
 
     def _close_until(self, day: date) -> None:
         """Go on to a day, and close on the way each that ends with more than interest."""
@@ -403,8 +417,6 @@ class Account:
                 by = self.day + timedelta(days=WAITS_TO_BE_CHARGED_OFF[cause])
                 if self.charged_off_on is None and (self.charge_off_by is None or by < self.charge_off_by):
                     self.charge_off_by, self.charge_off_cause = by, cause
-            case _:
-                self._give_back(event.accrual_waived)
 
     def _undo_charge_off(self) -> None:
         """What was charged off is owed again, less what came back of it; days past due are counted anew from today."""

@@ -69,8 +69,7 @@ class Event:
     """A movement that came, on the day on which it counts, and how much of its amount counts.
 
     What was decided when it came stands: an exception counts for nothing, a credit refund for what was paid out.
-    `reversed_before` is what of it was reversed before it came, and does not count. `accrual_waived` is what a reversal
-    waives, before it is rounded, of the interest of the days between its payment and itself. `unapplied` is the money
+    `reversed_before` is what of it was reversed before it came, and does not count. `unapplied` is the money
     that it left unapplied, or, below zero, took from there.
     """
 
@@ -78,7 +77,6 @@ class Event:
     movement: Movement
     amount: Decimal
     reversed_before: Decimal = ZERO
-    accrual_waived: Decimal = ZERO
     unapplied: Decimal = ZERO
     exception: str | None = None
 
@@ -86,7 +84,7 @@ class Event:
     def counts(self) -> bool:
         """Whether it moves the account: by its amount, or by being decided."""
         is_decision = self.movement.kind in ADJUSTMENT_KINDS and self.exception is None
-        return self.amount > 0 or self.accrual_waived > 0 or is_decision
+        return self.amount > 0 or is_decision
 
     @property
     def order(self) -> tuple[date, int, date, str]:
