@@ -62,7 +62,7 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
     read = values.typed(loan_rows, "booked_on", readings)
     found = values.reasons(F.col("reasons"), _other_due_day(), F.col("other_instalment"))
     return (
-        read.join(F.broadcast(_other_instalments(read)), ["file", "record_number"], "left")
+        read.join(F.broadcast(_other_instalments(loan_rows, readings)), ["file", "record_number"], "left")
         .withColumn("reasons", F.coalesce("problem", found))
         .drop("other_instalment")
     )
@@ -109,13 +109,14 @@ def _other_due_day() -> Column:
 _INSTALMENT_AND_TERMS = ("instalment", "principal", "apr", "instalments", "frequency", "product")
 
 
-def _other_instalments(read: DataFrame) -> DataFrame:
+def _other_instalments(loan_rows: DataFrame, readings: Mapping[str, values.Reading]) -> DataFrame:
     """file, record_number, other_instalment: the reason, of each record whose instalment its other terms do not give.
 
     A frame of its own, joined by the record's place: what Python has handed through says of no column where it is from.
     """
-    stated = read.where(" AND ".join(f"{name} IS NOT NULL" for name in _INSTALMENT_AND_TERMS))
-    return stated.select("file", "record_number", *_INSTALMENT_AND_TERMS).mapInArrow(
+    typed = (readings[name].value.alias(name) for name in _INSTALMENT_AND_TERMS)
+    read = loan_rows.select("file", "record_number", *typed)
+    return read.where(" AND ".join(f"{name} IS NOT NULL" for name in _INSTALMENT_AND_TERMS)).mapInArrow(
         _checked_instalments, "file string, record_number bigint, other_instalment string"
     )
 
