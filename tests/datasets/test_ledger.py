@@ -98,7 +98,7 @@ WORKED = {
         ("interest_income", "0.00", "0.30"),
         ("interest_receivable", "0.30", "0.00"),
     ],
-    "waiver/SMALL/2025-03-14": [
+    "small_balance/SMALL/2025-03-14": [
         ("waiver_expense", "0.70", "0.00"),
         ("principal_receivable", "0.00", "0.70"),
         ("interest_income", "0.02", "0.00"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from affirm_assets.datasets.adjustments.adjustments import Adjustment
 from affirm_assets.datasets.loans.loans import Loan
 from affirm_assets.datasets.servicing.charge_offs import charge_offs
 from affirm_assets.datasets.servicing.loan_balances import loan_balances
@@ -66,6 +67,7 @@ class Lender:
             source("loans", Loan, "booked_on", loans),
             source("transactions", Transaction, "posted_on", transactions),
             source("suspense", Suspense, "as_of", ()),
+            source("adjustments", Adjustment, "posted_on", ()),
         )
         for each in self.sources:
             self.run(ALL, each)

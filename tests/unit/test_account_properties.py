@@ -338,7 +338,7 @@ def little_is_waived_after_the_last_due_date_and_no_more(loan: Loan) -> None:
         waived = day.waived_principal + day.waived_interest
         has_paid_out |= day.credit_paid_out > 0
         assert waived < limit or waived == 0 or has_paid_out
-        is_late = day.highest_days_past_due >= 120
+        is_late = day.highest_days_past_due >= 119
         assert waived == 0 or is_late or day.as_of > loan.terms.due_on(day.last_instalment)
         is_small = 0 < day.principal + day.interest < limit
         assert not is_small or day.as_of <= max(loan.terms.due_on(day.last_instalment), loan.booked_on - A_DAY)

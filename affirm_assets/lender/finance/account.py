@@ -234,11 +234,11 @@ class Account:
         refunds = _standing_refunds(self.events or ()) if self.refunded and not self.charged_off_on else []
         if any(day == self.day for day, _ in refunds):
             self.last_instalment = self._last_left(refunds)
-        self.highest_days_past_due = max(self.highest_days_past_due, self.days_past_due)
         if self._is_waived:
             self.waived_principal += self.principal
             self.waived_interest += self.interest
             self.principal = self.interest = ZERO
+        self.highest_days_past_due = max(self.highest_days_past_due, self.days_past_due)
         if self._is_charged_off:
             self.charged_off_on = self.charged_off_on or self.day
             self.charged_off_principal += self.principal
