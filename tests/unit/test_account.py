@@ -1075,6 +1075,16 @@ def test_a_balance_of_less_than_a_dollar_is_waived_after_the_last_due_date(
         assert end.charged_off_on == on("2025-08-29")
 
 
+@pytest.mark.parametrize(("paid", "is_waived"), [("1.00", False), ("1.01", True)])
+def test_so_is_what_a_payment_after_it_leaves(paid: str, is_waived: bool) -> None:
+    after = moved("p6", "payment", paid, "2025-05-02")
+    replay = Replay(agreed(), *on_due_dates("259.58", "259.58", "259.58", "257.03"), after, until="2025-05-02")
+
+    # 2.00 are left on 1 May, and accrue no cent in a day.
+    row = replay["2025-05-02"]
+    assert (row.principal, row.waived_principal) == ((0, Decimal("0.99")) if is_waived else (1, 0))
+
+
 def test_a_product_may_waive_nothing() -> None:
     terms = agreed(rules=Rules(waived_below=Decimal(0)))
     replay = Replay(terms, *on_due_dates("259.58", "259.58", "259.58", "258.04"), until="2025-08-29")

@@ -112,9 +112,10 @@ def loans(draw: st.DrawFn, kinds: Sequence[str] = (), *, never_made: bool = Fals
     booked_on = terms.originated_on + timedelta(days=draw(st.sampled_from([0, 0, 0, 1, 3, 20, 200])))
     day, movements = booked_on, list[Movement]()
     gaps = draw(st.sampled_from([(0, 0, 1, 2, 5), (0, 1, 3, 14, 31), (0, 0, 5, 60, 130)]))
+    mix = kinds or draw(st.sampled_from([_KINDS, _KINDS, _PAID_OUT]))
     for number in range(draw(st.integers(0, 9))):
         day += timedelta(days=draw(st.sampled_from(gaps)))
-        kind = draw(st.sampled_from(kinds or _KINDS))
+        kind = draw(st.sampled_from(mix))
         movements.append(
             _movement(draw, terms, f"t{draw(st.integers(0, 9))}-{number}", kind, day, movements, booked_on)
         )
@@ -122,6 +123,7 @@ def loans(draw: st.DrawFn, kinds: Sequence[str] = (), *, never_made: bool = Fals
     return Loan(terms, booked_on, tuple(draw(st.permutations(movements))), last)
 
 
+_PAID_OUT = ("payment", "payment", "recovery", "credit_refund", "credit_refund", "payment_reversal", "payment_reversal")
 _NOTHING_PAID_OUT = ("payment",) * 4 + ("payment_reversal",) * 2 + ("refund", "refund", "refund_reversal", "recovery")
 _KINDS = (
     ("payment",) * 5 + ("payment_reversal",) * 3 + ("refund", "refund", "refund_reversal", "credit_refund", "recovery")
@@ -161,7 +163,7 @@ def half(amount: Decimal) -> Decimal:
 def _amounts(terms: Terms) -> st.SearchStrategy[Decimal]:
     level, all_of_it = terms.instalment, terms.principal
     nearly = [level - CENT, level - 1, level * Decimal("0.9")]
-    likely = [level, level, level, *nearly, 2 * level, level / 2, all_of_it / 2, all_of_it, all_of_it * 2, CENT]
+    likely = [level, level, level, *nearly, 2 * level, level / 2, all_of_it / 2, all_of_it, *[all_of_it * 2] * 2, CENT]
     return st.one_of(
         st.sampled_from([max(to_cents(amount), CENT) for amount in likely]),
         st.integers(1, cents(all_of_it) + 100).map(lambda amount: Decimal(amount).scaleb(-2)),
