@@ -1053,6 +1053,14 @@ def test_a_product_may_count_90_percent_of_an_instalment_as_all_of_it(paid: str,
     assert charged_off(replay["2025-08-29"]) == (Decimal("105.61"), Decimal("6.33"))
 
 
+@pytest.mark.parametrize(("paid", "late"), [("225.00", 0), ("224.99", 1)])
+def test_exactly_90_percent_are_enough(paid: str, late: int) -> None:
+    terms = agreed(apr="0", rules=Rules(instalment_met_at=Decimal(90), shortages_carried=Decimal(0)))
+    replay = Replay(terms, moved("p1", "payment", paid, "2025-02-01"), until="2025-02-02")
+
+    assert replay["2025-02-02"].days_past_due == late  # of 250.00
+
+
 @pytest.mark.parametrize(
     ("last", "left", "is_waived"), [("258.04", "0.99", True), ("258.03", "1.00", False), ("258.02", "1.01", False)]
 )
