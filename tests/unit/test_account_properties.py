@@ -350,7 +350,7 @@ def what_is_past_due_falls_due_and_comes_to_what_is_owed(loan: Loan) -> None:
         assert (day.amount_past_due > 0) == (day.days_past_due > 0)
         assert day.amount_past_due + day.next_due_amount <= owed
         assert day.amount_past_due in (owed, max(level * due - day.paid - day.shortage, ZERO))
-        assert day.next_due_on is not None or day.next_due_amount == 0
+        assert (day.next_due_on is None) == (day.next_due_amount == 0)
         assert day.next_due_on is None or day.next_due_on >= day.as_of
         if day.next_due_on == due_on(loan.terms, day.last_instalment) or (owed and day.next_due_on is None):
             assert day.status == "charged_off" or day.amount_past_due + day.next_due_amount == owed
