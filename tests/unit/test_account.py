@@ -1053,6 +1053,14 @@ def test_a_product_may_count_90_percent_of_an_instalment_as_all_of_it(paid: str,
     assert charged_off(replay["2025-08-29"]) == (Decimal("105.61"), Decimal("6.33"))
 
 
+@pytest.mark.parametrize(("paid", "late"), [("225.00", 0), ("224.99", 1)])
+def test_exactly_90_percent_are_enough(paid: str, late: int) -> None:
+    terms = agreed(apr="0", rules=Rules(instalment_met_at=Decimal(90), shortages_carried=Decimal(0)))
+    replay = Replay(terms, moved("p1", "payment", paid, "2025-02-01"), until="2025-02-02")
+
+    assert replay["2025-02-02"].days_past_due == late  # of 250.00
+
+
 @pytest.mark.parametrize(
     ("last", "left", "is_waived"), [("258.04", "0.99", True), ("258.03", "1.00", False), ("258.02", "1.01", False)]
 )
@@ -1073,6 +1081,16 @@ def test_a_balance_of_less_than_a_dollar_is_waived_after_the_last_due_date(
         # 37.76814 were accrued; 120 days of 0.0005 are 0.06.
         assert charged_off(end) == (Decimal(left), Decimal("0.06"))
         assert end.charged_off_on == on("2025-08-29")
+
+
+@pytest.mark.parametrize(("paid", "is_waived"), [("1.00", False), ("1.01", True)])
+def test_so_is_what_a_payment_after_it_leaves(paid: str, is_waived: bool) -> None:
+    after = moved("p6", "payment", paid, "2025-05-02")
+    replay = Replay(agreed(), *on_due_dates("259.58", "259.58", "259.58", "257.03"), after, until="2025-05-02")
+
+    # 2.00 are left on 1 May, and accrue no cent in a day.
+    row = replay["2025-05-02"]
+    assert (row.principal, row.waived_principal) == ((0, Decimal("0.99")) if is_waived else (1, 0))
 
 
 def test_a_product_may_waive_nothing() -> None:
