@@ -27,6 +27,7 @@ from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 
+from affirm_assets.lender.finance.days import Day
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
 
@@ -389,3 +390,31 @@ class Books:
         self.rows[self.rows.index(of[0])] = replace(of[0], left=of[0].left - row.amount)
         self.rows.append(replace(row, standing=applied))
         return False
+
+
+_IN_CENTS = ("principal", "interest", "credit", "shortage", "refunded", "discount_returned", "unapplied")
+_PAIRS = ("charged_off", "recovered", "waived")
+
+
+def of_row(row: Day) -> dict[str, object]:
+    """What a row of the account says, in the terms of these books."""
+    said: dict[str, object] = {name: int(getattr(row, name) * 100) for name in _IN_CENTS}
+    for name in _PAIRS:
+        said[name] = tuple(int(getattr(row, f"{name}_{part}") * 100) for part in ("principal", "interest"))
+    said["accrued"] = int(row.accrued.scaleb(8))
+    for name in ("status", "days_past_due", "last_instalment", "oldest_due_on", "charged_off_on"):
+        said[name] = getattr(row, name)
+    return said
+
+
+def of_life(life: Life, unapplied: int) -> dict[str, object]:
+    """What these books say of the same day."""
+    said: dict[str, object] = {name: getattr(life, name) for name in _IN_CENTS if name != "unapplied"}
+    said |= {name: getattr(life, name) for name in (*_PAIRS, "accrued", "status", "days_past_due")}
+    due, gone = life.oldest_due_on, life.charged_off_on
+    return said | {
+        "unapplied": unapplied,
+        "last_instalment": life.last,
+        "oldest_due_on": date.fromordinal(due) if due else None,
+        "charged_off_on": date.fromordinal(gone) if gone else None,
+    }

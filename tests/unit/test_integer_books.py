@@ -17,13 +17,11 @@ from affirm_assets.lender.finance.days import Day, applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.finance.terms import Terms
-from tests.unit.integer_books import Books, Life
+from tests.unit.integer_books import Books, of_life, of_row
 
 HISTORIES = int(os.environ.get("HISTORIES", "200"))
 GROUPS = 10
 
-_IN_CENTS = ("principal", "interest", "credit", "shortage", "refunded", "discount_returned", "unapplied")
-_PAIRS = ("charged_off", "recovered", "waived")
 _APPLIED = (
     "interest",
     "principal",
@@ -62,7 +60,7 @@ def test_the_account_is_what_the_second_books_say(group: int) -> None:
         books = Books(history.terms, history.booked_on)
         for life in books.run(history.last, history.movements):
             if row := rows.get(date.fromordinal(life.day)):
-                assert _of_row(row) == _of_life(life, books.unapplied), f"seed {seed}, {row.as_of}: {history}"
+                assert of_row(row) == of_life(life, books.unapplied), f"seed {seed}, {row.as_of}: {history}"
         assert by_code == books.applied, f"seed {seed}: {history}"
 
 
@@ -101,28 +99,6 @@ def _taken_over(history: History, opening: Day, moved: list[Movement]) -> Accoun
 def _days(history: History) -> Iterator[Day]:
     account = Account.opened(history.terms, history.booked_on)
     return days(account, history.last, history.movements, is_new=True)
-
-
-def _of_row(row: Day) -> dict[str, object]:
-    said: dict[str, object] = {name: int(getattr(row, name) * 100) for name in _IN_CENTS}
-    for name in _PAIRS:
-        said[name] = tuple(int(getattr(row, f"{name}_{part}") * 100) for part in ("principal", "interest"))
-    said["accrued"] = int(row.accrued.scaleb(8))
-    for name in ("status", "days_past_due", "last_instalment", "oldest_due_on", "charged_off_on"):
-        said[name] = getattr(row, name)
-    return said
-
-
-def _of_life(life: Life, unapplied: int) -> dict[str, object]:
-    said: dict[str, object] = {name: getattr(life, name) for name in _IN_CENTS if name != "unapplied"}
-    said |= {name: getattr(life, name) for name in (*_PAIRS, "accrued", "status", "days_past_due")}
-    due, gone = life.oldest_due_on, life.charged_off_on
-    return said | {
-        "unapplied": unapplied,
-        "last_instalment": life.last,
-        "oldest_due_on": date.fromordinal(due) if due else None,
-        "charged_off_on": date.fromordinal(gone) if gone else None,
-    }
 
 
 def _history(rng: random.Random) -> History:
