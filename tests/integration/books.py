@@ -116,7 +116,8 @@ TRANSACTIONS = (
 ADJUSTMENTS = "landing/adjustment_rows,adjustments/adjustments,adjustments/rejected_adjustments"
 DAILY = f"{LOANS},{TRANSACTIONS}"
 BOOKS = (
-    "loans/loan_schedules,servicing/loan_balances,servicing/payment_applications,servicing/charge_offs,"
+    "loans/loan_schedules,servicing/loan_balances,servicing/payment_applications,servicing/unapplied,"
+    "servicing/charge_offs,"
     "ledger/provisions,ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily,portfolio/cash_daily"
 )
 """What is computed from those."""

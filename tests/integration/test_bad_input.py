@@ -597,7 +597,7 @@ BAD_TRANSACTIONS = (
     bad_transaction("payout-with-loan", "loan_id: a merchant_payout has none", **PAYOUT | {"loan_id": "L1"}),
     bad_transaction("payout-without-merchant", "merchant_id: missing", **PAYOUT | {"merchant_id": None}),
     bad_transaction("reversal-of-nothing", "reverses: missing", kind="payment_reversal"),
-    bad_transaction("payment-that-reverses", "reverses: only a payment_reversal has it", reverses="T1"),
+    bad_transaction("payment-that-reverses", "reverses: only a reversal has it", reverses="T1"),
     bad_transaction("impossible-date", "effective_on: not a calendar date YYYY-MM-DD", effective_on="2025-13-01"),
     bad_transaction("after-business-date", "effective_on: too late", effective_on="2025-01-03"),
     bad_transaction("year-1", "effective_on: too early", effective_on="0001-01-01"),
