@@ -102,7 +102,8 @@ def sample_data(loans: int, start: datetime, days: int, seed: int) -> None:
         if isinstance(store, Bucket):
             upload(landing, store)
     click.echo(
-        f"{summary.loans:,} loans and {summary.transactions:,} transactions over {summary.days} days, beside "
+        f"{summary.loans:,} loans, {summary.transactions:,} transactions and {summary.adjustments:,} adjustments over "
+        f"{summary.days} days, beside "
         f"{sum(each.records for each in summary.oddities):,} duplicate, conflicting or malformed records, in "
         f"{summary.files:,} files under {settings.landing}"
     )

@@ -85,6 +85,8 @@ class Book:
                 f"DATE'{START}' AS originated_on",
                 f"DATE'{START + timedelta(days=31)}' AS first_due_on",
                 "'USD' AS currency",
+                "CAST(NULL AS decimal(18,2)) AS instalment",
+                "CAST(NULL AS bigint) AS due_day",
                 "'made' AS file",
                 "id + 1 AS record_number",
             )

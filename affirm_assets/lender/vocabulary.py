@@ -6,6 +6,7 @@ A contract takes the type of a column from here, and what reads or refuses rows 
 from typing import Literal, get_args
 
 Product = Literal["pay_in_4", "installment"]
+PRODUCT_NAMES = get_args(Product)
 ProductOrNone = Literal[Product, "none"]
 """Of a transaction: it has none where no loan is booked that it is on."""
 NO_PRODUCT = "none"
@@ -17,23 +18,56 @@ Currency = Literal["USD"]
 CURRENCIES = get_args(Currency)
 
 LoanStatus = Literal["open", "repaid", "charged_off"]
-DelinquencyBucket = Literal["current", "1-29", "30-59", "60-89", "90-119", "charged_off"]
+OpenBucket = Literal["current", "1-29", "30-59", "60-89", "90-119"]
+OPEN_BUCKETS = get_args(OpenBucket)
+DelinquencyBucket = Literal[OpenBucket, "charged_off"]
 
-LoanKind = Literal["payment", "payment_reversal", "refund", "recovery", "credit_refund"]
+LoanKind = Literal["payment", "payment_reversal", "refund", "refund_reversal", "recovery", "credit_refund"]
 """What a transaction on a loan is."""
 MerchantKind = Literal["merchant_payout"]
 TransactionKind = Literal[LoanKind, MerchantKind]
-PostingKind = Literal["origination", "accrual", LoanKind, "charge_off", MerchantKind, "suspense"]
+CashKind = Literal["payment", "payment_reversal", "recovery", "credit_refund", "merchant_payout"]
+"""The kinds that move cash: a refund does not, since the merchant pays it by being owed less."""
+PostingKind = Literal[
+    "origination",
+    "accrual",
+    LoanKind,
+    "charge_off",
+    "small_balance",
+    MerchantKind,
+    "suspense",
+    "provision",
+    "goodwill_credit",
+    "waiver",
+    "correction",
+    "clear_unapplied",
+]
 """What a posting of the ledger is of."""
 
 LOAN_KINDS = get_args(LoanKind)
 MERCHANT_KINDS = get_args(MerchantKind)
 TRANSACTION_KINDS = get_args(TransactionKind)
+CASH_KINDS = get_args(CashKind)
 
-TAKES_OUT: tuple[TransactionKind, ...] = ("payment_reversal", "credit_refund", "merchant_payout")
+REVERSALS: tuple[LoanKind, ...] = ("payment_reversal", "refund_reversal")
+"""The kinds that undo another transaction, or a part of it."""
+ChargeOffCause = Literal["settlement", "bankruptcy", "fraud", "death", "debt_sale"]
+"""Why a loan is charged off before it is 120 days past due."""
+AdjustmentKind = Literal[
+    "goodwill_credit", "waiver", "correction", "undo_charge_off", "clear_unapplied", ChargeOffCause
+]
+"""What a person decides about a loan."""
+ADJUSTMENT_KINDS = get_args(AdjustmentKind)
+WITHOUT_AMOUNT: tuple[AdjustmentKind, ...] = ("undo_charge_off", "bankruptcy", "fraud", "death")
+FORGIVES: tuple[AdjustmentKind, ...] = ("goodwill_credit", "waiver", "correction")
+"""The adjustments that pay a debt with an expense of the lender."""
+MovementKind = Literal[LoanKind, AdjustmentKind]
+"""What moves a loan's account."""
+
+TAKES_OUT: tuple[TransactionKind, ...] = ("payment_reversal", "refund_reversal", "credit_refund", "merchant_payout")
 """The kinds whose money the lender pays out or gives back; every other kind brings money in."""
-OF_MERCHANTS: tuple[TransactionKind, ...] = ("refund", "merchant_payout")
-"""The kinds by which merchants are owed less. A refund moves no cash: the merchant pays it by being owed less."""
+REFUND_KINDS: tuple[TransactionKind, ...] = ("refund", "refund_reversal")
+"""The kinds that move no cash: a merchant pays a refund by being owed less, and is owed more if it is reversed."""
 
 LedgerAccount = Literal[
     "cash",
@@ -45,6 +79,10 @@ LedgerAccount = Literal[
     "unapplied",
     "interest_income",
     "merchant_discount_income",
+    "waiver_expense",
+    "goodwill_expense",
+    "correction_expense",
     "allowance",
+    "provision_expense",
 ]
 LEDGER_ACCOUNTS = get_args(LedgerAccount)

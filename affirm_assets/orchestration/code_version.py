@@ -10,7 +10,7 @@ Module = tuple[str, ...]
 
 
 def code_version(packages: Mapping[str, Path], *modules: str) -> str:
-    """Twelve hex digits for the modules of these dotted names.
+    """Twelve hex digits for the modules of these dotted names, and for the tables (.csv) beside modules of their name.
 
     `packages`: name of a top-level package of the project -> the folder that holds it. Modules of other packages, third
     parties', do not count.
@@ -29,6 +29,8 @@ def code_version(packages: Mapping[str, Path], *modules: str) -> str:
         assert file is not None
         digest.update(".".join(name).encode())
         digest.update(file.read_bytes())
+        if (table := file.with_suffix(".csv")).is_file():
+            digest.update(table.read_bytes())
     return digest.hexdigest()[:12]
 
 

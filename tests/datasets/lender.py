@@ -8,7 +8,10 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from affirm_assets.datasets.ledger.provisions import Provision, owed_by_bucket, provisions
 from affirm_assets.datasets.loans.loans import Loan as BookedLoan
+from affirm_assets.datasets.servicing._accounts import TERMS
+from affirm_assets.datasets.servicing.charge_offs import charge_offs
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.suspense import Suspense
@@ -20,6 +23,7 @@ from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.vocabulary import TAKES_OUT
 from tests.conftest import declare
 from tests.storage import Keep
 
@@ -119,6 +123,7 @@ LOANS: Mapping[str, Loan] = {
     "LATE": loan("1000.00", "35.99", "01-05", "02-05"),
     "REFUNDED": loan("400.00", "0", "01-09", "02-09", product="pay_in_4"),
     "NEVER-PAID": loan("750.50", "29.99", "01-03", "02-03"),
+    "CENTS-SHORT": loan("100.00", "0", "01-02", "02-02"),
     "BOOKED-LATE": loan("600.00", "9.99", "03-01", "04-01", booked_on=day("03-04")),
 }
 
@@ -132,9 +137,12 @@ POSTED = [
     Posted("P6", "LATE", "payment", "269.12", day("03-05")),
     Posted("P7", "LATE", "payment", "269.12", day("03-20"), day("02-05")),
     Posted("P8", "REFUNDED", "refund", "133.33", day("01-20")),
-    Posted("P9", "REFUNDED", "payment", "300.00", day("02-09")),
+    Posted("P8R", "REFUNDED", "refund_reversal", "33.33", day("01-25"), reverses="P8"),
+    Posted("P9", "REFUNDED", "payment", "333.33", day("02-09")),
+    Posted("P13", "REFUNDED", "refund", "400.00", day("04-10")),
     Posted("P10", "NEVER-PAID", "recovery", "99.99", day("07-01")),
     Posted("P11", "NEVER-PAID", "refund", "20.00", day("07-02")),
+    Posted("P12", "CENTS-SHORT", "payment", "99.50", day("02-02")),
     Posted("W1", "BOOKED-LATE", "payment", "50.00", day("03-01")),
     Posted("W2", "BOOKED-LATE", "refund", "100.00", day("03-02")),
     Posted("W3", "BOOKED-LATE", "payment_reversal", "50.00", day("03-02"), reverses="W1"),
@@ -142,6 +150,15 @@ POSTED = [
     Posted("M1", None, "merchant_payout", "968.93", day("01-04")),
     Posted("M2", None, "merchant_payout", "1500.00", day("02-01")),
 ]
+
+DECIDED = [
+    Posted("adjustment/A1", "LATE", "goodwill_credit", "10.00", day("04-02")),
+    Posted("adjustment/A2", "LATE", "waiver", "20.00", day("04-20")),
+    Posted("adjustment/A3", "LATE", "correction", "5.00", day("04-21")),
+    Posted("adjustment/A4", "REFUNDED", "clear_unapplied", "300.00", day("04-11"), reverses="P13"),
+    Posted("adjustment/A5", "BOOKED-LATE", "bankruptcy", "0.00", day("04-25")),
+]
+"""What persons decided about the loans."""
 
 
 def balances() -> Iterable[Row]:
@@ -151,16 +168,17 @@ def balances() -> Iterable[Row]:
             "product": of.product,
             "booked_on": of.booked_on,
             "amount_lent": of.terms.principal,
-            **{name: getattr(of.terms, name) for name in Terms.__slots__ if name != "principal"},
+            **{name: getattr(of.terms, name) for name in TERMS if name != "amount_lent"},
         }
-        for each in days(Account.opened(of.terms), WINDOW.last, _movements(loan_id), of.booked_on):
+        account = Account.opened(of.terms, of.booked_on)
+        for each in days(account, WINDOW.last, _movements(loan_id), is_new=True):
             yield {**fixed, **each._asdict()}
 
 
 def applied() -> Iterable[Row]:
     for loan_id, of in LOANS.items():
-        account = Account.opened(of.terms)
-        for movement, application in applications(account, WINDOW.last, _movements(loan_id), of.booked_on):
+        account = Account.opened(of.terms, of.booked_on)
+        for movement, application in applications(account, WINDOW.last, _movements(loan_id), is_new=True):
             yield {
                 "loan_id": loan_id,
                 "product": of.product,
@@ -185,7 +203,7 @@ def waiting() -> Iterable[Row]:
         if not each.transaction_id.startswith("W"):
             continue
         of = LOANS.get(str(each.loan_id))
-        sign = -1 if each.kind in ("payment_reversal", "credit_refund") else 1
+        sign = -1 if each.kind in TAKES_OUT else 1
         last = of.booked_on if of else WINDOW.last
         for number in range((last - each.posted_on).days + 1):
             as_of = each.posted_on + timedelta(days=number)
@@ -201,6 +219,10 @@ def waiting() -> Iterable[Row]:
             )
 
 
+MADE_OF = ("loan_balances", "payment_applications", "transactions", "provisions")
+"""The parameters of ledger_entries."""
+
+
 def books(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     """What the ledger and the portfolio are made of, by the name of the dataset."""
     made = {
@@ -210,7 +232,13 @@ def books(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
         "suspense": (Suspense, waiting()),
         "loans": (BookedLoan, loans()),
     }
-    return {name: keep(frame(spark, contract, rows)) for name, (contract, rows) in made.items()}
+    frames = {name: keep(frame(spark, contract, rows)) for name, (contract, rows) in made.items()}
+    owed = owed_by_bucket.function(frames["loan_balances"])
+    return {
+        **frames,
+        "charge_offs": keep(charge_offs(frames["loan_balances"])),
+        "provisions": keep(provisions(owed, frame(spark, Provision, []), WINDOW)),
+    }
 
 
 def loans() -> list[Row]:
@@ -243,6 +271,6 @@ def _movements(loan_id: str) -> list[Movement]:
             each.effective_on or each.posted_on,
             each.reverses,
         )
-        for each in POSTED
+        for each in (*POSTED, *DECIDED)
         if each.loan_id == loan_id
     ]

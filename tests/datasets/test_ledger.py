@@ -12,11 +12,12 @@ from affirm_assets.datasets.ledger.ledger_entries import (
     every_transaction_is_posted,
     ledger_entries,
 )
+from affirm_assets.datasets.ledger.provisions import Provision
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.payment_applications import PaymentApplication
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.contract import column_differences
-from tests.datasets.lender import DAY, Row, books, changed, frame, not_ok, row
+from tests.datasets.lender import DAY, MADE_OF, Row, books, changed, frame, not_ok, row
 from tests.storage import Keep
 
 
@@ -40,6 +41,8 @@ BALANCES = [
     balance("QUIET", merchant_discount="31.07", interest_accrued="0.41"),
     balance("GIVEN-UP", interest_accrued="0.62", principal_charged_off="750.50", interest_charged_off="93.11"),
     balance("NO-INTEREST", principal_charged_off="20.00"),
+    balance("PAID-IN-TIME", principal_charged_off="-20.00", interest_charged_off="-0.30"),
+    balance("SMALL", principal_waived="0.70", interest_waived="0.02"),
     balance("REPAID", merchant_discount="31.07"),
 ]
 APPLICATIONS = [
@@ -49,9 +52,10 @@ APPLICATIONS = [
     applied("T4", "payment", "269.12", interest="-6.59", principal="275.71", interest_given_back="10.67"),
     applied("T5", "payment", "800.00", interest="13.96", principal="754.93", credit="31.11"),
     applied("T6", "credit_refund", "10.00", credit="-10.00"),
-    applied("T7", "recovery", "150.00", recovery="99.99", credit="50.01"),
-    applied("T8", "recovery", "5.00", unapplied="5.00", exception="a recovery on a loan that is not charged off"),
-    applied("T9", "refund", "20.00", recovery="20.00", discount_returned="0.83"),
+    applied("T7", "recovery", "150.00", recovery_principal="90.00", recovery_interest="9.99", credit="50.01"),
+    applied("T8", "refund", "5.00", unapplied="5.00", exception="more than the price"),
+    applied("R8", "refund_reversal", "133.33", principal="-133.33", discount_returned="-10.36", reverses="T3"),
+    applied("T9", "refund", "20.00", recovery_principal="20.00", discount_returned="0.83"),
     applied("W1", "payment", "50.00", principal="50.00", interest_given_back="0.04", is_from_suspense=True),
     applied("W2", "refund", "100.00", principal="100.00", discount_returned="5.18", is_from_suspense=True),
     applied("W3", "payment_reversal", "50.00", principal="-50.00", interest_given_back="-0.04", is_from_suspense=True),
@@ -65,6 +69,10 @@ TRANSACTIONS = [
     posted("S5", "recovery", "8.01"),
     # On a booked loan: its application is posted.
     posted("T1", "payment", "257.80", product="pay_in_4"),
+]
+PROVISIONS = [
+    row(Provision, product="installment", as_of=DAY, provision="1234.56"),
+    row(Provision, product="pay_in_4", as_of=DAY, provision="-7.08"),
 ]
 
 WORKED = {
@@ -83,6 +91,19 @@ WORKED = {
         ("interest_receivable", "0.00", "93.11"),
     ],
     "charge_off/NO-INTEREST/2025-03-14": [("allowance", "20.00", "0.00"), ("principal_receivable", "0.00", "20.00")],
+    # A late row shows that it was paid in time.
+    "charge_off/PAID-IN-TIME/2025-03-14": [
+        ("allowance", "0.00", "20.00"),
+        ("principal_receivable", "20.00", "0.00"),
+        ("interest_income", "0.00", "0.30"),
+        ("interest_receivable", "0.30", "0.00"),
+    ],
+    "small_balance/SMALL/2025-03-14": [
+        ("waiver_expense", "0.70", "0.00"),
+        ("principal_receivable", "0.00", "0.70"),
+        ("interest_income", "0.02", "0.00"),
+        ("interest_receivable", "0.00", "0.02"),
+    ],
     # On time.
     "payment/T1": [
         ("cash", "257.80", "0.00"),
@@ -121,10 +142,17 @@ WORKED = {
     "recovery/T7": [
         ("cash", "150.00", "0.00"),
         ("credit_balances", "0.00", "50.01"),
-        ("allowance", "0.00", "99.99"),
+        ("allowance", "0.00", "90.00"),
+        ("interest_income", "0.00", "9.99"),
     ],
     # An exception.
-    "recovery/T8": [("cash", "5.00", "0.00"), ("unapplied", "0.00", "5.00")],
+    "refund/T8": [("merchant_payable", "5.00", "0.00"), ("unapplied", "0.00", "5.00")],
+    "refund_reversal/R8": [
+        ("merchant_payable", "0.00", "133.33"),
+        ("principal_receivable", "133.33", "0.00"),
+        ("merchant_discount_income", "0.00", "10.36"),
+        ("merchant_payable", "10.36", "0.00"),
+    ],
     # A refund of a loan that is charged off.
     "refund/T9": [
         ("merchant_payable", "20.00", "0.00"),
@@ -158,6 +186,9 @@ WORKED = {
     "suspense/S4": [("cash", "0.00", "7.00"), ("suspense", "7.00", "0.00")],
     "suspense/S5": [("cash", "8.01", "0.00"), ("suspense", "0.00", "8.01")],
     "payout/M1": [("cash", "0.00", "968.93"), ("merchant_payable", "968.93", "0.00")],
+    "provision/installment/2025-03-14": [("provision_expense", "1234.56", "0.00"), ("allowance", "0.00", "1234.56")],
+    # A release.
+    "provision/pay_in_4/2025-03-14": [("provision_expense", "0.00", "7.08"), ("allowance", "7.08", "0.00")],
 }
 
 
@@ -167,6 +198,7 @@ def worked(spark: SparkSession) -> dict[str, list[Row]]:
         frame(spark, LoanBalance, BALANCES),
         frame(spark, PaymentApplication, APPLICATIONS),
         frame(spark, Transaction, TRANSACTIONS),
+        frame(spark, Provision, PROVISIONS),
     )
     assert column_differences(LedgerEntry, made.schema) == []
     by_posting: dict[str, list[Row]] = {}
@@ -190,13 +222,20 @@ def test_nothing_else_is_posted(worked: dict[str, list[Row]]) -> None:
 def test_a_posting_names_what_it_is_of(worked: dict[str, list[Row]]) -> None:
     named = {
         posting_id: tuple(worked[posting_id][0][name] for name in ("kind", "loan_id", "transaction_id", "product"))
-        for posting_id in ("charge_off/GIVEN-UP/2025-03-14", "refund/W2", "suspense/S2", "payout/M1")
+        for posting_id in (
+            "charge_off/GIVEN-UP/2025-03-14",
+            "refund/W2",
+            "suspense/S2",
+            "payout/M1",
+            "provision/pay_in_4/2025-03-14",
+        )
     }
     assert named == {
         "charge_off/GIVEN-UP/2025-03-14": ("charge_off", "GIVEN-UP", None, "installment"),
         "refund/W2": ("refund", "L", "W2", "pay_in_4"),
         "suspense/S2": ("suspense", "L", "S2", "none"),
         "payout/M1": ("merchant_payout", None, "M1", "none"),
+        "provision/pay_in_4/2025-03-14": ("provision", None, None, "pay_in_4"),
     }
 
 
@@ -207,12 +246,11 @@ def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
 
 @pytest.fixture(scope="module")
 def entries(given: dict[str, DataFrame], keep: Keep) -> DataFrame:
-    return keep(ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]))
+    return keep(ledger_entries(*(given[name] for name in MADE_OF)))
 
 
 def unposted(entries: DataFrame, given: dict[str, DataFrame]) -> DataFrame:
-    sources = (given["loan_balances"], given["payment_applications"], given["transactions"])
-    return every_movement_is_posted.function(entries, *sources).where("NOT ok")
+    return every_movement_is_posted.function(entries, *(given[name] for name in MADE_OF)).where("NOT ok")
 
 
 def test_audits_pass(entries: DataFrame, given: dict[str, DataFrame]) -> None:
@@ -262,6 +300,7 @@ def test_postings_that_are_missing_are_found(entries: DataFrame, given: dict[str
         "credit_refund/P5": "2025-03-25",
         "suspense/W3": "2025-03-02",
         "payout/M1": "2025-01-04",
+        "provision/installment/2025-04-30": "2025-04-30",
     }
     wrong = entries.where(~entries.posting_id.isin(list(missing)))
     failed = unposted(wrong, given).select("kind", "posted_on").distinct().collect()

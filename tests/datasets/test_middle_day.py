@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from affirm_assets.datasets.adjustments.adjustments import Adjustment
 from affirm_assets.datasets.loans.loans import Loan
 from affirm_assets.datasets.servicing.charge_offs import charge_offs
 from affirm_assets.datasets.servicing.loan_balances import loan_balances
@@ -66,6 +67,7 @@ class Lender:
             source("loans", Loan, "booked_on", loans),
             source("transactions", Transaction, "posted_on", transactions),
             source("suspense", Suspense, "as_of", ()),
+            source("adjustments", Adjustment, "posted_on", ()),
         )
         for each in self.sources:
             self.run(ALL, each)
@@ -109,7 +111,9 @@ def test_the_loans_are_as_the_tests_take_them_to_be(lender: Lender) -> None:
     assert lender.values(loan_balances, "late", "status") == ["open", "open", *["charged_off"] * 3]
     assert lender.values(loan_balances, "late", "opening_refunded") == [Decimal("0.00")] * 5
     assert lender.values(loan_balances, "repaid", "opening_settled_on") == [None, None, D2, D2, D2]
-    assert lender.values(charge_offs, "late", "recoveries") == [Decimal(each) for each in ("0.00", "20.00", "20.00")]
+    assert lender.values(charge_offs, "late", "principal_recovered") == [
+        Decimal(each) for each in ("0.00", "20.00", "20.00")
+    ]
 
 
 CORRECTED = [
@@ -117,14 +121,14 @@ CORRECTED = [
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D3, "refund", "100.00")]},
         Window(D3, D3),
         "refunded closed as 100.00, opens as 0.00; discount_returned closed as 5.00, opens as 0.00; "
-        "charged_off_on closed as null, opens as 2025-01-03; "
+        "highest_days_past_due closed as 119, opens as 120; charged_off_on closed as null, opens as 2025-01-03; "
         "charged_off_principal closed as 0.00, opens as 100.00; settled_on closed as 2025-01-03, opens as null",
         id="charge-off undone by a refund",
     ),
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D4, "recovery", "1.00")]},
         Window(D4, D4),
-        "recovered closed as 21.00, opens as 20.00",
+        "recovered_principal closed as 21.00, opens as 20.00",
         id="recovery added",
     ),
     pytest.param(
@@ -149,14 +153,15 @@ CORRECTED = [
         {"loans": [loan("late", D1, **EARLIER), *LOANS[1:]]},
         Window(D1, D3),
         "charged_off_on closed as 2025-01-02, opens as 2025-01-03; "
-        "first_due_on closed as 2024-09-04, opens as 2024-09-05",
+        "first_due_on closed as 2024-09-04, opens as 2024-09-05; due_day closed as 4, opens as 5",
         id="charged off a day earlier",
     ),
     pytest.param(
         {"loans": [*LOANS[:2], loan("new", D3, apr="9.99", first_due_on=date(2025, 2, 2), merchant_discount="6.00")]},
         Window(D3, D3),
         "first_due_on closed as 2025-02-02, opens as 2025-02-01; apr closed as 9.990000, opens as 0.000000; "
-        "merchant_discount closed as 6.00, opens as 5.00; instalment closed as 25.53, opens as 25.00",
+        "merchant_discount closed as 6.00, opens as 5.00; instalment closed as 25.53, opens as 25.00; "
+        "due_day closed as 2, opens as 1",
         id="terms",
     ),
 ]
@@ -190,13 +195,13 @@ CHARGE_OFFS = [
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D3, "refund", "100.00")]},
         Window(D3, D3),
-        "principal closed as 0.00, opens as 100.00; recoveries closed as 0.00, opens as 20.00",
+        "principal closed as 0.00, opens as 100.00; principal_recovered closed as 0.00, opens as 20.00",
         id="charge-off undone by a refund",
     ),
     pytest.param(
         {"transactions": [*TRANSACTIONS, paid("T3", "late", D4, "recovery", "1.00")]},
         Window(D4, D4),
-        "recoveries closed as 21.00, opens as 20.00",
+        "principal_recovered closed as 21.00, opens as 20.00",
         id="recovery added",
     ),
     pytest.param(

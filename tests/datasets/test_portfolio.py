@@ -17,7 +17,7 @@ from affirm_assets.datasets.portfolio.portfolio_daily import (
 )
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.declare.contract import column_differences
-from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.datasets.lender import DAY, MADE_OF, WINDOW, Row, books, changed, day, frame, not_ok, row
 from tests.storage import Keep
 
 
@@ -32,10 +32,17 @@ BALANCES = [
     balance("L3", "1-29", days_past_due=1, principal="200.20", principal_reversed="0.07", interest_reversed="0.02"),
     balance("L4", "30-59", days_past_due=30, principal="300.30", principal_refunded="9.99", interest_refunded="0.03"),
     balance("L5", "60-89", days_past_due=60, principal="400.40", interest_given_back="0.04"),
-    balance("L6", "90-119", days_past_due=90, principal="500.50"),
+    balance("L12", "current", status="repaid", principal_waived="0.70", interest_waived="0.02"),
+    balance("L6", "90-119", days_past_due=90, principal="500.50", amount_past_due="50.00"),
     balance("L7", "90-119", days_past_due=119, principal="500.51"),
     balance(
-        "L8", "charged_off", status="charged_off", recovery="5.00", charged_off_principal="75.00", recovered="8.00"
+        "L8",
+        "charged_off",
+        status="charged_off",
+        recovery_principal="5.00",
+        recovery_interest="1.00",
+        charged_off_principal="75.00",
+        recovered_principal="8.00",
     ),
     balance(
         "L9",
@@ -49,9 +56,9 @@ BALANCES = [
     balance("L11", "current", product="pay_in_4", principal="8.00"),
 ]
 JANUARY = {
-    "loans": 9,
+    "loans": 10,
     "open_loans": 6,
-    "repaid_loans": 1,
+    "repaid_loans": 2,
     "charged_off_loans": 2,
     "principal": "2002.01",
     "interest": "1.01",
@@ -60,12 +67,15 @@ JANUARY = {
     "principal_paid": "49.98",
     "principal_refunded": "9.99",
     "principal_charged_off": "25.00",
+    "principal_waived": "0.70",
     "interest_accrued": "0.11",
     "interest_paid": "-0.52",
     "interest_refunded": "0.03",
     "interest_given_back": "0.04",
     "interest_charged_off": "1.25",
-    "recovery": "5.00",
+    "interest_waived": "0.02",
+    "recovery_principal": "5.00",
+    "recovery_interest": "1.00",
     "principal_current": "100.10",
     "principal_1_29": "200.20",
     "principal_30_59": "300.30",
@@ -76,7 +86,8 @@ JANUARY = {
     "loans_60_89": 1,
     "loans_90_119": 2,
     "charged_off_principal": "100.00",
-    "recovered": "8.00",
+    "recovered_principal": "8.00",
+    "amount_past_due": "50.00",
 }
 
 
@@ -97,7 +108,7 @@ def test_loans_are_added_up_by_product_and_vintage(spark: SparkSession) -> None:
 def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     """The small lender's loan balances and trial balance."""
     of = books(spark, keep)
-    entries = ledger_entries(of["loan_balances"], of["payment_applications"], of["transactions"])
+    entries = ledger_entries(*(of[name] for name in MADE_OF))
     ledger = keep(trial_balance(entries, frame(spark, AccountBalance, []), WINDOW))
     return {"loan_balances": of["loan_balances"], "trial_balance": ledger}
 

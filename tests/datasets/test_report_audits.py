@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.portfolio.cash_daily import cash_daily, totals_equal_the_transactions
+from affirm_assets.datasets.portfolio.cash_daily import CashDaily, cash_daily, totals_equal_the_transactions
 from affirm_assets.datasets.portfolio.originations_daily import (
     apr_is_that_of_the_loans,
     originations_daily,
@@ -21,6 +21,7 @@ from affirm_assets.datasets.portfolio.originations_monthly import (
     originations_monthly,
     totals_equal_the_days,
 )
+from affirm_assets.declare.contract import column_differences
 from affirm_assets.declare.dataset import Audit, Dataset
 
 D1, D2, FEBRUARY = date(2025, 1, 1), date(2025, 1, 31), date(2025, 2, 1)
@@ -47,6 +48,7 @@ def source(spark: SparkSession) -> Callable[[Dataset], DataFrame]:
         [
             (D1, "installment", "payment", Decimal("10.00")),
             (D1, "installment", "payment", Decimal("20.00")),
+            (D1, "installment", "payment_reversal", Decimal("20.00")),
             (D1, "installment", "refund", Decimal("30.00")),
             (D1, "none", "merchant_payout", Decimal("30.00")),
         ],
@@ -55,6 +57,17 @@ def source(spark: SparkSession) -> Callable[[Dataset], DataFrame]:
     frames = {"originations_daily": loans, "cash_daily": transactions}
     frames["originations_monthly"] = originations_daily(loans)
     return lambda report: frames[report.name]
+
+
+def test_cash_came_in_or_went_out_and_a_refund_is_no_cash(source: Callable[[Dataset], DataFrame]) -> None:
+    made = cash_daily(source(cash_daily))
+    assert column_differences(CashDaily, made.schema) == []
+    found = {(each.product, each.kind): (each.transactions, each.received, each.paid_out) for each in made.collect()}
+    assert found == {
+        ("installment", "payment"): (2, Decimal("30.00"), Decimal("0.00")),
+        ("installment", "payment_reversal"): (1, Decimal("0.00"), Decimal("20.00")),
+        ("none", "merchant_payout"): (1, Decimal("0.00"), Decimal("30.00")),
+    }
 
 
 def not_ok(audit: Audit, staged: DataFrame, source: DataFrame) -> int:
@@ -104,7 +117,7 @@ PLANTED = (
         cash_daily,
         totals_equal_the_transactions,
         "kind",
-        swapped("kind", "payment", "refund", "product = 'installment'"),
+        swapped("kind", "payment", "payment_reversal", "product = 'installment'"),
         2,
     ),
     Planted(

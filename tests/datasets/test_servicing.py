@@ -1,5 +1,6 @@
 """The accounts of random loans through Spark: the same rows as the rules alone give, in one range or day by day."""
 
+from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -12,15 +13,25 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.audits.carry import audits_of
-from affirm_assets.datasets.loans.loan_schedules import every_loan_is_repaid, instalments_add_up, loan_schedules
+from affirm_assets.datasets.adjustments.adjustments import Adjustment
+from affirm_assets.datasets.loans.loan_schedules import (
+    all_but_the_last_are_level,
+    every_loan_is_repaid,
+    instalments_follow_each_other,
+    interest_is_what_accrues,
+    loan_schedules,
+)
 from affirm_assets.datasets.loans.loans import Loan
 from affirm_assets.datasets.servicing import _accounts
 from affirm_assets.datasets.servicing.charge_offs import ChargedOffLoan, charge_offs, net_loss_adds_up
 from affirm_assets.datasets.servicing.loan_balances import (
     LoanBalance,
+    delinquency_follows_from_the_due_date,
     every_loan_is_lent_once,
     every_transaction_is_applied,
+    interest_is_principal_times_rate_times_days,
     loan_balances,
+    money_is_where_it_can_be,
     movements_add_up,
 )
 from affirm_assets.datasets.servicing.payment_applications import (
@@ -30,6 +41,7 @@ from affirm_assets.datasets.servicing.payment_applications import (
 )
 from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
+from affirm_assets.declare import Audit
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.partitions import Window
 from affirm_assets.lender.finance.account import Account
@@ -37,6 +49,7 @@ from affirm_assets.lender.finance.days import applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.schedule import schedule
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS, WITHOUT_AMOUNT
 from tests.datasets import lender
 from tests.datasets.lender import Row, changed, frame, not_ok
 from tests.storage import Keep
@@ -64,13 +77,20 @@ def random_history(number: int) -> History:
         first_due_on=originated_on + timedelta(days=rng.randrange(14, 40)),
         merchant_discount=Decimal("12.34"),
     )
+    if number % 3 == 0:  # a contract's own cent, and month's ends
+        terms = replace(terms, instalment=terms.instalment - Decimal("0.01"), due_day=31)
+        if terms.frequency == "monthly":
+            terms = replace(terms, first_due_on=month_end(terms.first_due_on))
     booked_on = originated_on + timedelta(days=rng.choice([0, 0, 0, 90]))
     movements: list[Movement] = []
     for position in range(rng.choice([0, 2, 6, 9])):
         effective_on = originated_on + timedelta(days=rng.randrange(1, 200))
         came_on = effective_on + timedelta(days=rng.choice([0, 0, 0, 1, 30]))
-        kind = rng.choice(["payment"] * 6 + ["refund", "recovery", "credit_refund"])
-        amount = rng.choice([terms.instalment, terms.principal, Decimal("10.01")])
+        kind = rng.choice(["payment"] * 6 + ["refund", "recovery", "credit_refund", "adjustment"])
+        if kind == "adjustment":
+            movements.append(decided(rng, f"{number}-{position}", max(came_on, booked_on), effective_on, movements))
+            continue
+        amount = rng.choice([terms.instalment, terms.principal, 2 * terms.principal, Decimal("10.01")])
         movements.append(came(came_on, booked_on, f"T{number}-{position}", kind, amount, effective_on))
     for paid in [each for each in movements if each.kind == "payment"]:
         if rng.random() < 0.2:
@@ -80,10 +100,31 @@ def random_history(number: int) -> History:
     return terms, booked_on, [each for each in movements if each.posted_on <= LAST]
 
 
+def month_end(day: date) -> date:
+    return day.replace(day=monthrange(day.year, day.month)[1])
+
+
+def decided(rng: Random, name: str, posted_on: date, effective_on: date, earlier: Sequence[Movement]) -> Movement:
+    kind = rng.choice(ADJUSTMENT_KINDS)
+    amount = Decimal(0) if kind in WITHOUT_AMOUNT else rng.choice([Decimal("10.01"), Decimal("2.50")])
+    of = rng.choice(earlier).transaction_id if earlier else "none"
+    cleared = of if kind == "clear_unapplied" else None
+    return Movement(f"adjustment/A{name}", kind, amount, posted_on, min(effective_on, posted_on), cleared)
+
+
 def came(came_on: date, booked_on: date, name: str, kind: Any, amount: Decimal, *rest: Any) -> Movement:
     """A movement that waits in suspense if it came before its loan was booked."""
     is_early = came_on < booked_on
     return Movement(name, kind, amount, max(came_on, booked_on), *rest, came_on=came_on if is_early else None)
+
+
+def states_all(loan_id: str) -> bool:
+    """Whether its contract states its instalment and due day."""
+    return int(loan_id[1:]) % 3 == 0
+
+
+def due_day(terms: Terms) -> int | None:
+    return terms.due_day if terms.frequency == "monthly" else None
 
 
 HISTORIES = {f"L{number:03}": random_history(number) for number in range(LOANS)}
@@ -91,9 +132,27 @@ HISTORIES = {f"L{number:03}": random_history(number) for number in range(LOANS)}
 
 def loan_row(loan_id: str) -> Row:
     terms, booked_on, _ = HISTORIES[loan_id]
-    agreed = {name: getattr(terms, name) for name in Terms.__slots__}
+    agreed = {
+        "principal": terms.principal,
+        **{name: getattr(terms, name) for name in _accounts.TERMS if name != "amount_lent"},
+    }
+    agreed |= {"due_day": due_day(terms)} if states_all(loan_id) else {"instalment": None, "due_day": None}
     names = {"user_id": "U", "merchant_id": "M", "borrower_state": "CA", "currency": "USD", "file": "f"}
     return {**agreed, **names, "loan_id": loan_id, "booked_on": booked_on, "product": "installment", "record_number": 1}
+
+
+def adjustment_row(loan_id: str, movement: Movement) -> Row:
+    return lender.row(
+        Adjustment,
+        adjustment_id=movement.transaction_id.removeprefix("adjustment/"),
+        loan_id=loan_id,
+        product="installment",
+        kind=movement.kind,
+        amount=None if movement.kind in WITHOUT_AMOUNT else movement.amount,
+        posted_on=movement.posted_on,
+        effective_on=movement.effective_on,
+        transaction_id=movement.reverses,
+    )
 
 
 def transaction_row(loan_id: str, movement: Movement) -> Row:
@@ -130,7 +189,9 @@ def inputs(
     name_of_opening: str = "previous_partition",
 ) -> dict[str, DataFrame]:
     loans = [loan_row(loan_id) for loan_id in HISTORIES]
-    moved = [transaction_row(loan_id, each) for loan_id, (_, _, all_of) in HISTORIES.items() for each in all_of]
+    of_loans = [(loan_id, each) for loan_id, (_, _, all_of) in HISTORIES.items() for each in all_of]
+    moved = [transaction_row(*each) for each in of_loans if each[1].kind not in ADJUSTMENT_KINDS]
+    adjusted = [adjustment_row(*each) for each in of_loans if each[1].kind in ADJUSTMENT_KINDS]
     waited = [suspense_row(loan_id, m) for loan_id, (_, _, all_of) in HISTORIES.items() for m in all_of if m.came_on]
 
     def inside(day: date) -> bool:
@@ -140,9 +201,11 @@ def inputs(
         "loans": frame(spark, Loan, [row for row in loans if inside(row["booked_on"])]),
         "transactions": frame(spark, Transaction, [row for row in moved if inside(row["posted_on"])]),
         "suspense": frame(spark, Suspense, [row for row in waited if inside(row["as_of"])]),
+        "adjustments": frame(spark, Adjustment, [row for row in adjusted if inside(row["posted_on"])]),
         name_of_opening: frame(spark, LoanBalance, []) if opening is None else opening,
         "all_loans": frame(spark, Loan, [row for row in loans if row["booked_on"] <= window.last]),
         "all_transactions": frame(spark, Transaction, [row for row in moved if row["posted_on"] <= window.last]),
+        "all_adjustments": frame(spark, Adjustment, [row for row in adjusted if row["posted_on"] <= window.last]),
     }
 
 
@@ -155,9 +218,10 @@ def expected() -> list[Row]:
     """By the rules alone."""
     found = []
     for loan_id, (terms, booked_on, movements) in HISTORIES.items():
-        of_loan = {**loan_row(loan_id), "amount_lent": terms.principal}
+        of_loan = {**loan_row(loan_id), "instalment": terms.instalment, "due_day": due_day(terms)}
+        of_loan["amount_lent"] = terms.principal
         fixed = {name: of_loan[name] for name in spark_schema(LoanBalance).names if name in of_loan}
-        for day in days(Account.opened(terms), LAST, movements, booked_on):
+        for day in days(Account.opened(terms, booked_on), LAST, movements, is_new=True):
             found.append({**fixed, **day._asdict()})
     return found
 
@@ -179,7 +243,14 @@ def test_a_range_gives_what_the_rules_give(balances: DataFrame, expected: list[R
 
 def test_the_histories_have_every_kind_of_day(expected: list[Row]) -> None:
     moved = ("principal_reversed", "principal_refunded", "principal_charged_off", "interest_given_back")
-    for name in (*moved, "credit_overpaid", "credit_paid_out", "recovery", "unapplied_moved"):
+    for name in (
+        *moved,
+        "credit_overpaid",
+        "credit_paid_out",
+        "recovery_principal",
+        "recovery_interest",
+        "unapplied_moved",
+    ):
         assert any(row[name] for row in expected), name
     assert any(row["interest_paid"] < 0 for row in expected)
     waited = {each.kind for _, _, movements in HISTORIES.values() for each in movements if each.came_on}
@@ -236,7 +307,9 @@ def test_a_movement_on_a_loan_whose_rows_have_ended_finds_its_past(
         (day, Decimal("40.00"), Decimal("0.00" if day == 5 else "100.00"), Decimal("2.00")) for day in range(5, 11)
     ]
     expected = [
-        day for day in days(Account.opened(terms), date(2025, 8, 10), movements, booked_on) if day.as_of.month == 8
+        day
+        for day in days(Account.opened(terms, booked_on), date(2025, 8, 10), movements, is_new=True)
+        if day.as_of.month == 8
     ]
     assert [{name: row[name] for name in expected[0]._fields} for row in found] == [day._asdict() for day in expected]
 
@@ -297,7 +370,7 @@ def applied(loan_ids: Sequence[str]) -> list[tuple[Any, ...]]:
     found = []
     for loan_id in loan_ids:
         terms, booked_on, movements = HISTORIES[loan_id]
-        for movement, application in applications(Account.opened(terms), LAST, movements, booked_on):
+        for movement, application in applications(Account.opened(terms, booked_on), LAST, movements, is_new=True):
             found.append((movement.transaction_id, movement.posted_on, application.interest, application.principal))
     return sorted(found)
 
@@ -320,11 +393,20 @@ def staged_applications(spark: SparkSession, keep: Keep) -> DataFrame:
 def test_audits_of_the_balances_pass(spark: SparkSession, balances: DataFrame) -> None:
     given = inputs(spark, WHOLE)
     nothing = frame(spark, LoanBalance, [])
-    assert not_ok(movements_add_up.function(balances)) == 0
+    for each in OF_ROWS:
+        assert not_ok(each.function(balances)) == 0, each.name
     assert not_ok(OPENS.function(balances, nothing, WHOLE)) == 0
     assert not_ok(every_loan_is_lent_once.function(balances, given["loans"])) == 0
     assert not_ok(every_transaction_is_applied.function(balances, given["transactions"], given["suspense"])) == 0
     assert NEXT_DAY_OPENS.function(balances, nothing, WHOLE, None).count() == 0
+
+
+OF_ROWS = (
+    movements_add_up,
+    interest_is_principal_times_rate_times_days,
+    delinquency_follows_from_the_due_date,
+    money_is_where_it_can_be,
+)
 
 
 def planted(balances: DataFrame, **changes: str) -> DataFrame:
@@ -352,7 +434,10 @@ def test_a_day_that_opens_with_another_cent_is_found(spark: SparkSession, balanc
 @pytest.mark.parametrize(
     "change",
     [
-        *({name: f"{name} + 0.01"} for name in ("refunded", "discount_returned", "recovered", "unapplied")),
+        *(
+            {name: f"{name} + 0.01"}
+            for name in ("refunded", "discount_returned", "recovered_principal", "waived_interest", "unapplied")
+        ),
         *({name: f"{name} + 0.01"} for name in ("charged_off_principal", "charged_off_interest")),
         *({name: "DATE'2025-01-31'"} for name in ("charged_off_on", "settled_on")),
         *(
@@ -413,7 +498,10 @@ def test_rows_of_a_settled_loan_may_end_and_come_back(spark: SparkSession, later
     terms, booked_on, _ = SETTLED
     moved = [Movement(f"T{n}", kind, Decimal(amount), on, on) for n, (kind, amount, on) in enumerate(later, 2)]
     fixed = {**lender.row(LoanBalance), "amount_lent": terms.principal, "booked_on": booked_on, "loan_id": "L"}
-    expected = [{**fixed, **each._asdict()} for each in days(Account.opened(terms), LAST, [REPAID, *moved], booked_on)]
+    expected = [
+        {**fixed, **each._asdict()}
+        for each in days(Account.opened(terms, booked_on), LAST, [REPAID, *moved], is_new=True)
+    ]
     staged, nothing = frame(spark, LoanBalance, expected), frame(spark, LoanBalance, [])
     assert len(expected) >= 200
     compared = OPENS.function(staged, nothing, WHOLE)
@@ -452,13 +540,18 @@ def test_audits_of_the_applications_pass(
     spark: SparkSession, balances: DataFrame, staged_applications: DataFrame
 ) -> None:
     given = inputs(spark, WHOLE)
-    checked = every_transaction_has_one.function(staged_applications, given["transactions"], given["suspense"])
+    checked = every_transaction_has_one.function(
+        staged_applications, given["transactions"], given["suspense"], given["adjustments"]
+    )
     assert not_ok(checked) == 0
     assert checked.count() == len(applied(list(HISTORIES)))
     assert not_ok(applications_are_the_balances_movements.function(staged_applications, balances)) == 0
 
 
-@pytest.mark.parametrize("name", ["interest", "principal", "credit", "recovery", "unapplied", "interest_given_back"])
+@pytest.mark.parametrize(
+    "name",
+    ["interest", "principal", "credit", "recovery_principal", "recovery_interest", "unapplied", "interest_given_back"],
+)
 def test_an_application_of_another_cent_is_found(
     spark: SparkSession, balances: DataFrame, staged_applications: DataFrame, name: str
 ) -> None:
@@ -473,7 +566,12 @@ def test_a_transaction_without_application_is_found(spark: SparkSession, staged_
     first = staged_applications.orderBy("transaction_id").first()
     assert first is not None
     missing = staged_applications.where(f"transaction_id <> '{first.transaction_id}'")
-    assert not_ok(every_transaction_has_one.function(missing, given["transactions"], given["suspense"])) == 1
+    assert (
+        not_ok(
+            every_transaction_has_one.function(missing, given["transactions"], given["suspense"], given["adjustments"])
+        )
+        == 1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -483,7 +581,7 @@ def charged_off(balances: DataFrame, keep: Keep) -> DataFrame:
 
 def test_charge_offs_grow_by_the_movements(spark: SparkSession, balances: DataFrame, charged_off: DataFrame) -> None:
     nothing = frame(spark, ChargedOffLoan, [])
-    assert charged_off.where("recoveries > 0").count() > 0
+    assert charged_off.where("principal_recovered > 0").count() > 0
     assert not_ok(CHARGE_OFFS_OPEN.function(charged_off, nothing, WHOLE, balances)) == 0
     cut = date(2025, 8, 1)
     before, window = charged_off.where(f"as_of = DATE'{cut}'"), Window(cut + timedelta(days=1), LAST)
@@ -496,12 +594,14 @@ def test_the_day_after_goes_on_from_the_charge_offs(balances: DataFrame, charged
     window, later = Window(day, day), charged_off.where(f"as_of > DATE'{day}'")
     staged, of_next = charged_off.where(f"as_of = DATE'{day}'"), balances.where(f"as_of = date_add(DATE'{day}', 1)")
     assert not_ok(CHARGE_OFFS_NEXT_DAY_OPENS.function(staged, later, window, LAST, of_next)) == 0
-    wrong = staged.withColumn("recoveries", staged.recoveries + Decimal("0.01"))
+    wrong = staged.withColumn("principal_recovered", staged.principal_recovered + Decimal("0.01"))
     failed = CHARGE_OFFS_NEXT_DAY_OPENS.function(wrong, later, window, LAST, of_next)
     assert not_ok(failed) == staged.count() > 0
 
 
-@pytest.mark.parametrize("name", ["principal", "interest_reversed", "recoveries", "net_loss"])
+@pytest.mark.parametrize(
+    "name", ["principal", "interest_reversed", "principal_recovered", "interest_recovered", "net_loss"]
+)
 def test_a_charge_off_of_another_cent_is_found(
     spark: SparkSession, balances: DataFrame, charged_off: DataFrame, name: str
 ) -> None:
@@ -531,23 +631,62 @@ def test_schedules_through_spark_are_those_of_the_rules(spark: SparkSession, sch
         for loan_id, (terms, _, _) in HISTORIES.items()
         for each in schedule(terms)
     }
-    assert not_ok(every_loan_is_repaid.function(schedules, inputs(spark, WHOLE)["loans"])) == 0
-    assert not_ok(instalments_add_up.function(schedules)) == 0
+    assert found_wrong(schedules, inputs(spark, WHOLE)["loans"]) == set()
 
 
-@pytest.mark.parametrize("name", ["principal", "balance"])
-def test_a_schedule_that_does_not_repay_its_loan_is_found(spark: SparkSession, schedules: DataFrame, name: str) -> None:
-    last = max(row.number for row in schedules.where("loan_id = 'L007'").collect())
-    wrong = changed(schedules, f"loan_id = 'L007' AND number = {last}", **{name: f"{name} + 0.01"})
-    assert not_ok(every_loan_is_repaid.function(wrong, inputs(spark, WHOLE)["loans"])) == 1
+def found_wrong(staged: DataFrame, loans: DataFrame) -> set[str]:
+    """The audits of schedules that block."""
+    return {each.name for each in loan_schedules.audits if each.blocking and not_ok(each.function(staged, loans))}
 
 
-def test_a_loan_without_a_schedule_is_found(spark: SparkSession, schedules: DataFrame) -> None:
-    missing = schedules.where("loan_id <> 'L007'")
-    assert not_ok(every_loan_is_repaid.function(missing, inputs(spark, WHOLE)["loans"])) == 1
+@pytest.mark.parametrize(
+    ("number", "name", "audits"),
+    [
+        (1, "payment", {instalments_follow_each_other, all_but_the_last_are_level}),
+        (2, "interest", {instalments_follow_each_other, interest_is_what_accrues}),
+        (2, "principal", {instalments_follow_each_other, every_loan_is_repaid}),
+        (2, "balance", {instalments_follow_each_other}),
+    ],
+)
+@pytest.mark.parametrize("loan_id", ["L006", "L007"])
+def test_another_cent_in_a_schedule_is_found(
+    spark: SparkSession, schedules: DataFrame, loan_id: str, number: int, name: str, audits: set[Audit]
+) -> None:
+    wrong = changed(schedules, f"loan_id = '{loan_id}' AND number = {number}", **{name: f"{name} + 0.01"})
+    assert found_wrong(wrong, inputs(spark, WHOLE)["loans"]) == {each.name for each in audits}
 
 
-@pytest.mark.parametrize("name", ["payment", "interest", "principal"])
-def test_an_instalment_that_does_not_add_up_is_found(schedules: DataFrame, name: str) -> None:
-    wrong = changed(schedules, "loan_id = 'L007' AND number = 1", **{name: f"{name} + 0.01"})
-    assert not_ok(instalments_add_up.function(wrong)) == 1
+def test_a_schedule_that_leaves_a_cent_is_found(spark: SparkSession, schedules: DataFrame) -> None:
+    last = schedules.where("loan_id = 'L007'").count()
+    wrong = changed(schedules, f"loan_id = 'L007' AND number = {last}", balance="0.01")
+    found = {instalments_follow_each_other.name, every_loan_is_repaid.name}
+    assert found_wrong(wrong, inputs(spark, WHOLE)["loans"]) == found
+
+
+def test_a_later_due_date_is_found_by_the_interest_that_it_takes(spark: SparkSession, schedules: DataFrame) -> None:
+    wrong = changed(schedules, "loan_id = 'L007' AND number = 2", due_on="date_add(due_on, 1)")
+    assert found_wrong(wrong, inputs(spark, WHOLE)["loans"]) == {interest_is_what_accrues.name}
+
+
+def test_a_schedule_of_another_instalment_than_the_contract_states_is_found(
+    spark: SparkSession, schedules: DataFrame
+) -> None:
+    loans = changed(inputs(spark, WHOLE)["loans"], "loan_id = 'L006'", instalment="instalment + 0.01")
+    assert found_wrong(schedules, loans) == {all_but_the_last_are_level.name}
+
+
+@pytest.mark.parametrize("lost", ["loan_id = 'L007'", "loan_id = 'L007' AND number = 1"])
+def test_a_loan_without_all_of_its_schedule_is_found(spark: SparkSession, schedules: DataFrame, lost: str) -> None:
+    missing = schedules.where(f"NOT ({lost})")
+    assert every_loan_is_repaid.name in found_wrong(missing, inputs(spark, WHOLE)["loans"])
+
+
+def test_interest_that_an_instalment_does_not_cover_is_paid_by_the_next(spark: SparkSession) -> None:
+    """A year to the first due date, and instalments that are less than the year's interest."""
+    terms = {"apr": "36", "instalments": 60, "frequency": "monthly", "principal": "1000.00"}
+    dates = {"booked_on": FIRST, "originated_on": FIRST, "first_due_on": FIRST + timedelta(days=366)}
+    names = {"product": "installment", "loan_id": "L1", "record_number": 1}
+    loans = frame(spark, Loan, [lender.row(Loan, **terms, **dates, **names)])
+    schedules = loan_schedules(loans)
+    assert schedules.where("principal = 0").count() > 1
+    assert found_wrong(schedules, loans) == set()

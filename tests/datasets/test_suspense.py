@@ -60,6 +60,8 @@ def loan(name: str, booked_on: date) -> dict[str, Any]:
         "originated_on": booked_on,
         "first_due_on": booked_on,
         "currency": "USD",
+        "instalment": None,
+        "due_day": None,
         "file": "f",
         "record_number": 1,
     }

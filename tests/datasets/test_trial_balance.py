@@ -12,14 +12,14 @@ from affirm_assets.audits.carry import audits_of
 from affirm_assets.datasets.ledger.ledger_entries import LedgerEntry, ledger_entries
 from affirm_assets.datasets.ledger.trial_balance import (
     AccountBalance,
-    closings_add_up,
+    entries_add_up,
     sums_to_zero,
     ties_to_subledgers,
     trial_balance,
 )
 from affirm_assets.declare.contract import column_differences, spark_schema
 from affirm_assets.declare.partitions import Window
-from tests.datasets.lender import DAY, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.datasets.lender import DAY, MADE_OF, WINDOW, Row, books, changed, day, frame, not_ok, row
 from tests.storage import Keep
 
 OPENS, NEXT_DAY_OPENS = audits_of(trial_balance)
@@ -28,9 +28,11 @@ ACCOUNTS = AccountBalance.model_fields["account"].annotation.__args__  # type: i
 SUBLEDGERS = {
     "loan_balances": "loan_balances",
     "suspense": "suspense",
+    "provisions": "provisions",
     "all_loans": "loans",
     "all_transactions": "transactions",
     "all_applications": "payment_applications",
+    "all_provisions": "provisions",
 }
 
 
@@ -41,7 +43,7 @@ def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
 
 @pytest.fixture(scope="module")
 def entries(given: dict[str, DataFrame], keep: Keep) -> DataFrame:
-    return keep(ledger_entries(given["loan_balances"], given["payment_applications"], given["transactions"]))
+    return keep(ledger_entries(*(given[name] for name in MADE_OF)))
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +135,9 @@ def tied(staged: DataFrame, given: dict[str, DataFrame], window: Window = WINDOW
     return ties_to_subledgers.function(staged, **{**subledgers, **over}, window=window)
 
 
-def test_audits_pass(staged: DataFrame, given: dict[str, DataFrame], nothing: DataFrame) -> None:
+def test_audits_pass(staged: DataFrame, entries: DataFrame, given: dict[str, DataFrame], nothing: DataFrame) -> None:
     assert not_ok(sums_to_zero.function(staged)) == 0
-    assert not_ok(closings_add_up.function(staged)) == 0
+    assert not_ok(entries_add_up.function(staged, entries, nothing, WINDOW)) == 0
     assert not_ok(OPENS.function(staged, nothing, WINDOW)) == 0
     assert not_ok(NEXT_DAY_OPENS.function(staged, nothing, WINDOW, None)) == 0
     assert not_ok(tied(staged, given)) == 0
@@ -163,10 +165,28 @@ def test_a_day_without_one_of_its_accounts_is_found(staged: DataFrame) -> None:
     assert not_ok(sums_to_zero.function(staged.where(f"NOT ({ON_A_DAY} AND account = 'unapplied')"))) == 1
 
 
-@pytest.mark.parametrize("name", ["opening", "debits", "credits", "closing"])
-def test_a_balance_that_does_not_add_up_is_found(staged: DataFrame, name: str) -> None:
+@pytest.mark.parametrize("name", ["debits", "credits", "closing"])
+def test_a_balance_that_is_not_its_entries_is_found(
+    staged: DataFrame, entries: DataFrame, nothing: DataFrame, name: str
+) -> None:
     wrong = changed(staged, f"{ON_A_DAY} AND account = 'cash'", **{name: f"{name} + 0.01"})
-    assert not_ok(closings_add_up.function(wrong)) == 1
+    assert not_ok(entries_add_up.function(wrong, entries, nothing, WINDOW)) == 1
+
+
+def test_a_range_in_the_middle_closes_with_what_was_carried_and_its_entries(
+    staged: DataFrame, entries: DataFrame, nothing: DataFrame
+) -> None:
+    window = Window(day("03-05"), day("03-06"))
+    in_window, posted = (
+        each.where(F.col(name).between(F.lit(window.first), F.lit(window.last)))
+        for each, name in ((staged, "as_of"), (entries, "posted_on"))
+    )
+    carried = staged.where("as_of = DATE'2025-03-04'")
+    assert not_ok(entries_add_up.function(in_window, posted, carried, window)) == 0
+    missing = posted.where("posting_id <> 'payment/P6'")
+    # Cash, interest and principal of both days.
+    assert not_ok(entries_add_up.function(in_window, missing, carried, window)) == 6
+    assert not_ok(entries_add_up.function(in_window, posted, nothing, window)) > 6
 
 
 def test_a_day_that_opens_otherwise_than_the_day_before_closed_is_found(staged: DataFrame, nothing: DataFrame) -> None:
@@ -218,13 +238,24 @@ def test_accounts_that_are_a_cent_off_their_subledgers_are_found(
         ),
         ("loan_balances", "loan_id = 'REFUNDED' AND as_of = DATE'2025-03-05'", {"credit_balances"}),
         ("suspense", "transaction_id = 'W4' AND as_of = DATE'2025-06-01'", {"suspense"}),
-        ("loan_balances", "loan_id = 'NEVER-PAID' AND as_of = DATE'2025-07-20'", {"allowance"}),
+        ("provisions", "product = 'installment' AND as_of = DATE'2025-07-20'", {"allowance"}),
+        ("all_provisions", "product = 'installment' AND as_of = DATE'2025-04-30'", {"provision_expense"}),
         ("all_transactions", "transaction_id = 'P1'", {"cash"}),
         ("all_transactions", "transaction_id = 'M1'", {"cash", "merchant_payable"}),
         ("all_applications", "transaction_id = 'P8'", {"merchant_payable", "merchant_discount_income"}),
         ("all_loans", "loan_id = 'LATE'", {"merchant_payable", "merchant_discount_income"}),
     ],
-    ids=["a loan", "a credit balance", "waiting cash", "a loss", "a payment", "a payout", "a discount", "a price"],
+    ids=[
+        "a loan",
+        "a credit balance",
+        "waiting cash",
+        "an allowance",
+        "a provision",
+        "a payment",
+        "a payout",
+        "a discount",
+        "a price",
+    ],
 )
 def test_a_subledger_row_that_the_ledger_does_not_have_is_found(
     staged: DataFrame, given: dict[str, DataFrame], name: str, wrong: str, accounts: set[str]
@@ -234,7 +265,8 @@ def test_a_subledger_row_that_the_ledger_does_not_have_is_found(
     assert row is not None
     failed = tied(staged, given, **{name: of.unionByName(of.where(wrong))}).where("NOT ok").collect()
     assert {each.account for each in failed} == accounts
-    since = row["booked_on"] if name == "all_loans" else row["posted_on" if name.startswith("all_") else "as_of"]
+    days_of = {"all_loans": "booked_on", "all_transactions": "posted_on", "all_applications": "posted_on"}
+    since = row[days_of.get(name, "as_of")]
     days = {each.as_of for each in failed}
     assert min(days) == since
     # A balance that is added up from the first day on stays wrong.
@@ -247,8 +279,9 @@ def test_a_subledger_row_that_the_ledger_does_not_have_is_found(
         ("all_transactions", "transaction_id = 'M1'", {"cash", "merchant_payable"}),
         ("all_applications", "transaction_id = 'P8'", {"merchant_payable", "merchant_discount_income"}),
         ("all_loans", "loan_id = 'LATE'", {"merchant_payable", "merchant_discount_income"}),
+        ("all_provisions", "product = 'installment' AND as_of = DATE'2025-04-30'", {"provision_expense"}),
     ],
-    ids=["a payout", "a discount", "a price"],
+    ids=["a payout", "a discount", "a price", "a provision"],
 )
 def test_an_earlier_day_that_was_corrected_behind_the_ledger_is_found(
     staged: DataFrame, given: dict[str, DataFrame], name: str, wrong: str, accounts: set[str]
@@ -256,9 +289,11 @@ def test_an_earlier_day_that_was_corrected_behind_the_ledger_is_found(
     window = Window(WINDOW.last, WINDOW.last)
     of_day = f"as_of = DATE'{WINDOW.last}'"
     given = {**given, **{each: given[each].where(of_day) for each in ("loan_balances", "suspense")}}
-    assert not_ok(tied(staged.where(of_day), given, window)) == 0
+    over = {"provisions": given["provisions"].where(of_day)}
+    assert not_ok(tied(staged.where(of_day), given, window, **over)) == 0
     of = given[SUBLEDGERS[name]]
-    failed = tied(staged.where(of_day), given, window, **{name: of.unionByName(of.where(wrong))}).where("NOT ok")
+    over[name] = of.unionByName(of.where(wrong))
+    failed = tied(staged.where(of_day), given, window, **over).where("NOT ok")
     assert {each.account for each in failed.collect()} == accounts
 
 

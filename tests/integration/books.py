@@ -43,6 +43,17 @@ GOOD_TRANSACTION: Mapping[str, Any] = {
     "reverses": None,
 }
 
+GOOD_ADJUSTMENT: Mapping[str, Any] = {
+    "adjustment_id": "A1",
+    "loan_id": "L1",
+    "kind": "waiver",
+    "amount": "5.00",
+    "effective_on": "2025-01-02",
+    "reason": "Payment page was down",
+    "approver": "E0007",
+    "transaction_id": None,
+}
+
 
 @dataclass
 class Books:
@@ -100,13 +111,14 @@ class Books:
 
 LOANS = "landing/loan_rows,loans/loans,loans/borrowers,loans/rejected_loans,portfolio/originations_daily"
 TRANSACTIONS = (
-    "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions,transactions/suspense,"
-    "portfolio/cash_daily"
+    "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions,transactions/suspense"
 )
+ADJUSTMENTS = "landing/adjustment_rows,adjustments/adjustments,adjustments/rejected_adjustments"
 DAILY = f"{LOANS},{TRANSACTIONS}"
 BOOKS = (
-    "loans/loan_schedules,servicing/loan_balances,servicing/payment_applications,servicing/charge_offs,"
-    "ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily"
+    "loans/loan_schedules,servicing/loan_balances,servicing/payment_applications,servicing/unapplied,"
+    "servicing/charge_offs,"
+    "ledger/provisions,ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily,portfolio/cash_daily"
 )
 """What is computed from those."""
 
@@ -122,6 +134,10 @@ def loan(**over: Any) -> dict[str, Any]:
 
 def transaction(**over: Any) -> dict[str, Any]:
     return {**GOOD_TRANSACTION, **over}
+
+
+def adjustment(**over: Any) -> dict[str, Any]:
+    return {**GOOD_ADJUSTMENT, **over}
 
 
 def jsonl(rows: Iterable[Mapping[str, Any]]) -> bytes:

@@ -440,7 +440,7 @@ REFUSED = (
     ),
     Refused(
         "transform of wrong columns",
-        wrong_columns(id="'a'", day=f"DATE'{DAY}'", amount="DATE'{DAY}'", note="''"),
+        wrong_columns(id="'a'", day=f"DATE'{DAY}'", amount=f"DATE'{DAY}'", note="''"),
         (
             "tests/amounts: the transform's result does not fit Amount",
             "extra column note (string)",

@@ -17,11 +17,12 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import create_execution_plan, execute_run
 
+from affirm_assets.datasets.adjustments import _fates as adjustment_fates
 from affirm_assets.datasets.loans import _fates as loan_fates
 from affirm_assets.datasets.transactions import _fates as transaction_fates
-from affirm_assets.lender.intake.feeds import PRODUCTS
+from affirm_assets.lender.products import PRODUCTS
 from resources.spark import SparkSessions
-from tests.integration.books import Books, jsonl, loan, range_tags, transaction
+from tests.integration.books import Books, adjustment, jsonl, loan, range_tags, transaction
 
 DAY = date(2025, 1, 2)
 NEXT_DAY = DAY + timedelta(days=1)
@@ -84,6 +85,23 @@ FEEDS = {
             for day in (DAY, NEXT_DAY)
         },
     ),
+    "adjustments": Feed(
+        "adjustments",
+        "landing/adjustment_rows",
+        "adjustments/adjustments",
+        "adjustments/rejected_adjustments",
+        adjustment_fates,
+        {"MOST_LOAN_CASH": LIMIT},
+        {
+            day: (
+                adjustment(adjustment_id=f"small-{day}", amount="100.00"),
+                adjustment(adjustment_id=f"large-{day}", amount="900.00"),
+                adjustment(adjustment_id=f"small-{day}", amount="100.00"),
+                adjustment(adjustment_id=f"bad-{day}", amount="1e2"),
+            )
+            for day in (DAY, NEXT_DAY)
+        },
+    ),
 }
 
 
@@ -139,12 +157,12 @@ def case(
 ) -> Case:
     feed = FEEDS[request.param]
     books = Books(tmp_path, sessions)
-    # No loan is read for the product of a transaction here, but its days must have been published.
-    for name in {"loans", feed.name}:
-        for day in (DAY, NEXT_DAY):
-            records = feed.records[day] if name == feed.name else ()
-            books.land(name, day, {"part.jsonl": jsonl(records)} if records else {})
-    if feed.name == "transactions":
+    # What the others are on; its days must have been published.
+    books.land("loans", DAY, {"part.jsonl": jsonl([loan()])})
+    books.land("loans", NEXT_DAY, {})
+    for day in (DAY, NEXT_DAY):
+        books.land(feed.name, day, {"part.jsonl": jsonl(feed.records[day])})
+    if feed.name != "loans":
         assert books.materialize("landing/loan_rows,loans/loans", DAY, NEXT_DAY).success
     return Case(books, feed, monkeypatch)
 

@@ -17,7 +17,7 @@ from affirm_assets import datasets as project
 from affirm_assets.declare.registry import Registry
 from affirm_assets.lender.sample_data import SampleSummary, write_sample_data
 from resources.spark import SparkSessions
-from tests.integration.books import BOOKS, DAILY, Books
+from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, Books
 
 START = date(2025, 1, 1)
 DAYS = 60
@@ -42,7 +42,7 @@ def books(folder: Path, summary: SampleSummary, spark_if_needed: SparkSessions) 
 @pytest.fixture(scope="module")
 def run(books: Books) -> dg.ExecuteInProcessResult:
     """Sixty days in one run, and then the months."""
-    result = books.materialize(f"{DAILY},{BOOKS}", START, LAST)
+    result = books.materialize(f"{DAILY},{ADJUSTMENTS},{BOOKS}", START, LAST)
     books.materialize("portfolio/originations_monthly", START, LAST.replace(day=1))
     return result
 
@@ -57,6 +57,14 @@ def test_every_planted_record_meets_its_fate(
     good = (summary.loans if feed == "loans" else summary.transactions) + summary.planted(feed, "suspense")
     assert (received, accepted, rejected) == (summary.records(feed), good, summary.planted(feed, "rejected"))
     assert received - accepted - rejected == summary.planted(feed, "duplicate") > 0
+
+
+def test_every_adjustment_meets_its_fate(books: Books, run: dg.ExecuteInProcessResult, summary: SampleSummary) -> None:
+    accepted = books.table("adjustments.adjustments").num_rows
+    rejected = books.rows("adjustments.rejected_adjustments", "reasons")
+    assert books.table("landing.adjustment_rows").num_rows == summary.records("adjustments")
+    assert (accepted, len(rejected)) == (summary.adjustments, summary.planted("adjustments", "rejected"))
+    assert {row["reasons"] for row in rejected} == {"approver: missing", "loan_id: no such loan is booked"}
 
 
 def good_lines(folder: Path, feed: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -103,16 +111,21 @@ def test_cash_is_what_the_files_say(
     books: Books, run: dg.ExecuteInProcessResult, folder: Path, summary: SampleSummary
 ) -> None:
     booked = {record["loan_id"]: (day, record["product"]) for day, record in good_lines(folder, "loans")}
-    cash: dict[Any, list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
+    cash: dict[Any, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
+    refunds = 0
     for day, record in good_lines(folder, "transactions"):
+        if record["kind"] == "refund":
+            refunds += 1
+            continue
         booked_on, product = booked.get(record["loan_id"], ("9999-12-31", ""))
         key = (date.fromisoformat(day), product if booked_on <= day else "none", record["kind"])
-        number, amount = cash[key]
-        cash[key] = [number + 1, amount + Decimal(record["amount"])]
-    number_posted = sum(int(number) for number, _ in cash.values())
+        number, *amounts = cash[key]
+        amounts[record["kind"] in ("payment_reversal", "credit_refund", "merchant_payout")] += Decimal(record["amount"])
+        cash[key] = [number + 1, *amounts]
+    number_posted = refunds + sum(int(number) for number, *_ in cash.values())
     assert number_posted == summary.transactions + summary.planted("transactions", "suspense")
     found = {
-        (row["posted_on"], row["product"], row["kind"]): [row["transactions"], row["amount"]]
+        (row["posted_on"], row["product"], row["kind"]): [row["transactions"], row["received"], row["paid_out"]]
         for row in books.rows("portfolio.cash_daily")
     }
     assert found == cash
@@ -190,7 +203,7 @@ def test_every_audit_is_a_check_with_counts(run: dg.ExecuteInProcessResult) -> N
     evaluations = run.get_asset_check_evaluations()
     assert all(each.passed for each in evaluations)
     accounted = [each for each in evaluations if each.check_name == "every_record_is_accounted_for"]
-    assert len(accounted) == 4
+    assert len(accounted) == 6
     for each in accounted:
         totals = each.metadata["totals"].value
         assert int(totals["received"]) == sum(int(totals[name]) for name in ("accepted", "rejected", "duplicate"))

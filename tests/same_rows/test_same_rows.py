@@ -32,17 +32,20 @@ from tests.storage import StorageWithEngine, run_in
 
 FIRST, DAYS, ONE_BY_ONE = date(2025, 1, 1), 42, 3
 LAST = FIRST + timedelta(days=DAYS - 1)
-LOANS = 240
-"""No fewer: the last of the oddities is carried by a loan with a number above 230."""
+LOANS = 250
+"""No fewer: the last of the oddities is carried by a loan with a number above 240."""
 
 ALONE = [str(LAST - timedelta(days=n)) for n in reversed(range(ONE_BY_ONE))]
 """The days that have steps of their own."""
 
 OLD_LOANS = [
     # An instalment is 120 days past due in the range, on the last day but one, never.
-    loan(loan_id="OLD1", originated_on="2024-08-20", first_due_on="2024-09-20"),
+    loan(loan_id="OLD1", originated_on="2024-08-20", first_due_on="2024-09-20", instalment="90.27", due_day=20),
     loan(loan_id="OLD2", originated_on="2024-09-13", first_due_on="2024-10-13"),
     loan(loan_id="OLD3", originated_on="2024-12-01", first_due_on="2025-01-01"),
+    # What their contracts state is not what their other terms give.
+    loan(loan_id="OLD4", instalment="99.00", due_day=3),
+    loan(loan_id="OLD5", instalment="12.49", frequency="biweekly", due_day=2),
 ]
 
 

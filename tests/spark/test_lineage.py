@@ -221,7 +221,7 @@ def test_lineage_of_the_books_is_what_their_code_says(books: Mapping[str, Mappin
     assert daily["loans"] == set()
     assert loans["loan_id"] == {"landing.loan_rows.loan_id"}
     assert loans["booked_on"] == {"landing.loan_rows.business_date"}
-    assert cash["amount"] == {"transactions.transactions.amount"}
+    assert cash["received"] == {"transactions.transactions.kind", "transactions.transactions.amount"}
     assert books["portfolio.originations_monthly"]["month"] == {"portfolio.originations_daily.booked_on"}
     assert books["loans.borrowers"]["borrower_email"] == {"landing.loan_rows.borrower_email"}
     assert books["transactions.transactions"]["product"] == {

@@ -1,10 +1,9 @@
-"""Loans and movements to test the books with, and books that share no code with them."""
+"""Loans and movements to test the books with, and a calendar of their own."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
 from typing import Any
 
@@ -40,50 +39,19 @@ def moved(
     return Movement(transaction_id, kind, Decimal(amount), date.fromisoformat(posted_on), effective_on, of)
 
 
-@dataclass
-class PlainBooks:
-    """Payments and refunds of one loan in order of time, day by day and in whole numbers: nothing late, nothing undone.
-
-    Cents, but `accrued`, which is in units of 1E-8 dollars.
-    """
-
-    terms: Terms
-    principal: int
-    interest: int = 0
-    credit: int = 0
-    accrued: int = 0
-    paid: int = 0
-
-    @staticmethod
-    def of(terms: Terms, movements: Iterable[Movement], last: date) -> "PlainBooks":
-        books = PlainBooks(terms, cents(terms.principal))
-        by_day: dict[date, list[Movement]] = {}
-        for movement in movements:
-            by_day.setdefault(max(movement.effective_on, terms.originated_on), []).append(movement)
-        day = terms.originated_on
-        while True:
-            for movement in sorted(by_day.pop(day, []), key=lambda m: (m.effective_on, m.transaction_id)):
-                books._take(movement)
-            if day == last:
-                return books
-            day += timedelta(days=1)
-            books._accrue()
-
-    def _accrue(self) -> None:
-        a_day = Fraction(self.principal) * Fraction(self.terms.apr) / 36_500 * 10**6
-        before = half_up(Fraction(self.accrued, 10**6))
-        self.accrued += half_up(a_day)
-        self.interest += half_up(Fraction(self.accrued, 10**6)) - before
-
-    def _take(self, movement: Movement) -> None:
-        left = cents(movement.amount)
-        for owed in ("interest", "principal") if movement.kind == "payment" else ("principal", "interest"):
-            part = min(left, getattr(self, owed))
-            setattr(self, owed, getattr(self, owed) - part)
-            left -= part
-        self.credit += left
-        if movement.kind == "payment":
-            self.paid += cents(movement.amount) - left
+@lru_cache(maxsize=4096)
+def due_on(terms: Terms, number: int) -> date:
+    """When an instalment falls due, by a calendar of its own."""
+    day = terms.first_due_on
+    if terms.frequency == "biweekly":
+        return day + timedelta(days=14 * (number - 1))
+    if number == 1:
+        return day
+    months = day.year * 12 + day.month - 1 + number - 1
+    next_month = date((months + 1) // 12, (months + 1) % 12 + 1, 1)
+    return min(
+        date(months // 12, months % 12 + 1, 1) + timedelta(days=terms.due_day - 1), next_month - timedelta(days=1)
+    )
 
 
 def half_up(amount: Fraction) -> int:

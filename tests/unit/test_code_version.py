@@ -54,6 +54,7 @@ def test_does_not_depend_on_where_the_project_lies(version_of: VersionOf) -> Non
         ),
         pytest.param("books/rounding.py", "def half_up(): return 5\n", id="a module imported by that one"),
         pytest.param("books/__init__.py", "LIMIT = 1\n", id="the package that it is in"),
+        pytest.param("books/rounding.csv", "digits\n2\n", id="the table of a module imported"),
     ],
 )
 def test_changes_with(version_of: VersionOf, path: str, source: str) -> None:
@@ -64,6 +65,7 @@ def test_changes_with(version_of: VersionOf, path: str, source: str) -> None:
     ("path", "source"),
     [
         pytest.param("books/unrelated.py", "LIMIT = 2\n", id="a module beside it"),
+        pytest.param("books/unrelated.csv", "limit\n2\n", id="the table of a module beside it"),
         pytest.param("books/tools/dates.py", "DAYS = 365\n", id="a module in another folder"),
         pytest.param("books/new.py", "from books.loans import loans\n", id="a module that imports it"),
         pytest.param("other/amounts.py", "CENTS = 1\n", id="a module of the same name in another package"),

@@ -92,12 +92,15 @@ class TestAssets:
         [
             "landing/loan_rows",
             "landing/transaction_rows",
+            "landing/adjustment_rows",
             "loans/loans",
             "loans/borrowers",
             "loans/rejected_loans",
             "transactions/transactions",
             "transactions/rejected_transactions",
             "transactions/suspense",
+            "adjustments/adjustments",
+            "adjustments/rejected_adjustments",
             "portfolio/originations_daily",
             "portfolio/cash_daily",
             "portfolio/originations_monthly",
@@ -222,13 +225,13 @@ class TestChecks:
 
 
 class TestFeeds:
-    @pytest.mark.parametrize("feed", ["loans", "transactions"])
+    @pytest.mark.parametrize("feed", ["loans", "transactions", "adjustments"])
     def test_feed_is_an_external_daily_asset(self, graph: Graph, feed: str) -> None:
         node = graph.get(dg.AssetKey(["feeds", feed]))
         assert (node.is_external, node.is_materializable) == (True, False)
         assert node.partitions_def == graph.get(dg.AssetKey(["loans", "loans"])).partitions_def
 
-    @pytest.mark.parametrize("feed", ["loans", "transactions"])
+    @pytest.mark.parametrize("feed", ["loans", "transactions", "adjustments"])
     def test_only_landing_datasets_depend_on_a_feed(self, graph: Graph, feed: str) -> None:
         readers = graph.get(dg.AssetKey(["feeds", feed])).child_keys
         assert {key.path[0] for key in readers} == {"landing"}
@@ -255,7 +258,7 @@ class TestPartitions:
         assert (graph.get(key_of(whole)).partitions_def, graph.get(key_of(whole)).backfill_policy) == (None, None)
         assert graph.get_partition_mapping(key_of(whole), key_of(REGISTRY["loans"])) == dg.AllPartitionMapping()
 
-    @pytest.mark.parametrize("name", ["loans", "transactions"])
+    @pytest.mark.parametrize("name", ["loans", "transactions", "adjustments"])
     def test_self_dependency_reaches_back_over_the_look_back(self, graph: Graph, name: str) -> None:
         key = dg.AssetKey([name, name])
         mapping = graph.get_partition_mapping(key, key)
@@ -274,7 +277,9 @@ class TestPartitions:
     def test_first_business_date_needs_no_earlier_one(self, graph: Graph) -> None:
         assert read_by(graph, "loans/loans", "2025-01-01", "loans/loans") == []
 
-    @pytest.mark.parametrize("name", ["servicing/loan_balances", "servicing/charge_offs", "ledger/trial_balance"])
+    @pytest.mark.parametrize(
+        "name", ["servicing/loan_balances", "servicing/charge_offs", "ledger/provisions", "ledger/trial_balance"]
+    )
     def test_what_is_carried_is_a_pool_and_depends_on_the_day_before(self, graph: Graph, name: str) -> None:
         assert graph.get(dg.AssetKey(name.split("/"))).pools == {name.replace("/", "_")}
         assert read_by(graph, name, "2025-03-01", name) == ["2025-02-28"]
@@ -291,7 +296,7 @@ class TestPartitions:
         read = read_by(graph, "portfolio/portfolio_daily", "2025-03-01", "ledger/trial_balance")
         assert read == ["2025-03-01"]
 
-    @pytest.mark.parametrize("name", ["suspense", "loan_balances", "charge_offs", "trial_balance"])
+    @pytest.mark.parametrize("name", ["suspense", "loan_balances", "charge_offs", "provisions", "trial_balance"])
     def test_what_is_carried_has_its_two_checks(self, graph: Graph, name: str) -> None:
         key = key_of(REGISTRY[name])
         checks = {each.name for each in graph.asset_check_keys if each.asset_key == key}

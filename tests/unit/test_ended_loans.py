@@ -38,6 +38,7 @@ def rows(paid: str, day: date) -> list[tuple[Any, ...]]:
         "amount_lent": Decimal("1000.00"),
         "merchant_discount": Decimal("50.00"),
         "instalment": None,
+        "due_day": None,
         "as_of": None,
         "needs_earlier": False,
         "earlier": [payment("p1", paid, SETTLED)],

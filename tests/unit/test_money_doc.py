@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from dataclasses import dataclass, field, fields
+from datetime import date
 from decimal import Decimal
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -15,7 +15,9 @@ import pytest
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import Day, applications, days
 from affirm_assets.lender.finance.delinquency import bucket
+from affirm_assets.lender.finance.instalment import contract_problem
 from affirm_assets.lender.finance.movements import Application, Movement
+from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.finance.terms import Terms
 from affirm_assets.lender.vocabulary import Frequency, LoanKind
 
@@ -45,6 +47,9 @@ MOVEMENT = re.compile(
     r"(?P<suspense>, from suspense|, no such loan yet)?"
 )
 
+CLOSES = {"charge-off": "allowance", "charge-off reversed": "allowance", "waiver": "waiver_expense"}
+"""What the end of a day or a late row does beside a movement, and the account that bears the principal."""
+
 Cells = tuple[str, ...]
 Entries = Counter[str]
 """Cents by account; debits are above zero."""
@@ -64,8 +69,9 @@ class Example:
         """The table's rows, from the first two cells of each."""
         last = max(_day(row) for row in self.rows)
         moved = [movement for row in self.rows if (movement := _movement(row))]
-        by_day = {row.as_of: row for row in days(Account.opened(self.terms), last, moved, self.booked_on)}
-        applied_in_order = applications(Account.opened(self.terms), last, moved, self.booked_on)
+        opened = [Account.opened(self.terms, self.booked_on) for _ in range(2)]
+        by_day = {row.as_of: row for row in days(opened[0], last, moved, is_new=True)}
+        applied_in_order = applications(opened[1], last, moved, is_new=True)
         applied = {movement.transaction_id: application for movement, application in applied_in_order}
         seen = date.min
         for day, rows in groupby(self.rows, _day):
@@ -95,10 +101,13 @@ class Example:
                     "merchant_discount_income": -discount,
                 }
             ]
-        elif text == "charge-off" and day:
-            what = Application(day.interest_charged_off, day.principal_charged_off)
+        elif text in CLOSES and day:
+            if text == "waiver":
+                what = Application(day.interest_waived, day.principal_waived)
+            else:
+                what = Application(day.interest_charged_off, day.principal_charged_off)
             postings = [
-                {"allowance": what.principal, "principal_receivable": -what.principal},
+                {CLOSES[text]: what.principal, "principal_receivable": -what.principal},
                 {"interest_income": what.interest, "interest_receivable": -what.interest},
             ]
         for entries in postings:
@@ -126,11 +135,12 @@ class Example:
 def _postings(kind: LoanKind, what: Application, source: str) -> list[dict[str, Decimal]]:
     return [
         {
-            "merchant_payable" if kind == "refund" else source: what.money,
+            "merchant_payable" if kind in ("refund", "refund_reversal") else source: what.money,
             "interest_receivable": -what.interest,
             "principal_receivable": -what.principal,
             "credit_balances": -what.credit,
-            "allowance": -what.recovery,
+            "allowance": -what.recovery_principal,
+            "interest_income": -what.recovery_interest,
             "unapplied": -what.unapplied,
         },
         {"interest_income": what.interest_given_back, "interest_receivable": -what.interest_given_back},
@@ -163,7 +173,7 @@ def _decimal(text: str) -> Decimal:
 
 def _movement(row: Cells) -> Movement | None:
     """What moved the loan; None for a row of the loan itself, or of money that waits for it."""
-    if row[1] in ("", "booked", "charge-off"):
+    if row[1] in ("", "booked", *CLOSES):
         return None
     match = MOVEMENT.fullmatch(row[1])
     assert match, f"{row[1]!r} is no movement"
@@ -197,10 +207,15 @@ def examples() -> Iterator[Example]:
                 originated_on=date.fromisoformat(loan["originated_on"]),
                 first_due_on=date.fromisoformat(loan["first_due_on"]),
                 merchant_discount=_decimal(loan["discount"]),
+                instalment=_decimal(loan["instalment"]),
             )
-            assert terms.instalment == _decimal(loan["instalment"])
+            assert contract_problem(*contract(terms)) is None
             booked_on = date.fromisoformat(loan["booked_on"] or loan["originated_on"])
             yield Example(section.splitlines()[0], terms, booked_on, rows)
+
+
+def contract(terms: Terms) -> tuple[Decimal, Decimal, Decimal, int, Frequency]:
+    return terms.instalment, terms.principal, terms.apr, terms.instalments, terms.frequency
 
 
 def table(*heading: str) -> list[Cells]:
@@ -219,17 +234,24 @@ def test_all_examples_are_read() -> None:
 
 
 def test_due_dates() -> None:
-    rows = table("frequency", "first due", "second", "third", "fourth")
-    for frequency, first, *others in rows:
+    rows = table("frequency", "lent", "first due", "second", "third", "fourth")
+    for frequency, lent, first, *others in rows:
         terms = Terms.agreed(
             principal=Decimal("100.00"),
             apr=Decimal(0),
             instalments=4,
             frequency=cast(Frequency, frequency),
-            originated_on=date.fromisoformat(first) - timedelta(days=1),
+            originated_on=date.fromisoformat(lent),
             first_due_on=date.fromisoformat(first),
         )
         assert [terms.due_on(number).isoformat() for number in (2, 3, 4)] == others
+
+
+def test_settings() -> None:
+    rows = table("setting", "choices", "where nothing is said")
+    assert {name: said for name, _, said in rows} == {
+        each.name: str(getattr(Rules(), each.name)) for each in fields(Rules)
+    }
 
 
 def test_buckets() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 import affirm_assets.lender.sample_data
 from affirm_assets.lender.finance.instalment import level_instalment
-from affirm_assets.lender.intake.feeds import LOAN_FIELDS, LOOK_BACK_DAYS, STATES, TRANSACTION_FIELDS
+from affirm_assets.lender.intake.feeds import ADJUSTMENT_FIELDS, LOAN_FIELDS, LOOK_BACK_DAYS, STATES, TRANSACTION_FIELDS
 from affirm_assets.lender.sample_data import SampleSummary, files, write_sample_data
 from affirm_assets.lender.sample_data.window import SampleWindow, origination_days
 from affirm_assets.lender.vocabulary import LOAN_KINDS
@@ -28,6 +28,7 @@ DAYS = 180
 ARGUMENTS: dict[str, Any] = {"loans": 1500, "start": START, "days": DAYS, "seed": 11}
 SMALL: dict[str, Any] = {"loans": 120, "start": START, "days": 90, "seed": 11}
 
+WRITTEN_LOAN_FIELDS = tuple(name for name in LOAN_FIELDS if name not in ("instalment", "due_day"))
 CENT = Decimal("0.01")
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 MONEY = re.compile(r"[0-9]+\.[0-9]{2}")
@@ -96,7 +97,7 @@ def lines(landing: Path, feed: str) -> Iterator[tuple[date, list[bytes]]]:
 
 def is_good_loan(fields: dict[str, Any], landed: date) -> bool:
     texts = {name: value for name, value in fields.items() if name != "instalments"}
-    if tuple(fields) != tuple(LOAN_FIELDS) or not all(isinstance(value, str) for value in texts.values()):
+    if tuple(fields) != WRITTEN_LOAN_FIELDS or not all(isinstance(value, str) for value in texts.values()):
         return False
     amounts = [fields[name] for name in ("principal", "merchant_discount", "apr")]
     if not all(MONEY.fullmatch(text) for text in amounts) or type(fields["instalments"]) is not int:
@@ -245,9 +246,9 @@ class TestSameBytes:
 
 
 class TestFolders:
-    def test_every_day_of_both_feeds_counts(self, sample: Sample) -> None:
+    def test_every_day_of_each_feed_counts(self, sample: Sample) -> None:
         expected = {(START + timedelta(day)).isoformat() for day in range(DAYS)}
-        for feed, suffix in (("loans", "jsonl"), ("transactions", "csv")):
+        for feed, suffix in (("loans", "jsonl"), ("transactions", "csv"), ("adjustments", "jsonl")):
             folders = {
                 folder.name: {path.name for path in folder.iterdir()} for folder in (sample.landing / feed).iterdir()
             }
@@ -258,8 +259,8 @@ class TestFolders:
     def test_a_day_without_records_counts_too(self, tmp_path: Path) -> None:
         summary = write_sample_data(tmp_path, loans=1, start=START, days=30, seed=1)
         empty = [path for path in tmp_path.glob("*/*") if [found.name for found in path.iterdir()] == ["_SUCCESS"]]
-        assert len(list(tmp_path.glob("*/*/_SUCCESS"))) == 60
-        assert len(empty) == 60 - summary.files
+        assert len(list(tmp_path.glob("*/*/_SUCCESS"))) == 90
+        assert len(empty) == 90 - summary.files
 
     def test_summary_counts_files_and_days(self, sample: Sample) -> None:
         assert sample.summary.files == len(list(sample.landing.rglob("part-*")))
@@ -362,7 +363,7 @@ class TestBorrowers:
 class TestTransactions:
     def test_every_kind_is_there(self, sample: Sample) -> None:
         kinds = {row.fields["kind"] for row in sample.transactions.booked.values()}
-        assert kinds == {*LOAN_KINDS, "merchant_payout"}
+        assert kinds == {*LOAN_KINDS, "merchant_payout"} - {"refund_reversal"}
 
     def test_what_happens_before_a_loan_lands_is_not_held_back(self, sample: Sample) -> None:
         """A loan of which something happens before it lands is very late, and bears no interest."""
@@ -426,6 +427,55 @@ class TestTransactions:
         assert kinds["repaid"] > 100
         assert kinds["credit returned"] > 10
         assert kinds["reversed"] > 10
+
+
+class TestAdjustments:
+    @pytest.fixture(scope="class")
+    def records(self, sample: Sample) -> list[tuple[date, dict[str, str]]]:
+        found = lines(sample.landing, "adjustments")
+        return [(landed, json.loads(line)) for landed, day_lines in found for line in day_lines]
+
+    @pytest.fixture(scope="class")
+    def good(self, records: list[tuple[date, dict[str, str]]]) -> list[tuple[date, dict[str, str]]]:
+        return [(landed, fields) for landed, fields in records if "-" not in fields["adjustment_id"]]
+
+    def test_one_loan_in_a_hundred_is_given_a_few_dollars(
+        self, sample: Sample, good: list[tuple[date, dict[str, str]]]
+    ) -> None:
+        assert len(good) == sample.summary.adjustments == ARGUMENTS["loans"] / 100
+        assert len({fields["adjustment_id"] for _, fields in good}) == len(good)
+        assert {fields["kind"] for _, fields in good} == {"goodwill_credit", "waiver"}
+        for landed, fields in good:
+            assert tuple(fields) == tuple(ADJUSTMENT_FIELDS)
+            assert MONEY.fullmatch(fields["amount"])
+            assert 1 <= Decimal(fields["amount"]) < 10
+            assert fields["effective_on"] == landed.isoformat()
+            assert ID.fullmatch(fields["approver"])
+            assert fields["reason"]
+            assert fields["transaction_id"] == ""
+
+    def test_the_loan_is_open_and_nothing_happens_to_it_afterwards(
+        self, sample: Sample, good: list[tuple[date, dict[str, str]]]
+    ) -> None:
+        transactions = sample.transactions_of_loans()
+        for landed, fields in good:
+            loan = sample.loans.booked[fields["loan_id"]]
+            rows = [row for _, row in transactions.get(fields["loan_id"], [])]
+            assert loan.landed < landed
+            assert all(row.landed < landed for row in rows)
+            signs = [(-1 if row.fields["kind"] == "payment_reversal" else 1, row.amount("amount")) for row in rows]
+            assert loan.amount("principal") - sum(sign * amount for sign, amount in signs) >= 10
+            assert (landed - loan.day("first_due_on")).days < 120
+
+    def test_the_broken_ones_are_counted(self, sample: Sample, records: list[tuple[date, dict[str, str]]]) -> None:
+        broken = [fields for _, fields in records if "-" in fields["adjustment_id"]]
+        found = Counter(fields["adjustment_id"].partition("-")[2] for fields in broken)
+        assert found == {each.kind: each.records for each in sample.summary.oddities if each.feed == "adjustments"}
+        for fields in broken:
+            is_known = fields["loan_id"] in sample.loans.booked
+            assert (fields["approver"] == "", is_known) == (is_known, fields["adjustment_id"].endswith("no_approver"))
+        assert sample.summary.planted("adjustments", "rejected") == len(broken) > 0
+        assert sample.summary.records("adjustments") == len(records)
 
 
 @dataclass

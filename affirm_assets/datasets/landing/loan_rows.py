@@ -28,6 +28,8 @@ class LoanRow(Contract):
     originated_on: str | None = column("Day of the purchase")
     first_due_on: str | None = column("Day on which the first instalment is due")
     currency: str | None = column("Currency")
+    instalment: str | None = column("Level instalment that the contract states")
+    due_day: str | None = column("Day of the month on which the contract has instalments fall due")
     problem: str | None = column("Why the record is not well-formed; null if it is. Quotes nothing of it")
     raw: str | None = column("The record's text, if it is not well-formed", pii="direct")
 

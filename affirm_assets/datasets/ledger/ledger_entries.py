@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.datasets.ledger._amounts_by_account import added_up, by_account
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
-from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
+from affirm_assets.lender.money import ADJUSTED, CASH, IS_ADJUSTMENT, IS_REFUND, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import NO_PRODUCT, LedgerAccount, PostingKind, ProductOrNone
 
@@ -16,17 +16,19 @@ from affirm_assets.lender.vocabulary import NO_PRODUCT, LedgerAccount, PostingKi
 class LedgerEntry(Contract):
     """A debit or credit of one account. The entries of a posting belong together, and balance."""
 
-    posting_id: str = key("Posting: its kind, and the transaction, the loan or the loan and day that it is of")
+    posting_id: str = key(
+        "Posting: its kind, and the transaction, the loan, or the loan or product and the day, that it is of"
+    )
     entry: int = key("Its place in the posting, counted from 1", ge=1)
     posted_on: date = column("Business date on which the books count it")
     kind: PostingKind = column("What the posting is of; suspense: cash that came before its loan was booked")
     account: LedgerAccount = column("Account")
     debit: Money = column("Amount if it is a debit, or 0", ge=0)
     credit: Money = column("Amount if it is a credit, or 0", ge=0)
-    loan_id: str | None = column("Loan; none for a payout")
+    loan_id: str | None = column("Loan; none for a payout or a provision")
     transaction_id: str | None = column("Transaction; none for what only the balances say")
     product: ProductOrNone = column(
-        "Product of the loan; none for a payout, and for cash that came before its loan was booked"
+        "Product of the loan or provision; none for a payout, and for cash that came before its loan was booked"
     )
 
 
@@ -55,17 +57,27 @@ _OF_BALANCES = {
         "interest_income": "sum(interest_charged_off)",
         "interest_receivable": "-sum(interest_charged_off)",
     },
+    "small_balance": {
+        "waiver_expense": "sum(principal_waived)",
+        "principal_receivable": "-sum(principal_waived)",
+        "interest_income": "sum(interest_waived)",
+        "interest_receivable": "-sum(interest_waived)",
+    },
 }
+_OF_PROVISIONS = {"provision_expense": "sum(provision)", "allowance": "-sum(provision)"}
 _OF_APPLICATIONS = {
-    "cash": f"sum(IF(is_from_suspense OR kind = 'refund', 0, {SIGNED_AMOUNT}))",
+    "cash": f"sum(IF(is_from_suspense OR {IS_REFUND} OR {IS_ADJUSTMENT}, 0, {SIGNED_AMOUNT}))",
     "suspense": f"sum(IF(is_from_suspense, {SIGNED_AMOUNT}, 0))",
-    "merchant_payable": "sum(IF(kind = 'refund' AND NOT is_from_suspense, amount, 0)) - sum(discount_returned)",
+    "merchant_payable": f"sum(IF({IS_REFUND} AND NOT is_from_suspense, {SIGNED_AMOUNT}, 0)) - sum(discount_returned)",
     "merchant_discount_income": "sum(discount_returned)",
     "interest_receivable": "-sum(interest) - sum(interest_given_back)",
-    "interest_income": "sum(interest_given_back)",
+    "interest_income": "sum(interest_given_back) - sum(recovery_interest) + sum(IF(kind = 'waiver', interest, 0))",
+    "waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED} - interest, 0))",
+    "goodwill_expense": f"sum(IF(kind = 'goodwill_credit', {ADJUSTED}, 0))",
+    "correction_expense": f"sum(IF(kind IN ('correction', 'clear_unapplied'), {ADJUSTED}, 0))",
     "principal_receivable": "-sum(principal)",
     "credit_balances": "-sum(credit)",
-    "allowance": "-sum(recovery)",
+    "allowance": "-sum(recovery_principal)",
     "unapplied": "-sum(unapplied)",
 }
 _OF_TRANSACTIONS = {
@@ -77,9 +89,13 @@ _OF_TRANSACTIONS = {
 
 @audit()
 def every_movement_is_posted(
-    staged: DataFrame, loan_balances: DataFrame, payment_applications: DataFrame, transactions: DataFrame
+    staged: DataFrame,
+    loan_balances: DataFrame,
+    payment_applications: DataFrame,
+    transactions: DataFrame,
+    provisions: DataFrame,
 ) -> DataFrame:
-    """By day, product, kind and account, the entries are the movements of balances, applications and transactions."""
+    """By day, product, kind and account, the entries are what balances, applications, transactions, provisions move."""
     by = ["posted_on", "product"]
     expected = [
         added_up(
@@ -90,6 +106,11 @@ def every_movement_is_posted(
                 for kind, totals in _OF_BALANCES.items()
                 for account, total in totals.items()
             ),
+        ),
+        added_up(
+            provisions.withColumn("kind", F.lit("provision")).withColumnRenamed("as_of", "posted_on"),
+            [*by, "kind"],
+            by_account(_OF_PROVISIONS),
         ),
         added_up(payment_applications, [*by, "kind"], by_account(_OF_APPLICATIONS)),
         added_up(
@@ -114,13 +135,13 @@ def every_movement_is_posted(
 def every_transaction_is_posted(staged: DataFrame, transactions: DataFrame) -> DataFrame:
     """Each transaction moves its amount, of cash or of what merchants are owed, on its day; no other entry moves cash.
 
-    Compared is what a posting debits merchant_payable by: its credits are what originations and returned discounts owe.
+    A refund lowers what its merchant is owed by less than its amount: the rest is discount, which is income no more.
     """
-    posted = staged.where("account IN ('cash', 'merchant_payable')").select(
+    posted = staged.where("account IN ('cash', 'merchant_payable', 'merchant_discount_income')").select(
         "posted_on",
         "transaction_id",
         F.expr("IF(account = 'cash', debit - credit, 0)").alias("cash"),
-        F.expr("IF(account = 'merchant_payable', debit, 0)").alias("merchant"),
+        F.expr("IF(account = 'cash' OR transaction_id IS NULL, 0, debit - credit)").alias("merchant"),
     )
     expected = transactions.select(
         "posted_on",
@@ -145,15 +166,16 @@ def every_transaction_is_posted(staged: DataFrame, transactions: DataFrame) -> D
     compute="medium",
     freshness=timedelta(hours=36),
 )
-def ledger_entries(loan_balances: DataFrame, payment_applications: DataFrame, transactions: DataFrame) -> DataFrame:
-    """Double-entry postings of what was lent, accrued, received, given back, paid out and charged off, by day.
+def ledger_entries(
+    loan_balances: DataFrame, payment_applications: DataFrame, transactions: DataFrame, provisions: DataFrame
+) -> DataFrame:
+    """Double-entry postings of what was lent, accrued, received, given back, paid out, charged off, provided, by day.
 
     A transaction on a loan is posted on the day on which it is applied; one that came before its loan is booked is
     posted to suspense on the day on which it came, and from there when its loan takes it up.
     """
-    postings = with_nulls(_of_balances(loan_balances), _of_applications(payment_applications)).unionByName(
-        _of_transactions(transactions)
-    )
+    of_loans = with_nulls(_of_balances(loan_balances), _of_applications(payment_applications))
+    postings = with_nulls(of_loans.unionByName(_of_transactions(transactions)), _of_provisions(provisions))
     entries = F.posexplode(F.filter("entries", lambda entry: entry.amount != 0)).alias("position", "moved")
     return postings.select(*(name for name in postings.columns if name != "entries"), entries).select(
         "posting_id",
@@ -170,7 +192,7 @@ def ledger_entries(loan_balances: DataFrame, payment_applications: DataFrame, tr
 
 
 def _of_balances(loan_balances: DataFrame) -> DataFrame:
-    """What a loan's day makes by itself. One reading of the rows gives all three kinds: they are many."""
+    """What a loan's day makes by itself. One reading of the rows gives all kinds: they are many."""
     postings = [
         _posting(
             "origination",
@@ -189,11 +211,19 @@ def _of_balances(loan_balances: DataFrame) -> DataFrame:
         # is reversed against income (ASC 326-20-35-8A).
         _posting(
             "charge_off",
-            "principal_charged_off > 0 OR interest_charged_off > 0",
+            "principal_charged_off <> 0 OR interest_charged_off <> 0",
             _entry("allowance", "principal_charged_off"),
             _entry("principal_receivable", "-principal_charged_off"),
             _entry("interest_income", "interest_charged_off"),
             _entry("interest_receivable", "-interest_charged_off"),
+        ),
+        _posting(
+            "small_balance",
+            "principal_waived <> 0 OR interest_waived <> 0",
+            _entry("waiver_expense", "principal_waived"),
+            _entry("principal_receivable", "-principal_waived"),
+            _entry("interest_income", "interest_waived"),
+            _entry("interest_receivable", "-interest_waived"),
         ),
     ]
     made = F.inline(F.array_compact(F.array(*postings)))
@@ -209,17 +239,27 @@ def _posting(kind: str, where: str, *entries: Column) -> Column:
 
 
 def _of_applications(payment_applications: DataFrame) -> DataFrame:
-    """What became of the money of a transaction on a loan. The merchant pays a refund by being owed less."""
+    """What became of the money of a transaction on a loan, and what pays for an adjustment.
+
+    The money is the transaction's own amount, and not what was applied of it: a posting of which a part is missing does
+    not balance. The merchant pays a refund by being owed less. Interest that is waived is income no more.
+    """
     source = F.expr(
-        "CASE WHEN is_from_suspense THEN 'suspense' WHEN kind = 'refund' THEN 'merchant_payable' ELSE 'cash' END"
+        f"CASE WHEN is_from_suspense THEN 'suspense' WHEN {IS_REFUND} THEN 'merchant_payable' "
+        "WHEN kind = 'goodwill_credit' THEN 'goodwill_expense' WHEN kind = 'waiver' THEN 'waiver_expense' "
+        "WHEN kind IN ('correction', 'clear_unapplied') THEN 'correction_expense' ELSE 'cash' END"
     )
+    waived_interest = "IF(kind = 'waiver', interest, 0)"
     entries = F.array(
-        _entry(source, "interest + principal + credit + recovery + unapplied"),
+        _entry(source, f"IF({IS_ADJUSTMENT}, {ADJUSTED} - {waived_interest}, {SIGNED_AMOUNT})"),
+        _entry("interest_income", waived_interest),
         _entry("interest_receivable", "-interest"),
         _entry("principal_receivable", "-principal"),
         _entry("credit_balances", "-credit"),
-        # US GAAP, ASC 326-20-35-8: a recovery is recorded in the allowance when it is received.
-        _entry("allowance", "-recovery"),
+        # US GAAP, ASC 326-20-35-8: a recovery is recorded in the allowance when it is received. Of interest, nothing
+        # was debited to the allowance: what comes back of it is the income that it was reversed against.
+        _entry("allowance", "-recovery_principal"),
+        _entry("interest_income", "-recovery_interest"),
         _entry("unapplied", "-unapplied"),
         # A movement of its own: it stays apart from the interest that the money paid or took back.
         _entry("interest_income", "interest_given_back"),
@@ -237,7 +277,7 @@ def _of_transactions(transactions: DataFrame) -> DataFrame:
     """What belongs to no loan that is booked: payouts to merchants, and cash that waits for its loan in suspense."""
     is_payout = F.col("kind") == "merchant_payout"
     entries = F.array(
-        _entry(F.expr("IF(kind = 'refund', 'merchant_payable', 'cash')"), SIGNED_AMOUNT),
+        _entry(F.expr(f"IF({IS_REFUND}, 'merchant_payable', 'cash')"), SIGNED_AMOUNT),
         _entry(F.expr("IF(kind = 'merchant_payout', 'merchant_payable', 'suspense')"), f"-({SIGNED_AMOUNT})"),
     )
     posting = F.when(is_payout, "payout").otherwise("suspense")
@@ -247,6 +287,19 @@ def _of_transactions(transactions: DataFrame) -> DataFrame:
         F.when(is_payout, F.col("kind")).otherwise("suspense").alias("kind"),
         "loan_id",
         "transaction_id",
+        "product",
+        entries.alias("entries"),
+    )
+
+
+def _of_provisions(provisions: DataFrame) -> DataFrame:
+    """What brings a product's allowance to its expected losses (ASC 326-20-35-1); a release goes the other way."""
+    entries = F.array(_entry("provision_expense", "provision"), _entry("allowance", "-provision"))
+    kind = F.lit("provision")
+    return provisions.where("provision <> 0").select(
+        F.concat_ws("/", kind, "product", F.col("as_of").cast("string")).alias("posting_id"),
+        F.col("as_of").alias("posted_on"),
+        kind.alias("kind"),
         "product",
         entries.alias("entries"),
     )

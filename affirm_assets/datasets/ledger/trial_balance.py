@@ -8,8 +8,9 @@ from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.ledger._amounts_by_account import added_up, by_account
+from affirm_assets.datasets.ledger._days import days_of
 from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key, through
-from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS
+from affirm_assets.lender.money import ADJUSTED, CASH, MERCHANTS_OWED_LESS
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import LEDGER_ACCOUNTS, LedgerAccount
 
@@ -35,19 +36,48 @@ def sums_to_zero(staged: DataFrame) -> DataFrame:
 
 
 @audit()
-def closings_add_up(staged: DataFrame) -> DataFrame:
-    """Opening + debits - credits = closing, of every account and day."""
-    return staged.withColumn("ok", F.expr("opening + debits - credits = closing"))
+def entries_add_up(
+    staged: DataFrame, ledger_entries: DataFrame, previous_partition: DataFrame, window: Window
+) -> DataFrame:
+    """Each account closes with what was carried into the window and all its entries since; a day's sums are of its own.
+
+    That a day opens as the one before closed is what another audit says.
+    """
+    by = ["as_of", "account"]
+    posted = ledger_entries.groupBy("posted_on", "account").agg(
+        F.sum("debit").alias("debit"), F.sum("credit").alias("credit")
+    )
+    since = days_of(window, staged).join(posted, F.col("posted_on") <= F.col("as_of"))
+    entries = since.groupBy(*by).agg(
+        F.sum(F.col("debit") - F.col("credit")).alias("entered"),
+        F.sum(F.when(F.col("posted_on") == F.col("as_of"), F.col("debit"))).alias("entered_debits"),
+        F.sum(F.when(F.col("posted_on") == F.col("as_of"), F.col("credit"))).alias("entered_credits"),
+    )
+    carried = previous_partition.select("account", F.col("closing").alias("carried"))
+    expected = ["carried", "entered", "entered_debits", "entered_credits"]
+    # A full join: an account that has entries and no row is not ok.
+    return (
+        staged.join(entries, by, "full")
+        .join(carried, "account", "left")
+        .na.fill(0, expected)
+        .select(
+            *by,
+            *expected,
+            "debits",
+            "credits",
+            "closing",
+            F.expr("closing = carried + entered AND debits = entered_debits AND credits = entered_credits").alias("ok"),
+        )
+    )
 
 
 _OF_BALANCES = {
     "principal_receivable": "sum(principal)",
     "interest_receivable": "sum(interest)",
     "credit_balances": "-sum(credit)",
-    # A charged-off loan has a row always.
-    "allowance": "sum(charged_off_principal) - sum(recovered)",
 }
 _OF_SUSPENSE = {"suspense": "-sum(closing)"}
+_OF_PROVISIONS = {"allowance": "-sum(closing)"}
 
 # Of these accounts no subledger keeps a balance from day to day: what moved them is added up from the first day on.
 _OF_LOANS = {
@@ -62,10 +92,21 @@ _OF_APPLICATIONS = {
     "merchant_payable": "-sum(discount_returned)",
     "merchant_discount_income": "sum(discount_returned)",
     "unapplied": "-sum(unapplied)",
+    "goodwill_expense": f"sum(IF(kind = 'goodwill_credit', {ADJUSTED}, 0))",
+    "correction_expense": f"sum(IF(kind IN ('correction', 'clear_unapplied'), {ADJUSTED}, 0))",
 }
+_OF_ALL_PROVISIONS = {"provision_expense": "sum(provision)"}
 
-# Loans end, and no row says what they have earned: of this one, what a day moves.
-_MOVED = {"interest_income": "sum(interest_given_back) + sum(interest_charged_off) - sum(interest_accrued)"}
+# Loans end, and no row says what they have earned or what was waived: of these, what a day moves.
+_MOVED = {
+    "interest_income": "sum(interest_given_back) + sum(interest_charged_off) + sum(interest_waived) "
+    "- sum(interest_accrued) - sum(recovery_interest)",
+    "waiver_expense": "sum(principal_waived)",
+}
+_MOVED_BY_WAIVERS = {
+    "interest_income": "sum(IF(kind = 'waiver', interest, 0))",
+    "waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED} - interest, 0))",
+}
 
 
 @audit()
@@ -73,12 +114,14 @@ def ties_to_subledgers(
     staged: DataFrame,
     loan_balances: DataFrame,
     suspense: DataFrame,
+    provisions: DataFrame,
     all_loans: DataFrame,
     all_transactions: DataFrame,
     all_applications: DataFrame,
+    all_provisions: DataFrame,
     window: Window,
 ) -> DataFrame:
-    """Each account's balance is what the loans, suspense and transactions say, and what interest income moves by.
+    """Each balance is what loans, suspense, transactions and provisions say, and what income and waivers move by.
 
     Nothing here is computed from the ledger's entries. Where one differs that opened so, an earlier day was corrected
     and the ledger not run for it again.
@@ -87,11 +130,16 @@ def ties_to_subledgers(
         _daily(all_loans, "booked_on", _OF_LOANS)
         .unionByName(_daily(all_transactions, "posted_on", _OF_TRANSACTIONS))
         .unionByName(_daily(all_applications, "posted_on", _OF_APPLICATIONS))
+        .unionByName(_daily(all_provisions, "as_of", _OF_ALL_PROVISIONS))
     )
     in_subledgers = (
         _daily(loan_balances, "as_of", {**_OF_BALANCES, **_MOVED})
+        .unionByName(
+            _daily(all_applications.where(F.col("posted_on") >= F.lit(window.first)), "posted_on", _MOVED_BY_WAIVERS)
+        )
         .unionByName(_daily(suspense, "as_of", _OF_SUSPENSE))
-        .unionByName(_so_far(moved, _days(staged, window)))
+        .unionByName(_daily(provisions, "as_of", _OF_PROVISIONS))
+        .unionByName(_so_far(moved, days_of(window, staged)))
         .withColumnRenamed("amount", "in_subledgers")
     )
     return (
@@ -124,9 +172,10 @@ def _daily(source: DataFrame, day: str, totals: Mapping[str, str]) -> DataFrame:
         "all_loans": through("loans"),
         "all_transactions": through("transactions"),
         "all_applications": through("payment_applications"),
+        "all_provisions": through("provisions"),
     },
     carry=Carry({"opening": "closing"}),
-    audits=[sums_to_zero, closings_add_up, ties_to_subledgers],
+    audits=[sums_to_zero, entries_add_up, ties_to_subledgers],
     owner="team:finance",
     freshness=timedelta(hours=36),
 )
@@ -156,10 +205,4 @@ def trial_balance(ledger_entries: DataFrame, previous_partition: DataFrame, wind
 
 def _every_account_and_day(ledger_entries: DataFrame, window: Window) -> DataFrame:
     accounts = F.array(*(F.lit(account) for account in LEDGER_ACCOUNTS))
-    return _days(ledger_entries, window).select("as_of", F.explode(accounts).alias("account"))
-
-
-def _days(frame: DataFrame, window: Window) -> DataFrame:
-    """The days of the window, in the frame's session."""
-    days = F.sequence(F.lit(window.first), F.lit(window.last), F.expr("INTERVAL 1 DAY"))
-    return frame.sparkSession.range(1).select(F.explode(days).alias("as_of"))
+    return days_of(window, ledger_entries).select("as_of", F.explode(accounts).alias("account"))

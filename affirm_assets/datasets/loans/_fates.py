@@ -1,11 +1,15 @@
 """What becomes of each record of the loans feed: accepted, an exact duplicate, or rejected and why."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.declare import Window, before, previous, shared, through
+from affirm_assets.lender.finance.instalment import contract_problem
 from affirm_assets.lender.intake import values
 from affirm_assets.lender.intake.duplicates import digest, fates, to_compare
 from affirm_assets.lender.intake.feeds import (
@@ -15,9 +19,10 @@ from affirm_assets.lender.intake.feeds import (
     MOST_APR,
     MOST_DAYS_LATE,
     MOST_DAYS_TO_FIRST_DUE,
-    PRODUCTS,
+    MOST_LOAN_CASH,
     STATES,
 )
+from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import CURRENCIES, FREQUENCIES
 
 COMPARED = tuple(name for name in LOAN_FIELDS if name != "borrower_email")
@@ -51,16 +56,15 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
         "originated_on": values.day("originated_on", F.date_sub(booked_on, MOST_DAYS_LATE), booked_on),
         "first_due_on": values.day("first_due_on", first_due_from, first_due_until),
         "currency": values.one_of("currency", CURRENCIES),
+        "instalment": values.optional(values.money("instalment", Decimal("0.01"), MOST_LOAN_CASH), "instalment"),
+        "due_day": values.optional(values.integer("due_day", F.lit(1), F.lit(31)), "due_day"),
     }
-    # A record that is not well-formed has its problem for a reason, and its missing fields are no news.
-    reasons = F.coalesce(F.col("problem"), values.reasons(*(each.reason for each in readings.values())))
-    return loan_rows.select(
-        booked_on.alias("booked_on"),
-        "file",
-        "record_number",
-        F.struct(*LOAN_FIELDS).alias("text"),
-        *(each.value.alias(name) for name, each in readings.items()),
-        reasons.alias("reasons"),
+    read = values.typed(loan_rows, "booked_on", readings)
+    found = values.reasons(F.col("reasons"), _other_due_day(), F.col("other_instalment"))
+    return (
+        read.join(F.broadcast(_other_instalments(loan_rows, readings)), ["file", "record_number"], "left")
+        .withColumn("reasons", F.coalesce("problem", found))
+        .drop("other_instalment")
     )
 
 
@@ -86,6 +90,52 @@ def loan_fates(
     )
     booked = _booked(valid, recent_loans, all_loans, all_rows, window)
     return fates(loan_readings, valid, booked, LOOK_BACK_DAYS)
+
+
+def _other_due_day() -> Column:
+    """The reason where the contract's due day is not the one on which the first instalment falls due, or null.
+
+    Of typed columns: in one expression with what they are read from, Spark takes minutes to tell a column's lineage.
+    """
+    due_day, found = F.col("due_day"), F.day("first_due_on")
+    differs = F.concat(
+        F.lit("due_day: "), due_day.cast("string"), F.lit(", but first_due_on is on day "), found.cast("string")
+    )
+    return F.when(
+        due_day.isNotNull() & (F.col("frequency") == "biweekly"), F.lit("due_day: a biweekly loan has none")
+    ).when(due_day.isNotNull() & (found != F.least(due_day, F.day(F.last_day("first_due_on")))), differs)
+
+
+_INSTALMENT_AND_TERMS = ("instalment", "principal", "apr", "instalments", "frequency", "product")
+
+
+def _other_instalments(loan_rows: DataFrame, readings: Mapping[str, values.Reading]) -> DataFrame:
+    """file, record_number, other_instalment: the reason, of each record whose instalment its other terms do not give.
+
+    A frame of its own, joined by the record's place: what Python has handed through says of no column where it is from.
+    """
+    typed = (readings[name].value.alias(name) for name in _INSTALMENT_AND_TERMS)
+    read = loan_rows.select("file", "record_number", *typed)
+    return read.where(" AND ".join(f"{name} IS NOT NULL" for name in _INSTALMENT_AND_TERMS)).mapInArrow(
+        _checked_instalments, "file string, record_number bigint, other_instalment string"
+    )
+
+
+def _checked_instalments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    schema = pa.schema({"file": pa.string(), "record_number": pa.int64(), "other_instalment": pa.string()})
+    for batch in batches:
+        rows = [
+            {"file": loan["file"], "record_number": loan["record_number"], "other_instalment": f"instalment: {problem}"}
+            for loan in batch.to_pylist()
+            if (problem := _instalment_problem(loan))
+        ]
+        yield pa.RecordBatch.from_pylist(rows, schema)
+
+
+def _instalment_problem(loan: Mapping[str, Any]) -> str | None:
+    rounding = PRODUCTS[loan["product"]].rules.instalment_rounding
+    terms = {name: loan[name] for name in _INSTALMENT_AND_TERMS if name != "product"}
+    return contract_problem(**terms, rounding=rounding)
 
 
 def _limit(name: str) -> Column:

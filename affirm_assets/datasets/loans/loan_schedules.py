@@ -1,7 +1,9 @@
 """What each loan's borrower has agreed to pay, and when."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -12,6 +14,7 @@ from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.lender.finance.schedule import Instalment, schedule
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.products import PRODUCTS
 
 
 class ScheduledInstalment(Contract):
@@ -27,7 +30,22 @@ class ScheduledInstalment(Contract):
     balance: Money = column("Principal that is left after it", ge=0)
 
 
-_TERMS = ("apr", "frequency", "instalments", "originated_on", "first_due_on", "merchant_discount", "principal")
+_TERMS = (
+    "principal",
+    "apr",
+    "instalments",
+    "frequency",
+    "originated_on",
+    "first_due_on",
+    "merchant_discount",
+    "instalment",
+    "due_day",
+)
+
+_LOAN = ["loan_id", "booked_on"]
+
+_ROUNDING = Decimal("0.00502")
+"""Half a cent of what is posted, and of ten years' days each half of the 8 places at which interest is carried."""
 
 
 @audit()
@@ -44,21 +62,82 @@ def every_loan_is_repaid(staged: DataFrame, loans: DataFrame) -> DataFrame:
 
 
 @audit()
-def instalments_add_up(staged: DataFrame) -> DataFrame:
-    """Each payment is its interest and its principal."""
-    return staged.select("loan_id", "number", F.expr("payment = interest + principal").alias("ok"))
+def instalments_follow_each_other(staged: DataFrame, loans: DataFrame) -> DataFrame:
+    """Each payment is its interest and its principal, and leaves what the instalment before it had left, less that."""
+    ok = F.expr("payment = interest + principal AND balance = balance_before - principal AND due_on > since")
+    joined = _with_the_one_before(staged, loans)
+    return joined.select("loan_id", "number", "balance_before", "balance", F.coalesce(ok, F.lit(False)).alias("ok"))
+
+
+@audit()
+def interest_is_what_accrues(staged: DataFrame, loans: DataFrame) -> DataFrame:
+    """The interest up to each instalment is what the balances before it bear, at the loan's rate and 365 days a year.
+
+    To the rounding; less only where an instalment pays nothing but interest, and not yet all of it.
+    """
+    borne = F.expr("CAST(balance_before * apr * CAST(datediff(due_on, since) AS decimal(5,0)) AS decimal(28,8))")
+    up_to_it = "OVER (PARTITION BY loan_id, booked_on ORDER BY number)"
+    totals = (
+        _with_the_one_before(staged, loans)
+        .withColumn("borne", borne)
+        .withColumn("accrued", F.expr(f"CAST(sum(borne) {up_to_it} / 36500 AS decimal(18,8))"))
+        .withColumn("posted", F.expr(f"CAST(sum(interest) {up_to_it} AS decimal(18,2))"))
+    )
+    is_too_much = F.col("posted") > F.col("accrued") + F.lit(_ROUNDING)
+    is_too_little = (F.col("posted") < F.col("accrued") - F.lit(_ROUNDING)) & (F.col("principal") > 0)
+    ok = F.coalesce(~is_too_much & ~is_too_little, F.lit(False))
+    return totals.select("loan_id", "number", "posted", "accrued", ok.alias("ok"))
+
+
+@audit()
+def all_but_the_last_are_level(staged: DataFrame, loans: DataFrame) -> DataFrame:
+    """All payments of a loan but its last are one amount: the contract's, where it states one."""
+    last = staged.groupBy(_LOAN).agg(F.max("number").alias("last"))
+    levels = (
+        staged.join(last, _LOAN)
+        .where("number < last")
+        .groupBy(_LOAN)
+        .agg(F.min("payment").alias("least"), F.max("payment").alias("most"))
+    )
+    ok = (F.col("least") == F.col("most")) & (F.col("least") == F.coalesce("instalment", "least"))
+    return levels.join(loans.select(*_LOAN, "instalment"), _LOAN).select(
+        "loan_id", "least", "most", "instalment", ok.alias("ok")
+    )
 
 
 @dataset(
     ScheduledInstalment,
     partitions=Daily("booked_on"),
-    audits=[every_loan_is_repaid, instalments_add_up],
+    audits=[
+        every_loan_is_repaid,
+        instalments_follow_each_other,
+        interest_is_what_accrues,
+        all_but_the_last_are_level,
+    ],
     owner="team:lending",
     freshness=timedelta(hours=36),
 )
 def loan_schedules(loans: DataFrame) -> DataFrame:
     """The instalments of the loans booked on each day."""
-    return loans.select("loan_id", "booked_on", *_TERMS).mapInArrow(_schedules, spark_schema(ScheduledInstalment))
+    terms = loans.select(*_LOAN, "product", *_TERMS)
+    return terms.mapInArrow(_schedules, spark_schema(ScheduledInstalment))
+
+
+def _with_the_one_before(staged: DataFrame, loans: DataFrame) -> DataFrame:
+    """Each instalment with the loan's apr, what the one before it left and when; before the first is the loan itself.
+
+    Null where that is not there.
+    """
+    lent = loans.select(*_LOAN, F.lit(0).cast("bigint").alias("number"), "principal", "originated_on")
+    left = staged.select(*_LOAN, "number", "balance", "due_on")
+    before = lent.toDF(*left.columns).unionByName(left)
+    following = before.select(
+        *_LOAN,
+        (F.col("number") + 1).alias("number"),
+        F.col("balance").alias("balance_before"),
+        F.col("due_on").alias("since"),
+    )
+    return staged.join(following, [*_LOAN, "number"], "left").join(loans.select(*_LOAN, "apr"), _LOAN, "left")
 
 
 def _schedules(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -67,9 +146,13 @@ def _schedules(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rows = [
             {"loan_id": loan["loan_id"], "booked_on": loan["booked_on"], **_as_row(each)}
             for loan in batch.to_pylist()
-            for each in schedule(Terms.agreed(**{name: loan[name] for name in _TERMS}))
+            for each in schedule(_agreed(loan))
         ]
         yield pa.RecordBatch.from_pylist(rows, schema)
+
+
+def _agreed(loan: Mapping[str, Any]) -> Terms:
+    return Terms.agreed(**{name: loan[name] for name in _TERMS}, rules=PRODUCTS[loan["product"]].rules)
 
 
 def _as_row(each: Instalment) -> dict[str, object]:

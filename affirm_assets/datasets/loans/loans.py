@@ -8,7 +8,8 @@ from pyspark.sql import DataFrame
 from affirm_assets.audits import reconcile
 from affirm_assets.datasets.loans._fates import COMPARED, TOGETHER, loan_fates
 from affirm_assets.declare import Contract, Daily, Money, Rate, Window, audit, beside, column, dataset, key, later
-from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, not_booked_later, with_fate
+from affirm_assets.lender.intake.accounting import accepted_accounts_for
+from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 from affirm_assets.lender.vocabulary import Currency, Frequency, Product
 
@@ -30,6 +31,10 @@ class Loan(Contract):
     originated_on: date = column("Day of the purchase")
     first_due_on: date = column("Day on which the first instalment is due")
     currency: Currency = column("Currency of the amounts")
+    instalment: Money | None = column("Level instalment that the contract states; null where it states none", gt=0)
+    due_day: int | None = column(
+        "Day of the month on which the contract has instalments fall due; null where it states none", ge=1, le=31
+    )
     file: str = column("Landing file that it came from")
     record_number: int = column("Its record in that file", ge=1)
 
@@ -47,12 +52,9 @@ def every_record_is_accounted_for(
     Rejected is what rejected_loans has published, where it has and the same run computes no other.
     """
     days = published["published_rejections"]
-    rejected = reconcile.published_or_computed(
-        published_rejections, with_fate(loan_fates, REJECTED), RECORD, day="booked_on", days=days
+    return accepted_accounts_for(
+        staged, loan_rows, loan_fates, published_rejections, days, day="booked_on", together=TOGETHER
     )
-    fates = {ACCEPTED: staged, REJECTED: rejected, DUPLICATE: with_fate(loan_fates, DUPLICATE)}
-    compared = reconcile.one_fate_each(loan_rows, fates)
-    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER)) if days else compared
 
 
 @audit()

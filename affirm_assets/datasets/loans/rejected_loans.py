@@ -4,12 +4,11 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.audits import reconcile
 from affirm_assets.datasets.loans._fates import TOGETHER, loan_fates
 from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
-from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, with_fate
+from affirm_assets.lender.intake.accounting import rejected_accounts_for
 from affirm_assets.lender.intake.feeds import LOAN_FIELDS
-from affirm_assets.lender.intake.refusals import masked_fields
+from affirm_assets.lender.intake.refusals import refused
 
 
 class RejectedLoan(Contract):
@@ -33,6 +32,8 @@ class RejectedLoan(Contract):
     originated_on: str | None = column("Day of the purchase, as given")
     first_due_on: str | None = column("First due date, as given")
     currency: str | None = column("Currency, as given")
+    instalment: str | None = column("Level instalment, as given")
+    due_day: str | None = column("Day of the month, as given")
 
 
 @audit()
@@ -43,9 +44,7 @@ def every_record_is_accounted_for(
 
     Accepted is what loans has published.
     """
-    fates = {ACCEPTED: loans, REJECTED: staged, DUPLICATE: with_fate(loan_fates, DUPLICATE)}
-    compared = reconcile.one_fate_each(loan_rows, fates)
-    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER))
+    return rejected_accounts_for(staged, loan_rows, loan_fates, loans, together=TOGETHER)
 
 
 @dataset(
@@ -58,11 +57,4 @@ def every_record_is_accounted_for(
 )
 def rejected_loans(loan_fates: DataFrame) -> DataFrame:
     """Refused loans by the day on which they arrived."""
-    refused = with_fate(loan_fates, REJECTED).select("booked_on", "file", "record_number", "reasons", "text.*")
-    return refused.select(
-        "booked_on",
-        "file",
-        "record_number",
-        "reasons",
-        *masked_fields(LOAN_FIELDS, direct_identifiers=["borrower_email"]),
-    )
+    return refused(loan_fates, tuple(LOAN_FIELDS), day="booked_on", direct_identifiers=["borrower_email"])

@@ -30,13 +30,16 @@ class PortfolioDaily(Contract):
     principal_lent: Money = column("Principal lent", ge=0)
     principal_paid: Money = column("Principal that payments repaid, less what reversals undid")
     principal_refunded: Money = column("Principal that merchants' refunds repaid", ge=0)
-    principal_charged_off: Money = column("Principal charged off", ge=0)
+    principal_charged_off: Money = column("Principal charged off, less what late rows reversed")
+    principal_waived: Money = column("Principal of small debts waived after the last due date")
     interest_accrued: Money = column("Interest accrued", ge=0)
     interest_paid: Money = column("Interest that payments paid, less what reversals undid")
     interest_refunded: Money = column("Interest that merchants' refunds paid")
     interest_given_back: Money = column("Interest given back since a payment or refund came late")
-    interest_charged_off: Money = column("Interest charged off", ge=0)
-    recovery: Money = column("Received on charged-off loans, less what of it was reversed")
+    interest_charged_off: Money = column("Interest charged off, less what late rows reversed")
+    interest_waived: Money = column("Interest of small debts waived after the last due date")
+    recovery_principal: Money = column("Received of charged-off principal, less what of it was reversed")
+    recovery_interest: Money = column("Received of charged-off interest, less what of it was reversed")
     principal_current: Money = column("Principal of loans that are not past due", ge=0)
     principal_1_29: Money = column("Principal of loans 1 to 29 days past due", ge=0)
     principal_30_59: Money = column("Principal of loans 30 to 59 days past due", ge=0)
@@ -47,7 +50,8 @@ class PortfolioDaily(Contract):
     loans_60_89: int = column("Loans 60 to 89 days past due", ge=0)
     loans_90_119: int = column("Loans 90 to 119 days past due", ge=0)
     charged_off_principal: Money = column("Principal charged off since origination", ge=0)
-    recovered: Money = column("Recoveries since the charge-offs")
+    recovered_principal: Money = column("Received of it since the charge-offs", ge=0)
+    amount_past_due: Money = column("What of instalments fell due before the day and is unpaid", ge=0)
 
 
 _KEY = ("product", "vintage", "as_of")
@@ -66,15 +70,19 @@ _AMOUNTS = {
     "principal_paid": "sum(principal_paid - principal_reversed)",
     "principal_refunded": "sum(principal_refunded)",
     "principal_charged_off": "sum(principal_charged_off)",
+    "principal_waived": "sum(principal_waived)",
     "interest_accrued": "sum(interest_accrued)",
     "interest_paid": "sum(interest_paid - interest_reversed)",
     "interest_refunded": "sum(interest_refunded)",
     "interest_given_back": "sum(interest_given_back)",
     "interest_charged_off": "sum(interest_charged_off)",
-    "recovery": "sum(recovery)",
+    "interest_waived": "sum(interest_waived)",
+    "recovery_principal": "sum(recovery_principal)",
+    "recovery_interest": "sum(recovery_interest)",
     **{f"principal_{name}": f"sum(IF(bucket = '{bucket}', principal, 0))" for name, bucket in _BUCKETS.items()},
     "charged_off_principal": "sum(charged_off_principal)",
-    "recovered": "sum(recovered)",
+    "recovered_principal": "sum(recovered_principal)",
+    "amount_past_due": "sum(amount_past_due)",
 }
 
 
@@ -102,16 +110,19 @@ _EXPECTED = {
     "credit": "sum(credit)",
     "principal_lent": "sum(IF(booked_on = as_of, amount_lent, 0))",
     "principal_paid": "sum(opening_principal - principal) + sum(principal_lent - principal_refunded) "
-    "- sum(principal_charged_off)",
+    "- sum(principal_charged_off + principal_waived)",
     "principal_refunded": "sum(principal_refunded)",
     "principal_charged_off": "sum(principal_charged_off)",
+    "principal_waived": "sum(principal_waived)",
     "interest_accrued": "sum(interest_accrued)",
     "interest_paid": "sum(opening_interest - interest) + sum(interest_accrued - interest_refunded) "
-    "- sum(interest_given_back + interest_charged_off)",
+    "- sum(interest_given_back + interest_charged_off + interest_waived)",
     "interest_refunded": "sum(interest_refunded)",
     "interest_given_back": "sum(interest_given_back)",
     "interest_charged_off": "sum(interest_charged_off)",
-    "recovery": "sum(recovery)",
+    "interest_waived": "sum(interest_waived)",
+    "recovery_principal": "sum(recovery_principal)",
+    "recovery_interest": "sum(recovery_interest)",
     "principal_current": "sum(IF(days_past_due = 0, principal, 0))",
     "principal_1_29": "sum(IF(days_past_due BETWEEN 1 AND 29, principal, 0))",
     "principal_30_59": "sum(IF(days_past_due BETWEEN 30 AND 59, principal, 0))",
@@ -122,7 +133,8 @@ _EXPECTED = {
     "loans_60_89": "count_if(days_past_due BETWEEN 60 AND 89)",
     "loans_90_119": "count_if(days_past_due BETWEEN 90 AND 119)",
     "charged_off_principal": "sum(charged_off_principal)",
-    "recovered": "sum(recovered)",
+    "recovered_principal": "sum(recovered_principal)",
+    "amount_past_due": "sum(amount_past_due)",
 }
 
 

@@ -6,7 +6,7 @@ An account is taken over from the balances of the day before the window, or open
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -20,10 +20,16 @@ from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, Account
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import NO_PRODUCT
 
-PAST: Mapping[str, Input] = {"all_loans": through("loans"), "all_transactions": through("transactions")}
-"""What an account is made of beside the window's own loans, transactions and suspense, and the balances before it."""
+PAST: Mapping[str, Input] = {
+    "all_loans": through("loans"),
+    "all_transactions": through("transactions"),
+    "all_adjustments": through("adjustments"),
+}
+"""What an account is made of beside the window's own loans, transactions, adjustments and suspense, and the balances
+before it."""
 
 LOAN = ("loan_id", "product", "booked_on")
 TERMS = (
@@ -35,6 +41,7 @@ TERMS = (
     "amount_lent",
     "merchant_discount",
     "instalment",
+    "due_day",
 )
 STATE = (
     "as_of",
@@ -43,19 +50,33 @@ STATE = (
     "credit",
     "accrued",
     "paid",
+    "shortage",
     "refunded",
     "discount_returned",
     "last_instalment",
+    "highest_days_past_due",
+    "charge_off_by",
+    "charge_off_cause",
+    "reaged_on",
     "charged_off_on",
     "charged_off_principal",
     "charged_off_interest",
-    "recovered",
+    "recovered_principal",
+    "recovered_interest",
+    "waived_principal",
+    "waived_interest",
     "settled_on",
+    "credit_since",
     "unapplied",
 )
 """What a day takes over of a loan from the day before, beside LOAN and TERMS."""
 
+IS_CARRIED = "(opening_last_instalment > 0 OR principal_lent > 0)"
+"""Spark SQL: whether a balance opens as the day before closed, or with its loan. Otherwise the rows of its settled loan
+had ended: it opens with nothing, and closes with what the loan's history makes it."""
+
 _MOVEMENT = ("transaction_id", "kind", "amount", "posted_on", "effective_on", "reverses")
+_KEPT = ("loan_id", *_MOVEMENT, "came_on", "is_from_suspense")
 
 # Ids as literals let Iceberg and Parquet skip what they hold none of; of more than these, a join is cheaper.
 _MOST_LITERALS = 2_000
@@ -64,23 +85,49 @@ _ROWS_IN_BATCH = 20_000
 
 Names = Sequence[str]
 Row = tuple[Any, ...]
-RowsOf = Callable[[Account, date, list[Movement], date | None], Iterable[Row]]
-"""The rows of an account up to a day: (account, last day, movements, booked_on if the account was just opened)."""
 
 
-def movements(transactions: DataFrame, suspense: DataFrame) -> DataFrame:
-    """The window's movements on loans: what came for a booked loan, and what waited for one that is booked now."""
+class RowsOf(Protocol):
+    """The rows of an account up to a day. is_new: the account was just opened."""
+
+    def __call__(
+        self, account: Account, last: date, movements: list[Movement], /, *, is_new: bool
+    ) -> Iterable[Row]: ...
+
+
+def movements(transactions: DataFrame, suspense: DataFrame, adjustments: DataFrame) -> DataFrame:
+    """The window's movements on loans: their transactions, and what was decided about them."""
+    decided = _as_transactions(adjustments).withColumn("came_on", F.col("posted_on"))
+    return transactions_of_loans(transactions, suspense).unionByName(
+        decided.withColumn("is_from_suspense", F.lit(False)).select(*_KEPT)
+    )
+
+
+def transactions_of_loans(transactions: DataFrame, suspense: DataFrame) -> DataFrame:
+    """What came for a booked loan, and what waited for one that is booked now."""
     direct = transactions.where(F.col("product") != NO_PRODUCT).withColumn("is_from_suspense", F.lit(False))
     taken_up = suspense.where("taken_up_on IS NOT NULL").withColumn("is_from_suspense", F.lit(True))
-    kept = ["loan_id", *_MOVEMENT, "came_on", "is_from_suspense"]
     return (
         direct.withColumn("came_on", F.col("posted_on"))
-        .select(kept)
+        .select(*_KEPT)
         .unionByName(
             taken_up.withColumn("came_on", F.col("waiting_since"))
             .withColumn("posted_on", F.col("taken_up_on"))
-            .select(kept)
+            .select(*_KEPT)
         )
+    )
+
+
+def _as_transactions(adjustments: DataFrame) -> DataFrame:
+    """Adjustments by the names of transactions. No transaction's id has a slash in it."""
+    return adjustments.select(
+        F.concat(F.lit("adjustment/"), "adjustment_id").alias("transaction_id"),
+        "loan_id",
+        "kind",
+        F.coalesce("amount", F.lit(0)).cast("decimal(18,2)").alias("amount"),
+        "posted_on",
+        "effective_on",
+        F.col("transaction_id").alias("reverses"),
     )
 
 
@@ -90,6 +137,7 @@ def accounts(
     opening_balances: DataFrame,
     all_loans: DataFrame,
     all_transactions: DataFrame,
+    all_adjustments: DataFrame,
     window: Window,
 ) -> DataFrame:
     """One row for each loan with a row in the window: its terms, its state on the day before, `moved` and `earlier`.
@@ -103,9 +151,15 @@ def accounts(
     ended = by_loan.join(known.select("loan_id"), "loan_id", "left_anti")
     needs_earlier = known.where("as_of IS NOT NULL AND needs_earlier").select("loan_id")
     of_these = _of_loans(needs_earlier.unionByName(ended.select("loan_id")))
-    transactions_before = of_these(all_transactions.where(F.col("posted_on") < F.lit(window.first)))
+    columns = ["loan_id", *_MOVEMENT]
+    before = F.col("posted_on") < F.lit(window.first)
+    moved_before = (
+        of_these(all_transactions.where(before))
+        .select(columns)
+        .unionByName(of_these(_as_transactions(all_adjustments.where(before))).select(columns))
+    )
     loans_before = of_these(all_loans.where(F.col("booked_on") < F.lit(window.first)))
-    earlier = transactions_before.groupBy("loan_id").agg(_collected(_MOVEMENT).alias("earlier"))
+    earlier = moved_before.groupBy("loan_id").agg(_collected(_MOVEMENT).alias("earlier"))
     resumed = ended.join(_with_terms(loans_before), "loan_id")
     return known.unionByName(resumed, allowMissingColumns=True).join(earlier, "loan_id", "left")
 
@@ -150,15 +204,19 @@ def _of_loans(loan_ids: DataFrame) -> Callable[[DataFrame], DataFrame]:
 
 
 def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
-    """What the reversals that still wait for a payment when the window begins are of."""
+    """What the reversals that may still wait for what they reverse when the window begins are of."""
     since = window.first - timedelta(days=EARLY_REVERSAL_DAYS)
     came = all_transactions.where((F.col("posted_on") < F.lit(window.first)) & (F.col("posted_on") >= F.lit(since)))
-    of = came.where("kind = 'payment_reversal'").select(F.col("reverses").alias("transaction_id")).distinct()
+    reversals = came.where("kind IN ('payment_reversal', 'refund_reversal')")
+    of = reversals.select(F.col("reverses").alias("transaction_id")).distinct()
     return of.withColumn("was_reversed_before", F.lit(True))
 
 
 # Account.needs_events for Spark, which is to read the past before there is an account to ask.
-_DEPENDS_ON_EARLIER = "kind IN ('payment_reversal', 'refund') OR (kind = 'payment' AND effective_on < posted_on)"
+_DEPENDS_ON_EARLIER = (
+    "kind IN ('payment_reversal', 'refund', 'refund_reversal', 'clear_unapplied') "
+    "OR (kind <> 'credit_refund' AND effective_on < posted_on)"
+)
 
 
 def _collected(names: Iterable[str]) -> Any:
@@ -166,9 +224,8 @@ def _collected(names: Iterable[str]) -> Any:
 
 
 def _with_terms(loans: DataFrame) -> DataFrame:
-    """Loans as balances name their terms; the level instalment is not known yet."""
-    named = loans.withColumn("amount_lent", F.col("principal"))
-    return named.select(*LOAN, *(name for name in TERMS if name != "instalment"))
+    """Loans as balances name their terms; what the contract does not state is null."""
+    return loans.withColumn("amount_lent", F.col("principal")).select(*LOAN, *TERMS)
 
 
 def _run(
@@ -189,10 +246,10 @@ def _rows_of_loan(loan: Mapping[str, Any], window: Window, rows_of: RowsOf, of_l
     terms = _terms(loan)
     moved = [Movement(**each) for each in loan["moved"] or ()]
     account = _account(loan, terms, window)
-    booked_on = loan["booked_on"] if loan["booked_on"] >= window.first else None
-    known = {**loan, "instalment": terms.instalment}
+    due_day = terms.due_day if terms.frequency == "monthly" else None
+    known = {**loan, "instalment": terms.instalment, "due_day": due_day}
     prefix = tuple(known[name] for name in of_loan)
-    for row in rows_of(account, window.last, moved, booked_on):
+    for row in rows_of(account, window.last, moved, is_new=loan["booked_on"] >= window.first):
         yield (*prefix, *row)
 
 
@@ -200,19 +257,18 @@ _FIELD = {"amount_lent": "principal"}
 
 
 def _terms(loan: Mapping[str, Any]) -> Terms:
-    agreed = {_FIELD.get(name, name): loan[name] for name in TERMS if name != "instalment"}
-    known = loan["instalment"]
-    return Terms.agreed(**agreed) if known is None else Terms(**agreed, instalment=known)
+    agreed = {_FIELD.get(name, name): loan[name] for name in TERMS}
+    return Terms.agreed(**agreed, rules=PRODUCTS[loan["product"]].rules)
 
 
 def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> Account:
     """The account on the day before the window, or just opened if the loan is booked in it."""
     yesterday = window.first - timedelta(days=1)
     if loan["booked_on"] > yesterday:
-        return Account.opened(terms)
+        return Account.opened(terms, loan["booked_on"])
     if loan["as_of"] is None:
         return _replayed(loan, terms, yesterday)
-    account = Account(terms, yesterday, **{name: loan[name] for name in STATE if name != "as_of"})
+    account = Account(terms, yesterday, loan["booked_on"], **{name: loan[name] for name in STATE if name != "as_of"})
     if loan["needs_earlier"]:
         replayed = _replayed(loan, terms, yesterday)
         _check_same(account, replayed, loan["loan_id"])
@@ -233,15 +289,16 @@ def _check_same(account: Account, replayed: Account, loan_id: str) -> None:
 
 def _replayed(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
     """The account as all that moved it up to a day has left it."""
-    account = Account.opened(terms)
     booked_on = loan["booked_on"]
+    account = Account.opened(terms, booked_on)
     earlier = [
         Movement(**{**each, "posted_on": max(each["posted_on"], booked_on), "came_on": each["posted_on"]})
         for each in loan["earlier"] or ()
     ]
-    for _ in applications(account, last, earlier, booked_on):
+    for _ in applications(account, last, earlier, is_new=True):
         pass
-    account.begin(last)
+    account.go_to(last)
+    account.close()
     # The last row of a settled loan is carried on to no other day.
     if loan["as_of"] is None and keeps_row(account, last + timedelta(days=1)):
         raise ValueError(

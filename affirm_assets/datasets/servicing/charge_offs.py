@@ -16,32 +16,48 @@ class ChargedOffLoan(Contract):
     as_of: date = key("Business date")
     product: Product = column("Product")
     originated_on: date = column("Day of the purchase")
-    charged_off_on: date = column("Day on which an instalment was 120 days past due")
+    charged_off_on: date = column("Day on which an instalment was 120 days past due, or of the booking if later")
     principal: Money = column("Principal charged off against the allowance", ge=0)
     interest_reversed: Money = column("Accrued interest reversed against income", ge=0)
-    recoveries: Money = column("Received since, to the credit of the allowance")
-    net_loss: Money = column("Principal less recoveries")
+    principal_recovered: Money = column("Received since of the principal, to the credit of the allowance", ge=0)
+    interest_recovered: Money = column("Received since of the interest, which is income", ge=0)
+    net_loss: Money = column("Principal less what of it was recovered", ge=0)
 
 
 _MOVEMENTS = {
     "principal": "principal_charged_off",
     "interest_reversed": "interest_charged_off",
-    "recoveries": "recovery",
+    "principal_recovered": "recovery_principal",
+    "interest_recovered": "recovery_interest",
 }
+
+_OF_LOAN = ("product", "originated_on")
 
 
 @audit()
 def net_loss_adds_up(staged: DataFrame) -> DataFrame:
-    """Net loss = principal - recoveries, of every loan and day."""
-    return staged.withColumn("ok", F.expr("net_loss = principal - recoveries"))
+    """Net loss = principal - principal recovered, of every loan and day."""
+    return staged.withColumn("ok", F.expr("net_loss = principal - principal_recovered"))
 
 
 def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
-    """Each total beside what it was when the day began: less what the balances' movements added to it."""
+    """Each total beside what it was when the day began, less what the balances' movements added; and the day."""
     moves = " OR ".join(f"{name} <> 0" for name in _MOVEMENTS.values())
-    moved = loan_balances.where(moves).select("loan_id", "as_of", *_MOVEMENTS.values())
-    # In full: a loan that was charged off and has no row is a total that did not grow.
+    of_loan = [F.col(name).alias(f"loan_s_{name}") for name in _OF_LOAN]
+    moved = loan_balances.where(f"charged_off_on IS NOT NULL OR {moves}").select(
+        "loan_id",
+        "as_of",
+        *of_loan,
+        "opening_charged_off_on",
+        F.expr("opening_charged_off_on <=> charged_off_on").alias("is_of_the_same_day"),
+        *_MOVEMENTS.values(),
+    )
+    # In full: a loan that was charged off and has no row is a total that did not grow, or one that a late row reversed.
     totals = charged_off.join(moved, ["loan_id", "as_of"], "full").na.fill(0)
+    for name in _OF_LOAN:
+        totals = totals.withColumn(name, F.coalesce(name, f"loan_s_{name}"))
+    opening_day = F.expr("IF(is_of_the_same_day, charged_off_on, opening_charged_off_on)")
+    totals = totals.withColumn("opening_charged_off_on", opening_day)
     openings = ((F.col(total) - F.col(name)).alias(f"opening_{total}") for total, name in _MOVEMENTS.items())
     return totals.select("*", *openings)
 
@@ -50,8 +66,8 @@ def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
     ChargedOffLoan,
     partitions=Daily("as_of"),
     carry=Carry(
-        {f"opening_{total}": total for total in _MOVEMENTS},
-        kept=("product", "originated_on", "charged_off_on"),
+        {f"opening_{name}": name for name in ("charged_off_on", *_MOVEMENTS)},
+        kept=_OF_LOAN,
         opens=_opened,
     ),
     audits=[net_loss_adds_up],
@@ -59,7 +75,7 @@ def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
     freshness=timedelta(hours=36),
 )
 def charge_offs(loan_balances: DataFrame) -> DataFrame:
-    """Loans that are charged off, by day: principal, interest reversed, recoveries to date."""
+    """Loans that are charged off, by day: principal, interest reversed, recovered to date."""
     return loan_balances.where("status = 'charged_off'").select(
         "loan_id",
         "as_of",
@@ -68,6 +84,7 @@ def charge_offs(loan_balances: DataFrame) -> DataFrame:
         "charged_off_on",
         F.col("charged_off_principal").alias("principal"),
         F.col("charged_off_interest").alias("interest_reversed"),
-        F.col("recovered").alias("recoveries"),
-        (F.col("charged_off_principal") - F.col("recovered")).cast("decimal(18,2)").alias("net_loss"),
+        F.col("recovered_principal").alias("principal_recovered"),
+        F.col("recovered_interest").alias("interest_recovered"),
+        (F.col("charged_off_principal") - F.col("recovered_principal")).cast("decimal(18,2)").alias("net_loss"),
     )

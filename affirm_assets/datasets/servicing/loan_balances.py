@@ -12,7 +12,7 @@ from affirm_assets.datasets.servicing import _accounts
 from affirm_assets.declare import Carry, Contract, Daily, Money, Rate, Window, audit, column, dataset, key
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day, days
 from affirm_assets.lender.money import signed_amount
-from affirm_assets.lender.vocabulary import DelinquencyBucket, Frequency, LoanStatus, Product
+from affirm_assets.lender.vocabulary import ChargeOffCause, DelinquencyBucket, Frequency, LoanStatus, Product
 
 Accrued = Annotated[Decimal, Field(max_digits=18, decimal_places=8)]
 """Interest before it is rounded to the cent."""
@@ -30,6 +30,7 @@ class LoanBalance(Contract):
     frequency: Frequency = column("How often an instalment is due")
     instalments: int = column("Number of instalments", ge=1)
     instalment: Money = column("Level instalment", gt=0)
+    due_day: int | None = column("Day of the month on which instalments fall due; null if biweekly", ge=1, le=31)
     apr: Rate = column("Annual percentage rate in percent", ge=0)
     amount_lent: Money = column("Principal at origination", gt=0)
     merchant_discount: Money = column("What the merchant paid for the loan", ge=0)
@@ -38,49 +39,76 @@ class LoanBalance(Contract):
     opening_credit: Money = column("Credit balance at the end of the day before", ge=0)
     opening_accrued: Accrued = column("Interest accrued at the end of the day before, before rounding", ge=0)
     opening_paid: Money = column("What payments had met of instalments at the end of the day before")
+    opening_shortage: Money = column("Missing of instalments that counted as met at the end of the day before", ge=0)
     opening_refunded: Money = column("Refunds up to the end of the day before", ge=0)
     opening_discount_returned: Money = column("Merchant discount returned up to the end of the day before", ge=0)
     opening_last_instalment: int = column("Number of the last instalment at the end of the day before", ge=0)
+    opening_highest_days_past_due: int = column("Highest days past due up to the end of the day before", ge=0)
+    opening_charge_off_by: date | None = column("As charge_off_by, at the end of the day before")
+    opening_charge_off_cause: ChargeOffCause | None = column("As charge_off_cause, at the end of the day before")
+    opening_reaged_on: date | None = column("As reaged_on, at the end of the day before")
+    opening_charged_off_on: date | None = column("Day of the charge-off as of the end of the day before")
     opening_settled_on: date | None = column("Day since which nothing was owed at the end of the day before")
+    opening_credit_since: date | None = column("Day since which there was a credit at the end of the day before")
     opening_unapplied: Money = column("Money that could not be applied up to the end of the day before")
     principal_lent: Money = column("Principal lent, on the day of booking", ge=0)
     principal_paid: Money = column("Principal that payments repaid", ge=0)
     principal_reversed: Money = column("Principal owed again since a payment was reversed or a late row came", ge=0)
     principal_refunded: Money = column("Principal that a merchant's refund repaid", ge=0)
-    principal_charged_off: Money = column("Principal charged off", ge=0)
+    principal_charged_off: Money = column("Principal charged off; negative where a late row reversed more of it")
+    principal_waived: Money = column("Principal waived after the last due date, as interest_waived")
     interest_accrued: Money = column("Interest that the day accrued; on the day of booking, since origination", ge=0)
     interest_given_back: Money = column(
-        "Interest given back since a payment or refund came late; less what a reversal charged again"
+        "Interest given back since a payment or refund came late; less what was posted for the days before a reversal"
     )
     interest_paid: Money = column(
         "Interest that payments paid. Negative where a late one takes back what a payment after it had paid"
     )
     interest_reversed: Money = column("Interest owed again since a payment was reversed")
     interest_refunded: Money = column("Interest that a merchant's refund paid; may be negative as interest_paid may")
-    interest_charged_off: Money = column("Interest charged off", ge=0)
+    interest_charged_off: Money = column("Interest charged off; negative where a late row reversed more of it")
+    interest_waived: Money = column(
+        "Interest waived after the last due date, where little was owed; less what a late row reversed"
+    )
     credit_overpaid: Money = column("What payments exceeded the debt by", ge=0)
     credit_reversed: Money = column("What of credit was reversed, or set off against what a reversal restored", ge=0)
     credit_refunded: Money = column("What merchants' refunds exceeded the debt by", ge=0)
     credit_paid_out: Money = column("Credit balance paid out to the borrower", ge=0)
-    recovery: Money = column("Received on a charged-off loan up to what was charged off, less what of it was reversed")
+    recovery_principal: Money = column("Received of the principal that was charged off, less what of it was reversed")
+    recovery_interest: Money = column("Received of the interest that was charged off, less what of it was reversed")
     unapplied_moved: Money = column("Money of transactions that could not be applied; negative for what went out")
+    adjusted: Money = column("What of the movements adjustments paid, and no money that came in")
     principal: Money = column("Principal owed at the end of the day", ge=0)
     interest: Money = column("Interest owed at the end of the day", ge=0)
     credit: Money = column("Owed to the borrower at the end of the day (12 CFR 1026.21)", ge=0)
-    oldest_due_on: date | None = column("When the oldest unmet instalment falls due; null if nothing is owed")
+    oldest_due_on: date | None = column("When the oldest unmet instalment fell or falls due; null if all was paid")
     days_past_due: int = column("Calendar days since the oldest unmet instalment fell due", ge=0)
     bucket: DelinquencyBucket = column("Delinquency bucket")
     status: LoanStatus = column("Whether anything is owed, or was given up")
+    amount_past_due: Money = column("What of instalments fell due before the day and is unpaid", ge=0)
+    next_due_on: date | None = column("When the next instalment falls due that is not met; null if none is left")
+    next_due_amount: Money = column("What of it is unpaid; of the last one, what is owed at the end of the day", ge=0)
     settled_on: date | None = column("Day since which nothing is owed either way; null while something is")
     accrued: Accrued = column("Interest accrued since origination, before rounding", ge=0)
     paid: Money = column("What payments have met of instalments since origination")
+    shortage: Money = column("What is missing of instalments that count as met; carried to the last one", ge=0)
     refunded: Money = column("Refunds since origination", ge=0)
     discount_returned: Money = column("Merchant discount returned with refunds since origination", ge=0)
     last_instalment: int = column("Number of the last instalment: the schedule's, less what refunds took off", ge=1)
+    highest_days_past_due: int = column("Highest days past due since origination, as far as is known now", ge=0)
+    charge_off_by: date | None = column("Day on which it is charged off at the latest, for another cause than its age")
+    charge_off_cause: ChargeOffCause | None = column("That cause")
+    reaged_on: date | None = column("Day of an undone charge-off, from which days past due are counted anew")
     charged_off_on: date | None = column("Day of the charge-off")
     charged_off_principal: Money = column("Principal charged off since origination", ge=0)
     charged_off_interest: Money = column("Interest charged off since origination", ge=0)
-    recovered: Money = column("Recoveries since the charge-off")
+    recovered_principal: Money = column("Received since the charge-off, of the principal", ge=0)
+    recovered_interest: Money = column("Received since the charge-off, of the interest", ge=0)
+    waived_principal: Money = column("Principal waived since origination", ge=0)
+    waived_interest: Money = column("Interest waived since origination", ge=0)
+    credit_since: date | None = column(
+        "Day since which there is a credit balance; it is to be paid out after six months (12 CFR 1026.21(c))"
+    )
     unapplied: Money = column("Money that could not be applied since origination, less what went out so")
 
 
@@ -88,23 +116,37 @@ _LOAN_AND_TERMS = (*_accounts.LOAN, *_accounts.TERMS)
 _STATE = tuple(name for name in _accounts.STATE if name != "as_of")
 _OPENS_WITH = {
     **{name: f"opening_{name}" for name in _STATE},
-    "charged_off_on": "IF(charged_off_on < as_of, charged_off_on, NULL)",
     "charged_off_principal": "charged_off_principal - principal_charged_off",
     "charged_off_interest": "charged_off_interest - interest_charged_off",
-    "recovered": "recovered - recovery",
+    "recovered_principal": "recovered_principal - recovery_principal",
+    "recovered_interest": "recovered_interest - recovery_interest",
+    "waived_principal": "waived_principal - principal_waived",
+    "waived_interest": "waived_interest - interest_waived",
 }
 """Of an account's state, what a row says that it opened with: in a column, or by what the day moved."""
 
 _LEFT_BY_LAST_ROW = {
-    **dict.fromkeys(("accrued", "paid", "refunded", "discount_returned", "last_instalment", "unapplied"), "0"),
+    **dict.fromkeys(
+        (
+            "accrued",
+            "paid",
+            "shortage",
+            "refunded",
+            "discount_returned",
+            "last_instalment",
+            "highest_days_past_due",
+            "unapplied",
+        ),
+        "0",
+    ),
     "settled_on": "NULL",
 }
 
 _ADDED_UP = {
     "principal": "opening_principal + principal_lent - principal_paid + principal_reversed - principal_refunded "
-    "- principal_charged_off",
+    "- principal_charged_off - principal_waived",
     "interest": "opening_interest + interest_accrued - interest_given_back - interest_paid + interest_reversed "
-    "- interest_refunded - interest_charged_off",
+    "- interest_refunded - interest_charged_off - interest_waived",
     "credit": "opening_credit + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
 }
 
@@ -117,6 +159,69 @@ def movements_add_up(staged: DataFrame) -> DataFrame:
     )
     ok = F.expr(" AND ".join(f"{name} = {total}" for name, total in _ADDED_UP.items()))
     return staged.select("loan_id", "as_of", *expected, *_ADDED_UP, ok.alias("ok"))
+
+
+# Cast after each operation: a sum of wide types keeps six places only.
+_A_DAYS_INTEREST = "CAST(round(opening_principal * apr / 36500, 8) AS decimal(18,8))"
+_A_DAY_BEFORE_BOOKING = "CAST(round(principal_lent * apr / 36500, 8) AS decimal(18,8))"
+_SINCE_ORIGINATION = f"CAST({_A_DAY_BEFORE_BOOKING} * datediff(as_of, originated_on) AS decimal(18,8))"
+_ACCRUED = {
+    "expected_accrued": f"round(opening_accrued + {_A_DAYS_INTEREST} + {_SINCE_ORIGINATION}, 2) "
+    "- round(opening_accrued, 2)",
+    "expected_total": "round(opening_accrued, 2) + interest_accrued - interest_given_back",
+}
+
+
+@audit()
+def interest_is_principal_times_rate_times_days(staged: DataFrame) -> DataFrame:
+    """A day accrues the principal that it began with x rate / 365, half up; given back and posted add up to the total.
+
+    The day of booking accrues all days since the origination. A row that has none before it opens with nothing.
+    """
+    expected = staged.select(
+        "loan_id",
+        "as_of",
+        "interest_accrued",
+        F.expr("CAST(round(accrued, 2) AS decimal(18,2))").alias("total"),
+        F.expr(_accounts.IS_CARRIED).alias("is_carried"),
+        *(F.expr(f"CAST({text} AS decimal(18,2))").alias(name) for name, text in _ACCRUED.items()),
+    )
+    ok = F.expr("NOT is_carried OR (interest_accrued = expected_accrued AND total = expected_total)")
+    return expected.withColumn("ok", ok)
+
+
+@audit()
+def delinquency_follows_from_the_due_date(staged: DataFrame) -> DataFrame:
+    """Days past due run from the oldest unmet due date; at 120 an open loan is charged off, and none is before without
+    a cause."""
+    late_since = "greatest(oldest_due_on, coalesce(reaged_on, oldest_due_on))"
+    expected = f"IF(status = 'open', greatest(datediff(as_of, {late_since}), 0), 0)"
+    earliest = f"least(date_add({late_since}, 120), coalesce(charge_off_by, date_add({late_since}, 120)))"
+    ok = (
+        f"days_past_due = {expected} AND days_past_due < 120 AND highest_days_past_due >= days_past_due "
+        "AND (oldest_due_on IS NULL) = (status = 'repaid') AND (charged_off_on IS NOT NULL) = (status = 'charged_off') "
+        "AND (charged_off_on IS NULL OR (charged_off_on <= as_of "
+        f"AND charged_off_on >= greatest({earliest}, booked_on)))"
+    )
+    shown = ["loan_id", "as_of", "status", "oldest_due_on", "days_past_due", "charged_off_on"]
+    return staged.select(*shown, F.coalesce(F.expr(ok), F.lit(False)).alias("ok"))
+
+
+@audit()
+def money_is_where_it_can_be(staged: DataFrame) -> DataFrame:
+    """A status says what is owed; nobody owes and is owed at once; no more comes back of a loss than was lost."""
+    rules = (
+        "(status = 'open') = (charged_off_on IS NULL AND principal + interest > 0)",
+        "credit = 0 OR principal + interest = 0",
+        "status <> 'charged_off' OR principal + interest = 0",
+        "recovered_principal <= charged_off_principal AND recovered_interest <= charged_off_interest",
+        "recovered_interest = 0 OR recovered_principal = charged_off_principal",
+        "amount_past_due <= principal + interest AND amount_past_due + next_due_amount <= principal + interest",
+        "(credit_since IS NULL) = (credit = 0)",
+    )
+    ok = " AND ".join(f"({rule})" for rule in rules)
+    shown = ["loan_id", "as_of", "status", "principal", "interest", "credit"]
+    return staged.select(*shown, F.expr(ok).alias("ok"))
 
 
 @audit()
@@ -138,9 +243,9 @@ def every_loan_is_lent_once(staged: DataFrame, loans: DataFrame) -> DataFrame:
 
 @audit()
 def every_transaction_is_applied(staged: DataFrame, transactions: DataFrame, suspense: DataFrame) -> DataFrame:
-    """The money of each day's transactions is what the loans' movements add up to, loan by loan."""
+    """The money of each day's transactions is what the loans' movements add up to, loan by loan, less adjustments."""
     moved = (
-        _accounts.movements(transactions, suspense)
+        _accounts.transactions_of_loans(transactions, suspense)
         .groupBy("loan_id", F.col("posted_on").alias("as_of"))
         .agg(F.sum(signed_amount()).alias("moved"))
     )
@@ -150,7 +255,7 @@ def every_transaction_is_applied(staged: DataFrame, transactions: DataFrame, sus
         F.expr(
             "principal_paid - principal_reversed + principal_refunded + interest_paid - interest_reversed "
             "+ interest_refunded + credit_overpaid - credit_reversed + credit_refunded - credit_paid_out "
-            "+ recovery + unapplied_moved"
+            "+ recovery_principal + recovery_interest + unapplied_moved - adjusted"
         ).alias("applied"),
     ).where("applied <> 0")
     joined = applied.join(moved, ["loan_id", "as_of"], "full").na.fill(0, ["moved", "applied"])
@@ -180,7 +285,14 @@ def _closed(balances: DataFrame) -> DataFrame:
         opens=_opened,
         closes=_closed,
     ),
-    audits=[movements_add_up, every_loan_is_lent_once, every_transaction_is_applied],
+    audits=[
+        movements_add_up,
+        interest_is_principal_times_rate_times_days,
+        delinquency_follows_from_the_due_date,
+        money_is_where_it_can_be,
+        every_loan_is_lent_once,
+        every_transaction_is_applied,
+    ],
     owner="team:servicing",
     compute="medium",
     freshness=timedelta(hours=36),
@@ -189,12 +301,16 @@ def loan_balances(
     loans: DataFrame,
     transactions: DataFrame,
     suspense: DataFrame,
+    adjustments: DataFrame,
     previous_partition: DataFrame,
     all_loans: DataFrame,
     all_transactions: DataFrame,
+    all_adjustments: DataFrame,
     window: Window,
 ) -> DataFrame:
     """Each loan's balance, delinquency and movements by day: the rules of finance over every account."""
-    moved = _accounts.movements(transactions, suspense)
-    accounts = _accounts.accounts(moved, loans, previous_partition, all_loans, all_transactions, window)
+    moved = _accounts.movements(transactions, suspense, adjustments)
+    accounts = _accounts.accounts(
+        moved, loans, previous_partition, all_loans, all_transactions, all_adjustments, window
+    )
     return _accounts.run(accounts, window, days, contract=LoanBalance, of_loan=_LOAN_AND_TERMS, of_row=Day._fields)

@@ -1,4 +1,4 @@
-"""What each transaction on a loan did."""
+"""What each transaction on a loan, and each adjustment of it, did."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -12,32 +12,34 @@ from affirm_assets.declare import Contract, Daily, Money, Window, audit, column,
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import applications
 from affirm_assets.lender.finance.movements import Movement
-from affirm_assets.lender.money import signed_amount
-from affirm_assets.lender.vocabulary import LoanKind, Product
+from affirm_assets.lender.money import ADJUSTED, APPLIED, IS_ADJUSTMENT, IS_REFUND, signed_amount
+from affirm_assets.lender.vocabulary import FORGIVES, MovementKind, Product
 
 
 class PaymentApplication(Contract):
-    """Where the money of a transaction on a loan went. All money columns are negative for what a reversal undoes.
+    """Where the money of a transaction on a loan went, or what an adjustment paid. All money columns are negative for
+    what a reversal undoes.
 
-    amount with its sign = interest + principal + credit + recovery + unapplied.
+    amount with its sign = interest + principal + credit + recovery_principal + recovery_interest + unapplied.
     """
 
-    transaction_id: str = key("Transaction")
+    transaction_id: str = key("Transaction; adjustment/ and its id for an adjustment")
     posted_on: date = column("Business date on which it was applied: when it came, or when its loan was booked")
     loan_id: str = column("Loan")
     product: Product = column("Product of the loan")
-    kind: LoanKind = column("Kind")
-    amount: Money = column("Amount of the transaction; the kind says which way it goes", gt=0)
+    kind: MovementKind = column("Kind")
+    amount: Money = column("Amount; the kind says which way it goes. 0.00 for an adjustment that has none", ge=0)
     effective_on: date = column("Day on which it happened")
-    reverses: str | None = column("Transaction that it undoes")
+    reverses: str | None = column("Transaction that it undoes, or whose unapplied money it clears")
     is_from_suspense: bool = column("Whether its money waited in suspense for the loan")
     interest: Money = column("To interest owed; negative too where a late row takes back what was paid since")
     principal: Money = column("To principal owed")
     credit: Money = column("To the borrower's credit balance")
-    recovery: Money = column("To a loan that is charged off")
+    recovery_principal: Money = column("To principal that was charged off")
+    recovery_interest: Money = column("To interest that was charged off")
     unapplied: Money = column("Could not be applied")
-    interest_given_back: Money = column("Interest given back since it came late")
-    discount_returned: Money = column("Merchant discount returned with a refund", ge=0)
+    interest_given_back: Money = column("Interest given back since it came late; negative for what a reversal posts")
+    discount_returned: Money = column("Merchant discount returned with a refund; negative if it is reversed")
     exception: str | None = column("Why it could not be applied")
 
 
@@ -46,7 +48,8 @@ _APPLICATION = (
     "interest",
     "principal",
     "credit",
-    "recovery",
+    "recovery_principal",
+    "recovery_interest",
     "unapplied",
     "interest_given_back",
     "discount_returned",
@@ -55,38 +58,72 @@ _APPLICATION = (
 
 
 @audit()
-def every_transaction_has_one(staged: DataFrame, transactions: DataFrame, suspense: DataFrame) -> DataFrame:
-    """Each transaction on a loan, posted or taken up from suspense, is applied once, and for its whole amount."""
-    moved = _accounts.movements(transactions, suspense).select("transaction_id", "posted_on", "kind", "amount")
-    money = F.expr("interest + principal + credit + recovery + unapplied")
-    applied = staged.select("transaction_id", "posted_on", money.alias("applied"))
-    return moved.join(applied, ["transaction_id", "posted_on"], "full").select(
+def every_transaction_has_one(
+    staged: DataFrame, transactions: DataFrame, suspense: DataFrame, adjustments: DataFrame
+) -> DataFrame:
+    """Each transaction on a loan, posted or taken up from suspense, is applied once, and for its whole amount.
+
+    So is each adjustment: one that pays, and is no exception, for its amount; any other for nothing. What clears money
+    that went out writes its amount off.
+    """
+    moved = _accounts.movements(transactions, suspense, adjustments).select(
+        "transaction_id", "posted_on", "kind", "amount"
+    )
+    pays = F.col("kind").isin(*FORGIVES) & F.col("exception").isNull()
+    expected = F.when(F.expr(IS_ADJUSTMENT) & ~pays, F.lit(0)).otherwise(signed_amount())
+    is_written_off = (F.col("kind") == "clear_unapplied") & (F.col("applied") == F.col("amount"))
+    applied = F.expr(f"{APPLIED} + unapplied").alias("applied")
+    return moved.join(
+        staged.select("transaction_id", "posted_on", applied, "exception"), ["transaction_id", "posted_on"], "full"
+    ).select(
         "transaction_id",
         "posted_on",
         "amount",
         "applied",
-        signed_amount().eqNullSafe(F.col("applied")).alias("ok"),
+        (expected.eqNullSafe(F.col("applied")) | is_written_off).alias("ok"),
     )
+
+
+_MOVED = {
+    "interest": "interest_paid - interest_reversed + interest_refunded",
+    "principal": "principal_paid - principal_reversed + principal_refunded",
+    "credit": "credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
+    "recovery_principal": "recovery_principal",
+    "recovery_interest": "recovery_interest",
+    "unapplied": "unapplied_moved",
+    "interest_given_back": "interest_given_back",
+    "adjusted": "adjusted",
+    "refunded": f"IF({_accounts.IS_CARRIED}, refunded - opening_refunded, 0)",
+    "discount_returned": f"IF({_accounts.IS_CARRIED}, discount_returned - opening_discount_returned, 0)",
+}
+_TOTALS = ("refunded", "discount_returned")
 
 
 @audit()
 def applications_are_the_balances_movements(staged: DataFrame, loan_balances: DataFrame) -> DataFrame:
-    """Added up by loan and day, the applications are the movements of the balances."""
-    movements = {
-        "interest": "interest_paid - interest_reversed + interest_refunded",
-        "principal": "principal_paid - principal_reversed + principal_refunded",
-        "credit": "credit_overpaid - credit_reversed + credit_refunded - credit_paid_out",
-        "recovery": "recovery",
-        "unapplied": "unapplied_moved",
-        "interest_given_back": "interest_given_back",
-    }
+    """Added up by loan and day, the applications are the movements of the balances, and what refunds add up to."""
     of_balances = loan_balances.select(
-        "loan_id", F.col("as_of").alias("posted_on"), *(F.expr(text).alias(name) for name, text in movements.items())
+        "loan_id",
+        F.col("as_of").alias("posted_on"),
+        F.expr(_accounts.IS_CARRIED).alias("is_carried"),
+        *(F.expr(text).alias(name) for name, text in _MOVED.items()),
     )
-    negated = staged.select("loan_id", "posted_on", *((-F.col(name)).alias(name) for name in movements))
-    moves = F.expr(" OR ".join(f"{name} <> 0" for name in movements))
-    left = of_balances.where(moves).unionByName(negated).groupBy("loan_id", "posted_on")
-    summed = left.agg(*(F.sum(name).alias(name) for name in movements))
+    refunded = F.expr(f"IF({IS_REFUND}, {APPLIED}, 0)")
+    negated = (
+        staged.withColumn("refunded", refunded)
+        .withColumn("adjusted", F.expr(ADJUSTED))
+        .select(
+            "loan_id", "posted_on", F.lit(True).alias("is_carried"), *((-F.col(name)).alias(name) for name in _MOVED)
+        )
+    )
+    moves = F.expr(" OR ".join(f"{name} <> 0" for name in _MOVED))
+    left = of_balances.where(moves | ~F.col("is_carried")).unionByName(negated).groupBy("loan_id", "posted_on")
+    summed = left.agg(
+        F.bool_and("is_carried").alias("is_carried"),
+        *(F.sum(name).alias(name) for name in _MOVED if name not in _TOTALS),
+        # A total of the loan's whole history, where no row before says what it was, is no movement of the day.
+        *(F.expr(f"IF(bool_and(is_carried), sum({name}), 0)").alias(name) for name in _TOTALS),
+    )
     return summed.withColumn("ok", ~moves)
 
 
@@ -102,14 +139,16 @@ def payment_applications(
     loans: DataFrame,
     transactions: DataFrame,
     suspense: DataFrame,
+    adjustments: DataFrame,
     opening_balances: DataFrame,
     all_loans: DataFrame,
     all_transactions: DataFrame,
+    all_adjustments: DataFrame,
     window: Window,
 ) -> DataFrame:
     """What each transaction did, by the same rules from the same openings as the balances, which the audit compares."""
-    moved = _accounts.movements(transactions, suspense)
-    accounts = _accounts.accounts(moved, loans, opening_balances, all_loans, all_transactions, window)
+    moved = _accounts.movements(transactions, suspense, adjustments)
+    accounts = _accounts.accounts(moved, loans, opening_balances, all_loans, all_transactions, all_adjustments, window)
     applied = _accounts.run(
         accounts.where("moved IS NOT NULL"),
         window,
@@ -123,8 +162,8 @@ def payment_applications(
     )
 
 
-def _rows(account: Account, last: date, moved: list[Movement], booked_on: date | None) -> Iterator[tuple[Any, ...]]:
-    for movement, application in applications(account, last, moved, booked_on):
+def _rows(account: Account, last: date, moved: list[Movement], *, is_new: bool) -> Iterator[tuple[Any, ...]]:
+    for movement, application in applications(account, last, moved, is_new=is_new):
         yield (
             *(getattr(movement, name) for name in _MOVEMENT),
             *(getattr(application, name) for name in _APPLICATION),

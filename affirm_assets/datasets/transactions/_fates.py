@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.declare import Window, before, previous, shared, through
 from affirm_assets.lender.intake import values
-from affirm_assets.lender.intake.duplicates import digest, fates, to_compare
+from affirm_assets.lender.intake.duplicates import fates_of_terms
 from affirm_assets.lender.intake.feeds import (
     ID_PATTERN,
     LOOK_BACK_DAYS,
@@ -16,7 +16,8 @@ from affirm_assets.lender.intake.feeds import (
     MOST_PAYOUT,
     TRANSACTION_FIELDS,
 )
-from affirm_assets.lender.vocabulary import MERCHANT_KINDS, NO_PRODUCT, TRANSACTION_KINDS
+from affirm_assets.lender.intake.known_loans import with_product
+from affirm_assets.lender.vocabulary import MERCHANT_KINDS, NO_PRODUCT, REVERSALS, TRANSACTION_KINDS
 
 COMPARED = tuple(TRANSACTION_FIELDS)
 
@@ -40,25 +41,15 @@ def transaction_readings(transaction_rows: DataFrame) -> DataFrame:
         "reverses": values.optional(values.matching("reverses", ID_PATTERN, "an id"), "reverses"),
     }
     is_known = F.col("kind").isin(*TRANSACTION_KINDS)
-    is_reversal = F.col("kind") == "payment_reversal"
+    is_reversal = F.col("kind").isin(*REVERSALS)
     together = [
         F.when(is_known & ~is_payout & F.col("loan_id").isNull(), F.lit("loan_id: missing")),
         F.when(is_payout & F.col("loan_id").isNotNull(), F.lit("loan_id: a merchant_payout has none")),
         F.when(is_payout & F.col("merchant_id").isNull(), F.lit("merchant_id: missing")),
         F.when(is_reversal & F.col("reverses").isNull(), F.lit("reverses: missing")),
-        F.when(
-            is_known & ~is_reversal & F.col("reverses").isNotNull(), F.lit("reverses: only a payment_reversal has it")
-        ),
+        F.when(is_known & ~is_reversal & F.col("reverses").isNotNull(), F.lit("reverses: only a reversal has it")),
     ]
-    found = values.reasons(*(each.reason for each in readings.values()), *together)
-    return transaction_rows.select(
-        posted_on.alias("posted_on"),
-        "file",
-        "record_number",
-        F.struct(*TRANSACTION_FIELDS).alias("text"),
-        *(each.value.alias(name) for name, each in readings.items()),
-        F.coalesce(F.col("problem"), found).alias("reasons"),
-    )
+    return values.typed(transaction_rows, "posted_on", readings, *together)
 
 
 @shared(
@@ -77,51 +68,15 @@ def transaction_fates(
     window: Window,
 ) -> DataFrame:
     """One row for each landing row: its text as `text`, its typed values and product, `fate` and `reasons`."""
-    read = _with_loan(transaction_readings, all_loans, window)
-    valid = read.where("reasons IS NULL").select(
-        "*",
-        F.col("transaction_id").alias("id"),
-        F.col("posted_on").alias("day"),
-        F.col("effective_on").alias("own_date"),
-        digest(*COMPARED).alias("terms"),
-        F.lit(None).cast("string").alias("private"),
-    )
-    booked = _booked(valid, recent_transactions, all_transactions, window)
-    return fates(read, valid, booked, LOOK_BACK_DAYS)
-
-
-def _with_loan(read: DataFrame, all_loans: DataFrame, window: Window) -> DataFrame:
-    """Add the loan's product; a row whose loan is not booked on or before its day has none, and waits in suspense."""
-    asked_for = read.select("loan_id").where("loan_id IS NOT NULL").distinct()
-    # A day's few loans are sent to where all loans are read; those of a long range may be more than memory holds.
-    if window.first == window.last:
-        asked_for = F.broadcast(asked_for)
-    # An id booked twice beyond the look-back counts from its first day.
-    known = (
-        all_loans.join(asked_for, "loan_id", "left_semi")
-        .groupBy("loan_id")
-        .agg(F.min("booked_on").alias("loan_booked_on"), F.min_by("product", "booked_on").alias("product"))
-    )
-    is_booked = F.col("loan_booked_on") <= F.col("posted_on")
-    return read.join(known, "loan_id", "left").select(
-        *read.columns, F.coalesce(F.when(is_booked, F.col("product")), F.lit(NO_PRODUCT)).alias("product")
-    )
-
-
-def _booked(valid: DataFrame, recent_transactions: DataFrame, all_transactions: DataFrame, window: Window) -> DataFrame:
-    """The transactions booked before the window that a valid row must be compared with: id, day, terms, private."""
-    booked = to_compare(
-        valid,
+    read = with_product(transaction_readings, all_loans, window, day="posted_on").na.fill(NO_PRODUCT, ["product"])
+    return fates_of_terms(
+        read,
         recent_transactions,
         all_transactions,
         name="transaction_id",
         booked_on="posted_on",
+        own_date="effective_on",
+        compared=COMPARED,
         first=window.first,
         look_back_days=LOOK_BACK_DAYS,
-    )
-    return booked.select(
-        F.col("transaction_id").alias("id"),
-        F.col("posted_on").alias("day"),
-        digest(*COMPARED).alias("terms"),
-        F.lit(None).cast("string").alias("private"),
     )

@@ -4,12 +4,11 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.audits import reconcile
 from affirm_assets.datasets.transactions._fates import TOGETHER, transaction_fates
 from affirm_assets.declare import Contract, Daily, audit, column, dataset, key
-from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, REJECTED, with_fate
+from affirm_assets.lender.intake.accounting import rejected_accounts_for
 from affirm_assets.lender.intake.feeds import TRANSACTION_FIELDS
-from affirm_assets.lender.intake.refusals import masked_fields
+from affirm_assets.lender.intake.refusals import refused
 
 
 class RejectedTransaction(Contract):
@@ -36,9 +35,7 @@ def every_record_is_accounted_for(
 
     Accepted is what transactions has published.
     """
-    fates = {ACCEPTED: transactions, REJECTED: staged, DUPLICATE: with_fate(transaction_fates, DUPLICATE)}
-    compared = reconcile.one_fate_each(transaction_rows, fates)
-    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER))
+    return rejected_accounts_for(staged, transaction_rows, transaction_fates, transactions, together=TOGETHER)
 
 
 @dataset(
@@ -51,7 +48,4 @@ def every_record_is_accounted_for(
 )
 def rejected_transactions(transaction_fates: DataFrame) -> DataFrame:
     """Refused transactions by the day on which they arrived."""
-    refused = with_fate(transaction_fates, REJECTED).select("posted_on", "file", "record_number", "reasons", "text.*")
-    return refused.select(
-        "posted_on", "file", "record_number", "reasons", *masked_fields(TRANSACTION_FIELDS, direct_identifiers=[])
-    )
+    return refused(transaction_fates, tuple(TRANSACTION_FIELDS), day="posted_on")

@@ -5,10 +5,10 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.audits import reconcile
 from affirm_assets.datasets.transactions._fates import COMPARED, TOGETHER, transaction_fates
 from affirm_assets.declare import Contract, Daily, Money, Window, audit, beside, column, dataset, key, later
-from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, not_booked_later, with_fate
+from affirm_assets.lender.intake.accounting import accepted_accounts_for
+from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
 from affirm_assets.lender.vocabulary import ProductOrNone, TransactionKind
 
@@ -44,12 +44,9 @@ def every_record_is_accounted_for(
     Rejected is what rejected_transactions has published, where it has and the same run computes no other.
     """
     days = published["published_rejections"]
-    rejected = reconcile.published_or_computed(
-        published_rejections, with_fate(transaction_fates, REJECTED), RECORD, day="posted_on", days=days
+    return accepted_accounts_for(
+        staged, transaction_rows, transaction_fates, published_rejections, days, day="posted_on", together=TOGETHER
     )
-    fates = {ACCEPTED: staged, REJECTED: rejected, DUPLICATE: with_fate(transaction_fates, DUPLICATE)}
-    compared = reconcile.one_fate_each(transaction_rows, fates)
-    return compared.withColumn("run_instead", reconcile.run_together(*TOGETHER)) if days else compared
 
 
 @audit()

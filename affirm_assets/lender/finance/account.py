@@ -1,80 +1,116 @@
 """A loan's account: what each movement does to it, and what each day does. The rules of the books, once.
 
-All amounts are dollars with two places but `accrued`, which has eight. An account is moved on with `begin(day)`, then
+All amounts are dollars with two places but `accrued`, which has eight. An account is moved on with `go_to(day)`, then
 `apply(movement)` for each of the day's movements in the order of `in_order`, then `close()`.
+
+What comes late, and what is reversed, changes days that are closed. Then the account is replayed: made anew from all
+that is known now, in order of time. What it differs by from what was posted is posted today.
 """
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from itertools import groupby
 
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_cents
-from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, oldest_unmet
-from affirm_assets.lender.finance.movements import Application, Event, Movement, reversed_ids, standing
+from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, days_past_due, shortage_after
+from affirm_assets.lender.finance.movements import Application, Event, Movement
 from affirm_assets.lender.finance.terms import Terms
-from affirm_assets.lender.vocabulary import LoanStatus
+from affirm_assets.lender.vocabulary import (
+    ADJUSTMENT_KINDS,
+    FORGIVES,
+    REVERSALS,
+    ChargeOffCause,
+    LoanStatus,
+    MovementKind,
+)
 
 EARLY_REVERSAL_DAYS = 35
 """For how long, from the day it came, a reversal waits for its payment: the look-back of the feeds."""
 
-_NO_PAYMENT = "reverses no payment or recovery of this loan"
+_REVERSES: Mapping[MovementKind, tuple[MovementKind, ...]] = {
+    "payment_reversal": ("payment", "recovery"),
+    "refund_reversal": ("refund",),
+}
+WAITS_FOR_ITS_ORIGINAL: Mapping[MovementKind, str] = {
+    "payment_reversal": "reverses no payment or recovery of this loan",
+    "refund_reversal": "reverses no refund of this loan",
+}
+"""The exception of a reversal of what has not come; the money of both comes to nothing if it does."""
+
+WAITS_TO_BE_CHARGED_OFF: Mapping[ChargeOffCause, int] = {
+    "bankruptcy": 60,
+    "fraud": 90,
+    "death": 60,
+    "settlement": 0,
+    "debt_sale": 0,
+}
+"""Days from the notice, discovery or determination to the charge-off, at the latest: FFIEC, 65 FR 36903. What is left
+of a debt that is settled in part or sold is charged off on the day."""
+
 _REVERSED_BEFORE = "was reversed before it came"
 
-
-@dataclass(frozen=True, slots=True)
-class ChargeOff:
-    """What a day charged off: principal against the allowance, interest against income."""
-
-    principal: Decimal = ZERO
-    interest: Decimal = ZERO
+Refund = tuple[date, Decimal]
 
 
 @dataclass(slots=True)
 class Account:
     """What a loan owes at the end of `day`, and what has become of it so far.
 
-    `principal` and `interest` are owed by the borrower, `credit` to the borrower. `accrued` is all interest since the
-    origination; `paid` what payments have met of instalments; `last_instalment` the number of the last one, which is
-    the schedule's as long as refunds take none off the end; `refunded` and `discount_returned` what the merchant gave
-    back and got back; `settled_on` the day since which nothing is owed either way, null while something is and once
-    charged off; `unapplied` the money, in less out, that could not be applied: a reversal among it may wait for its
-    payment.
+    `principal` and `interest` are owed by the borrower, `credit` to the borrower, since `credit_since`. `accrued` is
+    all interest since the origination, less what was given back; `paid` what payments have met of instalments,
+    `shortage` what is missing of those that count as met; `last_instalment` the number of the last one, which is the
+    schedule's as long as refunds take none off the end; `refunded` and `discount_returned` what the merchant gave back
+    and got back; `charge_off_by` the day on which it is charged off for `charge_off_cause`, at the latest; `reaged_on`
+    the day of an undone charge-off, from which days past due are counted anew; `waived_...` small debts that were
+    waived after the last due date; `settled_on` the day since which
+    nothing is owed either way, null while something is and once charged off; `unapplied` the money, in less out, that
+    could not be applied: a reversal among it may wait for its payment.
 
-    `events` are the movements applied so far, known only if the account was opened here and not taken over from the
-    day before. A late movement, a reversal or a refund needs them, and a payment whose reversal came before.
+    `events` are the movements so far, known only if the account was opened here and not taken over from the day before.
+    A late movement, a reversal or a refund needs them, and a payment whose reversal came before.
     """
 
     terms: Terms
     day: date
+    booked_on: date
     principal: Decimal
     last_instalment: int
     interest: Decimal = ZERO
     credit: Decimal = ZERO
     accrued: Decimal = ZERO
     paid: Decimal = ZERO
+    shortage: Decimal = ZERO
     refunded: Decimal = ZERO
     discount_returned: Decimal = ZERO
+    highest_days_past_due: int = 0
+    charge_off_by: date | None = None
+    charge_off_cause: ChargeOffCause | None = None
+    reaged_on: date | None = None
     charged_off_on: date | None = None
     charged_off_principal: Decimal = ZERO
     charged_off_interest: Decimal = ZERO
-    recovered: Decimal = ZERO
+    recovered_principal: Decimal = ZERO
+    recovered_interest: Decimal = ZERO
+    waived_principal: Decimal = ZERO
+    waived_interest: Decimal = ZERO
     settled_on: date | None = None
+    credit_since: date | None = None
     unapplied: Decimal = ZERO
     events: list[Event] | None = field(default=None, repr=False)
 
     @staticmethod
-    def opened(terms: Terms) -> "Account":
-        """The account at the end of the day of origination, with nothing accrued and no movement yet."""
-        account = Account(terms, terms.originated_on, terms.principal, terms.instalments, events=[])
+    def opened(terms: Terms, booked_on: date | None = None) -> "Account":
+        """The account at the end of the day of origination, with nothing accrued and no movement yet.
+
+        booked_on: when the books learned of it, if not on that day.
+        """
+        account = Account(
+            terms, terms.originated_on, booked_on or terms.originated_on, terms.principal, terms.instalments, events=[]
+        )
         account.last_instalment = account._last_in_time(())
         return account
-
-    def _at_first(self) -> "Account":
-        """The account at the end of the day of origination, from which it is replayed."""
-        return Account(self.terms, self.terms.originated_on, self.terms.principal, self.last_instalment, events=[])
 
     @property
     def owed(self) -> Decimal:
@@ -92,19 +128,61 @@ class Account:
         return "open" if self.is_owed else "repaid"
 
     @property
-    def oldest_due_on(self) -> date | None:
-        """When the oldest unmet instalment falls or fell due; null if nothing is owed."""
-        oldest = oldest_unmet(self.terms, self.paid, self.last_instalment)
-        return self.terms.due_on(oldest) if self.is_owed else None
+    def instalments_met(self) -> int:
+        """How many instalments payments have met, the last of the schedule not among them while something is owed."""
+        met = int((self.paid + self.shortage) // self.terms.instalment)
+        return min(met, self.last_instalment - 1)
 
     @property
-    def charge_off_due_on(self) -> date | None:
-        """The day on which the account is charged off if nothing happens before; null if nothing is owed or it was."""
-        due_on = self.oldest_due_on if self.charged_off_on is None else None
-        return None if due_on is None else due_on + timedelta(days=CHARGE_OFF_DAYS)
+    def oldest_due_on(self) -> date | None:
+        """When the oldest unmet instalment falls or fell due; null if the borrower has paid all that was owed."""
+        if self.is_owed or self.charged_off_on is not None:
+            return self.terms.due_on(self.instalments_met + 1)
+        return None
+
+    @property
+    def days_past_due(self) -> int:
+        """Of an open loan, at the end of the day; zero of another."""
+        return self._late_on(self.day)
+
+    @property
+    def closes_on(self) -> date | None:
+        """The next day that ends with a charge-off or a waiver if nothing happens before; null if none does."""
+        late_since = self._late_since
+        if late_since is None:
+            return None
+        due = [late_since + timedelta(days=CHARGE_OFF_DAYS)]
+        if self.charge_off_by is not None:
+            due.append(self.charge_off_by)
+        if self.owed < self.terms.rules.waived_below:
+            due.append(self._last_due_on + timedelta(days=1))
+        to_come = [day for each in due if (day := max(each, self.booked_on)) > self.day]
+        return min(to_come, default=None)
+
+    @property
+    def _late_since(self) -> date | None:
+        """The day from which an open loan's days past due are counted; null of another."""
+        if self.charged_off_on is not None or not self.is_owed:
+            return None
+        due_on = self.terms.due_on(self.instalments_met + 1)
+        return due_on if self.reaged_on is None else max(due_on, self.reaged_on)
+
+    @property
+    def _last_due_on(self) -> date:
+        return self.terms.due_on(self.last_instalment)
+
+    def go_to(self, day: date) -> Decimal:
+        """Go on to a day, as long as none in between closes with more than interest. Returns what `begin` does."""
+        if day > self.day:
+            self.highest_days_past_due = max(self.highest_days_past_due, self._late_on(day - timedelta(days=1)))
+        return self.begin(day)
+
+    def _late_on(self, day: date) -> int:
+        late_since = self._late_since
+        return days_past_due(late_since, day) if late_since else 0
 
     def begin(self, day: date) -> Decimal:
-        """Go on to a day: accrue, on the principal that it began with. Returns the interest that this posts."""
+        """Begin the next day: accrue, on the principal that the days began with. Returns the interest it posts."""
         before = to_cents(self.accrued)
         self.accrued += daily_interest(self.principal, self.terms.apr) * (day - self.day).days
         self.day = day
@@ -113,291 +191,344 @@ class Account:
         return interest
 
     def apply(self, movement: Movement) -> Application:
-        """Apply a movement on the account's day. Raises ValueError if it needs events and there are none."""
-        if self._was_reversed_before(movement):
-            application = Application(unapplied=movement.amount, exception=_REVERSED_BEFORE)
-        elif self._is_late(movement):
-            application = self._by_replay(movement)
-        else:
-            application = self._on_time(movement)
-        self._post(movement, application)
-        if self.refunded and self.charged_off_on is None:
-            events = self._known_events(movement) if movement.kind == "refund" else self.events
-            # Without events, nothing before today has changed.
-            self.last_instalment = self._last_left(events) if events else self.last_instalment
-        return application
+        """Apply a movement on the account's day. Raises ValueError if it needs events and there are none, or if it has
+        not happened yet."""
+        if self.needs_events(movement):
+            self._known_events(movement)
+        if movement.effective_on > self.day:
+            raise ValueError(f"transaction {movement.transaction_id}: {movement.effective_on} is after {self.day}.")
+        event = self._decided(movement)
+        before, accrued, discount_returned = self._applied(), to_cents(self.accrued), self.discount_returned
+        if event.counts:
+            if movement.kind in REVERSALS or event.day < self.day:
+                self._post_by_replay(event)
+            else:
+                self._take(event)
+        moved = {name: amount - before[name] for name, amount in self._applied().items()}
+        done = Application(
+            **moved,
+            interest_given_back=accrued - to_cents(self.accrued),
+            discount_returned=self.discount_returned - discount_returned,
+            exception=event.exception,
+        )
+        unapplied = self._left_unapplied(event, done.money)
+        self.unapplied += unapplied
+        if self.events is not None:
+            self.events.append(replace(event, unapplied=unapplied))
+        return replace(done, unapplied=unapplied)
 
-    def close(self) -> ChargeOff:
-        """End the day: charge off what is 120 days past due, and what a reversal restored of a charged-off loan."""
-        charge_off = ChargeOff()
-        due_on = self.charge_off_due_on
-        # With something owed, there is none only if it was charged off before.
-        if self.is_owed and (due_on is None or due_on <= self.day):
-            charge_off = ChargeOff(self.principal, self.interest)
+    def _left_unapplied(self, event: Event, applied: Decimal) -> Decimal:
+        """What of a movement's money is not applied. Of an adjustment there is none, but for what it clears."""
+        kind, amount = event.movement.kind, event.movement.amount
+        if kind == "clear_unapplied" and event.exception is None:
+            return -applied if event.amount else amount
+        if kind in ADJUSTMENT_KINDS:
+            return ZERO
+        return (-amount if _goes_out(kind) else amount) - applied
+
+    def close(self) -> None:
+        """End the day: waive what little is owed after the last due date, or charge off what is 120 days past due.
+
+        Also what a credit refund left owed on a charged-off loan: more was paid out of its credit than is there now.
+        """
+        refunds = _standing_refunds(self.events or ()) if self.refunded and not self.charged_off_on else []
+        if any(day == self.day for day, _ in refunds):
+            self.last_instalment = self._last_left(refunds)
+        if self._is_waived:
+            self.waived_principal += self.principal
+            self.waived_interest += self.interest
+            self.principal = self.interest = ZERO
+        self.highest_days_past_due = max(self.highest_days_past_due, self.days_past_due)
+        if self._is_charged_off:
             self.charged_off_on = self.charged_off_on or self.day
             self.charged_off_principal += self.principal
             self.charged_off_interest += self.interest
             self.principal = self.interest = ZERO
         is_settled = self.charged_off_on is None and not (self.is_owed or self.credit)
         self.settled_on = (self.settled_on or self.day) if is_settled else None
-        return charge_off
+        self.credit_since = (self.credit_since or self.day) if self.credit else None
+
+    @property
+    def _is_waived(self) -> bool:
+        is_small = self.charged_off_on is None and self.is_owed and self.owed < self.terms.rules.waived_below
+        return is_small and (self.day > self._last_due_on or self._is_charged_off) and self.day >= self.booked_on
+
+    @property
+    def _is_charged_off(self) -> bool:
+        """Whether the day ends so, unless what is owed is waived."""
+        if self.charged_off_on is not None:
+            return self.is_owed
+        is_caused = self.charge_off_by is not None and self.day >= self.charge_off_by and self.is_owed
+        return (is_caused or self.days_past_due >= CHARGE_OFF_DAYS) and self.day >= self.booked_on
 
     def needs_events(self, movement: Movement) -> bool:
         """Whether what happened before decides what the movement does. Its posting day is the account's or later.
 
         It does too where a reversal of the movement came within EARLY_REVERSAL_DAYS before: no movement can say so.
         """
-        return movement.kind in ("payment_reversal", "refund") or self._effective_day(movement) < movement.posted_on
+        needing = (*REVERSALS, "refund", "clear_unapplied")
+        return movement.kind in needing or self._effective_day(movement) < movement.posted_on
 
     def _effective_day(self, movement: Movement) -> date:
-        """A payment or refund counts, in order of time, on the day on which it happened; the others when they came."""
-        if movement.kind in ("payment", "refund"):
-            return max(movement.effective_on, self.terms.originated_on)
-        return movement.posted_on
-
-    def _is_late(self, movement: Movement) -> bool:
-        return self.charged_off_on is None and self._effective_day(movement) < self.day
-
-    def _was_reversed_before(self, movement: Movement) -> bool:
-        """Whether its reversal waits for it. Then the money of both stays unapplied, and comes to nothing."""
-        since = movement.posted_on - timedelta(days=EARLY_REVERSAL_DAYS)
-        return movement.kind in ("payment", "recovery") and any(
-            event.movement.reverses == movement.transaction_id
-            and event.movement.amount == movement.amount
-            and event.application.exception == _NO_PAYMENT
-            and (event.movement.came_on or event.movement.posted_on) >= since
-            for event in self.events or ()
-        )
-
-    def _on_time(self, movement: Movement) -> Application:
-        amount = movement.amount
-        if movement.kind == "payment_reversal":
-            return self._reversal(movement)
+        """What comes in counts, in order of time, on the day on which it happened; the rest when it came."""
+        if movement.kind in REVERSALS:
+            return movement.came_on or movement.posted_on
         if movement.kind == "credit_refund":
-            if amount <= self.credit:
-                return Application(credit=-amount)
-            return Application(unapplied=-amount, exception="more than the credit balance")
-        if movement.kind == "recovery" and self.charged_off_on is None:
-            return Application(unapplied=amount, exception="a recovery on a loan that is not charged off")
-        discount = self._discount_returned(amount) if movement.kind == "refund" else ZERO
-        if self.charged_off_on is not None:
-            recovery = min(amount, self.charged_off_principal + self.charged_off_interest - self.recovered)
-            return Application(recovery=recovery, credit=amount - recovery, discount_returned=discount)
-        if movement.kind == "refund":
-            principal = min(amount, self.principal)
-            interest = min(amount - principal, self.interest)
+            return movement.posted_on
+        return max(movement.effective_on, self.terms.originated_on)
+
+    def _decided(self, movement: Movement) -> Event:
+        """How much of a movement counts, and why not all of it, if so. It is decided once, when it comes."""
+        amount, exception, reversed_before = movement.amount, None, ZERO
+        if movement.kind in REVERSALS:
+            amount, exception = self._reversible(movement)
+        elif movement.kind in ADJUSTMENT_KINDS:
+            exception = self._not_adjusted(movement)
+            if exception or movement.kind in WAITS_TO_BE_CHARGED_OFF:
+                amount = ZERO
+            elif movement.kind == "clear_unapplied" and self._unapplied_of(movement) < 0:
+                # Money that went out pays nothing: it is written off.
+                amount = ZERO
+        elif movement.kind == "credit_refund":
+            amount = min(amount, self.credit)
+            exception = None if amount == movement.amount else "more than the credit balance"
         else:
-            interest = min(amount, self.interest)
-            principal = min(amount - interest, self.principal)
-        met = interest + principal if movement.kind == "payment" else ZERO
-        return Application(interest, principal, amount - interest - principal, met=met, discount_returned=discount)
+            reversed_before = self._reversed_before(movement)
+            if movement.kind == "refund" and self.refunded + amount > self.terms.principal:
+                amount, exception = ZERO, "more than the price, with what was refunded before"
+            elif reversed_before:
+                amount, exception = amount - reversed_before, _REVERSED_BEFORE
+        return Event(self._effective_day(movement), movement, amount, reversed_before, exception=exception)
 
-    def _discount_returned(self, amount: Decimal) -> Decimal:
-        """The merchant's discount in proportion to what is refunded of the price: half up, of all refunds so far."""
+    def _not_adjusted(self, movement: Movement) -> str | None:
+        """Why an adjustment is refused; null if it is not."""
+        kind, amount = movement.kind, movement.amount
+        if kind == "clear_unapplied":
+            left = self._unapplied_of(movement)
+            return None if amount <= abs(left) else f"clears {amount}, where {abs(left)} of it is unapplied"
+        if kind == "undo_charge_off":
+            return None if self.charged_off_on is not None else "the loan is not charged off"
+        if self.charged_off_on is not None:
+            return "the loan is charged off"
+        if kind in (*FORGIVES, "settlement") and amount > self.owed:
+            return f"{amount} is more than the {self.owed} that is owed"
+        if kind == "settlement" and amount < self.owed:
+            return f"{amount} is less than the {self.owed} that is owed: a settlement forgives all that is left"
+        return None
+
+    def _unapplied_of(self, movement: Movement) -> Decimal:
+        """What of the transaction that it clears is unapplied; below zero what went out."""
+        events = self._known_events(movement)
+        return sum((event.unapplied for event in events if _whose_money(event) == movement.reverses), ZERO)
+
+    def _reversed_before(self, movement: Movement) -> Decimal:
+        """What reversals that wait for it take back of it. Then the money of both is unapplied, and comes to nothing.
+
+        One of more than is left of it is none, as it would not be if it had come after.
+        """
+        since = movement.posted_on - timedelta(days=EARLY_REVERSAL_DAYS)
+        reversed_before = ZERO
+        for event in self.events or ():
+            early = event.movement
+            if (
+                early.reverses == movement.transaction_id
+                and movement.kind in _REVERSES.get(early.kind, ())
+                and event.exception == WAITS_FOR_ITS_ORIGINAL[early.kind]
+                and (early.came_on or early.posted_on) >= since
+                and reversed_before + early.amount <= movement.amount
+            ):
+                reversed_before += early.amount
+        return reversed_before
+
+    def _reversible(self, movement: Movement) -> tuple[Decimal, str | None]:
+        """The amount of a reversal, or zero and why it reverses nothing."""
+        events = self._known_events(movement)
+        reversible = _REVERSES[movement.kind]
+        of = [e for e in events if e.movement.transaction_id == movement.reverses and e.movement.kind in reversible]
+        if not of:
+            return ZERO, WAITS_FOR_ITS_ORIGINAL[movement.kind]
+        [original] = of[-1:]
+        left = original.movement.amount - original.reversed_before - _taken_back(events)[movement.reverses]
+        left -= sum((e.amount for e in events if _clears(e, movement.reverses)), ZERO)
+        if left <= 0:
+            return ZERO, "reverses what was reversed before"
+        if movement.amount > left:
+            return ZERO, "more than is left of what it reverses"
+        return movement.amount, None
+
+    def _post_by_replay(self, event: Event) -> None:
+        """Apply what changes days that the books have closed: what came late, or a reversal.
+
+        The account becomes what it is if all that is known now had come on its day. So a payment that is reversed
+        counts as never made.
+        """
+        replayed = self._replayed([*self._known_events(event.movement), event], self.day)
+        for name in _REPLAYED:
+            setattr(self, name, getattr(replayed, name))
+
+    def _replayed(self, events: Sequence[Event], until: date) -> "Account":
+        """The account on a day, before it is closed, had each movement come on the day on which it counts."""
+        taken_back = _taken_back(events)
+        in_order = sorted(events, key=lambda each: each.order)
+        replayed = Account.opened(self.terms, self.booked_on)
+        for position, event in enumerate(in_order):
+            if event.movement.kind in REVERSALS:
+                if event.amount and self._waives_interest(event):
+                    replayed._close_until(event.day)
+                    as_it_stood = self._replayed(in_order[:position], event.day)
+                    replayed._give_back(max(replayed.accrued - as_it_stood.accrued, Decimal(0)))
+                continue
+            event = replace(event, amount=event.amount - taken_back[event.movement.transaction_id])
+            if event.counts:
+                replayed._close_until(event.day)
+                replayed._take(event)
+                replayed._known_events(event.movement).append(event)
+        replayed._close_until(until)
+        return replayed
+
+    def _waives_interest(self, reversal: Event) -> bool:
+        """Of the days between a payment and its reversal, which would be posted on the reversal's day."""
+        return reversal.movement.kind == "payment_reversal" and self.terms.rules.returned_payment == "waived"
+
+    def _close_until(self, day: date) -> None:
+        """Go on to a day, and close on the way each that ends with more than interest."""
+        if self.day < day:
+            self.close()
+        while (closes_on := self.closes_on) and closes_on < day:
+            self.go_to(closes_on)
+            self.close()
+        self.go_to(day)
+
+    def _take(self, event: Event) -> None:
+        """What a movement does, on the day on which it counts."""
+        match event.movement.kind:
+            case "payment" | "recovery" | "goodwill_credit" | "waiver" | "correction" | "clear_unapplied":
+                self._take_payment(event.amount)
+            case "refund":
+                self._take_refund(event.amount)
+            case "credit_refund":
+                # What was paid out was, whatever the credit is now: what it falls short by is lent.
+                short = max(event.amount - self.credit, ZERO)
+                self.credit -= event.amount - short
+                self.principal += short
+            case "undo_charge_off":
+                self._undo_charge_off()
+            case "settlement" | "bankruptcy" | "fraud" | "death" | "debt_sale" as cause:
+                by = self.day + timedelta(days=WAITS_TO_BE_CHARGED_OFF[cause])
+                if self.charged_off_on is None and (self.charge_off_by is None or by < self.charge_off_by):
+                    self.charge_off_by, self.charge_off_cause = by, cause
+
+    def _undo_charge_off(self) -> None:
+        """What was charged off is owed again, less what came back of it; days past due are counted anew from today."""
+        if self.charged_off_on is None:
+            return
+        self.principal += self.charged_off_principal - self.recovered_principal
+        self.interest += self.charged_off_interest - self.recovered_interest
+        self.charged_off_principal = self.charged_off_interest = ZERO
+        self.recovered_principal = self.recovered_interest = ZERO
+        self.charged_off_on = self.charge_off_by = self.charge_off_cause = None
+        self.reaged_on = self.day
+
+    def _take_payment(self, amount: Decimal) -> None:
+        """To accrued interest, then principal; what exceeds both is a credit balance."""
+        if self.charged_off_on is not None:
+            self._recover(amount)
+            return
+        interest = min(amount, self.interest)
+        principal = min(amount - interest, self.principal)
+        self.interest -= interest
+        self.principal -= principal
+        self.credit += amount - interest - principal
+        self.paid += interest + principal
+        self.shortage = shortage_after(self.paid, self.shortage, self.terms.instalment, self.terms.rules)
+
+    def _take_refund(self, amount: Decimal) -> None:
+        """To principal, then interest, then a credit balance. The discount returns in proportion to the price."""
         terms = self.terms
-        price_refunded = min(self.refunded + amount, terms.principal)
-        due = (terms.merchant_discount * price_refunded / terms.principal).quantize(CENT, ROUND_HALF_UP)
-        return due - self.discount_returned
+        self.refunded += amount
+        price_refunded = min(self.refunded, terms.principal)
+        self.discount_returned = (terms.merchant_discount * price_refunded / terms.principal).quantize(
+            CENT, ROUND_HALF_UP
+        )
+        if self.charged_off_on is not None:
+            self._recover(amount)
+            return
+        principal = min(amount, self.principal)
+        interest = min(amount - principal, self.interest)
+        self.principal -= principal
+        self.interest -= interest
+        self.credit += amount - principal - interest
+        is_first_period = self.day <= terms.first_due_on
+        if self.refunded == terms.principal and is_first_period and terms.rules.interest_after_full_refund != "owed":
+            self._give_back(self.accrued)
 
-    def _last_left(self, events: Sequence[Event]) -> int:
-        """The number of the last instalment that all refunds have left.
+    def _recover(self, amount: Decimal) -> None:
+        """To the principal that was charged off, then the interest: a recovery of what was debited to the allowance
+        credits it, and of what was reversed against income, income (FIL-14-2005)."""
+        principal = min(amount, self.charged_off_principal - self.recovered_principal)
+        interest = min(amount - principal, self.charged_off_interest - self.recovered_interest)
+        self.recovered_principal += principal
+        self.recovered_interest += interest
+        self.credit += amount - principal - interest
+
+    def _give_back(self, accrual: Decimal) -> None:
+        """Give interest back that was accrued. Of what was given up none is recovered; what was paid of it goes on, to
+        principal or what was charged off, and then is a credit."""
+        before = to_cents(self.accrued)
+        self.accrued -= min(accrual, self.accrued)
+        left = before - to_cents(self.accrued)
+        for name in ("interest", "charged_off_interest", "waived_interest"):
+            part = min(left, getattr(self, name))
+            setattr(self, name, getattr(self, name) - part)
+            left -= part
+        if self.charged_off_on is not None:
+            too_much = max(self.recovered_interest - self.charged_off_interest, ZERO)
+            self.recovered_interest -= too_much
+            self._recover(left + too_much)
+            return
+        principal = min(left, self.principal)
+        self.principal -= principal
+        self.credit += left - principal
+
+    def _applied(self) -> dict[str, Decimal]:
+        """What all money so far has gone to, by the part of an application."""
+        given_up_interest = self.charged_off_interest + self.waived_interest
+        given_up_principal = self.charged_off_principal + self.waived_principal
+        return {
+            "interest": to_cents(self.accrued) - self.interest - given_up_interest,
+            "principal": self.terms.principal - self.principal - given_up_principal,
+            "credit": self.credit,
+            "recovery_principal": self.recovered_principal,
+            "recovery_interest": self.recovered_interest,
+        }
+
+    def _last_left(self, refunds: Sequence[Refund]) -> int:
+        """The number of the last instalment that all refunds have left, at the end of the day of the last of them.
 
         No refund takes off what has been met by the end of its day, nor the one after that: what is left falls due
-        then. A payment that was reversed met none.
+        then.
         """
-        replayed, refunds, last = self._at_first(), list[Event](), self._last_in_time(())
-        for day, events_of_day in groupby(standing(events), lambda each: each.day):
-            today = list(events_of_day)
-            replayed.begin(day)
-            for event in today:
-                replayed._post(event.movement, replayed._replay(event))
-            if refunds_today := [each for each in today if each.movement.kind == "refund"]:
-                refunds += refunds_today
-                after_met = int(replayed.paid // self.terms.instalment) + 1
-                last = max(self._last_in_time(refunds), min(last, after_met))
-        return last
+        met = int((self.paid + self.shortage) // self.terms.instalment)
+        return max(self._last_in_time(refunds), min(self.last_instalment, met + 1))
 
-    def _last_in_time(self, refunds: Sequence[Event]) -> int:
+    def _last_in_time(self, refunds: Sequence[Refund]) -> int:
         """The number of the last instalment of a borrower who pays each on its due date, after refunds in their order.
 
         So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
         """
-        terms, punctual, to_come = self.terms, self._at_first(), deque(refunds)
+        terms, to_come = self.terms, deque(refunds)
+        punctual = Account(terms, terms.originated_on, self.booked_on, terms.principal, terms.instalments)
         for number in range(1, terms.instalments + 1):
             due_on = terms.due_on(number)
-            while to_come and to_come[0].day < due_on:
-                refund = to_come.popleft()
-                punctual._move_on(refund.day, refund.movement)
+            while to_come and to_come[0][0] < due_on:
+                day, amount = to_come.popleft()
+                punctual.begin(day)
+                punctual._take_refund(amount)
             if not punctual.is_owed:
                 return max(number - 1, 1)
-            punctual._move_on(due_on, Movement(str(number), "payment", terms.instalment, due_on, due_on))
+            punctual.begin(due_on)
+            punctual._take_payment(terms.instalment)
         return terms.instalments
-
-    def _move_on(self, day: date, movement: Movement) -> None:
-        """Go on to a day and apply a movement that comes in time."""
-        self.begin(day)
-        self._post(movement, self._on_time(movement))
-
-    def _reversal(self, movement: Movement) -> Application:
-        refused = Application(unapplied=-movement.amount)
-        original, is_reversed = self._find(movement)
-        if original is None:
-            return replace(refused, exception=_NO_PAYMENT)
-        if is_reversed or original.application.exception == _REVERSED_BEFORE:
-            return replace(refused, exception="reverses what was reversed before")
-        if original.movement.amount != movement.amount:
-            return replace(refused, exception="its amount is not the payment's")
-        if original.application.exception:
-            return self._inverse(original.application)
-        if self._is_after_charge_off(original.movement):
-            return self._inverse_of_recovery(movement.amount)
-        return self._by_replay(movement)
-
-    def _find(self, movement: Movement) -> tuple[Event | None, bool]:
-        """The payment that it reverses, and whether another reversal has."""
-        original, is_reversed = None, False
-        for event in self._known_events(movement):
-            if event.movement.transaction_id == movement.reverses and event.movement.kind in ("payment", "recovery"):
-                original = event
-            is_reversed |= event.movement.reverses == movement.reverses and event.application.exception is None
-        return original, is_reversed
-
-    def _is_after_charge_off(self, movement: Movement) -> bool:
-        """Whether it moves what came back of a charged-off loan, and not what was charged off; so does its reversal."""
-        if self.charged_off_on is None:
-            return False
-        if movement.kind == "payment_reversal":
-            original, _ = self._find(movement)
-            return original is not None and self._is_after_charge_off(original.movement)
-        return movement.posted_on > self.charged_off_on
-
-    def _inverse_of_recovery(self, amount: Decimal) -> Application:
-        """What reverses a recovery: of all that came back, the excess goes first. What was paid out since is lost."""
-        credit = min(amount, self.credit)
-        recovery = min(amount - credit, self.recovered)
-        return Application(principal=credit + recovery - amount, credit=-credit, recovery=-recovery)
-
-    def _inverse(self, done: Application) -> Application:
-        """What reverses a payment. Of a credit that was paid out since, what is missing is principal again."""
-        return self._within_bounds(
-            Application(
-                -done.interest,
-                -done.principal,
-                -done.credit,
-                unapplied=-done.unapplied,
-                met=-done.met,
-                interest_given_back=-done.interest_given_back,
-                accrual_given_back=-done.accrual_given_back,
-            )
-        )
-
-    def _by_replay(self, movement: Movement) -> Application:
-        """Apply what changes days that the books have closed: a late payment or refund, or a reversal.
-
-        The account is replayed in order of time, with the movement; the difference to what it was before is posted
-        today. So the interest that accrued since on the principal that a late one would have paid is given back, and
-        the account ends where it would have if the movement had come in time. What a payment has done by that replay,
-        its reversal takes back: what was posted for it and what late movements have corrected of that since. If that
-        leaves a debt on a charged-off loan, surplus recoveries pay it.
-        """
-        events = self._known_events(movement)
-        before = self if self.charged_off_on is None else self._replayed(events)
-        after = self._replayed([*events, Event(self._effective_day(movement), movement)])
-        given_back = to_cents(before.accrued) - to_cents(after.accrued)
-        recovery = ZERO if self.charged_off_on is None else min(self.credit, after.owed - before.owed)
-        return Application(
-            interest=before.interest - after.interest - given_back,
-            principal=before.principal - after.principal,
-            credit=after.credit - before.credit - recovery,
-            recovery=recovery,
-            met=after.paid - before.paid,
-            interest_given_back=given_back,
-            accrual_given_back=before.accrued - after.accrued,
-            discount_returned=self._discount_returned(movement.amount) if movement.kind == "refund" else ZERO,
-        )
-
-    def _replayed(self, events: Sequence[Event]) -> "Account":
-        """The account, had each movement come on its day: what it is, if none of the events is new.
-
-        Of a charged-off loan it is what was charged off: nothing accrues after that day, and what came back since is
-        not replayed.
-        """
-        reversed_by_now = reversed_ids(events)
-        last = self.charged_off_on or self.day
-        replayed = self._at_first()
-        for event in sorted((each.as_of(reversed_by_now) for each in events), key=lambda each: each.order):
-            if event.application.exception is None and not self._is_after_charge_off(event.movement):
-                replayed.begin(min(event.day, last))
-                replayed._post(event.movement, replayed._replay(event))
-                replayed._set_off()
-        replayed.begin(last)
-        return replayed
-
-    def _set_off(self) -> None:
-        """Pay what is owed out of the credit: interest, then principal. The events then say what their money is now.
-
-        A reversal leaves both where what was paid since exceeded the debt. The last excess is taken first; of a
-        payment, it then meets instalments.
-        """
-        if not (self.credit > 0 and self.is_owed):
-            return
-        events = self.events or []
-        reversed_by_now = reversed_ids(events)
-        for position, event in reversed(list(enumerate(events))):
-            taken = min(self.credit, event.application.credit, self.owed)
-            if taken <= 0 or event.movement.transaction_id in reversed_by_now:
-                continue
-            interest = min(taken, self.interest)
-            principal = taken - interest
-            met = ZERO if event.movement.kind == "refund" else taken
-            self.interest -= interest
-            self.principal -= principal
-            self.credit -= taken
-            self.paid += met
-            events[position] = replace(event, application=event.application.with_set_off(interest, principal, met))
-
-    def _replay(self, event: Event) -> Application:
-        """What a movement does when it is replayed."""
-        if event.is_as_posted:
-            return self._within_bounds(event.application)
-        if event.movement.kind == "payment_reversal":
-            original, _ = self._find(event.movement)
-            # One without an original reverses what was not applied either.
-            return self._inverse(original.application) if original else event.application
-        return self._on_time(event.movement)
-
-    def _within_bounds(self, application: Application) -> Application:
-        """Let no balance fall below zero: what interest cannot take goes to principal, and then to the credit."""
-        interest, principal, credit = application.interest, application.principal, application.credit
-        accrual = min(application.accrual_given_back, self.accrued)
-        given_back = to_cents(self.accrued) - to_cents(self.accrued - accrual)
-        short = min(self.interest - interest - given_back, ZERO)
-        interest, principal = interest + short, principal - short
-        short = min(self.principal - principal, ZERO)
-        principal, credit = principal + short, credit - short
-        short = min(self.credit + credit, ZERO)
-        return replace(
-            application,
-            interest=interest,
-            principal=principal + short,
-            credit=credit - short,
-            interest_given_back=given_back,
-            accrual_given_back=accrual,
-        )
-
-    def _post(self, movement: Movement, application: Application) -> None:
-        self.interest -= application.interest + application.interest_given_back
-        self.principal -= application.principal
-        self.credit += application.credit
-        self.recovered += application.recovery
-        self.unapplied += application.unapplied
-        self.accrued -= application.accrual_given_back
-        self.paid += application.met
-        if movement.kind == "refund":
-            self.refunded += movement.amount
-            self.discount_returned += application.discount_returned
-        if self.events is not None:
-            self.events.append(Event(self._effective_day(movement), movement, application))
 
     def _known_events(self, movement: Movement) -> list[Event]:
         if self.events is None:
@@ -406,3 +537,43 @@ class Account:
                 f"{movement.kind} effective on {movement.effective_on} needs on {self.day}; found none."
             )
         return self.events
+
+
+# What the books know of as of a day, and not as of now, a replay does not say.
+_REPLAYED = tuple(
+    each.name
+    for each in fields(Account)
+    if each.name not in ("terms", "day", "booked_on", "settled_on", "credit_since", "unapplied", "events")
+)
+
+
+def _goes_out(kind: MovementKind) -> bool:
+    return kind == "credit_refund" or kind in REVERSALS
+
+
+def _taken_back(events: Iterable[Event]) -> defaultdict[str | None, Decimal]:
+    """What reversals have taken back of each transaction, by its id."""
+    taken_back: defaultdict[str | None, Decimal] = defaultdict(lambda: ZERO)
+    for event in events:
+        if event.movement.kind in REVERSALS:
+            taken_back[event.movement.reverses] += event.amount
+    return taken_back
+
+
+def _whose_money(event: Event) -> str | None:
+    """The transaction whose money an event leaves unapplied, or takes up."""
+    movement = event.movement
+    is_of_another = event.exception is None or event.exception in WAITS_FOR_ITS_ORIGINAL.values()
+    return movement.reverses if movement.reverses is not None and is_of_another else movement.transaction_id
+
+
+def _clears(event: Event, transaction_id: str | None) -> bool:
+    return event.movement.kind == "clear_unapplied" and event.movement.reverses == transaction_id
+
+
+def _standing_refunds(events: Iterable[Event]) -> list[Refund]:
+    """The day and the amount of each refund, less what was reversed of it, in order of time."""
+    taken_back = _taken_back(events)
+    refunds = sorted((each for each in events if each.movement.kind == "refund"), key=lambda each: each.order)
+    amounts = ((each.day, each.amount - taken_back[each.movement.transaction_id]) for each in refunds)
+    return [(day, amount) for day, amount in amounts if amount > 0]

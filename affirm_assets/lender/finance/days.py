@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.accrual import ZERO
-from affirm_assets.lender.finance.delinquency import bucket, days_past_due
+from affirm_assets.lender.finance.delinquency import bucket
 from affirm_assets.lender.finance.movements import Application, Movement, in_order
-from affirm_assets.lender.vocabulary import LoanKind
+from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS, FORGIVES, MovementKind
 
 DAYS_KEPT_SETTLED = 180
 """How long a loan on which nothing is owed any more keeps a row each day; a charged-off loan keeps it always."""
@@ -20,11 +20,12 @@ DAYS_KEPT_SETTLED = 180
 class Day(NamedTuple):
     """One day of one loan. Dollars; `accrued` and `opening_accrued` with eight places, all else with two.
 
-    principal = opening + lent - paid + reversed - refunded - charged off
-    interest = opening + accrued - given back - paid + reversed - refunded - charged off
+    principal = opening + lent - paid + reversed - refunded - charged off - waived
+    interest = opening + accrued - given back - paid + reversed - refunded - charged off - waived
     credit = opening + overpaid - reversed + refunded - paid out
 
-    What a late row takes back of principal or credit that others paid counts as reversed.
+    What a late row takes back of principal or credit that others paid counts as reversed; what it takes back of a
+    charge-off or a waiver lowers that, below zero too.
 
     What opens is what the row of the day before closed with; zero or null if there was none, or it was the last of a
     settled loan. What stands below `settled_on` is of the loan's whole history up to the day.
@@ -36,28 +37,39 @@ class Day(NamedTuple):
     opening_credit: Decimal
     opening_accrued: Decimal
     opening_paid: Decimal
+    opening_shortage: Decimal
     opening_refunded: Decimal
     opening_discount_returned: Decimal
     opening_last_instalment: int
+    opening_highest_days_past_due: int
+    opening_charge_off_by: date | None
+    opening_charge_off_cause: str | None
+    opening_reaged_on: date | None
+    opening_charged_off_on: date | None
     opening_settled_on: date | None
+    opening_credit_since: date | None
     opening_unapplied: Decimal
     principal_lent: Decimal
     principal_paid: Decimal
     principal_reversed: Decimal
     principal_refunded: Decimal
     principal_charged_off: Decimal
+    principal_waived: Decimal
     interest_accrued: Decimal
     interest_given_back: Decimal
     interest_paid: Decimal
     interest_reversed: Decimal
     interest_refunded: Decimal
     interest_charged_off: Decimal
+    interest_waived: Decimal
     credit_overpaid: Decimal
     credit_reversed: Decimal
     credit_refunded: Decimal
     credit_paid_out: Decimal
-    recovery: Decimal
+    recovery_principal: Decimal
+    recovery_interest: Decimal
     unapplied_moved: Decimal
+    adjusted: Decimal
     principal: Decimal
     interest: Decimal
     credit: Decimal
@@ -65,16 +77,28 @@ class Day(NamedTuple):
     days_past_due: int
     bucket: str
     status: str
+    amount_past_due: Decimal
+    next_due_on: date | None
+    next_due_amount: Decimal
     settled_on: date | None
     accrued: Decimal
     paid: Decimal
+    shortage: Decimal
     refunded: Decimal
     discount_returned: Decimal
     last_instalment: int
+    highest_days_past_due: int
+    charge_off_by: date | None
+    charge_off_cause: str | None
+    reaged_on: date | None
     charged_off_on: date | None
     charged_off_principal: Decimal
     charged_off_interest: Decimal
-    recovered: Decimal
+    recovered_principal: Decimal
+    recovered_interest: Decimal
+    waived_principal: Decimal
+    waived_interest: Decimal
+    credit_since: date | None
     unapplied: Decimal
 
 
@@ -92,53 +116,67 @@ _opening = attrgetter(*(name.removeprefix("opening_") for name in _OPENING))
 _balances = attrgetter(*_columns("principal", "credit"))
 _history = attrgetter(*_columns("settled_on", "unapplied"))
 
-_NO_OPENING = tuple({"opening_last_instalment": 0, "opening_settled_on": None}.get(name, ZERO) for name in _OPENING)
-_NOTHING_MOVED = dict.fromkeys(_columns("principal_lent", "unapplied_moved"), ZERO)
+_OPENS_WITHOUT = {
+    **dict.fromkeys(
+        f"opening_{name}"
+        for name in (
+            "charge_off_by",
+            "charge_off_cause",
+            "reaged_on",
+            "charged_off_on",
+            "settled_on",
+            "credit_since",
+        )
+    ),
+    **dict.fromkeys(("opening_last_instalment", "opening_highest_days_past_due"), 0),
+}
+_NO_OPENING = tuple(_OPENS_WITHOUT.get(name, ZERO) for name in _OPENING)
+_NOTHING_MOVED = dict.fromkeys(_columns("principal_lent", "adjusted"), ZERO)
 
 
-def days(account: Account, last: date, movements: Iterable[Movement], booked_on: date | None = None) -> Iterator[Day]:
-    """A row for each day after the account's, up to `last`; of an account just opened from `booked_on`, its first.
+def days(account: Account, last: date, movements: Iterable[Movement], *, is_new: bool = False) -> Iterator[Day]:
+    """A row for each day after the account's, up to `last`. is_new: it was just opened; the first is of its booking.
 
     A settled loan has none after DAYS_KEPT_SETTLED days, but for a day on which something moves. The account goes on.
     """
-    by_day = _by_day(movements, booked_on)
-    for day in _event_days(account, last, by_day, booked_on):
-        if day != booked_on:
+    by_day = _by_day(account, movements, is_new=is_new)
+    for day in _event_days(account, last, by_day):
+        is_first = is_new and day == account.booked_on
+        if not is_first:
             yield from _quiet(account, day - timedelta(days=1))
-        yield _eventful(account, day, by_day[day], is_first=day == booked_on)
+        yield _eventful(account, day, by_day[day], is_first=is_first)
     yield from _quiet(account, last)
 
 
 def applications(
-    account: Account, last: date, movements: Iterable[Movement], booked_on: date | None = None
+    account: Account, last: date, movements: Iterable[Movement], *, is_new: bool = False
 ) -> Iterator[tuple[Movement, Application]]:
     """What came of each movement, as in `days`, without a row for each day. The account goes on to its last event."""
-    by_day = _by_day(movements, booked_on)
-    for day in _event_days(account, last, by_day, booked_on):
-        account.begin(day)
+    by_day = _by_day(account, movements, is_new=is_new)
+    for day in _event_days(account, last, by_day):
+        account.go_to(day)
         for movement in in_order(by_day[day]):
             yield movement, account.apply(movement)
         account.close()
 
 
-def _by_day(movements: Iterable[Movement], booked_on: date | None) -> defaultdict[date, list[Movement]]:
+def _by_day(account: Account, movements: Iterable[Movement], *, is_new: bool) -> defaultdict[date, list[Movement]]:
     by_day: defaultdict[date, list[Movement]] = defaultdict(list)
-    if booked_on:
-        by_day[booked_on] = []
+    if is_new:
+        by_day[account.booked_on] = []
     for movement in movements:
         by_day[movement.posted_on].append(movement)
     return by_day
 
 
-def _event_days(account: Account, last: date, by_day: Mapping[date, object], booked_on: date | None) -> Iterator[date]:
+def _event_days(account: Account, last: date, by_day: Mapping[date, object]) -> Iterator[date]:
     """The days that move something but interest, in order. Looks at the account anew after each: a payment that came in
-    time puts off the charge-off. Nothing is charged off before it is booked."""
+    time puts off the charge-off."""
     known = deque(sorted(by_day))
     while True:
         upcoming = [known[0]] if known else []
-        is_booked = booked_on is None or account.day >= booked_on
-        if is_booked and (due_on := account.charge_off_due_on) and due_on > account.day:
-            upcoming.append(due_on)
+        if closes_on := account.closes_on:
+            upcoming.append(closes_on)
         if not upcoming or (day := min(upcoming)) > last:
             return
         if known and known[0] == day:
@@ -165,16 +203,24 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
         return
     # Changed in place, since there is a row for each loan and day.
     row: list[Any] = [*_day(account, _opening(account), _NOTHING_MOVED)]
-    due_on = row[_AT["oldest_due_on"]]
     while account.day < last:
         row[_AT["opening_interest"]] = account.interest
         row[_AT["opening_accrued"]] = account.accrued
+        row[_AT["opening_highest_days_past_due"]] = account.highest_days_past_due
         row[_AT["interest_accrued"]] = account.begin(account.day + _A_DAY)
+        late = account.days_past_due
+        account.highest_days_past_due = max(account.highest_days_past_due, late)
         row[_AT["as_of"]] = account.day
         row[_AT["interest"]] = account.interest
         row[_AT["accrued"]] = account.accrued
-        row[_AT["days_past_due"]], row[_AT["bucket"]] = _delinquency(account, due_on)
+        row[_AT["days_past_due"]] = late
+        row[_AT["bucket"]] = _bucket(account, late)
+        row[_AT["highest_days_past_due"]] = account.highest_days_past_due
+        row[_FALLING_DUE] = falling_due(account)
         yield Day._make(row)
+
+
+_FALLING_DUE = slice(_AT["amount_past_due"], _AT["next_due_amount"] + 1)
 
 
 def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
@@ -182,50 +228,89 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
     is_carried_on = not is_first and keeps_row(account, day)
     opening = _opening(account) if is_carried_on else _NO_OPENING
     lent = account.principal if is_first else ZERO
-    accrued = account.begin(day)
+    accrued = account.go_to(day)
+    given_up = _given_up(account)
     applied = _applied(account, movements)
-    charge_off = account.close()
+    account.close()
+    given_up_today = {name: amount - given_up[name] for name, amount in _given_up(account).items()}
     moved = {
         **_NOTHING_MOVED,  # for the order of the columns
+        **given_up_today,
         "principal_lent": lent,
         "principal_paid": applied["payment", "principal"],
         "principal_reversed": -applied["payment_reversal", "principal"],
         "principal_refunded": applied["refund", "principal"],
-        "principal_charged_off": charge_off.principal,
         "interest_accrued": accrued,
         "interest_given_back": _of_any_kind(applied, "interest_given_back"),
         "interest_paid": applied["payment", "interest"],
         "interest_reversed": -applied["payment_reversal", "interest"],
         "interest_refunded": applied["refund", "interest"],
-        "interest_charged_off": charge_off.interest,
         "credit_overpaid": applied["payment", "credit"],
         "credit_reversed": -applied["payment_reversal", "credit"],
         "credit_refunded": applied["refund", "credit"],
         "credit_paid_out": -applied["credit_refund", "credit"],
-        "recovery": _of_any_kind(applied, "recovery"),
+        "recovery_principal": _of_any_kind(applied, "recovery_principal"),
+        "recovery_interest": _of_any_kind(applied, "recovery_interest"),
         "unapplied_moved": _of_any_kind(applied, "unapplied"),
+        "adjusted": applied[_ADJUSTED],
     }
     return _day(account, opening, moved)
 
 
+def _given_up(account: Account) -> dict[str, Decimal]:
+    """What has been given up of a loan so far, by the column of what a day adds to it."""
+    return {
+        "principal_charged_off": account.charged_off_principal,
+        "principal_waived": account.waived_principal,
+        "interest_charged_off": account.charged_off_interest,
+        "interest_waived": account.waived_interest,
+    }
+
+
 def _day(account: Account, opening: Sequence[Any], moved: Mapping[str, Decimal]) -> Day:
     """The row of the account's day; `opening` and `moved` in the order of their columns."""
-    due_on = account.oldest_due_on
-    late, age = _delinquency(account, due_on)
-    delinquency = (due_on, late, age, account.status)
+    late = account.days_past_due
+    delinquency = (account.oldest_due_on, late, _bucket(account, late), account.status, *falling_due(account))
     return Day._make((account.day, *opening, *moved.values(), *_balances(account), *delinquency, *_history(account)))
 
 
-def _delinquency(account: Account, due_on: date | None) -> tuple[int, str]:
-    """The days past due, and the bucket. `due_on`: the account's oldest_due_on, which a quiet day does not move."""
-    late = days_past_due(due_on, account.day) if due_on else 0
-    return late, bucket(late) if account.charged_off_on is None else "charged_off"
+def _bucket(account: Account, late: int) -> str:
+    return bucket(late) if account.charged_off_on is None else "charged_off"
 
 
-Applied = defaultdict[tuple[LoanKind, str], Decimal]
+def falling_due(account: Account) -> tuple[Decimal, date | None, Decimal]:
+    """What is past due at the end of the account's day, and when how much falls due next: null and zero if nothing is.
+
+    Of the last instalment, which is whatever is left, it is what is owed at the end of the day.
+    """
+    if account.charged_off_on is not None or not account.is_owed:
+        return ZERO, None, ZERO
+    terms, last = account.terms, account.last_instalment
+    due = min(terms.due_before(account.day), last)
+    met = account.paid + account.shortage
+    past_due = account.owed if due == last else min(max(terms.instalment * due - met, ZERO), account.owed)
+    following = max(account.instalments_met, due) + 1
+    if following > last:
+        return past_due, None, ZERO
+    left = account.owed - past_due
+    amount = left if following == last else min(terms.instalment * following - max(met, terms.instalment * due), left)
+    return past_due, terms.due_on(following), amount
+
+
+Applied = defaultdict[tuple[MovementKind | None, str], Decimal]
 """What a day's movements did: sums by the kind of movement and the part of its application."""
 
-_PARTS = ("interest", "principal", "credit", "recovery", "unapplied", "interest_given_back")
+_ADJUSTED = (None, "adjusted")
+
+_PARTS = (
+    "interest",
+    "principal",
+    "credit",
+    "recovery_principal",
+    "recovery_interest",
+    "unapplied",
+    "interest_given_back",
+)
 
 
 def _applied(account: Account, movements: Iterable[Movement]) -> Applied:
@@ -236,21 +321,31 @@ def _applied(account: Account, movements: Iterable[Movement]) -> Applied:
         for part in _PARTS:
             amount = getattr(application, part)
             sums[_counted_as(movement.kind, part, amount), part] += amount
+        if movement.kind in ADJUSTMENT_KINDS:
+            sums[_ADJUSTED] += application.money
     return sums
 
 
-def _counted_as(kind: LoanKind, part: str, amount: Decimal) -> LoanKind:
+def _counted_as(kind: MovementKind, part: str, amount: Decimal) -> MovementKind:
     """The kind of movement whose column holds a part: of principal and credit, no column falls below zero.
 
     A late row may change what others have paid, or a reversal take that back, by a few cents that go the other way.
     What a recovery exceeds the loss by is overpaid as what a payment exceeds the debt by.
     """
+    kind = _SAME_COLUMNS.get(kind, kind)
     if part in ("principal", "credit"):
         if amount < 0 and kind in ("payment", "refund"):
             return "payment_reversal"
-        if amount > 0 and kind in ("payment_reversal", "recovery"):
+        if amount > 0 and kind == "payment_reversal":
             return "payment"
     return kind
+
+
+# What adjustments pay stands with what payments do, and `adjusted` says how much it is. Reversals stand together.
+_SAME_COLUMNS: Mapping[MovementKind, MovementKind] = {
+    **dict.fromkeys(("recovery", *FORGIVES, "clear_unapplied"), "payment"),
+    "refund_reversal": "payment_reversal",
+}
 
 
 def _of_any_kind(applied: Applied, part: str) -> Decimal:

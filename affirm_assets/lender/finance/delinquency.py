@@ -1,22 +1,26 @@
-"""How late a loan is. Past-due age runs from the oldest instalment that is not met in full."""
+"""How late a loan is. Past-due age runs from the oldest instalment that is not met."""
 
 from datetime import date
 from decimal import Decimal
 
-from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.vocabulary import DelinquencyBucket
 
 CHARGE_OFF_DAYS = 120
 """Closed-end retail loans are charged off at this age: FFIEC, Uniform Retail Credit Classification, 65 FR 36903."""
 
 
-def oldest_unmet(terms: Terms, paid: Decimal, last: int) -> int:
-    """The number, from 1, of the oldest instalment of a loan with a balance that `paid` does not meet in full.
+def shortage_after(met: Decimal, shortage: Decimal, instalment: Decimal, rules: Rules) -> Decimal:
+    """What is missing of instalments that count as met, after a payment. It is carried to the last instalment.
 
-    `paid` is all that the borrower has paid of interest and principal: it meets the instalments in their order. The
-    `last` one is whatever is left, so as long as there is a balance it is not met.
+    met: what payments have met of instalments, with `shortage`, what was missing before. The payment's last instalment
+    counts as met if what is missing of it is little enough for the rules.
     """
-    return min(int(paid // terms.instalment) + 1, last)
+    toward_next = (met + shortage) % instalment
+    missing = instalment - toward_next
+    may_be_missing = instalment * (100 - rules.instalment_met_at) / 100
+    is_met = missing <= may_be_missing or shortage + missing <= rules.shortages_carried
+    return shortage + missing if toward_next and is_met else shortage
 
 
 def days_past_due(oldest_due_on: date, as_of: date) -> int:

@@ -1,7 +1,17 @@
 """The level instalment of a loan. Due dates, schedules and accrual are not in here."""
 
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, localcontext
+from decimal import (
+    ROUND_CEILING,
+    ROUND_HALF_EVEN,
+    ROUND_HALF_UP,
+    Context,
+    Decimal,
+    DivisionByZero,
+    InvalidOperation,
+    localcontext,
+)
 
+from affirm_assets.lender.finance.rules import InstalmentRounding
 from affirm_assets.lender.vocabulary import Frequency
 
 # A period as a fraction of the year: (numerator, denominator), because neither fraction is a finite decimal.
@@ -14,10 +24,17 @@ _CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, Inv
 # An instalment of exactly 101.00 may come out as 101.00 + 1E-47, which must not be rounded up to 101.01.
 _NOISE = Decimal("1E-12")
 _CENT = Decimal("0.01")
+_ROUNDINGS: dict[InstalmentRounding, str] = {"up": ROUND_CEILING, "nearest": ROUND_HALF_UP}
 
 
-def level_instalment(principal: Decimal, apr: Decimal, instalments: int, frequency: Frequency) -> Decimal:
-    """The equal payment, at the end of each period, that repays a loan; rounded up to the cent.
+def level_instalment(
+    principal: Decimal,
+    apr: Decimal,
+    instalments: int,
+    frequency: Frequency,
+    rounding: InstalmentRounding = "up",
+) -> Decimal:
+    """The equal payment, at the end of each period, that repays a loan; rounded to the cent.
 
     The annuity-immediate (Kellison, The Theory of Interest, 3.2): `principal = sum(payment / (1 + rate) ** k for k in
     1..instalments)`, with the nominal rate of one period: `apr / 12`, or `apr * 14 / 365`, which is what 14 days accrue
@@ -29,9 +46,10 @@ def level_instalment(principal: Decimal, apr: Decimal, instalments: int, frequen
         apr: nominal rate a year in percent (`Decimal("14.99")`); zero or more.
         instalments: how many payments; one or more.
         frequency: the period from one payment to the next.
+        rounding: up to the next cent, or to the nearest, half up.
 
     Returns:
-        Dollars, with exactly two decimal places.
+        Dollars, with exactly two decimal places; a cent or more.
 
     Raises:
         ValueError: an argument is out of its range, not finite, or names an unknown frequency.
@@ -45,7 +63,31 @@ def level_instalment(principal: Decimal, apr: Decimal, instalments: int, frequen
         # Summed term by term: the closed form divides by the rate, and loses digits when that is small.
         for _ in range(instalments):
             annuity = (annuity + 1) * discount
-        return (principal / annuity).quantize(_NOISE).quantize(_CENT, rounding=ROUND_CEILING)
+        rounded = (principal / annuity).quantize(_NOISE).quantize(_CENT, rounding=_ROUNDINGS[rounding])
+    return max(rounded, _CENT)
+
+
+def contract_problem(
+    instalment: Decimal,
+    principal: Decimal,
+    apr: Decimal,
+    instalments: int,
+    frequency: Frequency,
+    rounding: InstalmentRounding = "up",
+) -> str | None:
+    """Why an instalment that the contract states cannot be this loan's; None if it can. It may be off by a cent.
+
+    Contracts round the annuity up, down or to the nearest; who states any other amount has other terms in mind.
+    """
+    computed = level_instalment(principal, apr, instalments, frequency, rounding)
+    if instalment > 0 and abs(instalment - computed) <= _CENT:
+        return None
+    numerator, denominator = _YEARS_IN_PERIOD[frequency]
+    with localcontext(_CONTEXT):
+        interest = (principal * apr * numerator / (100 * denominator)).quantize(_CENT, rounding=ROUND_HALF_UP)
+    if instalment <= interest:
+        return f"{instalment} never repays the loan, of which a period's interest is {interest}; computed {computed}"
+    return f"{instalment} differs by more than a cent from {computed}, which is computed from the loan's other terms"
 
 
 def _check(principal: Decimal, apr: Decimal, instalments: int, frequency: Frequency) -> None:

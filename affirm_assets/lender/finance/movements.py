@@ -1,24 +1,25 @@
 """What moves a loan's account, what came of it, and when it counts."""
 
-from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
 from affirm_assets.lender.finance.accrual import ZERO
-from affirm_assets.lender.vocabulary import LoanKind
+from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS, REVERSALS, MovementKind
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A transaction on a loan. `posted_on`: the day on which the books apply it; `effective_on`: when it happened.
+    """A transaction on a loan, or an adjustment. `posted_on`: the day on which the books apply it; `effective_on`: when
+    it happened.
 
-    `came_on`: the day of its row, if not `posted_on`; until then it waited in suspense.
+    `reverses` is the transaction that a reversal undoes, or whose money a clear_unapplied clears. `came_on` is the day
+    of its row, if not `posted_on`; until then it waited in suspense. `amount` is 0.00 where an adjustment has none.
     """
 
     transaction_id: str
-    kind: LoanKind
+    kind: MovementKind
     amount: Decimal
     posted_on: date
     effective_on: date
@@ -30,90 +31,61 @@ class Movement:
 class Application:
     """What a movement did: where its money went (negative: came from), and what else the posting moved.
 
-    `interest + principal + credit + recovery + unapplied` is the money: the amount, negative for what goes out.
-    `met` is what of it counts toward instalments. Beside the money, `interest_given_back` lowers the interest that is
-    owed, and `discount_returned` goes back to the merchant. `accrual_given_back` is the former before it is rounded.
-    `exception` says why the books cannot apply the movement; its money is then `unapplied`.
+    The sum of `interest` to `unapplied` is the money: the amount, negative for what goes out. `recovery_principal` and
+    `recovery_interest` come back of what was charged off. Beside the money, `interest_given_back` lowers the interest
+    that is owed (negative: raises it, for days of which the books learn now), and `discount_returned` goes back to the
+    merchant. `exception` says why the books cannot apply the movement, or all of it; the rest is `unapplied`.
     """
 
     interest: Decimal = ZERO
     principal: Decimal = ZERO
     credit: Decimal = ZERO
-    recovery: Decimal = ZERO
+    recovery_principal: Decimal = ZERO
+    recovery_interest: Decimal = ZERO
     unapplied: Decimal = ZERO
-    met: Decimal = ZERO
     interest_given_back: Decimal = ZERO
-    accrual_given_back: Decimal = ZERO
     discount_returned: Decimal = ZERO
     exception: str | None = None
 
     @property
     def money(self) -> Decimal:
-        return self.interest + self.principal + self.credit + self.recovery + self.unapplied
-
-    def with_set_off(self, interest: Decimal, principal: Decimal, met: Decimal) -> "Application":
-        """What it is once so much interest and principal was paid out of its credit, and met instalments."""
-        return replace(
-            self,
-            interest=self.interest + interest,
-            principal=self.principal + principal,
-            credit=self.credit - interest - principal,
-            met=self.met + met,
-        )
+        recovery = self.recovery_principal + self.recovery_interest
+        return self.interest + self.principal + self.credit + recovery + self.unapplied
 
 
 def in_order(movements: Iterable[Movement]) -> list[Movement]:
     """The order within a day: what comes in, credit refunds, reversals; of these by effective date, then by id."""
-    return sorted(movements, key=_place)
+    return sorted(movements, key=place)
 
 
-def _place(movement: Movement) -> tuple[int, date, str]:
+def place(movement: Movement) -> tuple[int, date, str]:
     """So a credit that comes in can be paid out that day, whatever the ids."""
-    rank = {"credit_refund": 1, "payment_reversal": 2}.get(movement.kind, 0)
+    rank = 1 if movement.kind == "credit_refund" else 2 if movement.kind in REVERSALS else 0
     return rank, movement.effective_on, movement.transaction_id
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A movement that was applied, on the day on which it counts when the account is replayed in order of time."""
+    """A movement that came, on the day on which it counts, and how much of its amount counts.
+
+    What was decided when it came stands: an exception counts for nothing, a credit refund for what was paid out.
+    `reversed_before` is what of it was reversed before it came, and does not count. `unapplied` is the money
+    that it left unapplied, or, below zero, took from there.
+    """
 
     day: date
     movement: Movement
-    application: Application = Application()
-    is_as_posted: bool = False
+    amount: Decimal
+    reversed_before: Decimal = ZERO
+    unapplied: Decimal = ZERO
+    exception: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it moves the account: by its amount, or by being decided."""
+        is_decision = self.movement.kind in ADJUSTMENT_KINDS and self.exception is None
+        return self.amount > 0 or is_decision
 
     @property
     def order(self) -> tuple[date, int, date, str]:
-        return self.day, *_place(self.movement)
-
-    def as_of(self, reversed_by_now: AbstractSet[str | None]) -> "Event":
-        """The event as a replay takes it, as of when these movements have been reversed.
-
-        What was paid out was, whatever the credit would have been. A late payment that was reversed is replayed as it
-        was posted, on the day it came: its reversal takes that back too.
-        """
-        m = self.movement
-        is_late_and_reversed = self.day < m.posted_on and m.transaction_id in reversed_by_now
-        if m.kind == "credit_refund" or is_late_and_reversed:
-            return replace(self, day=m.posted_on, is_as_posted=True)
-        return self
-
-
-def reversed_ids(events: Iterable[Event]) -> set[str | None]:
-    """The ids of what was reversed by a reversal that was applied. None is among them, which no movement's id is."""
-    return {event.movement.reverses for event in events if event.application.exception is None}
-
-
-def standing(events: Sequence[Event]) -> list[Event]:
-    """The payments, refunds and payouts of credit that were applied and not reversed, in order of time."""
-    reversed_by_now = reversed_ids(events)
-    return sorted(
-        (
-            event.as_of(reversed_by_now)
-            for event in events
-            if event.movement.kind in ("payment", "refund", "credit_refund")
-            and event.application.exception is None
-            and event.movement.transaction_id not in reversed_by_now
-        ),
-        key=lambda each: each.order,
-    )
+        return self.day, *place(self.movement)

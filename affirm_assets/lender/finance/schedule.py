@@ -31,7 +31,7 @@ def schedule(terms: Terms) -> Iterator[Instalment]:
     account = Account.opened(terms)
     for number in range(1, terms.instalments + 1):
         due_on = terms.due_on(number)
-        account.begin(due_on)
+        account.go_to(due_on)
         left = account.principal + account.interest
         payment = left if number == terms.instalments else min(terms.instalment, left)
         paid = account.apply(Movement(str(number), "payment", payment, due_on, due_on))

@@ -1,11 +1,12 @@
 """What a loan's contract says, and when its instalments fall due."""
 
 import calendar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 
 from affirm_assets.lender.finance.instalment import level_instalment
+from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.vocabulary import Frequency
 
 
@@ -13,7 +14,9 @@ from affirm_assets.lender.vocabulary import Frequency
 class Terms:
     """A loan as it was agreed. Amounts in dollars with two places; `apr` in percent a year.
 
-    `instalment` is the level payment (finance.instalment); `merchant_discount` what the merchant gave up of the price.
+    `instalment` is the level payment: the contract's, or computed (finance.instalment). `due_day` is the day of the
+    month on which monthly instalments fall due, in a shorter month its last. `merchant_discount` is what the merchant
+    gave up of the price, `rules` what the lender has chosen for the product.
     """
 
     principal: Decimal
@@ -24,6 +27,8 @@ class Terms:
     first_due_on: date
     merchant_discount: Decimal
     instalment: Decimal
+    due_day: int
+    rules: Rules = field(default_factory=Rules)
 
     @staticmethod
     def agreed(
@@ -35,22 +40,65 @@ class Terms:
         originated_on: date,
         first_due_on: date,
         merchant_discount: Decimal = Decimal("0.00"),
+        instalment: Decimal | None = None,
+        due_day: int | None = None,
+        rules: Rules | None = None,
     ) -> "Terms":
-        """The terms with their level instalment. Raises ValueError or TypeError as level_instalment does."""
-        instalment = level_instalment(principal, apr, instalments, frequency)
-        return Terms(principal, apr, instalments, frequency, originated_on, first_due_on, merchant_discount, instalment)
+        """The terms, with what the contract does not state made from the others.
+
+        Raises ValueError or TypeError as level_instalment does.
+        """
+        rules = rules or Rules()
+        if instalment is None:
+            instalment = level_instalment(principal, apr, instalments, frequency, rules.instalment_rounding)
+        return Terms(
+            principal,
+            apr,
+            instalments,
+            frequency,
+            originated_on,
+            first_due_on,
+            merchant_discount,
+            instalment,
+            due_day or usual_due_day(originated_on, first_due_on),
+            rules,
+        )
 
     def due_on(self, number: int) -> date:
         """The day on which instalment `number`, counted from 1, falls due.
 
-        Every 14 days, or on the first one's day of each month; where a month lacks that day, on its last. If the first
-        falls due at a month's end, all do.
+        Every 14 days; or the first on its date, and the others on `due_day` of each month after, or the month's last.
         """
-        if self.frequency == "biweekly":
-            return self.first_due_on + timedelta(days=14 * (number - 1))
         first = self.first_due_on
+        if self.frequency == "biweekly":
+            return first + timedelta(days=14 * (number - 1))
+        if number == 1:
+            return first
         months = first.month - 1 + number - 1
         year, month = first.year + months // 12, months % 12 + 1
-        length = calendar.monthrange(year, month)[1]
-        is_month_end = first.day == calendar.monthrange(first.year, first.month)[1]
-        return date(year, month, length if is_month_end else min(first.day, length))
+        return date(year, month, min(self.due_day, _length(year, month)))
+
+    def due_before(self, day: date) -> int:
+        """How many instalments fell due before a day, if there were no end to them."""
+        first = self.first_due_on
+        if day <= first:
+            return 0
+        if self.frequency == "biweekly":
+            return (day - first).days // 14 + ((day - first).days % 14 > 0)
+        # Those of the months before, and of the day's own month if it is past.
+        before = (day.year - first.year) * 12 + day.month - first.month
+        return before + (self.due_on(before + 1) < day)
+
+
+def usual_due_day(originated_on: date, first_due_on: date) -> int:
+    """The day of the month on which instalments fall due, if the contract does not say it.
+
+    The origination's, if the first falls due on that day, or at the end of a month that is too short for it: a loan of
+    30 January whose first instalment is due on 28 February is due on the 30th. Otherwise the first due date's own.
+    """
+    day = originated_on.day
+    return day if first_due_on.day == min(day, _length(first_due_on.year, first_due_on.month)) else first_due_on.day
+
+
+def _length(year: int, month: int) -> int:
+    return calendar.monthrange(year, month)[1]

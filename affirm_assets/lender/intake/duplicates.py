@@ -5,6 +5,7 @@ booked yet, rows of one folder that are all equal give one booking, and rows tha
 "Booked" means within the look-back, or, for a row whose own date is older than that, at any time.
 """
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from pyspark.sql import Column, DataFrame
@@ -60,6 +61,32 @@ def fates(readings: DataFrame, valid: DataFrame, booked: DataFrame, look_back_da
     decided = decide_fates(valid, booked, look_back_days).withColumn("reasons", F.col("conflict"))
     refused = readings.where("reasons IS NOT NULL").withColumn("fate", F.lit(REJECTED))
     return decided.select(kept).unionByName(refused.select(kept))
+
+
+def fates_of_terms(
+    readings: DataFrame,
+    recent: DataFrame,
+    everything: DataFrame,
+    *,
+    name: str,
+    booked_on: str,
+    own_date: str,
+    compared: Sequence[str],
+    first: date,
+    look_back_days: int,
+) -> DataFrame:
+    """The fates of the readings of a feed all of whose fields are booked: nothing of a row is kept elsewhere.
+
+    name: its id; booked_on: the day of its folder; compared: the fields that say what it is. The rest as to_compare.
+    """
+    says = [digest(*compared).alias("terms"), F.lit(None).cast("string").alias("private")]
+    valid = readings.where("reasons IS NULL").select(
+        "*", F.col(name).alias("id"), F.col(booked_on).alias("day"), F.col(own_date).alias("own_date"), *says
+    )
+    booked = to_compare(
+        valid, recent, everything, name=name, booked_on=booked_on, first=first, look_back_days=look_back_days
+    ).select(F.col(name).alias("id"), F.col(booked_on).alias("day"), *says)
+    return fates(readings, valid, booked, look_back_days)
 
 
 def with_fate(fates: DataFrame, fate: str) -> DataFrame:

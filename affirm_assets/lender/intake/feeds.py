@@ -1,7 +1,6 @@
 """The feeds: their fields, and the limits that the lender's products put on them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -24,8 +23,11 @@ LOAN_FIELDS: Mapping[str, str] = MappingProxyType(
         "originated_on": "date",
         "first_due_on": "date",
         "currency": "text",
+        "instalment": "money",
+        "due_day": "integer",
     }
 )
+"""A file may lack any of them: its records then have no value there, and what reads them says whether they may."""
 
 TRANSACTION_FIELDS: Mapping[str, str] = MappingProxyType(
     {
@@ -39,23 +41,16 @@ TRANSACTION_FIELDS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-
-@dataclass(frozen=True)
-class ProductLimits:
-    """What a loan of a product can be. Amounts in the books' currency, both ends included."""
-
-    least_principal: Decimal
-    most_principal: Decimal
-    least_instalments: int
-    most_instalments: int
-
-
-PRODUCTS: Mapping[str, ProductLimits] = MappingProxyType(
+ADJUSTMENT_FIELDS: Mapping[str, str] = MappingProxyType(
     {
-        "pay_in_4": ProductLimits(Decimal("0.01"), Decimal("10000.00"), 4, 4),
-        # Personal instalment loans reach $40,000 and 60 months in LendingClub's published book; ten years and $100,000
-        # leave room for a product that is not written yet and still refuse a misplaced decimal point.
-        "installment": ProductLimits(Decimal("0.01"), Decimal("100000.00"), 1, 120),
+        "adjustment_id": "text",
+        "loan_id": "text",
+        "kind": "text",
+        "amount": "money",
+        "effective_on": "date",
+        "reason": "text",
+        "approver": "text",
+        "transaction_id": "text",
     }
 )
 
@@ -64,6 +59,9 @@ MOST_APR = Decimal("36")
 
 MOST_LOAN_CASH = Decimal("1000000.00")
 """More than a loan's principal and interest can come to."""
+
+MOST_REASON = 200
+"""Characters in which the reason for an adjustment is said."""
 
 MOST_PAYOUT = Decimal("1000000000.00")
 """A merchant's day. Above it, the amount is taken for a mistake."""

@@ -3,12 +3,12 @@
 A reason never quotes the text, which may hold personal data: it names the field, and what was expected.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.declare.contract import java_pattern
@@ -19,6 +19,7 @@ _MONEY = r"^-?[0-9]{1,16}(\.[0-9]{1,2})?\z"
 _TOO_FINE_MONEY = r"^-?[0-9]{1,16}\.[0-9]{3,}\z"
 _RATE = r"^-?[0-9]{1,3}(\.[0-9]{1,6})?\z"
 _INTEGER = r"^-?[0-9]{1,9}\z"
+_NOT_BLANK = r"[^ \t\r\n]"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 
 
@@ -100,8 +101,19 @@ def matching(name: str, pattern: str, expected: str) -> Reading:
     return Reading(_unless(reason, F.col(name)), reason)
 
 
+def words(name: str, most: int) -> Reading:
+    """Text of at most so many characters, not only blanks."""
+    reason = _first(
+        name,
+        (F.col(name).isNull(), "missing"),
+        (~F.col(name).rlike(_NOT_BLANK), "blank"),
+        (F.length(name) > most, f"longer than {most} characters"),
+    )
+    return Reading(_unless(reason, F.col(name)), reason)
+
+
 def one_of(name: str, known: Sequence[str]) -> Reading:
-    shown = ", ".join(known) if len(known) <= 6 else f"{len(known)} known ones"
+    shown = ", ".join(known) if len(known) <= 8 else f"{len(known)} known ones"
     reason = _first(
         name, (F.col(name).isNull(), "missing"), (~F.col(name).isin(*known), f"unknown; expected one of {shown}")
     )
@@ -111,6 +123,27 @@ def one_of(name: str, known: Sequence[str]) -> Reading:
 def optional(reading: Reading, name: str) -> Reading:
     """The same, but a missing field is no reason."""
     return Reading(reading.value, F.when(F.col(name).isNotNull(), reading.reason))
+
+
+def typed(
+    rows: DataFrame, day: str, readings: Mapping[str, Reading], *together: Column, also: Sequence[str] = ()
+) -> DataFrame:
+    """Landing rows -> `day`, file, record_number, text (the raw fields), the typed fields, reasons, problem, `also`.
+
+    together: reasons of several fields. A record that is not well-formed has its problem for a reason, and its missing
+    fields are no news.
+    """
+    found = reasons(*(each.reason for each in readings.values()), *together)
+    return rows.select(
+        F.col("business_date").alias(day),
+        "file",
+        "record_number",
+        F.struct(*readings).alias("text"),
+        *(each.value.alias(name) for name, each in readings.items()),
+        F.coalesce("problem", found).alias("reasons"),
+        "problem",
+        *also,
+    )
 
 
 def unless(condition: Column, reason: str) -> Column:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from affirm_assets.lender.sample_data.window import SampleWindow
 
-Feed = Literal["loans", "transactions"]
+Feed = Literal["loans", "transactions", "adjustments"]
 
 # What is held before it is appended to the files: the whole memory of the writer, whatever the number of loans.
 _BUFFER_BYTES = 4 * 1024 * 1024
@@ -53,10 +53,32 @@ class TransactionRecord:
         return ",".join(vars(self).values()).encode() + b"\n"
 
 
-_PART_NAMES: dict[Feed, str] = {"loans": "part-00000.jsonl", "transactions": "part-00000.csv"}
+@dataclass(frozen=True)
+class AdjustmentRecord:
+    """A record of the feed `adjustments`, its fields as they are written; empty where there is no value."""
+
+    adjustment_id: str
+    loan_id: str
+    kind: str
+    amount: str
+    effective_on: str
+    reason: str
+    approver: str
+    transaction_id: str = ""
+
+    def line(self) -> bytes:
+        return json.dumps(vars(self)).encode() + b"\n"
+
+
+_PART_NAMES: dict[Feed, str] = {
+    "loans": "part-00000.jsonl",
+    "transactions": "part-00000.csv",
+    "adjustments": "part-00000.jsonl",
+}
 _HEADERS: dict[Feed, bytes] = {
     "loans": b"",
     "transactions": ",".join(field.name for field in fields(TransactionRecord)).encode() + b"\n",
+    "adjustments": b"",
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from affirm_assets.lender.intake.feeds import LOOK_BACK_DAYS
+from affirm_assets.lender.sample_data.adjustments import Adjustments
 from affirm_assets.lender.sample_data.files import Feed, LandingFiles, TransactionRecord, money
 from affirm_assets.lender.sample_data.loans import MERCHANTS, Loan, make_loan, merchant_id
 from affirm_assets.lender.sample_data.oddities import Fate, Host, Oddities, OddityCount
@@ -22,10 +23,11 @@ _DAYS_BEYOND = 62
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What was written. Loans and transactions are the good ones, each counted once; the oddities come on top."""
+    """What was written. Of each feed the good ones, each counted once; the oddities come on top."""
 
     loans: int
     transactions: int
+    adjustments: int
     files: int
     days: int
     # Good records that landed after their own date, and of these the ones by more than the intake's look-back.
@@ -39,8 +41,8 @@ class SampleSummary:
 
     def records(self, feed: Feed) -> int:
         """All records in the feed's files, good or not."""
-        good = self.loans if feed == "loans" else self.transactions
-        return good + sum(count.records for count in self.oddities if count.feed == feed)
+        good = {"loans": self.loans, "transactions": self.transactions, "adjustments": self.adjustments}
+        return good[feed] + sum(count.records for count in self.oddities if count.feed == feed)
 
 
 class Payables:
@@ -73,6 +75,7 @@ class Payables:
 class _Tally:
     loans: int = 0
     transactions: int = 0
+    adjustments: int = 0
     late: int = 0
     late_past_look_back: int = 0
 
@@ -100,7 +103,7 @@ def write_sample_data(
         landing: the landing zone's folder; made if it is not there.
         loans: how many loans are made, over all days.
         start: the first day.
-        days: how many days; each gets a folder and its `_SUCCESS` in both feeds, with or without records.
+        days: how many days; each gets a folder and its `_SUCCESS` in each feed, with or without records.
         seed: another seed gives another history.
         progress: called with how far it is, in words.
 
@@ -110,13 +113,19 @@ def write_sample_data(
     _check(landing, loans, start, days)
     window = SampleWindow(start, days)
     files, payables, oddities, tally = LandingFiles(landing, window), Payables(days), Oddities(), _Tally()
+    adjustments = Adjustments(window, seed)
     users = 2 * loans // 3 + 1
 
     files.clear()
     for number, originated in enumerate(origination_days(window, loans, seed)):
         rng = Random(f"{seed}/{number}")
         loan = make_loan(rng, seed, number, originated, users, window.last)
-        host = _write_history(loan, repay(loan, window, rng), window, files, payables, tally)
+        movements = repay(loan, window, rng)
+        host = _write_history(loan, movements, window, files, payables, tally)
+        if adjusted := adjustments.of(loan, movements):
+            day, adjustment = adjusted
+            files.add("adjustments", day, adjustment.line())
+            tally.adjustments += 1
         for feed, day, line in oddities.plant(number, host, rng):
             files.add(feed, day, line)
         if (number + 1) % _LOANS_BETWEEN_REPORTS == 0 or number + 1 == loans:
@@ -127,6 +136,7 @@ def write_sample_data(
     return SampleSummary(
         loans=tally.loans,
         transactions=tally.transactions,
+        adjustments=tally.adjustments,
         files=files.files,
         days=days,
         late=tally.late,

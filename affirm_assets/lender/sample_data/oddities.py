@@ -12,13 +12,13 @@ from typing import Literal
 
 from affirm_assets.lender.intake.feeds import LOOK_BACK_DAYS
 from affirm_assets.lender.sample_data.draws import between
-from affirm_assets.lender.sample_data.files import Feed, LoanRecord, TransactionRecord
+from affirm_assets.lender.sample_data.files import AdjustmentRecord, Feed, LoanRecord, TransactionRecord
 
 Fate = Literal["duplicate", "rejected", "suspense"]
 """What becomes of a record: one in suspense is booked, but waits for a loan that never comes."""
 
-# Of so many loans, one carries each of the kinds: about one record in a thousand in either feed.
-_EVERY: dict[Feed, int] = {"loans": 1000, "transactions": 250}
+# Of so many loans, one carries each of the kinds: about one record in a thousand in the large feeds.
+_EVERY: dict[Feed, int] = {"loans": 1000, "transactions": 250, "adjustments": 250}
 # The kinds' turns are spread over the loans, so that none has to wait for another's.
 _FIRST_HOST, _STRIDE = 3, 7
 
@@ -52,6 +52,17 @@ class Host:
             reverses="",
         )
 
+    def extra_waiver(self, kind: str) -> AdjustmentRecord:
+        return AdjustmentRecord(
+            adjustment_id=f"A{self.loan.loan_id}-{kind}",
+            loan_id=self.loan.loan_id,
+            kind="waiver",
+            amount="5.00",
+            effective_on=self.loan.originated_on,
+            reason="As agreed on the phone",
+            approver="E0007",
+        )
+
 
 Planted = list[tuple[int, bytes]]
 Plant = Callable[[Host, Random], Planted]
@@ -73,6 +84,12 @@ def _broken_loan(kind: str, write: Callable[[LoanRecord], bytes]) -> Oddity:
 
 def _broken_transaction(kind: str, write: Callable[[TransactionRecord], bytes]) -> Oddity:
     return Oddity("transactions", kind, "rejected", lambda host, _: [(host.landed, write(host.extra_payment(kind)))])
+
+
+def _broken_adjustment(kind: str, change: Callable[[AdjustmentRecord], AdjustmentRecord]) -> Oddity:
+    return Oddity(
+        "adjustments", kind, "rejected", lambda host, _: [(host.landed, change(host.extra_waiver(kind)).line())]
+    )
 
 
 def _bare_principal(loan: LoanRecord, token: bytes) -> bytes:
@@ -178,8 +195,13 @@ def _repeated(feed: Feed) -> tuple[Oddity, ...]:
     )
 
 
-# The repeated ones first: they need what is left of the window.
-ODDITIES = (*_repeated("loans"), *_repeated("transactions"), *_BROKEN, _STRAY)
+_ADJUSTMENTS = (
+    _broken_adjustment("no_approver", lambda waiver: replace(waiver, approver="")),
+    _broken_adjustment("unknown_loan", lambda waiver: replace(waiver, loan_id=f"X{waiver.loan_id}")),
+)
+
+# The repeated ones first: they need what is left of the window. Those of a later feed last: no other gets another host.
+ODDITIES = (*_repeated("loans"), *_repeated("transactions"), *_BROKEN, _STRAY, *_ADJUSTMENTS)
 
 
 @dataclass(frozen=True)

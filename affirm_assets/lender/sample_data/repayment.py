@@ -23,7 +23,7 @@ _HABITS: Weighted[Habit] = Weighted(
     {"punctual": 56, "early": 12, "late": 10, "partial": 6, "misses_and_cures": 6, "pays_off": 6, "defaults": 4}
 )
 # The books charge a loan off when an instalment is this many days past due; only then is there something to recover.
-_CHARGE_OFF_DAYS = 120
+CHARGE_OFF_DAYS = 120
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def repay(loan: Loan, window: SampleWindow, rng: Random) -> list[Movement]:
     if refund_day is not None:
         history.refund(refund_day, _refund_cents(loan, rng))
     if paid < len(due) and happens(rng, 600):
-        history.recover(due[paid] + _CHARGE_OFF_DAYS + between(rng, 5, 30))
+        history.recover(due[paid] + CHARGE_OFF_DAYS + between(rng, 5, 30))
     return _landed(history.movements, loan, history.account.owed == 0, rng)
 
 
