@@ -88,6 +88,10 @@ class LoanBalance(Contract):
     amount_past_due: Money = column("What of instalments fell due before the day and is unpaid", ge=0)
     next_due_on: date | None = column("When the next instalment falls due that is not met; null if none is left")
     next_due_amount: Money = column("What of it is unpaid; of the last one, what is owed at the end of the day", ge=0)
+    payoff_amount: Money = column(
+        "What pays the loan off at the end of the day; of a charged-off one, what did not come back of the loss", ge=0
+    )
+    credit_over_six_months: Money = column("Credit that is there for more than six months: to be paid out", ge=0)
     settled_on: date | None = column("Day since which nothing is owed either way; null while something is")
     accrued: Accrued = column("Interest accrued since origination, before rounding", ge=0)
     paid: Money = column("What payments have met of instalments since origination")
@@ -107,7 +111,7 @@ class LoanBalance(Contract):
     waived_principal: Money = column("Principal waived since origination", ge=0)
     waived_interest: Money = column("Interest waived since origination", ge=0)
     credit_since: date | None = column(
-        "Day since which there is a credit balance; it is to be paid out after six months (12 CFR 1026.21(c))"
+        "Day since which there is a credit balance; after six months it is to be paid out (12 CFR 1026.21(c))"
     )
     unapplied: Money = column("Money that could not be applied since origination, less what went out so")
 
@@ -218,6 +222,9 @@ def money_is_where_it_can_be(staged: DataFrame) -> DataFrame:
         "recovered_interest = 0 OR recovered_principal = charged_off_principal",
         "amount_past_due <= principal + interest AND amount_past_due + next_due_amount <= principal + interest",
         "(credit_since IS NULL) = (credit = 0)",
+        "credit_over_six_months = IF(as_of > add_months(credit_since, 6), credit, 0)",
+        "payoff_amount = IF(status = 'charged_off', charged_off_principal + charged_off_interest "
+        "- recovered_principal - recovered_interest, principal + interest)",
     )
     ok = " AND ".join(f"({rule})" for rule in rules)
     shown = ["loan_id", "as_of", "status", "principal", "interest", "credit"]

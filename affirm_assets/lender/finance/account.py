@@ -16,7 +16,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, days_past_due, shortage_after
 from affirm_assets.lender.finance.movements import Application, Event, Movement
-from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.finance.terms import Terms, months_after
 from affirm_assets.lender.vocabulary import (
     ADJUSTMENT_KINDS,
     FORGIVES,
@@ -120,6 +120,18 @@ class Account:
     @property
     def is_owed(self) -> bool:
         return self.principal > 0 or self.interest > 0
+
+    @property
+    def payoff_amount(self) -> Decimal:
+        """What pays the loan off at the end of the day; of a charged-off one, what did not come back of the loss."""
+        lost = self.charged_off_principal + self.charged_off_interest
+        came_back = self.recovered_principal + self.recovered_interest
+        return self.owed if self.charged_off_on is None else lost - came_back
+
+    @property
+    def is_credit_old(self) -> bool:
+        """Whether there is a credit balance for more than six months: it is to be paid out (12 CFR 1026.21(c))."""
+        return self.credit_since is not None and self.day > months_after(self.credit_since, 6)
 
     @property
     def status(self) -> LoanStatus:

@@ -80,6 +80,8 @@ class Day(NamedTuple):
     amount_past_due: Decimal
     next_due_on: date | None
     next_due_amount: Decimal
+    payoff_amount: Decimal
+    credit_over_six_months: Decimal
     settled_on: date | None
     accrued: Decimal
     paid: Decimal
@@ -216,11 +218,16 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
         row[_AT["days_past_due"]] = late
         row[_AT["bucket"]] = _bucket(account, late)
         row[_AT["highest_days_past_due"]] = account.highest_days_past_due
-        row[_FALLING_DUE] = falling_due(account)
+        row[_OF_THE_DAY] = _of_the_day(account)
         yield Day._make(row)
 
 
-_FALLING_DUE = slice(_AT["amount_past_due"], _AT["next_due_amount"] + 1)
+_OF_THE_DAY = slice(_AT["amount_past_due"], _AT["credit_over_six_months"] + 1)
+
+
+def _of_the_day(account: Account) -> tuple[Any, ...]:
+    """What falls due, what would pay the loan off, and the credit that is to be paid out by now."""
+    return *falling_due(account), account.payoff_amount, account.credit if account.is_credit_old else ZERO
 
 
 def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
@@ -270,7 +277,7 @@ def _given_up(account: Account) -> dict[str, Decimal]:
 def _day(account: Account, opening: Sequence[Any], moved: Mapping[str, Decimal]) -> Day:
     """The row of the account's day; `opening` and `moved` in the order of their columns."""
     late = account.days_past_due
-    delinquency = (account.oldest_due_on, late, _bucket(account, late), account.status, *falling_due(account))
+    delinquency = (account.oldest_due_on, late, _bucket(account, late), account.status, *_of_the_day(account))
     return Day._make((account.day, *opening, *moved.values(), *_balances(account), *delinquency, *_history(account)))
 
 

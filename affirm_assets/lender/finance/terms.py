@@ -74,9 +74,7 @@ class Terms:
             return first + timedelta(days=14 * (number - 1))
         if number == 1:
             return first
-        months = first.month - 1 + number - 1
-        year, month = first.year + months // 12, months % 12 + 1
-        return date(year, month, min(self.due_day, _length(year, month)))
+        return months_after(first, number - 1, self.due_day)
 
     def due_before(self, day: date) -> int:
         """How many instalments fell due before a day, if there were no end to them."""
@@ -98,6 +96,12 @@ def usual_due_day(originated_on: date, first_due_on: date) -> int:
     """
     day = originated_on.day
     return day if first_due_on.day == min(day, _length(first_due_on.year, first_due_on.month)) else first_due_on.day
+
+
+def months_after(first: date, months: int, day: int | None = None) -> date:
+    """So many months after a date, on a day of the month, by default its own; in a shorter month on its last."""
+    year, month = divmod(first.year * 12 + first.month - 1 + months, 12)
+    return date(year, month + 1, min(day or first.day, _length(year, month + 1)))
 
 
 def _length(year: int, month: int) -> int:
