@@ -22,7 +22,17 @@ class ProductSettings:
     rules: Rules = field(default_factory=Rules)
 
 
-PRODUCTS: Mapping[Product, ProductSettings] = MappingProxyType(
+def for_each_product(settings: Mapping[Product, ProductSettings]) -> Mapping[Product, ProductSettings]:
+    """The settings. Raises DeclarationError if a product of the vocabulary has none, or if one is of no product."""
+    if differing := sorted(set(get_args(Product)) ^ set(settings)):
+        raise DeclarationError(
+            f"{__file__}: expected settings for each product of lender.vocabulary.Product, and for no other; found a "
+            f"difference in {', '.join(differing)}. Declare its limits and rules here."
+        )
+    return MappingProxyType(dict(settings))
+
+
+PRODUCTS = for_each_product(
     {
         "pay_in_4": ProductSettings(Decimal("0.01"), Decimal("10000.00"), 4, 4),
         # Personal instalment loans reach $40,000 and 60 months in LendingClub's published book; ten years and $100,000
@@ -30,9 +40,3 @@ PRODUCTS: Mapping[Product, ProductSettings] = MappingProxyType(
         "installment": ProductSettings(Decimal("0.01"), Decimal("100000.00"), 1, 120),
     }
 )
-
-if lacking := set(get_args(Product)) ^ set(PRODUCTS):
-    raise DeclarationError(
-        f"{__file__}: expected settings for each product of lender.vocabulary.Product, and for no other; "
-        f"found a difference: {', '.join(sorted(lacking))}. Declare its limits and rules here."
-    )
