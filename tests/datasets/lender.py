@@ -8,6 +8,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from affirm_assets.datasets.adjustments.adjustments import Adjustment
 from affirm_assets.datasets.ledger.provisions import Provision, owed_by_bucket, provisions
 from affirm_assets.datasets.loans.loans import Loan as BookedLoan
 from affirm_assets.datasets.servicing._accounts import TERMS
@@ -23,7 +24,7 @@ from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
-from affirm_assets.lender.vocabulary import TAKES_OUT
+from affirm_assets.lender.vocabulary import TAKES_OUT, WITHOUT_AMOUNT
 from tests.conftest import declare
 from tests.storage import Keep
 
@@ -189,11 +190,12 @@ def applied() -> Iterable[Row]:
 
 
 def posted() -> Iterable[Row]:
-    for each in POSTED:
+    for number, each in enumerate(POSTED, 1):
         is_waiting = each.transaction_id.startswith("W") or each.loan_id is None
         yield row(
             Transaction,
             product="none" if is_waiting else LOANS[str(each.loan_id)].product,
+            record_number=number,
             **{**_fields(each), "posted_on": each.posted_on},
         )
 
@@ -248,10 +250,38 @@ def loans() -> list[Row]:
             loan_id=loan_id,
             booked_on=each.booked_on,
             product=each.product,
-            principal=each.terms.principal,
-            merchant_discount=each.terms.merchant_discount,
+            user_id=f"U-{loan_id}",
+            merchant_id="M",
+            borrower_state="CA",
+            currency="USD",
+            record_number=number,
+            **{
+                name: getattr(each.terms, name)
+                for name in ("principal", *TERMS)
+                if name not in ("amount_lent", "due_day")
+            },
         )
-        for loan_id, each in LOANS.items()
+        for number, (loan_id, each) in enumerate(LOANS.items(), 1)
+    ]
+
+
+def decided() -> list[Row]:
+    """What persons decided, as accepted from the feed."""
+    return [
+        row(
+            Adjustment,
+            adjustment_id=each.transaction_id.removeprefix("adjustment/"),
+            posted_on=each.posted_on,
+            loan_id=each.loan_id,
+            product=LOANS[str(each.loan_id)].product,
+            kind=each.kind,
+            amount=None if each.kind in WITHOUT_AMOUNT else each.amount,
+            effective_on=each.effective_on or each.posted_on,
+            approver="E1",
+            transaction_id=each.reverses,
+            record_number=number,
+        )
+        for number, each in enumerate(DECIDED, 1)
     ]
 
 

@@ -607,7 +607,7 @@ def test_a_charge_off_of_another_cent_is_found(
 ) -> None:
     wrong = changed(charged_off, f"as_of = DATE'{LAST}'", **{name: f"{name} + 0.01"})
     nothing = frame(spark, ChargedOffLoan, [])
-    found = [CHARGE_OFFS_OPEN.function(wrong, nothing, WHOLE, balances), net_loss_adds_up.function(wrong)]
+    found = [CHARGE_OFFS_OPEN.function(wrong, nothing, WHOLE, balances), net_loss_adds_up.function(wrong, balances)]
     assert sum(map(not_ok, found)) >= 1
 
 

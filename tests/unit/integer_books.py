@@ -8,7 +8,9 @@ What is decided of a row is decided once, when it arrives:
 
 - a refund that makes more than the price, with all refunds that stand, is refused;
 - of a credit refund, no more is paid out than the credit balance;
-- a reversal of a row that has not come, or of more than is left of it, is refused. The first waits for its row.
+- a reversal of a row that has not come, or of more than is left of it, is refused. The first waits for its row;
+- a person's decision is refused if it is of more than is owed, or of another amount in a settlement; if it gives
+  or charges off what is charged off, or undoes what is not; or if it clears more than is unapplied.
 
 Where the text leaves two readings, this has the code's:
 
@@ -17,10 +19,17 @@ Where the text leaves two readings, this has the code's:
 - of what falls on one day, an instalment that is paid on its due date comes before a refund;
 - nothing is waived before the day of booking;
 - what waited in suspense counts on its own day if it comes in; what goes out, on the day on which the books take it up;
-- a payment that is reversed may have kept a loan from its charge-off: then it was charged off on that earlier day.
+- a payment that is reversed may have kept a loan from its charge-off: then it was charged off on that earlier day;
+- a decision counts on its own day, if it comes late, but what is owed or charged off is asked on the day it came;
+- one that has been accepted stands: what late rows leave it nothing to pay of is a credit balance or a recovery, and
+  where they leave nothing charged off on the day of its undoing, that does nothing;
+- an undone charge-off takes back every other cause that was known by then; of several the earliest counts;
+- a cause charges off on its day or any later one, as soon as something is owed;
+- a reversal whose money was written off while it waits goes on waiting: what comes is then unapplied.
 """
 
 import calendar
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -38,6 +47,9 @@ CHARGED_OFF_AT = 120
 
 IN = ("payment", "recovery", "refund")
 REVERSED_BY = {"payment_reversal": ("payment", "recovery"), "refund_reversal": ("refund",)}
+FORGIVEN = ("goodwill_credit", "waiver", "correction")
+CHARGES_OFF_AFTER = {"bankruptcy": 60, "fraud": 90, "death": 60, "settlement": 0, "debt_sale": 0}
+DECIDED = (*FORGIVEN, *CHARGES_OFF_AFTER, "undo_charge_off", "clear_unapplied")
 
 
 def cents(dollars: Decimal) -> int:
@@ -86,7 +98,7 @@ class Row:
 
     @property
     def place(self) -> tuple[int, int, int, str]:
-        of_the_day = 0 if self.kind in IN else 1 if self.kind == "credit_refund" else 2
+        of_the_day = 1 if self.kind == "credit_refund" else 2 if self.kind in REVERSED_BY else 0
         return self.day, of_the_day, self.effective, self.id
 
 
@@ -112,6 +124,8 @@ class Life:
     recovered: tuple[int, int] = (0, 0)
     waived: tuple[int, int] = (0, 0)
     refunds: tuple[tuple[int, int], ...] = ()
+    charge_off_by: int | None = None
+    reaged_on: int = 0
 
     @property
     def owed(self) -> int:
@@ -139,7 +153,7 @@ class Life:
     @property
     def days_past_due(self) -> int:
         due = self.oldest_due_on
-        return max(0, self.day - due) if self.owed and due is not None else 0
+        return max(0, self.day - max(due, self.reaged_on)) if self.owed and due is not None else 0
 
     @property
     def status(self) -> str:
@@ -229,6 +243,24 @@ class Life:
         self.recovered = self.recovered[0] + principal, self.recovered[1] + interest
         self.credit += amount - principal - interest
 
+    def notice(self, cause: str, effective: int) -> None:
+        """Of a charge-off for another cause than days past due; the earliest counts."""
+        by = effective + CHARGES_OFF_AFTER[cause]
+        if self.charged_off_on is None:
+            self.charge_off_by = by if self.charge_off_by is None else min(by, self.charge_off_by)
+
+    def undo_charge_off(self) -> None:
+        """What was charged off is owed again, less what came back of it, which counts as paid."""
+        if self.charged_off_on is None:
+            return
+        self.principal += self.charged_off[0] - self.recovered[0]
+        self.interest += self.charged_off[1] - self.recovered[1]
+        self.paid += sum(self.recovered)
+        self.charged_off = self.recovered = (0, 0)
+        self.charged_off_on = self.charge_off_by = None
+        self.reaged_on = self.day
+        self.meet()
+
     def pay_out(self, amount: int) -> None:
         """A credit refund that was paid. What is missing of the credit by now was lent."""
         missing = max(0, amount - self.credit)
@@ -243,6 +275,7 @@ class Life:
             return
         small = self.owed < cents(self.terms.rules.waived_below)
         late = self.days_past_due >= CHARGED_OFF_AT
+        late = late or (self.charge_off_by is not None and self.day >= self.charge_off_by)
         if small and (late or self.day > due_on(self.terms, self.last)) and self.charged_off_on is None:
             self.waived = self.waived[0] + self.principal, self.waived[1] + self.interest
             self.principal = self.interest = 0
@@ -280,8 +313,9 @@ def lived(terms: Terms, booked_on: int, rows: Sequence[Row], day: int) -> Life:
     by_day: dict[int, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.place):
         if row.kind not in REVERSED_BY:
-            row = replace(row, standing=row.standing - sum(r.standing for r in rows if r.reverses == row.id))
-        if row.standing:
+            back = sum(r.standing for r in rows if r.reverses == row.id and r.kind in REVERSED_BY)
+            row = replace(row, standing=row.standing - back)
+        if row.standing or row.kind in DECIDED:
             by_day.setdefault(row.day, []).append(row)
     while True:
         for row in by_day.get(life.day, ()):
@@ -289,6 +323,10 @@ def lived(terms: Terms, booked_on: int, rows: Sequence[Row], day: int) -> Life:
                 life.refund(row.standing)
             elif row.kind == "credit_refund":
                 life.pay_out(row.standing)
+            elif row.kind in CHARGES_OFF_AFTER:
+                life.notice(row.kind, row.effective)
+            elif row.kind == "undo_charge_off":
+                life.undo_charge_off()
             elif row.kind in REVERSED_BY:
                 if row.kind == "payment_reversal" and terms.rules.returned_payment == "waived":
                     before = [each for each in rows if each.place < row.place]
@@ -311,6 +349,7 @@ class Books:
         self.rows: list[Row] = []
         self.refused: list[Row] = []
         self.unapplied = 0
+        self.unapplied_of: defaultdict[str, int] = defaultdict(int)
         self.applied: dict[str, dict[str, object]] = {}
         self.life = lived(terms, self.booked_on, (), self.booked_on)
 
@@ -331,7 +370,8 @@ class Books:
     def _row(self, movement: Movement) -> Row:
         came = (movement.came_on or movement.posted_on).toordinal()
         effective = movement.effective_on.toordinal()
-        counts = max(min(effective, came), self.terms.originated_on.toordinal()) if movement.kind in IN else came
+        is_late = movement.kind in (*IN, *DECIDED)
+        counts = max(min(effective, came), self.terms.originated_on.toordinal()) if is_late else came
         amount = cents(movement.amount)
         return Row(
             movement.transaction_id, movement.kind, amount, counts, came, effective, movement.reverses, amount, amount
@@ -359,11 +399,13 @@ class Books:
 
     def _decide(self, row: Row, today: int) -> bool:
         """Whether the row is an exception. What can be applied of it is among the rows from now on."""
+        if row.kind in DECIDED:
+            return self._decide_decision(row)
         if row.kind in REVERSED_BY:
             return self._decide_reversal(row, today)
         if row.kind == "credit_refund":
             row = replace(row, day=today, standing=min(row.amount, self.life.credit))
-            self.unapplied -= row.amount - row.standing
+            self._leave_unapplied(row.id, row.standing - row.amount)
         waiting = [r for r in self.refused if r.reverses == row.id and row.kind in REVERSED_BY[r.kind]]
         too_much = row.kind == "refund" and self.life.refunded + row.amount > cents(self.terms.principal)
         if too_much:
@@ -372,21 +414,53 @@ class Books:
             if row.came - reversal.came <= WAITS and reversal.amount <= row.left:
                 row = replace(row, standing=max(0, row.standing - reversal.amount), left=row.left - reversal.amount)
         if row.kind in IN:
-            self.unapplied += row.amount - row.standing
+            self._leave_unapplied(row.id, row.amount - row.standing)
         self.rows.append(row)
         return row.standing < row.amount
+
+    def _leave_unapplied(self, of: str, amount: int) -> None:
+        """`of`: the row whose money it is; of a reversal that waits for its row, and of one of a refused refund, that
+        one."""
+        self.unapplied += amount
+        self.unapplied_of[of] += amount
+
+    def _decide_decision(self, row: Row) -> bool:
+        is_charged_off = self.life.charged_off_on is not None
+        if row.kind == "clear_unapplied":
+            return self._decide_clearing(row)
+        if row.kind == "undo_charge_off":
+            is_refused = not is_charged_off
+        elif row.kind == "settlement":
+            is_refused = is_charged_off or row.amount != self.life.owed
+        else:
+            is_refused = is_charged_off or (row.kind in FORGIVEN and row.amount > self.life.owed)
+        if not is_refused:
+            self.rows.append(row)
+        return is_refused
+
+    def _decide_clearing(self, row: Row) -> bool:
+        """Money that came in is a payment of the day; what went out is written off."""
+        of = str(row.reverses)
+        unapplied = self.unapplied_of[of]
+        if row.amount > abs(unapplied):
+            return True
+        self._leave_unapplied(of, -row.amount if unapplied > 0 else row.amount)
+        if unapplied > 0:
+            self.rows = [replace(r, left=r.left - row.amount) if r.id == of else r for r in self.rows]
+            self.rows.append(row)
+        return False
 
     def _decide_reversal(self, row: Row, today: int) -> bool:
         of = [r for r in self.rows if r.id == row.reverses and r.kind in REVERSED_BY[row.kind]]
         if not of:
-            self.unapplied -= row.amount
+            self._leave_unapplied(str(row.reverses), -row.amount)
             self.refused.append(row)
             return True
         if row.amount > of[0].left:
-            self.unapplied -= row.amount
+            self._leave_unapplied(row.id, -row.amount)
             return True
         applied = row.amount if of[0].standing else 0
-        self.unapplied -= row.amount - applied
+        self._leave_unapplied(of[0].id, applied - row.amount)
         self.rows[self.rows.index(of[0])] = replace(of[0], left=of[0].left - row.amount)
         self.rows.append(replace(row, standing=applied))
         return False

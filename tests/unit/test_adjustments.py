@@ -99,6 +99,11 @@ def test_a_notice_that_comes_late_charges_off_as_if_it_had_come_in_time() -> Non
     assert replay["2025-04-14"].status == "open"
 
 
+def test_the_days_run_from_the_notice_even_if_it_is_older_than_the_loan() -> None:
+    replay = Replay(decided("c", "bankruptcy", "0.00", "2025-01-21", at="2024-12-20"), until="2025-02-28")
+    assert (replay["2025-02-17"].status, str(replay["2025-02-18"].charged_off_on)) == ("open", "2025-02-18")
+
+
 def test_who_pays_before_the_day_is_not_charged_off() -> None:
     replay = Replay(
         decided("c", "bankruptcy", "0.00", "2025-01-11"),
@@ -125,6 +130,17 @@ def test_a_charge_off_is_undone_and_days_past_due_begin_anew() -> None:
         Decimal("700.00"),
         Decimal("75.50") + 120 * Decimal("0.35"),
     )
+
+
+def test_what_came_back_of_an_undone_charge_off_meets_instalments() -> None:
+    replay = Replay(
+        moved("v", "recovery", "258.58", "2025-06-15"),
+        decided("u", "undo_charge_off", "0.00", "2025-07-01"),
+        until="2025-07-01",
+    )
+    row = replay["2025-07-01"]
+    # The first instalment but for 1.00, which is carried; the second fell due on 1 March.
+    assert (row.paid, row.shortage, str(row.oldest_due_on)) == (Decimal("258.58"), Decimal("1.00"), "2025-03-01")
 
 
 def test_what_is_not_charged_off_cannot_be_undone_and_what_is_cannot_be_given() -> None:

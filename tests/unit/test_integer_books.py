@@ -17,6 +17,7 @@ from affirm_assets.lender.finance.days import Day, applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.vocabulary import WITHOUT_AMOUNT
 from tests.unit.integer_books import Books, of_life, of_row
 
 HISTORIES = int(os.environ.get("HISTORIES", "200"))
@@ -117,6 +118,8 @@ def _history(rng: random.Random) -> History:
     for _ in range(rng.randrange(11)):
         arriving.something()
     arriving.credit_refunds()
+    for _ in range(rng.choice([0, 0, 1, 1, 2, 3, 5])):
+        arriving.decision()
     return History(terms, booked_on, last, arriving.movements)
 
 
@@ -128,7 +131,7 @@ class _Arriving:
 
     def add(self, kind: str, cents: int, came_on: date, effective_on: date, reverses: str | None = None) -> None:
         posted_on = max(came_on, self.booked_on)
-        if cents > 0 and posted_on <= self.last:
+        if (cents > 0 or kind in (*WITHOUT_AMOUNT, "debt_sale")) and posted_on <= self.last:
             # Ids are in no order of time.
             name = f"{self.rng.choice('abcxyz')}{len(self.movements)}"
             waited = came_on if came_on < posted_on else None
@@ -164,6 +167,39 @@ class _Arriving:
             cents = int(of.amount * 100)
             amount = rng.choice([cents, cents, cents, cents // 2, cents // 3, cents - 1, cents + 1])
             self.add(kind, amount, came_on, came_on - timedelta(days=rng.choice([0, 3])), of.transaction_id)
+
+    def decision(self) -> None:
+        """What a person decides, of about what the books say on its day."""
+        rng = self.rng
+        kinds = ["goodwill_credit", "waiver", "correction", "settlement", "bankruptcy", "fraud", "death", "debt_sale"]
+        kinds += ["undo_charge_off", "clear_unapplied"]
+        [kind] = rng.choices(kinds, [2, 2, 1, 2, 2, 1, 1, 2, 4, 4])
+        books = Books(self.terms, self.booked_on)
+        lives = [replace(life) for life in books.run(self.last, self.movements)]
+        some = [life for life in lives if (life.charged_off_on is not None) == (kind == "undo_charge_off")]
+        if not some and rng.random() < 0.8:
+            return
+        life = rng.choice(some) if some and rng.random() < 0.9 else rng.choice(lives)
+        came_on = date.fromordinal(life.day)
+        of, cents = None, 0
+        if kind == "clear_unapplied":
+            unapplied = [name for name, amount in books.unapplied_of.items() if amount and rng.random() < 0.95]
+            others = [each.transaction_id for each in self.movements if rng.random() < 0.05]
+            if not unapplied and not others:
+                return
+            of = rng.choice(unapplied or others)
+            amount = abs(books.unapplied_of[of]) or 1
+            cents = rng.choice([amount, amount, amount // 2, amount + 1])
+            cleared = next(each for each in self.movements if of in (each.transaction_id, each.reverses))
+            came_on = max(cleared.posted_on + timedelta(days=rng.choice([0, 1, 1, 5, 30, 50])), self.booked_on)
+        elif kind in ("goodwill_credit", "waiver", "correction"):
+            cents = rng.choice([self.level, life.owed, life.owed, life.interest, life.owed // 2, life.owed + 1])
+        elif kind == "settlement":
+            cents = rng.choice([life.owed] * 6 + [life.owed + 1, life.owed - 1])
+        elif kind == "debt_sale":
+            cents = rng.choice([0, life.owed // 3])
+        late = 0 if rng.random() < 0.7 else rng.choice([1, 5, 30, 100, rng.randrange(1, 200)])
+        self.add(kind, cents, came_on, came_on - timedelta(days=late), of)
 
     def credit_refunds(self) -> None:
         """About what the credit balance is on their day."""

@@ -241,17 +241,22 @@ def _posting(kind: str, where: str, *entries: Column) -> Column:
 def _of_applications(payment_applications: DataFrame) -> DataFrame:
     """What became of the money of a transaction on a loan, and what pays for an adjustment.
 
-    The money is the transaction's own amount, and not what was applied of it: a posting of which a part is missing does
-    not balance. The merchant pays a refund by being owed less. Interest that is waived is income no more.
+    The money is the transaction's or adjustment's own amount, and not what was applied of it: a posting of which a part
+    is missing does not balance. The merchant pays a refund by being owed less. Interest that is waived is income no
+    more.
     """
     source = F.expr(
         f"CASE WHEN is_from_suspense THEN 'suspense' WHEN {IS_REFUND} THEN 'merchant_payable' "
         "WHEN kind = 'goodwill_credit' THEN 'goodwill_expense' WHEN kind = 'waiver' THEN 'waiver_expense' "
         "WHEN kind IN ('correction', 'clear_unapplied') THEN 'correction_expense' ELSE 'cash' END"
     )
+    paid_for = (
+        "CASE WHEN exception IS NOT NULL THEN 0 WHEN kind IN ('goodwill_credit', 'waiver', 'correction') THEN amount "
+        "WHEN kind = 'clear_unapplied' AND unapplied > 0 THEN amount ELSE 0 END"
+    )
     waived_interest = "IF(kind = 'waiver', interest, 0)"
     entries = F.array(
-        _entry(source, f"IF({IS_ADJUSTMENT}, {ADJUSTED} - {waived_interest}, {SIGNED_AMOUNT})"),
+        _entry(source, f"IF({IS_ADJUSTMENT}, {paid_for} - {waived_interest}, {SIGNED_AMOUNT})"),
         _entry("interest_income", waived_interest),
         _entry("interest_receivable", "-interest"),
         _entry("principal_receivable", "-principal"),

@@ -35,9 +35,13 @@ _OF_LOAN = ("product", "originated_on")
 
 
 @audit()
-def net_loss_adds_up(staged: DataFrame) -> DataFrame:
-    """Net loss = principal - principal recovered, of every loan and day."""
-    return staged.withColumn("ok", F.expr("net_loss = principal - principal_recovered"))
+def net_loss_adds_up(staged: DataFrame, loan_balances: DataFrame) -> DataFrame:
+    """Net loss is what the balances say was charged off less recovered, of every loan that they say is, day by day."""
+    lost = loan_balances.where("charged_off_on IS NOT NULL").select(
+        "loan_id", "as_of", F.expr("charged_off_principal - recovered_principal").alias("lost")
+    )
+    joined = staged.select("loan_id", "as_of", "net_loss").join(lost, ["loan_id", "as_of"], "full")
+    return joined.withColumn("ok", F.col("net_loss").eqNullSafe(F.col("lost")))
 
 
 def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:

@@ -426,16 +426,19 @@ class Account:
             case "undo_charge_off":
                 self._undo_charge_off()
             case "settlement" | "bankruptcy" | "fraud" | "death" | "debt_sale" as cause:
-                by = self.day + timedelta(days=WAITS_TO_BE_CHARGED_OFF[cause])
+                by = event.movement.effective_on + timedelta(days=WAITS_TO_BE_CHARGED_OFF[cause])
                 if self.charged_off_on is None and (self.charge_off_by is None or by < self.charge_off_by):
                     self.charge_off_by, self.charge_off_cause = by, cause
 
     def _undo_charge_off(self) -> None:
-        """What was charged off is owed again, less what came back of it; days past due are counted anew from today."""
+        """What was charged off is owed again, less what came back of it, which counts as paid; days past due are
+        counted anew from today."""
         if self.charged_off_on is None:
             return
         self.principal += self.charged_off_principal - self.recovered_principal
         self.interest += self.charged_off_interest - self.recovered_interest
+        self.paid += self.recovered_principal + self.recovered_interest
+        self.shortage = shortage_after(self.paid, self.shortage, self.terms.instalment, self.terms.rules)
         self.charged_off_principal = self.charged_off_interest = ZERO
         self.recovered_principal = self.recovered_interest = ZERO
         self.charged_off_on = self.charge_off_by = self.charge_off_cause = None
