@@ -20,12 +20,10 @@ Where the text leaves two readings, this has the code's:
 - nothing is waived before the day of booking;
 - what waited in suspense counts on its own day if it comes in; what goes out, on the day on which the books take it up;
 - a payment that is reversed may have kept a loan from its charge-off: then it was charged off on that earlier day;
-- a decision counts on its own day, if it comes late, but what is owed or charged off is asked on the day it came;
 - one that has been accepted stands: what late rows leave it nothing to pay of is a credit balance or a recovery, and
-  where they leave nothing charged off on the day of its undoing, that does nothing;
+  where they leave nothing charged off on the day of its undoing, days past due are counted anew all the same;
 - an undone charge-off takes back every other cause that was known by then; of several the earliest counts;
-- a cause charges off on its day or any later one, as soon as something is owed;
-- a reversal whose money was written off while it waits goes on waiting: what comes is then unapplied.
+- a cause charges off on its day or any later one, as soon as something is owed.
 """
 
 import calendar
@@ -98,7 +96,8 @@ class Row:
 
     @property
     def place(self) -> tuple[int, int, int, str]:
-        of_the_day = 1 if self.kind == "credit_refund" else 2 if self.kind in REVERSED_BY else 0
+        of_the_day = 3 if self.kind in DECIDED else 1 if self.kind == "credit_refund" else 2
+        of_the_day = 0 if self.kind in IN else of_the_day
         return self.day, of_the_day, self.effective, self.id
 
 
@@ -250,8 +249,10 @@ class Life:
             self.charge_off_by = by if self.charge_off_by is None else min(by, self.charge_off_by)
 
     def undo_charge_off(self) -> None:
-        """What was charged off is owed again, less what came back of it, which counts as paid."""
-        if self.charged_off_on is None:
+        """What was charged off is owed again, less what came back of it, which counts as paid. Or a notice is
+        withdrawn."""
+        if self.charged_off_on is None and self.charge_off_by is not None:
+            self.charge_off_by = None
             return
         self.principal += self.charged_off[0] - self.recovered[0]
         self.interest += self.charged_off[1] - self.recovered[1]
@@ -348,6 +349,7 @@ class Books:
         self.booked_on = booked_on.toordinal()
         self.rows: list[Row] = []
         self.refused: list[Row] = []
+        self.written_off = set[str]()
         self.unapplied = 0
         self.unapplied_of: defaultdict[str, int] = defaultdict(int)
         self.applied: dict[str, dict[str, object]] = {}
@@ -370,7 +372,7 @@ class Books:
     def _row(self, movement: Movement) -> Row:
         came = (movement.came_on or movement.posted_on).toordinal()
         effective = movement.effective_on.toordinal()
-        is_late = movement.kind in (*IN, *DECIDED)
+        is_late = movement.kind in (*IN, *DECIDED) and movement.kind != "clear_unapplied"
         counts = max(min(effective, came), self.terms.originated_on.toordinal()) if is_late else came
         amount = cents(movement.amount)
         return Row(
@@ -407,6 +409,8 @@ class Books:
             row = replace(row, day=today, standing=min(row.amount, self.life.credit))
             self._leave_unapplied(row.id, row.standing - row.amount)
         waiting = [r for r in self.refused if r.reverses == row.id and row.kind in REVERSED_BY[r.kind]]
+        if row.id in self.written_off:
+            waiting = []
         too_much = row.kind == "refund" and self.life.refunded + row.amount > cents(self.terms.principal)
         if too_much:
             row = replace(row, standing=0)
@@ -425,15 +429,17 @@ class Books:
         self.unapplied_of[of] += amount
 
     def _decide_decision(self, row: Row) -> bool:
-        is_charged_off = self.life.charged_off_on is not None
         if row.kind == "clear_unapplied":
             return self._decide_clearing(row)
+        before = [each for each in self.rows if each.place < row.place]
+        life = lived(self.terms, self.booked_on, before, row.day) if row.day < self.life.day else self.life
+        is_charged_off = life.charged_off_on is not None
         if row.kind == "undo_charge_off":
-            is_refused = not is_charged_off
+            is_refused = not is_charged_off and life.charge_off_by is None
         elif row.kind == "settlement":
-            is_refused = is_charged_off or row.amount != self.life.owed
+            is_refused = is_charged_off or row.amount != life.owed
         else:
-            is_refused = is_charged_off or (row.kind in FORGIVEN and row.amount > self.life.owed)
+            is_refused = is_charged_off or (row.kind in FORGIVEN and row.amount > life.owed)
         if not is_refused:
             self.rows.append(row)
         return is_refused
@@ -445,6 +451,7 @@ class Books:
         if row.amount > abs(unapplied):
             return True
         self._leave_unapplied(of, -row.amount if unapplied > 0 else row.amount)
+        self.written_off.add(of)
         if unapplied > 0:
             self.rows = [replace(r, left=r.left - row.amount) if r.id == of else r for r in self.rows]
             self.rows.append(row)

@@ -12,10 +12,23 @@ from affirm_assets.lender.finance.movements import Application, Movement
 from tests.unit.books import agreed, moved
 
 
+def adds_up(row: Day) -> None:
+    given_up = row.principal_charged_off + row.principal_waived
+    paid = row.principal_paid - row.principal_reversed + row.principal_refunded
+    assert row.principal == row.opening_principal + row.principal_lent - paid - given_up
+    given_up = row.interest_charged_off + row.interest_waived
+    paid = row.interest_paid - row.interest_reversed + row.interest_refunded
+    assert row.interest == row.opening_interest + row.interest_accrued - row.interest_given_back - paid - given_up
+    overpaid = row.credit_overpaid - row.credit_reversed + row.credit_refunded
+    assert row.credit == row.opening_credit + overpaid - row.credit_paid_out
+
+
 class Replay:
     def __init__(self, *movements: Movement, until: str) -> None:
         last = date.fromisoformat(until)
         self.rows = {row.as_of: row for row in days(Account.opened(agreed()), last, movements, is_new=True)}
+        for row in self.rows.values():
+            adds_up(row)
         done = applications(Account.opened(agreed()), last, movements, is_new=True)
         self.applied = {movement.transaction_id: application for movement, application in done}
 
@@ -150,7 +163,7 @@ def test_what_is_not_charged_off_cannot_be_undone_and_what_is_cannot_be_given() 
         decided("b", "bankruptcy", "0.00", "2025-07-01"),
         until="2025-07-01",
     )
-    assert replay.applied["u"].exception == "the loan is not charged off"
+    assert replay.applied["u"].exception == "the loan is not charged off, and is not to be"
     assert replay.applied["g"].exception == replay.applied["b"].exception == "the loan is charged off"
 
 
@@ -181,3 +194,76 @@ def test_money_that_went_out_is_written_off() -> None:
     assert replay.applied["c"] == Application(unapplied=Decimal("0.01"))
     row = replay["2025-01-23"]
     assert (row.unapplied, row.adjusted, row.credit) == (0, Decimal("0.01"), 0)
+
+
+@pytest.mark.parametrize("name", ["P1", "p1"])
+def test_a_decision_is_one_about_all_that_came_on_its_day(name: str) -> None:
+    replay = Replay(
+        moved(name, "payment", "610.00", "2025-01-21"),
+        decided("adjustment/A", "settlement", "400.00", "2025-01-21"),
+        until="2025-01-21",
+    )
+    assert replay["2025-01-21"].charged_off_principal == Decimal("400.00")
+
+
+def test_a_late_decision_is_one_about_the_day_on_which_it_was_made() -> None:
+    replay = Replay(
+        decided("w", "waiver", "1015.00", "2025-01-31", at="2025-01-01"),
+        decided("s", "settlement", "1010.00", "2025-02-02", at="2025-01-21"),
+        until="2025-02-02",
+    )
+    assert replay.applied["w"].exception == "1015.00 is more than the 1000.00 that is owed"
+    assert replay.applied["s"].exception is None
+    row = replay["2025-02-02"]
+    assert (row.charged_off_on, row.charged_off_principal, row.charged_off_interest) == (
+        date(2025, 1, 21),
+        Decimal("1000.00"),
+        Decimal("10.00"),
+    )
+
+
+def test_what_is_waived_before_the_charge_off_reverses_it_though_it_comes_after() -> None:
+    replay = Replay(decided("w", "waiver", "259.58", "2025-06-02", at="2025-05-30"), until="2025-06-02")
+    assert replay["2025-06-01"].status == "charged_off"
+    assert (replay["2025-06-02"].status, replay["2025-06-02"].days_past_due) == ("open", 93)
+
+
+def test_a_payment_that_comes_late_makes_no_undone_charge_off_worse() -> None:
+    undone = decided("u", "undo_charge_off", "0.00", "2025-07-01")
+    replay = Replay(undone, moved("p", "payment", "519.16", "2025-07-10", at="2025-05-30"), until="2025-07-30")
+    assert (replay["2025-07-30"].status, replay["2025-07-30"].days_past_due) == ("open", 29)
+
+
+def test_a_notice_is_withdrawn_before_the_loan_is_charged_off() -> None:
+    replay = Replay(
+        decided("b", "bankruptcy", "0.00", "2025-01-11"),
+        decided("u", "undo_charge_off", "0.00", "2025-01-21"),
+        until="2025-03-12",
+    )
+    row = replay["2025-03-12"]
+    assert (row.status, row.charge_off_by, row.reaged_on, row.days_past_due) == ("open", None, None, 39)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param([moved("p", "payment", "259.58", "2025-04-01")], id="after a payment"),
+        pytest.param([moved("p", "payment", "1100.00", "2025-04-01")], id="after a payoff with a credit"),
+    ],
+)
+@pytest.mark.parametrize("cause", ["bankruptcy", "fraud", "death", "debt_sale"])
+def test_a_late_notice_adds_up(late: list[Movement], cause: str) -> None:
+    # Each row of a replay is added up.
+    replay = Replay(*late, decided("c", cause, "0.00", "2025-06-15", at="2025-01-21"), until="2025-06-15")
+    assert replay.applied["c"].money == 0
+
+
+def test_what_was_written_off_waits_for_no_payment() -> None:
+    replay = Replay(
+        moved("r", "payment_reversal", "259.58", "2025-01-31", of="p"),
+        decided("c", "clear_unapplied", "259.58", "2025-02-01", of="p"),
+        moved("p", "payment", "259.58", "2025-02-02"),
+        until="2025-02-02",
+    )
+    assert replay.applied["p"].unapplied == 0
+    assert replay["2025-02-02"].unapplied == 0

@@ -71,8 +71,8 @@ _OF_APPLICATIONS = {
     "merchant_payable": f"sum(IF({IS_REFUND} AND NOT is_from_suspense, {SIGNED_AMOUNT}, 0)) - sum(discount_returned)",
     "merchant_discount_income": "sum(discount_returned)",
     "interest_receivable": "-sum(interest) - sum(interest_given_back)",
-    "interest_income": "sum(interest_given_back) - sum(recovery_interest) + sum(IF(kind = 'waiver', interest, 0))",
-    "waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED} - interest, 0))",
+    "interest_income": "sum(interest_given_back) - sum(recovery_interest)",
+    "waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED}, 0))",
     "goodwill_expense": f"sum(IF(kind = 'goodwill_credit', {ADJUSTED}, 0))",
     "correction_expense": f"sum(IF(kind IN ('correction', 'clear_unapplied'), {ADJUSTED}, 0))",
     "principal_receivable": "-sum(principal)",
@@ -242,8 +242,7 @@ def _of_applications(payment_applications: DataFrame) -> DataFrame:
     """What became of the money of a transaction on a loan, and what pays for an adjustment.
 
     The money is the transaction's or adjustment's own amount, and not what was applied of it: a posting of which a part
-    is missing does not balance. The merchant pays a refund by being owed less. Interest that is waived is income no
-    more.
+    is missing does not balance. The merchant pays a refund by being owed less.
     """
     source = F.expr(
         f"CASE WHEN is_from_suspense THEN 'suspense' WHEN {IS_REFUND} THEN 'merchant_payable' "
@@ -254,10 +253,8 @@ def _of_applications(payment_applications: DataFrame) -> DataFrame:
         "CASE WHEN exception IS NOT NULL THEN 0 WHEN kind IN ('goodwill_credit', 'waiver', 'correction') THEN amount "
         "WHEN kind = 'clear_unapplied' AND unapplied > 0 THEN amount ELSE 0 END"
     )
-    waived_interest = "IF(kind = 'waiver', interest, 0)"
     entries = F.array(
-        _entry(source, f"IF({IS_ADJUSTMENT}, {paid_for} - {waived_interest}, {SIGNED_AMOUNT})"),
-        _entry("interest_income", waived_interest),
+        _entry(source, f"IF({IS_ADJUSTMENT}, {paid_for}, {SIGNED_AMOUNT})"),
         _entry("interest_receivable", "-interest"),
         _entry("principal_receivable", "-principal"),
         _entry("credit_balances", "-credit"),

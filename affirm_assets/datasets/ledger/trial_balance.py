@@ -103,10 +103,7 @@ _MOVED = {
     "- sum(interest_accrued) - sum(recovery_interest)",
     "waiver_expense": "sum(principal_waived)",
 }
-_MOVED_BY_WAIVERS = {
-    "interest_income": "sum(IF(kind = 'waiver', interest, 0))",
-    "waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED} - interest, 0))",
-}
+_MOVED_BY_WAIVERS = {"waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED}, 0))"}
 
 
 @audit()

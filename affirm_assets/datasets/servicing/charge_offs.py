@@ -1,12 +1,13 @@
 """What was given up, and what came back of it."""
 
 from datetime import date, timedelta
+from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.declare import Carry, Contract, Daily, Money, audit, column, dataset, key
-from affirm_assets.lender.vocabulary import Product
+from affirm_assets.lender.vocabulary import ChargeOffCause, Product
 
 
 class ChargedOffLoan(Contract):
@@ -16,7 +17,8 @@ class ChargedOffLoan(Contract):
     as_of: date = key("Business date")
     product: Product = column("Product")
     originated_on: date = column("Day of the purchase")
-    charged_off_on: date = column("Day on which an instalment was 120 days past due, or of the booking if later")
+    charged_off_on: date = column("Day of the charge-off, by what is known now")
+    cause: Literal["days_past_due", ChargeOffCause] = column("Why: 120 days past due, or another cause before that")
     principal: Money = column("Principal charged off against the allowance", ge=0)
     interest_reversed: Money = column("Accrued interest reversed against income", ge=0)
     principal_recovered: Money = column("Received since of the principal, to the credit of the allowance", ge=0)
@@ -86,6 +88,7 @@ def charge_offs(loan_balances: DataFrame) -> DataFrame:
         "product",
         "originated_on",
         "charged_off_on",
+        F.expr("IF(charged_off_on >= charge_off_by, charge_off_cause, 'days_past_due')").alias("cause"),
         F.col("charged_off_principal").alias("principal"),
         F.col("charged_off_interest").alias("interest_reversed"),
         F.col("recovered_principal").alias("principal_recovered"),

@@ -211,6 +211,38 @@ def delinquency_follows_from_the_due_date(staged: DataFrame) -> DataFrame:
     return staged.select(*shown, F.coalesce(F.expr(ok), F.lit(False)).alias("ok"))
 
 
+# Of a day on which a late row or a reversal changed what other days had paid, no column says what was paid today.
+_TAKES_NOTHING_BACK = (
+    "interest_given_back = 0 AND principal_reversed = 0 AND interest_reversed = 0 AND interest_paid >= 0 "
+    "AND principal_charged_off >= 0 AND interest_charged_off >= 0 AND refunded = 0"
+)
+# The instalments between the first and the oldest unmet one, times 1 by month or 14 by days.
+_UNMET = (
+    "IF(frequency = 'biweekly', datediff(oldest_due_on, first_due_on), "
+    "(year(oldest_due_on) - year(first_due_on)) * 12 + month(oldest_due_on) - month(first_due_on))"
+)
+
+
+@audit()
+def what_is_paid_meets_instalments(staged: DataFrame) -> DataFrame:
+    """What a day's payments paid counts toward instalments, and the oldest unmet one is the first that it leaves unmet.
+
+    The last instalment is met by nothing but a debt of zero.
+    """
+    numbered = staged.withColumn("unit", F.expr("IF(frequency = 'biweekly', 14, 1)")).withColumn(
+        "unmet", F.expr(_UNMET)
+    )
+    counts = f"(NOT ({_TAKES_NOTHING_BACK}) OR paid - opening_paid = principal_paid + interest_paid)"
+    meets = (
+        "unmet >= 0 AND unmet % unit = 0 AND unmet <= unit * (last_instalment - 1) "
+        "AND unmet * instalment <= unit * (paid + shortage) "
+        "AND (unmet = unit * (last_instalment - 1) OR unit * (paid + shortage) < (unmet + unit) * instalment)"
+    )
+    ok = f"(NOT {_accounts.IS_CARRIED} OR {counts}) AND (oldest_due_on IS NULL OR ({meets}))"
+    shown = ["loan_id", "as_of", "opening_paid", "paid", "shortage", "oldest_due_on", "unmet"]
+    return numbered.select(*shown, F.coalesce(F.expr(ok), F.lit(False)).alias("ok"))
+
+
 @audit()
 def money_is_where_it_can_be(staged: DataFrame) -> DataFrame:
     """A status says what is owed; nobody owes and is owed at once; no more comes back of a loss than was lost."""
@@ -296,6 +328,7 @@ def _closed(balances: DataFrame) -> DataFrame:
         movements_add_up,
         interest_is_principal_times_rate_times_days,
         delinquency_follows_from_the_due_date,
+        what_is_paid_meets_instalments,
         money_is_where_it_can_be,
         every_loan_is_lent_once,
         every_transaction_is_applied,

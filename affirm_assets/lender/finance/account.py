@@ -285,7 +285,7 @@ class Account:
         """What comes in counts, in order of time, on the day on which it happened; the rest when it came."""
         if movement.kind in REVERSALS:
             return movement.came_on or movement.posted_on
-        if movement.kind == "credit_refund":
+        if movement.kind in ("credit_refund", "clear_unapplied"):
             return movement.posted_on
         return max(movement.effective_on, self.terms.originated_on)
 
@@ -295,7 +295,7 @@ class Account:
         if movement.kind in REVERSALS:
             amount, exception = self._reversible(movement)
         elif movement.kind in ADJUSTMENT_KINDS:
-            exception = self._not_adjusted(movement)
+            exception = self._as_of(movement)._not_adjusted(movement)
             if exception or movement.kind in WAITS_TO_BE_CHARGED_OFF:
                 amount = ZERO
             elif movement.kind == "clear_unapplied" and self._unapplied_of(movement) < 0:
@@ -312,14 +312,23 @@ class Account:
                 amount, exception = amount - reversed_before, _REVERSED_BEFORE
         return Event(self._effective_day(movement), movement, amount, reversed_before, exception=exception)
 
+    def _as_of(self, movement: Movement) -> "Account":
+        """The account on the day on which a movement counts, by what is known now: a late decision was made then."""
+        day = self._effective_day(movement)
+        if day == self.day:
+            return self
+        event = Event(day, movement, ZERO)
+        return self._replayed([each for each in self._known_events(movement) if each.order < event.order], day)
+
     def _not_adjusted(self, movement: Movement) -> str | None:
-        """Why an adjustment is refused; null if it is not."""
+        """Why an adjustment of the account's day is refused; null if it is not."""
         kind, amount = movement.kind, movement.amount
         if kind == "clear_unapplied":
             left = self._unapplied_of(movement)
             return None if amount <= abs(left) else f"clears {amount}, where {abs(left)} of it is unapplied"
         if kind == "undo_charge_off":
-            return None if self.charged_off_on is not None else "the loan is not charged off"
+            is_undone = self.charged_off_on is not None or self.charge_off_by is not None
+            return None if is_undone else "the loan is not charged off, and is not to be"
         if self.charged_off_on is not None:
             return "the loan is charged off"
         if kind in (*FORGIVES, "settlement") and amount > self.owed:
@@ -340,6 +349,9 @@ class Account:
         """
         since = movement.posted_on - timedelta(days=EARLY_REVERSAL_DAYS)
         reversed_before = ZERO
+        if any(_clears(event, movement.transaction_id) for event in self.events or ()):
+            # They were written off, and wait no more.
+            return reversed_before
         for event in self.events or ():
             early = event.movement
             if (
@@ -432,8 +444,11 @@ class Account:
 
     def _undo_charge_off(self) -> None:
         """What was charged off is owed again, less what came back of it, which counts as paid; days past due are
-        counted anew from today."""
-        if self.charged_off_on is None:
+        counted anew from today. So they are if what is known now leaves no charge-off to undo. Before it is charged
+        off, a notice is withdrawn, and nothing else."""
+        is_withdrawn = self.charged_off_on is None and self.charge_off_by is not None
+        self.charge_off_by = self.charge_off_cause = None
+        if is_withdrawn:
             return
         self.principal += self.charged_off_principal - self.recovered_principal
         self.interest += self.charged_off_interest - self.recovered_interest
@@ -441,7 +456,7 @@ class Account:
         self.shortage = shortage_after(self.paid, self.shortage, self.terms.instalment, self.terms.rules)
         self.charged_off_principal = self.charged_off_interest = ZERO
         self.recovered_principal = self.recovered_interest = ZERO
-        self.charged_off_on = self.charge_off_by = self.charge_off_cause = None
+        self.charged_off_on = None
         self.reaged_on = self.day
 
     def _take_payment(self, amount: Decimal) -> None:
@@ -583,7 +598,8 @@ def _whose_money(event: Event) -> str | None:
 
 
 def _clears(event: Event, transaction_id: str | None) -> bool:
-    return event.movement.kind == "clear_unapplied" and event.movement.reverses == transaction_id
+    movement = event.movement
+    return movement.kind == "clear_unapplied" and movement.reverses == transaction_id and event.exception is None
 
 
 def _standing_refunds(events: Iterable[Event]) -> list[Refund]:

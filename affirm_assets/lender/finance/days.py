@@ -11,7 +11,7 @@ from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.accrual import ZERO
 from affirm_assets.lender.finance.delinquency import bucket
 from affirm_assets.lender.finance.movements import Application, Movement, in_order
-from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS, FORGIVES, MovementKind
+from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS, MovementKind
 
 DAYS_KEPT_SETTLED = 180
 """How long a loan on which nothing is owed any more keeps a row each day; a charged-off loan keeps it always."""
@@ -350,7 +350,7 @@ def _counted_as(kind: MovementKind, part: str, amount: Decimal) -> MovementKind:
 
 # What adjustments pay stands with what payments do, and `adjusted` says how much it is. Reversals stand together.
 _SAME_COLUMNS: Mapping[MovementKind, MovementKind] = {
-    **dict.fromkeys(("recovery", *FORGIVES, "clear_unapplied"), "payment"),
+    **dict.fromkeys(("recovery", *ADJUSTMENT_KINDS), "payment"),
     "refund_reversal": "payment_reversal",
 }
 

@@ -54,13 +54,16 @@ class Application:
 
 
 def in_order(movements: Iterable[Movement]) -> list[Movement]:
-    """The order within a day: what comes in, credit refunds, reversals; of these by effective date, then by id."""
+    """The order within a day: what comes in, credit refunds, reversals, adjustments; then by effective date and id."""
     return sorted(movements, key=place)
 
 
 def place(movement: Movement) -> tuple[int, date, str]:
-    """So a credit that comes in can be paid out that day, whatever the ids."""
-    rank = 1 if movement.kind == "credit_refund" else 2 if movement.kind in REVERSALS else 0
+    """So a credit that comes in can be paid out that day, and a decision is about all that came, whatever the ids."""
+    if movement.kind in ADJUSTMENT_KINDS:
+        rank = 3
+    else:
+        rank = 1 if movement.kind == "credit_refund" else 2 if movement.kind in REVERSALS else 0
     return rank, movement.effective_on, movement.transaction_id
 
 

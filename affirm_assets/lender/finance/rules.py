@@ -16,8 +16,8 @@ class Rules:
     instalment_met_at: percent of an instalment that counts as all of it. 100, or as low as 90, which FFIEC allows
         (Uniform Retail Credit Classification, 65 FR 36903: 90 percent of a contractual payment may be considered a full
         payment in computing past due status). What is missing is carried to the last instalment.
-    shortages_carried: dollars. An instalment of which less is missing counts as met too, as long as all that is missing
-        of a loan's instalments comes to no more than this. It is carried to the last instalment.
+    shortages_carried: dollars. An instalment of which something was paid counts as met too, as long as all that is
+        missing of the loan's instalments comes to no more than this. It is carried to the last instalment.
     waived_below: dollars. After the last due date, a debt of less than this is waived and never charged off.
     interest_after_full_refund: what becomes of the interest if the merchant refunds the whole price by the first due
         date: all of it is `given_back`, or it stays `owed`.
