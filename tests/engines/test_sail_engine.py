@@ -332,6 +332,8 @@ class TestStage:
             ]
             ids = [each.metadata[b"PARQUET:field_id"] for each in parquet.schema_arrow]
             assert ids == [b"1", b"2", b"3", b"4"]
+            assert parquet.schema_arrow.field("id").type == pa.string()
+            assert parquet.metadata.metadata is None, "nothing of Arrow, which each writer holds otherwise"
             assert parquet.metadata.row_group(0).column(0).compression == "ZSTD"
             assert (file.stat().st_size, file.name[:7]) == (entry.file_size_in_bytes, stage.PREFIX)
             assert entry.split_offsets == [4]
