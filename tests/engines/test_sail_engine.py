@@ -490,6 +490,18 @@ class TestRead:
         with pytest.raises(NotPlain, match="column n is another"):
             read(engine, published)
 
+    def test_a_column_that_is_not_wanted_may_be_of_any_types(self, engine: SailEngine, table: Table) -> None:
+        published = publish(engine, table, ROWS)
+        with published.update_schema(allow_incompatible_changes=True) as update:
+            update.delete_column("n")
+        with published.update_schema() as update:
+            update.add_column("n", StringType())
+        changed = table.catalog.load_table(table.name())
+        with engine.active():
+            late = frame(engine, [("e", D3, None, 9)]).withColumn("n", F.lit("nine"))
+        published = commit(changed, engine.stage(late, target(changed)))
+        assert [row[0] for row in read(engine, published, T.StructType(WANTED.fields[:3]))] == ["a", "b", "c", "d", "e"]
+
     def test_a_renamed_column_is_not_read_as_null(self, engine: SailEngine, table: Table) -> None:
         published = publish(engine, table, ROWS)
         with published.update_schema() as update:
