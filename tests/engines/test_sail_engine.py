@@ -673,6 +673,21 @@ def test_where_sail_fails_another_engine_may_do_without(engine: SailEngine) -> N
         engine.session.range(3).selectExpr(quotient).where("x > 100").collect()
 
 
+def test_a_condition_on_a_union_of_a_selection_from_a_union_is_for_another_engine(
+    engine: SailEngine, table: Table
+) -> None:
+    """Sail makes one union of the two, and loses the names of their columns."""
+    published = publish(engine, table, ROWS)
+    current = published.current_snapshot()
+    assert current is not None
+    with engine.active():
+        one, two, three = (engine.read(published, current.snapshot_id, WANTED, None) for _ in range(3))
+        both = one.unionByName(two).select("*").unionByName(three)
+        assert both.count() == 3 * len(ROWS)
+    with pytest.raises(EngineFailed, match=r'^sail failed with: No field named "#\d+"'), engine.active():
+        both.where("n > 1").collect()
+
+
 def test_an_error_while_staging_is_the_engine_s_too(engine: SailEngine, table: Table) -> None:
     with engine.active():
         rows = frame(engine, ROWS).withColumn("amount", F.expr("CAST(amount / (amount - amount) AS decimal(18,2))"))
