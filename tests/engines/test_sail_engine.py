@@ -332,6 +332,8 @@ class TestStage:
             ]
             ids = [each.metadata[b"PARQUET:field_id"] for each in parquet.schema_arrow]
             assert ids == [b"1", b"2", b"3", b"4"]
+            assert parquet.schema_arrow.field("id").type == pa.string()
+            assert parquet.metadata.metadata is None, "nothing of Arrow, which each writer holds otherwise"
             assert parquet.metadata.row_group(0).column(0).compression == "ZSTD"
             assert (file.stat().st_size, file.name[:7]) == (entry.file_size_in_bytes, stage.PREFIX)
             assert entry.split_offsets == [4]
@@ -487,6 +489,18 @@ class TestRead:
         published = publish(engine, table.catalog.load_table(table.name()), [("e", D3, None, 9)])
         with pytest.raises(NotPlain, match="column n is another"):
             read(engine, published)
+
+    def test_a_column_that_is_not_wanted_may_be_of_any_types(self, engine: SailEngine, table: Table) -> None:
+        published = publish(engine, table, ROWS)
+        with published.update_schema(allow_incompatible_changes=True) as update:
+            update.delete_column("n")
+        with published.update_schema() as update:
+            update.add_column("n", StringType())
+        changed = table.catalog.load_table(table.name())
+        with engine.active():
+            late = frame(engine, [("e", D3, None, 9)]).withColumn("n", F.lit("nine"))
+        published = commit(changed, engine.stage(late, target(changed)))
+        assert [row[0] for row in read(engine, published, T.StructType(WANTED.fields[:3]))] == ["a", "b", "c", "d", "e"]
 
     def test_a_renamed_column_is_not_read_as_null(self, engine: SailEngine, table: Table) -> None:
         published = publish(engine, table, ROWS)
@@ -657,6 +671,21 @@ def test_where_sail_fails_another_engine_may_do_without(engine: SailEngine) -> N
     quotient = "CAST(6 AS decimal(5,2)) / CAST(id AS decimal(5,2)) AS x"
     with pytest.raises(EngineFailed, match=r"^sail failed with: .*\[DIVIDE_BY_ZERO\] 6.00 / 0.00$"), engine.active():
         engine.session.range(3).selectExpr(quotient).where("x > 100").collect()
+
+
+def test_a_condition_on_a_union_of_a_selection_from_a_union_is_for_another_engine(
+    engine: SailEngine, table: Table
+) -> None:
+    """Sail makes one union of the two, and loses the names of their columns."""
+    published = publish(engine, table, ROWS)
+    current = published.current_snapshot()
+    assert current is not None
+    with engine.active():
+        one, two, three = (engine.read(published, current.snapshot_id, WANTED, None) for _ in range(3))
+        both = one.unionByName(two).select("*").unionByName(three)
+        assert both.count() == 3 * len(ROWS)
+    with pytest.raises(EngineFailed, match=r'^sail failed with: No field named "#\d+"'), engine.active():
+        both.where("n > 1").collect()
 
 
 def test_an_error_while_staging_is_the_engine_s_too(engine: SailEngine, table: Table) -> None:

@@ -4,7 +4,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import partial, reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -86,9 +87,11 @@ class SailEngine:
         with self.active():
             scan = plain_scan(table, snapshot, schema, days)
             self._scans.append((table.io, scan))
-            frame = self._by_name(scan.table, f"the files of snapshot {snapshot}", scan.paths, scan.rows, schema)
-            # A file that was written by another partition spec may hold other days too.
-            return frame if days is None else frame.where(days.sql)
+            frames = self._by_name(scan.table, f"the files of snapshot {snapshot}", scan.groups, scan.rows, schema)
+            if days is not None:
+                # A file that was written by another partition spec may hold other days too.
+                frames = [frame.where(days.sql) for frame in frames]
+            return self._as_one(frames, schema)
 
     def empty(self, schema: StructType) -> DataFrame:
         with self.active():
@@ -122,7 +125,9 @@ class SailEngine:
         with self.active():
             table = ".".join(target.table.name())
             paths = tuple(name_for_sail(table, file.file_path) for file in staged.files)
-            return self._by_name(table, "the files that were staged", paths, staged.rows, schema)
+            groups = (paths,) if paths else ()
+            frames = self._by_name(table, "the files that were staged", groups, staged.rows, schema)
+            return self._as_one(frames, schema)
 
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
         return column_lineage(self._checked(frame).columns)
@@ -157,15 +162,25 @@ class SailEngine:
             self._scratch.remove()
             self._scratch = None
 
-    def _by_name(self, table: str, where: str, paths: tuple[str, ...], rows: int, schema: StructType) -> DataFrame:
-        if not paths:
-            return self.empty(schema)
-        self._tables.update(dict.fromkeys(paths, table))
-        frame = self.session.read.schema(_ddl(schema)).parquet(*paths)
+    def _by_name(
+        self, table: str, where: str, groups: tuple[tuple[str, ...], ...], rows: int, schema: StructType
+    ) -> list[DataFrame]:
+        self._tables.update(dict.fromkeys(chain.from_iterable(groups), table))
+        frames = [self.session.read.schema(_ddl(schema)).parquet(*paths) for paths in groups]
         # Sail reads a file that it does not find as one without rows, and says nothing. Counting looks at footers only.
-        if (found := frame.count()) != rows:
+        if (found := sum(frame.count() for frame in frames)) != rows:
             raise FilesLost(table, where, f"{rows:,} rows", f"{found:,}")
-        return frame
+        return frames
+
+    def _as_one(self, frames: list[DataFrame], schema: StructType) -> DataFrame:
+        """Sail takes a union and one of what is selected from it together, and fails in a condition on that.
+
+        It does not look through a repartition, which costs that conditions on the rows are not brought to the files.
+        """
+        if len(frames) <= 1:
+            return frames[0] if frames else self.empty(schema)
+        tasks = int(str(self.session.conf.get("spark.sql.shuffle.partitions")))
+        return reduce(DataFrame.union, frames).repartition(tasks)
 
 
 _OF_OUR_MENDINGS = ("[DIVIDE_BY_ZERO]", "[NUMERIC_VALUE_OUT_OF_RANGE]")

@@ -7,7 +7,7 @@ not the history of schemas, which others may shorten. Footers of the files that 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -43,12 +43,15 @@ _MEANS_ITSELF = re.compile(r"[\w\-./:=+@, ~()&$!';]+")
 
 @dataclass(frozen=True)
 class PlainScan:
-    """Files to read by name. `rows`: how many they hold in all, whether wanted or not; `paths`: their names to Sail."""
+    """Files to read by name. `rows`: how many they hold in all, whether wanted or not.
+
+    `groups`: their names to Sail, by what it can read as one.
+    """
 
     table: str
     snapshot: int
     files: tuple[str, ...]
-    paths: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
     rows: int
 
 
@@ -112,12 +115,28 @@ def plain_scan(table: Table, snapshot_id: int, wanted: StructType, days: Days | 
             raise NotPlain(name, f"the file {file.path}", reason)
     columns = _Wanted(fields, frozenset(each.name.casefold() for each in wanted.fields), _partition_columns(table))
     with ThreadPoolExecutor(THREADS) as threads:
-        footers = threads.map(partial(_footer, table.io), (file.path for file in files))
-        for file, footer in zip(files, footers, strict=True):
-            if reason := columns.problem(footer):
-                raise NotPlain(name, f"the file {file.path}", reason)
-    paths = tuple(name_for_sail(name, file.path) for file in files)
-    return PlainScan(name, snapshot_id, tuple(file.path for file in files), paths, sum(file.rows for file in files))
+        footers = list(threads.map(partial(_footer, table.io), (file.path for file in files)))
+    for file, footer in zip(files, footers, strict=True):
+        if reason := columns.problem(footer):
+            raise NotPlain(name, f"the file {file.path}", reason)
+    groups = _groups((name_for_sail(name, file.path) for file in files), footers)
+    return PlainScan(name, snapshot_id, tuple(file.path for file in files), groups, sum(file.rows for file in files))
+
+
+def _groups(paths: Iterable[str], footers: Iterable[tuple[_Column, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Sail refuses to read as one what has a column in two types, and text is of two: Arrow has a large one.
+
+    It looks at all columns for this, and not only at those that are wanted.
+    """
+    groups: list[tuple[dict[str, pa.DataType], list[str]]] = []
+    for path, footer in zip(paths, footers, strict=True):
+        alike = [of for of in groups if all(of[0].get(each.name, each.kind) == each.kind for each in footer)]
+        if not alike:
+            groups.append(({}, []))
+        kinds, members = (alike or groups)[-1]
+        kinds.update((each.name, each.kind) for each in footer)
+        members.append(path)
+    return tuple(tuple(members) for _, members in groups)
 
 
 def name_for_sail(table: str, path: str) -> str:

@@ -150,6 +150,8 @@ class _Writer:
             compression=properties.get(_CODEC, "zstd"),
             compression_level=None if level is None else int(level),
             store_decimal_as_integer=True,
+            # Files as Spark's: Sail does not read as one what was held otherwise, or described otherwise, in Arrow.
+            store_schema=False,
         )
 
     def write(self, rows: pa.Table) -> None:
@@ -179,17 +181,9 @@ def _layout(table: Table) -> _Layout:
     return _Layout(
         table,
         schema,
-        # Without descriptions: Sail takes columns that are described otherwise for other columns.
-        _without_descriptions(schema_to_pyarrow(schema, include_field_ids=True)),
+        schema_to_pyarrow(schema, include_field_ids=True),
         schema.find_column_name(spec.fields[0].source_id) if spec.fields else None,
         tuple(each.name for each in schema.fields if each.required),
-    )
-
-
-def _without_descriptions(schema: pa.Schema) -> pa.Schema:
-    kept = (b"PARQUET:field_id",)
-    return pa.schema(
-        [f.with_metadata({k: v for k, v in (f.metadata or {}).items() if k in kept}) for f in schema], metadata=None
     )
 
 
