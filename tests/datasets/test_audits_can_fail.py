@@ -196,6 +196,12 @@ DECLARED = {
         (LOST, {"charged_off_on": "date_sub(charged_off_on, 1)"}),
         (LOST, {"charged_off_on": "date_add(as_of, 1)"}),
     ],
+    ("loan_balances", "what_is_paid_meets_instalments"): [
+        ("loan_id = 'ON-TIME' AND as_of = DATE'2025-02-02'", {"paid": "2 * paid"}),
+        ("loan_id = 'ON-TIME' AND as_of = DATE'2025-02-02'", {"principal_paid": "principal_paid + 0.01"}),
+        ("", {"oldest_due_on": "date_add(oldest_due_on, 31)"}),
+        ("", {"shortage": "shortage + instalment"}),
+    ],
     ("loan_balances", "money_is_where_it_can_be"): [
         ("", {"status": "'repaid'"}),
         ("", {"credit": "0.01"}),
