@@ -26,7 +26,7 @@ class _Errors(click.Group):
 
 @click.group(cls=_Errors)
 def main() -> None:
-    """Loans and transactions as audited Iceberg tables."""
+    """Loans, transactions and adjustments as audited Iceberg tables."""
     # As the dagster command does: what .env says counts, so that both work on one lake and one instance.
     load_dotenv(".env", override=True)
 
