@@ -230,8 +230,9 @@ class Life:
             and self.refunded == cents(terms.principal)
             and self.day <= terms.first_due_on.toordinal()
         ):
-            paid = self.posted - self.interest
+            paid = self.posted - self.interest - self.waived[1]
             self.accrued = self.interest = 0
+            self.waived = self.waived[0], 0
             self.credit += paid
         return None
 
