@@ -27,7 +27,7 @@ from affirm_assets.steps.run import Result
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from tests.conftest import opens_engine
-from tests.integration.books import jsonl, loan, transaction
+from tests.integration.books import adjustment, jsonl, loan, transaction
 from tests.storage import StorageWithEngine, run_in
 
 FIRST, DAYS, ONE_BY_ONE = date(2025, 1, 1), 42, 3
@@ -61,10 +61,43 @@ OLD_CASH = {
     "2025-01-20": [cash(2, "OLD1", "2025-01-20", "recovery", "33.33")],
     "2025-02-01": [cash(3, "OLD3", "2025-01-31", amount="999.99")],
     "2025-02-05": [cash(4, "OLD3", "2025-02-05", "refund", "500.00", merchant_id="M1")],
+    # More than the price, of which a part is taken back; and a part of the first.
+    "2025-02-06": [cash(8, "OLD3", "2025-02-06", "refund", "600.00", merchant_id="M1")],
+    "2025-02-07": [cash(9, "OLD3", "2025-02-07", "refund_reversal", "100.00", reverses="OLD-4")],
     ALONE[0]: [cash(5, "OLD1", "2025-01-21", "payment_reversal", reverses="OLD-1")],
-    ALONE[1]: [cash(6, "OLD3", ALONE[1], "credit_refund", "200.00")],
+    ALONE[1]: [
+        cash(6, "OLD3", ALONE[1], "credit_refund", "200.00"),
+        cash(10, "OLD3", ALONE[1], "refund_reversal", "250.00", reverses="OLD-8"),
+    ],
     ALONE[2]: [cash(7, "OLD2", ALONE[2], "recovery", "0.01"), cash(1, "OLD1", "2024-10-05")],
 }
+
+
+def decided(number: int, of: str, kind: str, effective_on: str, amount: str | None = None, **over: Any) -> Any:
+    return adjustment(
+        adjustment_id=f"OLD-{number}", loan_id=of, kind=kind, amount=amount, effective_on=effective_on, **over
+    )
+
+
+OLD_DECISIONS = {
+    "2025-01-10": [
+        decided(1, "OLD2", "goodwill_credit", "2025-01-08", "1.00"),
+        decided(2, "OLD2", "fraud", "2025-01-10"),
+    ],
+    "2025-01-15": [
+        decided(3, "OLD2", "undo_charge_off", "2025-01-15"),
+        decided(4, "OLD2", "waiver", "2025-01-15", "2.50"),
+    ],
+    "2025-01-25": [
+        decided(5, "OLD2", "correction", "2025-01-02", "0.75"),
+        decided(6, "OLD2", "waiver", "2025-01-25", "9999.99"),
+    ],
+    ALONE[2]: [
+        decided(7, "OLD3", "clear_unapplied", ALONE[2], "100.00", transaction_id="OLD-8"),
+        decided(8, "OLD1", "undo_charge_off", ALONE[2]),
+    ],
+}
+"""By the day on which they arrive: in time, late, and one of more than is owed."""
 
 REGISTRY = Registry.walk(project)
 
@@ -124,6 +157,8 @@ def sample(folder: Path) -> SampleSummary:
     (folder / "landing" / "loans" / "2025-01-06" / "old.jsonl").write_bytes(jsonl(OLD_LOANS))
     for day, records in OLD_CASH.items():
         (folder / "landing" / "transactions" / day / "old.jsonl").write_bytes(jsonl(records))
+    for day, records in OLD_DECISIONS.items():
+        (folder / "landing" / "adjustments" / day / "old.jsonl").write_bytes(jsonl(records))
     return summary
 
 
