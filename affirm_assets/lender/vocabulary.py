@@ -28,21 +28,6 @@ MerchantKind = Literal["merchant_payout"]
 TransactionKind = Literal[LoanKind, MerchantKind]
 CashKind = Literal["payment", "payment_reversal", "recovery", "credit_refund", "merchant_payout"]
 """The kinds that move cash: a refund does not, since the merchant pays it by being owed less."""
-PostingKind = Literal[
-    "origination",
-    "accrual",
-    LoanKind,
-    "charge_off",
-    "small_balance",
-    MerchantKind,
-    "suspense",
-    "provision",
-    "goodwill_credit",
-    "waiver",
-    "correction",
-    "clear_unapplied",
-]
-"""What a posting of the ledger is of."""
 
 LOAN_KINDS = get_args(LoanKind)
 MERCHANT_KINDS = get_args(MerchantKind)
@@ -63,6 +48,18 @@ FORGIVES: tuple[AdjustmentKind, ...] = ("goodwill_credit", "waiver", "correction
 """The adjustments that pay a debt with an expense of the lender."""
 MovementKind = Literal[LoanKind, AdjustmentKind]
 """What moves a loan's account."""
+PostingKind = Literal[
+    "origination",
+    "accrual",
+    LoanKind,
+    "charge_off",
+    "small_balance",
+    MerchantKind,
+    "suspense",
+    "provision",
+    AdjustmentKind,
+]
+"""What a posting of the ledger is of."""
 
 TAKES_OUT: tuple[TransactionKind, ...] = ("payment_reversal", "refund_reversal", "credit_refund", "merchant_payout")
 """The kinds whose money the lender pays out or gives back; every other kind brings money in."""
