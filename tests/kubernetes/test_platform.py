@@ -11,14 +11,14 @@ from pyiceberg.table import Table
 
 from affirm_assets.settings import EngineSettings
 from resources.spark import SparkSessions
-from tests.integration.books import BOOKS, DAILY, Books
+from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, Books
 from tests.kubernetes.cluster import NAMESPACE, kubectl, objects
 from tests.kubernetes.platform import DAYS, LOCATION, START, Platform
 from tests.servers import SECRETS
 
 LAST = START + timedelta(days=DAYS - 1)
 MONTHLY = "portfolio/originations_monthly"
-DATASETS = (*DAILY.split(","), *BOOKS.split(","))
+DATASETS = tuple(f"{DAILY},{ADJUSTMENTS},{BOOKS}".split(","))
 
 
 @pytest.fixture(scope="module")
