@@ -508,6 +508,44 @@ def test_rows_of_a_settled_loan_may_end_and_come_back(spark: SparkSession, later
     assert not_ok(compared) == 0, compared.where("NOT ok").collect()
 
 
+NOTICE = Movement("adjustment/A1", "bankruptcy", Decimal("0.00"), date(2025, 1, 5), date(2025, 1, 5))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param([replace(REPAID, amount=Decimal("99.50"))], id="after a small balance was waived"),
+        pytest.param([NOTICE, REPAID], id="after a notice, and a payment before its day"),
+        pytest.param(
+            [
+                NOTICE,
+                replace(
+                    NOTICE,
+                    transaction_id="adjustment/A2",
+                    kind="undo_charge_off",
+                    effective_on=date(2025, 3, 8),
+                    posted_on=date(2025, 3, 8),
+                ),
+                replace(REPAID, posted_on=date(2025, 3, 9), effective_on=date(2025, 3, 9)),
+            ],
+            id="after an undone charge-off",
+        ),
+    ],
+)
+def test_rows_of_a_loan_end_and_come_back_whatever_was_decided_about_it(
+    spark: SparkSession, before: list[Movement]
+) -> None:
+    terms, booked_on, _ = SETTLED
+    later = Movement("T9", "refund", Decimal("40.00"), date(2025, 10, 20), date(2025, 10, 20))
+    fixed = {**lender.row(LoanBalance), "amount_lent": terms.principal, "booked_on": booked_on, "loan_id": "L"}
+    account = Account.opened(terms, booked_on)
+    expected = [{**fixed, **each._asdict()} for each in days(account, LAST, [*before, later], is_new=True)]
+    assert {each["status"] for each in expected[-1:]} == {"repaid"}
+    assert len(expected) < (LAST - booked_on).days
+    compared = OPENS.function(frame(spark, LoanBalance, expected), frame(spark, LoanBalance, []), WHOLE)
+    assert not_ok(compared) == 0, compared.where("NOT ok").collect()
+
+
 def test_a_loan_whose_rows_end_too_early_is_found(spark: SparkSession, balances: DataFrame) -> None:
     owing = balances.where("status = 'open' AND as_of = DATE'2025-06-01'").first()
     assert owing is not None

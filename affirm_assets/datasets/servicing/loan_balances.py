@@ -124,8 +124,9 @@ _OPENS_WITH = {
     "charged_off_interest": "charged_off_interest - interest_charged_off",
     "recovered_principal": "recovered_principal - recovery_principal",
     "recovered_interest": "recovered_interest - recovery_interest",
-    "waived_principal": "waived_principal - principal_waived",
-    "waived_interest": "waived_interest - interest_waived",
+    # Not zero on a settled loan, and so not carried to a row that comes after its rows had ended.
+    "waived_principal": f"IF({_accounts.IS_CARRIED}, waived_principal - principal_waived, 0)",
+    "waived_interest": f"IF({_accounts.IS_CARRIED}, waived_interest - interest_waived, 0)",
 }
 """Of an account's state, what a row says that it opened with: in a column, or by what the day moved."""
 
@@ -139,11 +140,13 @@ _LEFT_BY_LAST_ROW = {
             "discount_returned",
             "last_instalment",
             "highest_days_past_due",
+            "waived_principal",
+            "waived_interest",
             "unapplied",
         ),
         "0",
     ),
-    "settled_on": "NULL",
+    **dict.fromkeys(("charge_off_by", "charge_off_cause", "reaged_on", "settled_on"), "NULL"),
 }
 
 _ADDED_UP = {
