@@ -5,6 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from affirm_assets.lender.money import ADJUSTED
+
+EXPENSES_OF_ADJUSTMENTS: Mapping[str, str] = {
+    "waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED}, 0))",
+    "goodwill_expense": f"sum(IF(kind = 'goodwill_credit', {ADJUSTED}, 0))",
+    "correction_expense": f"sum(IF(kind IN ('correction', 'clear_unapplied'), {ADJUSTED}, 0))",
+}
+"""Of applications: what paid for adjustments, in Spark SQL by account."""
+
 
 def by_account(totals: Mapping[str, str]) -> Iterable[tuple[dict[str, str], str]]:
     """Totals for `added_up`, of Spark SQL by account."""

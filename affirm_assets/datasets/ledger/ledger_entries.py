@@ -6,9 +6,9 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.ledger._amounts_by_account import added_up, by_account
+from affirm_assets.datasets.ledger._amounts_by_account import EXPENSES_OF_ADJUSTMENTS, added_up, by_account
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
-from affirm_assets.lender.money import ADJUSTED, CASH, IS_ADJUSTMENT, IS_REFUND, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
+from affirm_assets.lender.money import CASH, IS_ADJUSTMENT, IS_REFUND, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import NO_PRODUCT, LedgerAccount, PostingKind, ProductOrNone
 
@@ -72,9 +72,7 @@ _OF_APPLICATIONS = {
     "merchant_discount_income": "sum(discount_returned)",
     "interest_receivable": "-sum(interest) - sum(interest_given_back)",
     "interest_income": "sum(interest_given_back) - sum(recovery_interest)",
-    "waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED}, 0))",
-    "goodwill_expense": f"sum(IF(kind = 'goodwill_credit', {ADJUSTED}, 0))",
-    "correction_expense": f"sum(IF(kind IN ('correction', 'clear_unapplied'), {ADJUSTED}, 0))",
+    **EXPENSES_OF_ADJUSTMENTS,
     "principal_receivable": "-sum(principal)",
     "credit_balances": "-sum(credit)",
     "allowance": "-sum(recovery_principal)",

@@ -7,10 +7,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.ledger._amounts_by_account import added_up, by_account
+from affirm_assets.datasets.ledger._amounts_by_account import EXPENSES_OF_ADJUSTMENTS, added_up, by_account
 from affirm_assets.datasets.ledger._days import days_of
 from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key, through
-from affirm_assets.lender.money import ADJUSTED, CASH, MERCHANTS_OWED_LESS
+from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import LEDGER_ACCOUNTS, LedgerAccount
 
@@ -92,8 +92,7 @@ _OF_APPLICATIONS = {
     "merchant_payable": "-sum(discount_returned)",
     "merchant_discount_income": "sum(discount_returned)",
     "unapplied": "-sum(unapplied)",
-    "goodwill_expense": f"sum(IF(kind = 'goodwill_credit', {ADJUSTED}, 0))",
-    "correction_expense": f"sum(IF(kind IN ('correction', 'clear_unapplied'), {ADJUSTED}, 0))",
+    **{account: EXPENSES_OF_ADJUSTMENTS[account] for account in ("goodwill_expense", "correction_expense")},
 }
 _OF_ALL_PROVISIONS = {"provision_expense": "sum(provision)"}
 
@@ -103,7 +102,7 @@ _MOVED = {
     "- sum(interest_accrued) - sum(recovery_interest)",
     "waiver_expense": "sum(principal_waived)",
 }
-_MOVED_BY_WAIVERS = {"waiver_expense": f"sum(IF(kind = 'waiver', {ADJUSTED}, 0))"}
+_MOVED_BY_WAIVERS = {"waiver_expense": EXPENSES_OF_ADJUSTMENTS["waiver_expense"]}
 
 
 @audit()
