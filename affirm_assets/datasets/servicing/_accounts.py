@@ -9,19 +9,19 @@ from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from affirm_assets.declare import Contract, Input, Window, through
 from affirm_assets.declare.contract import spark_schema
-from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, Account
+from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, NEED_EVENTS, Account
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
 from affirm_assets.lender.products import PRODUCTS
-from affirm_assets.lender.vocabulary import NO_PRODUCT
+from affirm_assets.lender.vocabulary import NO_PRODUCT, REVERSALS
 
 PAST: Mapping[str, Input] = {
     "all_loans": through("loans"),
@@ -187,7 +187,7 @@ def _carried(opening_balances: DataFrame) -> DataFrame:
 
 def _by_loan(moved: DataFrame, all_transactions: DataFrame, window: Window) -> DataFrame:
     """The window's movements of each loan that has any, and whether what they do depends on earlier ones."""
-    depends_on_earlier = F.expr(_DEPENDS_ON_EARLIER) | F.col("was_reversed_before")
+    depends_on_earlier = _depends_on_earlier() | F.col("was_reversed_before")
     return (
         moved.join(F.broadcast(_reversed_before(all_transactions, window)), "transaction_id", "left")
         .groupBy("loan_id")
@@ -207,16 +207,15 @@ def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
     """What the reversals that may still wait for what they reverse when the window begins are of."""
     since = window.first - timedelta(days=EARLY_REVERSAL_DAYS)
     came = all_transactions.where((F.col("posted_on") < F.lit(window.first)) & (F.col("posted_on") >= F.lit(since)))
-    reversals = came.where("kind IN ('payment_reversal', 'refund_reversal')")
+    reversals = came.where(F.col("kind").isin(*REVERSALS))
     of = reversals.select(F.col("reverses").alias("transaction_id")).distinct()
     return of.withColumn("was_reversed_before", F.lit(True))
 
 
-# Account.needs_events for Spark, which is to read the past before there is an account to ask.
-_DEPENDS_ON_EARLIER = (
-    "kind IN ('payment_reversal', 'refund', 'refund_reversal', 'clear_unapplied') "
-    "OR (kind <> 'credit_refund' AND effective_on < posted_on)"
-)
+def _depends_on_earlier() -> Column:
+    """Account.needs_events for Spark, which is to read the past before there is an account to ask."""
+    is_late = (F.col("kind") != "credit_refund") & (F.col("effective_on") < F.col("posted_on"))
+    return F.col("kind").isin(*NEED_EVENTS) | is_late
 
 
 def _collected(names: Iterable[str]) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, days_past_due, shortage_after
@@ -49,6 +50,9 @@ WAITS_TO_BE_CHARGED_OFF: Mapping[ChargeOffCause, int] = {
 """Days from the notice, discovery or determination to the charge-off, at the latest: FFIEC, 65 FR 36903. What is left
 of a debt that is settled in part or sold is charged off on the day."""
 
+NEED_EVENTS: tuple[MovementKind, ...] = (*REVERSALS, "refund", "clear_unapplied")
+"""The kinds that do something by what happened before, even if they come in time."""
+
 _REVERSED_BEFORE = "was reversed before it came"
 
 Refund = tuple[date, Decimal]
@@ -64,9 +68,9 @@ class Account:
     schedule's as long as refunds take none off the end; `refunded` and `discount_returned` what the merchant gave back
     and got back; `charge_off_by` the day on which it is charged off for `charge_off_cause`, at the latest; `reaged_on`
     the day of an undone charge-off, from which days past due are counted anew; `waived_...` small debts that were
-    waived after the last due date; `settled_on` the day since which
-    nothing is owed either way, null while something is and once charged off; `unapplied` the money, in less out, that
-    could not be applied: a reversal among it may wait for its payment.
+    waived after the last due date; `settled_on` the day since which nothing is owed either way, null while something is
+    and once charged off; `unapplied` the money, in less out, that could not be applied: a reversal among it may wait
+    for its payment.
 
     `events` are the movements so far, known only if the account was opened here and not taken over from the day before.
     A late movement, a reversal or a refund needs them, and a payment whose reversal came before.
@@ -106,11 +110,8 @@ class Account:
 
         booked_on: when the books learned of it, if not on that day.
         """
-        account = Account(
-            terms, terms.originated_on, booked_on or terms.originated_on, terms.principal, terms.instalments, events=[]
-        )
-        account.last_instalment = account._last_in_time(())
-        return account
+        last = _last_in_time(terms, ())
+        return Account(terms, terms.originated_on, booked_on or terms.originated_on, terms.principal, last, events=[])
 
     @property
     def owed(self) -> Decimal:
@@ -142,8 +143,11 @@ class Account:
     @property
     def instalments_met(self) -> int:
         """How many instalments payments have met, the last of the schedule not among them while something is owed."""
-        met = int((self.paid + self.shortage) // self.terms.instalment)
-        return min(met, self.last_instalment - 1)
+        return min(self._met, self.last_instalment - 1)
+
+    @property
+    def _met(self) -> int:
+        return int((self.paid + self.shortage) // self.terms.instalment)
 
     @property
     def oldest_due_on(self) -> date | None:
@@ -174,10 +178,8 @@ class Account:
     @property
     def _late_since(self) -> date | None:
         """The day from which an open loan's days past due are counted; null of another."""
-        if self.charged_off_on is not None or not self.is_owed:
-            return None
-        due_on = self.terms.due_on(self.instalments_met + 1)
-        return due_on if self.reaged_on is None else max(due_on, self.reaged_on)
+        due_on = self.oldest_due_on if self.charged_off_on is None else None
+        return due_on if due_on is None or self.reaged_on is None else max(due_on, self.reaged_on)
 
     @property
     def _last_due_on(self) -> date:
@@ -243,7 +245,7 @@ class Account:
 
         Also what a credit refund left owed on a charged-off loan: more was paid out of its credit than is there now.
         """
-        refunds = _standing_refunds(self.events or ()) if self.refunded and not self.charged_off_on else []
+        refunds = _standing_refunds(self.events or ()) if self.refunded and not self.charged_off_on else ()
         if any(day == self.day for day, _ in refunds):
             self.last_instalment = self._last_left(refunds)
         if self._is_waived:
@@ -278,8 +280,7 @@ class Account:
 
         It does too where a reversal of the movement came within EARLY_REVERSAL_DAYS before: no movement can say so.
         """
-        needing = (*REVERSALS, "refund", "clear_unapplied")
-        return movement.kind in needing or self._effective_day(movement) < movement.posted_on
+        return movement.kind in NEED_EVENTS or self._effective_day(movement) < movement.posted_on
 
     def _effective_day(self, movement: Movement) -> date:
         """What comes in counts, in order of time, on the day on which it happened; the rest when it came."""
@@ -532,33 +533,13 @@ class Account:
             "recovery_interest": self.recovered_interest,
         }
 
-    def _last_left(self, refunds: Sequence[Refund]) -> int:
+    def _last_left(self, refunds: tuple[Refund, ...]) -> int:
         """The number of the last instalment that all refunds have left, at the end of the day of the last of them.
 
         No refund takes off what has been met by the end of its day, nor the one after that: what is left falls due
         then.
         """
-        met = int((self.paid + self.shortage) // self.terms.instalment)
-        return max(self._last_in_time(refunds), min(self.last_instalment, met + 1))
-
-    def _last_in_time(self, refunds: Sequence[Refund]) -> int:
-        """The number of the last instalment of a borrower who pays each on its due date, after refunds in their order.
-
-        So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
-        """
-        terms, to_come = self.terms, deque(refunds)
-        punctual = Account(terms, terms.originated_on, self.booked_on, terms.principal, terms.instalments)
-        for number in range(1, terms.instalments + 1):
-            due_on = terms.due_on(number)
-            while to_come and to_come[0][0] < due_on:
-                day, amount = to_come.popleft()
-                punctual.begin(day)
-                punctual._take_refund(amount)
-            if not punctual.is_owed:
-                return max(number - 1, 1)
-            punctual.begin(due_on)
-            punctual._take_payment(terms.instalment)
-        return terms.instalments
+        return max(_last_in_time(self.terms, refunds), min(self.last_instalment, self._met + 1))
 
     def _known_events(self, movement: Movement) -> list[Event]:
         if self.events is None:
@@ -575,6 +556,28 @@ _REPLAYED = tuple(
     for each in fields(Account)
     if each.name not in ("terms", "day", "booked_on", "settled_on", "credit_since", "unapplied", "events")
 )
+
+
+# A replay asks again for the loan that was asked for last; how many accounts there are does not matter.
+@lru_cache(maxsize=8)
+def _last_in_time(terms: Terms, refunds: tuple[Refund, ...]) -> int:
+    """The number of the last instalment of a borrower who pays each on its due date, after refunds in their order.
+
+    So the number is the contract's, whatever the borrower has paid; an instalment that was due before is not taken.
+    """
+    to_come = deque(refunds)
+    punctual = Account(terms, terms.originated_on, terms.originated_on, terms.principal, terms.instalments)
+    for number in range(1, terms.instalments + 1):
+        due_on = terms.due_on(number)
+        while to_come and to_come[0][0] < due_on:
+            day, amount = to_come.popleft()
+            punctual.begin(day)
+            punctual._take_refund(amount)
+        if not punctual.is_owed:
+            return max(number - 1, 1)
+        punctual.begin(due_on)
+        punctual._take_payment(terms.instalment)
+    return terms.instalments
 
 
 def _goes_out(kind: MovementKind) -> bool:
@@ -602,9 +605,9 @@ def _clears(event: Event, transaction_id: str | None) -> bool:
     return movement.kind == "clear_unapplied" and movement.reverses == transaction_id and event.exception is None
 
 
-def _standing_refunds(events: Iterable[Event]) -> list[Refund]:
+def _standing_refunds(events: Iterable[Event]) -> tuple[Refund, ...]:
     """The day and the amount of each refund, less what was reversed of it, in order of time."""
     taken_back = _taken_back(events)
     refunds = sorted((each for each in events if each.movement.kind == "refund"), key=lambda each: each.order)
     amounts = ((each.day, each.amount - taken_back[each.movement.transaction_id]) for each in refunds)
-    return [(day, amount) for day, amount in amounts if amount > 0]
+    return tuple((day, amount) for day, amount in amounts if amount > 0)
