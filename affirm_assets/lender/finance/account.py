@@ -164,7 +164,7 @@ class Account:
     @property
     def closes_on(self) -> date | None:
         """The next day that ends with a charge-off or a waiver if nothing happens before; null if none does."""
-        late_since = self._late_since
+        late_since = self.late_since
         if late_since is None:
             return None
         due = [late_since + timedelta(days=CHARGE_OFF_DAYS)]
@@ -176,7 +176,7 @@ class Account:
         return min(to_come, default=None)
 
     @property
-    def _late_since(self) -> date | None:
+    def late_since(self) -> date | None:
         """The day from which an open loan's days past due are counted; null of another."""
         due_on = self.oldest_due_on if self.charged_off_on is None else None
         return due_on if due_on is None or self.reaged_on is None else max(due_on, self.reaged_on)
@@ -192,7 +192,7 @@ class Account:
         return self.begin(day)
 
     def _late_on(self, day: date) -> int:
-        late_since = self._late_since
+        late_since = self.late_since
         return days_past_due(late_since, day) if late_since else 0
 
     def begin(self, day: date) -> Decimal:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.accrual import ZERO
-from affirm_assets.lender.finance.delinquency import bucket
+from affirm_assets.lender.finance.delinquency import bucket, days_past_due
 from affirm_assets.lender.finance.movements import Application, Movement, in_order
 from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS, MovementKind
 
@@ -205,12 +206,16 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
         return
     # Changed in place, since there is a row for each loan and day.
     row: list[Any] = [*_day(account, _opening(account), _NOTHING_MOVED)]
+    # What follows from instalments and payments is the same until the next one falls due.
+    late_since, due = account.late_since, _falling_due(account)
     while account.day < last:
         row[_AT["opening_interest"]] = account.interest
         row[_AT["opening_accrued"]] = account.accrued
         row[_AT["opening_highest_days_past_due"]] = account.highest_days_past_due
         row[_AT["interest_accrued"]] = account.begin(account.day + _A_DAY)
-        late = account.days_past_due
+        late = days_past_due(late_since, account.day) if late_since else 0
+        if account.day > due.until:
+            due = _falling_due(account)
         account.highest_days_past_due = max(account.highest_days_past_due, late)
         row[_AT["as_of"]] = account.day
         row[_AT["interest"]] = account.interest
@@ -218,16 +223,16 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
         row[_AT["days_past_due"]] = late
         row[_AT["bucket"]] = _bucket(account, late)
         row[_AT["highest_days_past_due"]] = account.highest_days_past_due
-        row[_OF_THE_DAY] = _of_the_day(account)
+        row[_OF_THE_DAY] = _of_the_day(account, due)
         yield Day._make(row)
 
 
 _OF_THE_DAY = slice(_AT["amount_past_due"], _AT["credit_over_six_months"] + 1)
 
 
-def _of_the_day(account: Account) -> tuple[Any, ...]:
+def _of_the_day(account: Account, due: "_Due") -> tuple[Any, ...]:
     """What falls due, what would pay the loan off, and the credit that is to be paid out by now."""
-    return *falling_due(account), account.payoff_amount, account.credit if account.is_credit_old else ZERO
+    return *due.of(account.owed), account.payoff_amount, account.credit if account.is_credit_old else ZERO
 
 
 def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
@@ -277,7 +282,13 @@ def _given_up(account: Account) -> dict[str, Decimal]:
 def _day(account: Account, opening: Sequence[Any], moved: Mapping[str, Decimal]) -> Day:
     """The row of the account's day; `opening` and `moved` in the order of their columns."""
     late = account.days_past_due
-    delinquency = (account.oldest_due_on, late, _bucket(account, late), account.status, *_of_the_day(account))
+    delinquency = (
+        account.oldest_due_on,
+        late,
+        _bucket(account, late),
+        account.status,
+        *_of_the_day(account, _falling_due(account)),
+    )
     return Day._make((account.day, *opening, *moved.values(), *_balances(account), *delinquency, *_history(account)))
 
 
@@ -285,23 +296,37 @@ def _bucket(account: Account, late: int) -> str:
     return bucket(late) if account.charged_off_on is None else "charged_off"
 
 
-def falling_due(account: Account) -> tuple[Decimal, date | None, Decimal]:
-    """What is past due at the end of the account's day, and when how much falls due next: null and zero if nothing is.
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """What is past due and what falls due next by the level instalments, on days up to `until`.
 
-    Of the last instalment, which is whatever is left, it is what is owed at the end of the day.
+    Of both no more than is owed; an amount that is null is all of it that is left: the last instalment is whatever is.
     """
+
+    past: Decimal | None = ZERO
+    next_on: date | None = None
+    next: Decimal | None = ZERO
+    until: date = date.max
+
+    def of(self, owed: Decimal) -> tuple[Decimal, date | None, Decimal]:
+        """What is past due at the end of a day, and when how much falls due next: null and zero if nothing is."""
+        past = owed if self.past is None else min(self.past, owed)
+        left = owed - past
+        return past, self.next_on, left if self.next is None else min(self.next, left)
+
+
+def _falling_due(account: Account) -> _Due:
+    """As of the end of the account's day, as long as nothing is paid."""
     if account.charged_off_on is not None or not account.is_owed:
-        return ZERO, None, ZERO
+        return _Due()
     terms, last = account.terms, account.last_instalment
     due = min(terms.due_before(account.day), last)
-    met = account.paid + account.shortage
-    past_due = account.owed if due == last else min(max(terms.instalment * due - met, ZERO), account.owed)
+    if due == last:
+        return _Due(past=None)
+    level, met = terms.instalment, account.paid + account.shortage
     following = max(account.instalments_met, due) + 1
-    if following > last:
-        return past_due, None, ZERO
-    left = account.owed - past_due
-    amount = left if following == last else min(terms.instalment * following - max(met, terms.instalment * due), left)
-    return past_due, terms.due_on(following), amount
+    amount = None if following == last else level * following - max(met, level * due)
+    return _Due(max(level * due - met, ZERO), terms.due_on(following), amount, terms.due_on(due + 1))
 
 
 Applied = defaultdict[tuple[MovementKind | None, str], Decimal]
