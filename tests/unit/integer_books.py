@@ -76,6 +76,25 @@ def a_days_interest(terms: Terms, principal: int) -> int:
     return half_up(principal * apr * 10**4, 365 * places)
 
 
+def a_days_earning(terms: Terms, principal: int, deferred: int) -> int:
+    """In 1e-8 dollars: at the effective rate, on the principal less what is deferred of the discount."""
+    rate, places = terms.effective_rate.as_integer_ratio()
+    return half_up(max(0, principal * CENT - deferred) * rate, 36_500 * places)
+
+
+def scheduled_principal(terms: Terms, day: int) -> int:
+    """What is left of the principal on a day, if each instalment is paid on its due date."""
+    principal, since = cents(terms.principal), terms.originated_on.toordinal()
+    for number in range(1, terms.instalments + 1):
+        due = due_on(terms, number)
+        if due > day:
+            return principal
+        interest = half_up(a_days_interest(terms, principal) * (due - since), CENT)
+        principal -= min(max(0, cents(terms.instalment) - interest), principal)
+        since = due
+    return 0
+
+
 @dataclass(frozen=True)
 class Row:
     """What arrived, when it counts, and what was decided of it.
@@ -125,6 +144,9 @@ class Life:
     refunds: tuple[tuple[int, int], ...] = ()
     charge_off_by: int | None = None
     reaged_on: int = 0
+    deferred: int = 0
+    cost_recovered: int = 0
+    nonaccrual_since: int | None = None
 
     @property
     def owed(self) -> int:
@@ -162,6 +184,12 @@ class Life:
 
     def begin(self) -> None:
         """The next day begins: interest on the principal that it begins with."""
+        if self.charged_off_on is None and self.nonaccrual_since is None:
+            principal = self.principal
+            if self.days_past_due:
+                principal = min(principal, scheduled_principal(self.terms, self.day))
+            earned = a_days_earning(self.terms, principal, self.deferred) - a_days_interest(self.terms, principal)
+            self.deferred -= max(0, min(earned, self.deferred))
         self.day += 1
         before = self.posted
         self.accrued += a_days_interest(self.terms, self.principal)
@@ -197,6 +225,8 @@ class Life:
         self.principal -= to_principal
         self.credit += amount - to_interest - to_principal
         self.paid += to_interest + to_principal
+        if self.nonaccrual_since is not None and self.terms.rules.payment_in_nonaccrual == "cost_recovery":
+            self.cost_recovered += to_interest
         return self.meet()
 
     def meet(self) -> None:
@@ -270,7 +300,31 @@ class Life:
         self.principal += missing
 
     def close(self) -> None:
-        """The end of the day: what refunds take off the end, what is waived, what is charged off."""
+        """The end of the day: what falls due no more, what is given up, and what is income."""
+        self.note_nonaccrual()
+        self.give_up()
+        self.recognize_income()
+
+    def note_nonaccrual(self) -> None:
+        after = self.terms.rules.nonaccrual_after if self.charged_off_on is None else None
+        if after is not None and self.nonaccrual_since is None and self.days_past_due >= after:
+            self.nonaccrual_since = self.day - (self.days_past_due - after)
+
+    def recognize_income(self) -> None:
+        """A loan of which nothing is past due accrues again. No more is deferred than can still come."""
+        if self.charged_off_on is not None:
+            to_come = self.charged_off[0] - self.recovered[0]
+            most = CENT * to_come
+        else:
+            to_come = self.principal
+            most = half_up(CENT * cents(self.terms.merchant_discount) * to_come, cents(self.terms.principal))
+            if not self.owed or (self.oldest_due_on or 0) >= self.day:
+                self.nonaccrual_since = None
+        self.cost_recovered = min(self.cost_recovered, to_come)
+        self.deferred = min(self.deferred, most, CENT * (to_come - self.cost_recovered))
+
+    def give_up(self) -> None:
+        """What refunds take off the end, what is waived, what is charged off."""
         if self.refunds and self.refunds[-1][0] == self.day and self.charged_off_on is None:
             self.last = min(self.last, max(schedule_length(self.terms, self.refunds), self.met + 1))
         if not self.owed or self.day < self.booked_on:
@@ -312,6 +366,8 @@ def lived(terms: Terms, booked_on: int, rows: Sequence[Row], day: int) -> Life:
     """The loan up to a day, which is not closed yet, with the rows that count."""
     first = terms.originated_on.toordinal()
     life = Life(terms, booked_on, first, cents(terms.principal), schedule_length(terms, ()))
+    if terms.rules.merchant_discount == "deferred":
+        life.deferred = CENT * cents(terms.merchant_discount)
     by_day: dict[int, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.place):
         if row.kind not in REVERSED_BY:
@@ -484,6 +540,9 @@ def of_row(row: Day) -> dict[str, object]:
     for name in _PAIRS:
         said[name] = tuple(int(getattr(row, f"{name}_{part}") * 100) for part in ("principal", "interest"))
     said["accrued"] = int(row.accrued.scaleb(8))
+    said["deferred"] = int(row.deferred_discount.scaleb(8))
+    said["cost_recovered"] = int(row.cost_recovered * 100)
+    said["nonaccrual_since"] = row.nonaccrual_since
     for name in ("status", "days_past_due", "last_instalment", "oldest_due_on", "charged_off_on"):
         said[name] = getattr(row, name)
     return said
@@ -492,11 +551,13 @@ def of_row(row: Day) -> dict[str, object]:
 def of_life(life: Life, unapplied: int) -> dict[str, object]:
     """What these books say of the same day."""
     said: dict[str, object] = {name: getattr(life, name) for name in _IN_CENTS if name != "unapplied"}
-    said |= {name: getattr(life, name) for name in (*_PAIRS, "accrued", "status", "days_past_due")}
-    due, gone = life.oldest_due_on, life.charged_off_on
+    said |= {name: getattr(life, name) for name in (*_PAIRS, "accrued", "deferred", "cost_recovered", "status")}
+    said["days_past_due"] = life.days_past_due
+    due, gone, since = life.oldest_due_on, life.charged_off_on, life.nonaccrual_since
     return said | {
         "unapplied": unapplied,
         "last_instalment": life.last,
         "oldest_due_on": date.fromordinal(due) if due else None,
         "charged_off_on": date.fromordinal(gone) if gone else None,
+        "nonaccrual_since": date.fromordinal(since) if since else None,
     }

@@ -229,6 +229,9 @@ def _terms(rng: random.Random) -> Terms:
         waived_below=Decimal(rng.choice(["1.00", "1.00", "0.00", "0.01", "3.00", "10.00"])),
         interest_after_full_refund=rng.choice(["given_back", "owed"]),
         returned_payment=rng.choice(["never_made", "waived"]),
+        merchant_discount=rng.choice(["deferred", "deferred", "at_once"]),
+        nonaccrual_after=rng.choice([None, 90]),
+        payment_in_nonaccrual=rng.choice(["cost_recovery", "cash_basis"]),
     )
     terms = Terms.agreed(
         principal=Decimal(principal).scaleb(-2),

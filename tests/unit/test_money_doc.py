@@ -8,11 +8,12 @@ from datetime import date
 from decimal import Decimal
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
 from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.accrual import to_cents
 from affirm_assets.lender.finance.days import Day, applications, days
 from affirm_assets.lender.finance.delinquency import bucket
 from affirm_assets.lender.finance.instalment import contract_problem
@@ -98,7 +99,7 @@ class Example:
                 {
                     "principal_receivable": lent,
                     "merchant_payable": discount - lent,
-                    "merchant_discount_income": -discount,
+                    "deferred_merchant_discount": -discount,
                 }
             ]
         elif text in CLOSES and day:
@@ -231,6 +232,74 @@ def test_examples(example: Example) -> None:
 def test_all_examples_are_read() -> None:
     tables = [heading for heading, _ in _tables(TEXT) if heading[0] == "day"]
     assert len(list(examples())) == len(tables) >= 20
+
+
+_INCOME = ("on", "moved", "principal", "deferred discount", "discount income")
+_BASES: tuple[Literal["cost_recovery", "cash_basis"], ...] = ("cost_recovery", "cash_basis")
+
+
+def lent(instalments: int, rules: Rules | None = None) -> Terms:
+    """The loan of the examples, in so many instalments."""
+    return Terms.agreed(
+        principal=Decimal("1000.00"),
+        apr=Decimal("18.25"),
+        instalments=instalments,
+        frequency="monthly",
+        originated_on=date(2025, 1, 1),
+        first_due_on=date(2025, 2, 1),
+        merchant_discount=Decimal("50.00"),
+        rules=rules or Rules(),
+    )
+
+
+def on_days(terms: Terms, rows: list[Cells]) -> list[Day]:
+    """What the books say on the day of each row, with what the rows move."""
+    moved = []
+    for number, (on, what, *_) in enumerate(rows):
+        if match := re.fullmatch(r"(payment|recovery|refund) (\S+)", what):
+            day = date.fromisoformat(on)
+            moved.append(Movement(str(number), cast(LoanKind, match[1]), _decimal(match[2]), day, day))
+    last = date.fromisoformat(rows[-1][0])
+    by_day = {row.as_of: row for row in days(Account.opened(terms), last, moved, is_new=True)}
+    return [by_day[date.fromisoformat(on)] for on, *_ in rows]
+
+
+def discount_cells(terms: Terms, day: Day) -> list[Decimal]:
+    deferred = to_cents(day.deferred_discount)
+    return [day.principal, deferred, terms.merchant_discount - day.discount_returned - deferred]
+
+
+def test_deferred_discounts() -> None:
+    tables = [rows for heading, rows in _tables(TEXT) if heading == _INCOME]
+    assert len(tables) == 2
+    for rows in tables:
+        found = [discount_cells(lent(4), day) for day in on_days(lent(4), rows)]
+        assert [[*row[:2], *(f"{cell:,}" for cell in cells)] for row, cells in zip(rows, found, strict=True)] == [
+            list(row) for row in rows
+        ]
+    for terms in (lent(4), lent(12)):
+        assert f"instalments of {terms.instalment}" in TEXT
+        assert f"the effective rate is {terms.effective_rate} %" in TEXT
+
+
+def test_discounts_of_a_loss() -> None:
+    rows = table(*_INCOME, "lost")
+    for row, day in zip(rows, on_days(lent(12), rows), strict=True):
+        cells = discount_cells(lent(12), day)
+        lost = day.charged_off_principal - day.recovered_principal - cells[1] if day.charged_off_on else Decimal("0.00")
+        assert [f"{cell:,}" for cell in (*cells, lost)] == list(row[2:])
+
+
+def test_nonaccrual() -> None:
+    heads = [f"{what}, {basis}" for basis in _BASES for what in ("no income", "interest income")]
+    rows = table("on", "moved", "days past due", "principal", "interest", *heads)
+    by_basis = [on_days(lent(12, Rules(nonaccrual_after=90, payment_in_nonaccrual=basis)), rows) for basis in _BASES]
+    for row, *books in zip(rows, *by_basis, strict=True):
+        cells: list[Decimal | int] = [books[0].days_past_due, books[0].principal, books[0].interest]
+        for day in books:
+            no_income = day.cost_recovered + (day.interest if day.nonaccrual_since else 0)
+            cells += [no_income, to_cents(day.accrued) - no_income]
+        assert [f"{cell:,}" for cell in cells] == list(row[2:])
 
 
 def test_due_dates() -> None:

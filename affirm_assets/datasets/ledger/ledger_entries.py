@@ -8,6 +8,12 @@ from pyspark.sql import functions as F
 
 from affirm_assets.datasets.ledger._amounts_by_account import EXPENSES_OF_ADJUSTMENTS, added_up, by_account
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
+from affirm_assets.lender.deferred_income import (
+    DEFERRED_DISCOUNT_MOVED,
+    UNEARNED_DISCOUNT_MOVED,
+    UNEARNED_INTEREST_MOVED,
+    UNRECOGNIZED_INTEREST_MOVED,
+)
 from affirm_assets.lender.money import CASH, IS_ADJUSTMENT, IS_REFUND, MERCHANTS_OWED_LESS, SIGNED_AMOUNT
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import NO_PRODUCT, LedgerAccount, PostingKind, ProductOrNone
@@ -44,11 +50,13 @@ def every_posting_balances(staged: DataFrame) -> DataFrame:
 
 
 _LENT = "IF(principal_lent > 0, merchant_discount, 0)"
+_DISCOUNT_LEAVES = f"({_LENT} - {DEFERRED_DISCOUNT_MOVED})"
+"""What leaves the deferred discount of a loan's day, of what it opened with and what was lent."""
 _OF_BALANCES = {
     "origination": {
         "principal_receivable": "sum(principal_lent)",
         "merchant_payable": f"sum({_LENT}) - sum(principal_lent)",
-        "merchant_discount_income": f"-sum({_LENT})",
+        "deferred_merchant_discount": f"-sum({_LENT})",
     },
     "accrual": {"interest_receivable": "sum(interest_accrued)", "interest_income": "-sum(interest_accrued)"},
     "charge_off": {
@@ -62,6 +70,16 @@ _OF_BALANCES = {
         "principal_receivable": "-sum(principal_waived)",
         "interest_income": "sum(interest_waived)",
         "interest_receivable": "-sum(interest_waived)",
+    },
+    "discount_earned": {
+        "deferred_merchant_discount": f"sum({_LENT}) - sum({DEFERRED_DISCOUNT_MOVED})",
+        "allowance": f"-sum({UNEARNED_DISCOUNT_MOVED})",
+        "merchant_discount_income": f"sum({DEFERRED_DISCOUNT_MOVED}) + sum({UNEARNED_DISCOUNT_MOVED}) - sum({_LENT})",
+    },
+    "nonaccrual": {
+        "unrecognized_interest": f"-sum({UNRECOGNIZED_INTEREST_MOVED})",
+        "allowance": f"-sum({UNEARNED_INTEREST_MOVED})",
+        "interest_income": f"sum({UNRECOGNIZED_INTEREST_MOVED}) + sum({UNEARNED_INTEREST_MOVED})",
     },
 }
 _OF_PROVISIONS = {"provision_expense": "sum(provision)", "allowance": "-sum(provision)"}
@@ -197,7 +215,7 @@ def _of_balances(loan_balances: DataFrame) -> DataFrame:
             "principal_lent > 0",
             _entry("principal_receivable", "principal_lent"),
             _entry("merchant_payable", "merchant_discount - principal_lent"),
-            _entry("merchant_discount_income", "-merchant_discount"),
+            _entry("deferred_merchant_discount", "-merchant_discount"),
         ),
         _posting(
             "accrual",
@@ -222,6 +240,22 @@ def _of_balances(loan_balances: DataFrame) -> DataFrame:
             _entry("principal_receivable", "-principal_waived"),
             _entry("interest_income", "interest_waived"),
             _entry("interest_receivable", "-interest_waived"),
+        ),
+        # What is deferred is what the balances say at the end of the day: the rest of it has become income.
+        _posting(
+            "discount_earned",
+            f"{_DISCOUNT_LEAVES} <> 0 OR {UNEARNED_DISCOUNT_MOVED} <> 0",
+            _entry("deferred_merchant_discount", _DISCOUNT_LEAVES),
+            # A charge-off is of what the loan stands at in the books: the discount that is deferred is no loss.
+            _entry("allowance", f"-{UNEARNED_DISCOUNT_MOVED}"),
+            _entry("merchant_discount_income", f"{UNEARNED_DISCOUNT_MOVED} - {_DISCOUNT_LEAVES}"),
+        ),
+        _posting(
+            "nonaccrual",
+            f"{UNRECOGNIZED_INTEREST_MOVED} <> 0 OR {UNEARNED_INTEREST_MOVED} <> 0",
+            _entry("interest_income", f"{UNRECOGNIZED_INTEREST_MOVED} + {UNEARNED_INTEREST_MOVED}"),
+            _entry("unrecognized_interest", f"-{UNRECOGNIZED_INTEREST_MOVED}"),
+            _entry("allowance", f"-{UNEARNED_INTEREST_MOVED}"),
         ),
     ]
     made = F.inline(F.array_compact(F.array(*postings)))

@@ -23,6 +23,7 @@ from affirm_assets.declare import (
     previous,
     shared,
 )
+from affirm_assets.lender.deferred_income import UNEARNED_MOVED
 from affirm_assets.lender.expected_losses import EXPECTED_LOSSES
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import OPEN_BUCKETS, PRODUCT_NAMES, Product
@@ -40,6 +41,7 @@ class Provision(Contract):
     as_of: date = key("Business date")
     opening: Money = column("Allowance at the end of the day before; negative if more was lost than was provided for")
     charged_off: Money = column("Principal charged off, less what late rows reversed")
+    unearned: Money = column("What of it never was income, and so is no loss; less what recoveries released")
     recovered: Money = column("Recovered of what was charged off, less what of it was reversed")
     principal_current: Money = column("Principal of loans that are not past due", ge=0)
     principal_1_29: Money = column("Principal of loans 1 to 29 days past due", ge=0)
@@ -58,7 +60,7 @@ class Provision(Contract):
     expected_90_119: Money = column("Expected loss: principal times rate, half up")
     expected: Money = column("Expected loss of all buckets", ge=0)
     provision: Money = column("Provided on the last day of a month, or 0; negative for a release")
-    closing: Money = column("Allowance at the end of the day: opening - charged_off + recovered + provision")
+    closing: Money = column("Allowance at the end of the day: opening - charged_off + unearned + recovered + provision")
 
 
 # What came back of a charged-off loan, where the allowance gets it from: of a day, and to date.
@@ -115,8 +117,13 @@ def expected_is_rate_times_principal(staged: DataFrame, loan_balances: DataFrame
 def movements_are_those_of_charge_offs(
     staged: DataFrame, charge_offs: DataFrame, charge_offs_before: DataFrame, window: Window
 ) -> DataFrame:
-    """By product and day, what is charged off and recovered is what the totals of charged-off loans have grown by."""
-    of = {"grown_charged_off": "principal", "grown_recovered": _RECOVERED["charge_offs"]}
+    """By product and day, what is charged off, unearned and recovered is what the totals of charged-off loans have
+    grown by."""
+    of = {
+        "grown_charged_off": "principal",
+        "grown_unearned": "unearned",
+        "grown_recovered": _RECOVERED["charge_offs"],
+    }
     closed = charge_offs.select(*_BY_DAY, *(F.col(total).alias(name) for name, total in of.items()))
     opened = (
         each.select(
@@ -127,8 +134,8 @@ def movements_are_those_of_charge_offs(
         for each in (charge_offs.where(F.col("as_of") < F.lit(window.last)), charge_offs_before)
     )
     grown = reduce(DataFrame.unionByName, opened, closed)
-    booked = staged.select(*_BY_DAY, "charged_off", "recovered")
-    ok = F.expr("charged_off = grown_charged_off AND recovered = grown_recovered")
+    booked = staged.select(*_BY_DAY, "charged_off", "unearned", "recovered")
+    ok = F.expr("charged_off = grown_charged_off AND unearned = grown_unearned AND recovered = grown_recovered")
     return _added_up(with_nulls(grown, booked)).withColumn("ok", ok)
 
 
@@ -146,8 +153,8 @@ def allowance_is_provided_less_lost(
     provided_to_date = days_of(window, staged).join(
         provided.unionByName(provided_before), F.col("provided_on") <= F.col("as_of")
     )
-    lost = (F.col("principal") - F.col(_RECOVERED["charge_offs"])).alias("lost")
-    expected = with_nulls(provided_to_date.drop("provided_on"), charge_offs.select(*_BY_DAY, lost))
+    lost = charge_offs.select(*_BY_DAY, F.col("net_loss").alias("lost"))
+    expected = with_nulls(provided_to_date.drop("provided_on"), lost)
     compared = _added_up(with_nulls(expected, staged.select(*_BY_DAY, "closing")))
     return compared.withColumn("ok", F.expr("closing = provided - lost"))
 
@@ -171,10 +178,11 @@ def _added_up(rows: DataFrame) -> DataFrame:
 
 @shared()
 def owed_by_bucket(loan_balances: DataFrame) -> DataFrame:
-    """By product and day: the principal in each bucket, and what of it was charged off and recovered."""
+    """By product and day: the principal in each bucket, and what was charged off, unearned and recovered."""
     amounts = {
         **{f"principal_{name}": f"sum(IF(bucket = '{bucket}', principal, 0))" for name, bucket in _BUCKETS.items()},
         "charged_off": "sum(principal_charged_off)",
+        "unearned": f"sum({UNEARNED_MOVED})",
         "recovered": f"sum({_RECOVERED['loan_balances']})",
     }
     return loan_balances.groupBy(*_BY_DAY).agg(
@@ -217,7 +225,7 @@ def provisions(owed_by_bucket: DataFrame, previous_partition: DataFrame, window:
         "product", F.date_add("as_of", 1).alias("month"), F.col("expected").alias("left")
     )
     carried = previous_partition.select("product", F.col("closing").alias("carried"))
-    net = (F.col("recovered") - F.col("charged_off")).cast("decimal(18,2)")
+    net = (F.col("recovered") + F.col("unearned") - F.col("charged_off")).cast("decimal(18,2)")
     in_month = F.sum(net).over(Over.partitionBy("product", "month").orderBy("as_of"))
     without = F.coalesce("left", "carried", F.lit(0)) + in_month
     lacking = F.when(is_last, F.col("expected") - without).otherwise(F.lit(0))

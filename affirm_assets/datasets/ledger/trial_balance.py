@@ -10,6 +10,12 @@ from pyspark.sql import functions as F
 from affirm_assets.datasets.ledger._amounts_by_account import EXPENSES_OF_ADJUSTMENTS, added_up, by_account
 from affirm_assets.datasets.ledger._days import days_of
 from affirm_assets.declare import Carry, Contract, Daily, Money, Window, audit, column, dataset, key, through
+from affirm_assets.lender.deferred_income import (
+    DEFERRED_DISCOUNT,
+    UNEARNED_INTEREST_MOVED,
+    UNRECOGNIZED_INTEREST,
+    UNRECOGNIZED_INTEREST_MOVED,
+)
 from affirm_assets.lender.money import CASH, MERCHANTS_OWED_LESS
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import LEDGER_ACCOUNTS, LedgerAccount
@@ -75,6 +81,10 @@ _OF_BALANCES = {
     "principal_receivable": "sum(principal)",
     "interest_receivable": "sum(interest)",
     "credit_balances": "-sum(credit)",
+    "deferred_merchant_discount": f"-sum({DEFERRED_DISCOUNT})",
+    "unrecognized_interest": f"-sum({UNRECOGNIZED_INTEREST})",
+    # All discounts less what is deferred of them, and what of a charge-off they lower.
+    "merchant_discount_income": "sum(CAST(round(deferred_discount, 2) AS decimal(18,2)))",
 }
 _OF_SUSPENSE = {"suspense": "-sum(closing)"}
 _OF_PROVISIONS = {"allowance": "-sum(closing)"}
@@ -99,7 +109,8 @@ _OF_ALL_PROVISIONS = {"provision_expense": "sum(provision)"}
 # Loans end, and no row says what they have earned or what was waived: of these, what a day moves.
 _MOVED = {
     "interest_income": "sum(interest_given_back) + sum(interest_charged_off) + sum(interest_waived) "
-    "- sum(interest_accrued) - sum(recovery_interest)",
+    "- sum(interest_accrued) - sum(recovery_interest) "
+    f"+ sum({UNRECOGNIZED_INTEREST_MOVED}) + sum({UNEARNED_INTEREST_MOVED})",
     "waiver_expense": "sum(principal_waived)",
 }
 _MOVED_BY_WAIVERS = {"waiver_expense": EXPENSES_OF_ADJUSTMENTS["waiver_expense"]}

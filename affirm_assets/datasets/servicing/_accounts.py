@@ -42,6 +42,7 @@ TERMS = (
     "merchant_discount",
     "instalment",
     "due_day",
+    "effective_rate",
 )
 STATE = (
     "as_of",
@@ -65,6 +66,9 @@ STATE = (
     "recovered_interest",
     "waived_principal",
     "waived_interest",
+    "nonaccrual_since",
+    "cost_recovered",
+    "deferred_discount",
     "settled_on",
     "credit_since",
     "unapplied",
@@ -224,7 +228,12 @@ def _collected(names: Iterable[str]) -> Any:
 
 def _with_terms(loans: DataFrame) -> DataFrame:
     """Loans as balances name their terms; what the contract does not state is null."""
-    return loans.withColumn("amount_lent", F.col("principal")).select(*LOAN, *TERMS)
+    effective_rate = F.lit(None).cast("decimal(18,8)")
+    return (
+        loans.withColumn("amount_lent", F.col("principal"))
+        .withColumn("effective_rate", effective_rate)
+        .select(*LOAN, *TERMS)
+    )
 
 
 def _run(
@@ -246,7 +255,7 @@ def _rows_of_loan(loan: Mapping[str, Any], window: Window, rows_of: RowsOf, of_l
     moved = [Movement(**each) for each in loan["moved"] or ()]
     account = _account(loan, terms, window)
     due_day = terms.due_day if terms.frequency == "monthly" else None
-    known = {**loan, "instalment": terms.instalment, "due_day": due_day}
+    known = {**loan, "instalment": terms.instalment, "due_day": due_day, "effective_rate": terms.effective_rate}
     prefix = tuple(known[name] for name in of_loan)
     for row in rows_of(account, window.last, moved, is_new=loan["booked_on"] >= window.first):
         yield (*prefix, *row)

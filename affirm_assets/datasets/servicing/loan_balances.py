@@ -1,5 +1,6 @@
 """What each loan owes at the end of each day, and how it came to that."""
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated
@@ -11,11 +12,13 @@ from pyspark.sql import functions as F
 from affirm_assets.datasets.servicing import _accounts
 from affirm_assets.declare import Carry, Contract, Daily, Money, Rate, Window, audit, column, dataset, key
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day, days
+from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.money import signed_amount
+from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import ChargeOffCause, DelinquencyBucket, Frequency, LoanStatus, Product
 
-Accrued = Annotated[Decimal, Field(max_digits=18, decimal_places=8)]
-"""Interest before it is rounded to the cent."""
+Exact = Annotated[Decimal, Field(max_digits=18, decimal_places=8)]
+"""An amount before it is rounded to the cent, or a rate."""
 
 
 class LoanBalance(Contract):
@@ -32,12 +35,15 @@ class LoanBalance(Contract):
     instalment: Money = column("Level instalment", gt=0)
     due_day: int | None = column("Day of the month on which instalments fall due; null if biweekly", ge=1, le=31)
     apr: Rate = column("Annual percentage rate in percent", ge=0)
+    effective_rate: Exact = column(
+        "What the lender earns, interest and deferred discount together, in percent a year", ge=0
+    )
     amount_lent: Money = column("Principal at origination", gt=0)
     merchant_discount: Money = column("What the merchant paid for the loan", ge=0)
     opening_principal: Money = column("Principal at the end of the day before", ge=0)
     opening_interest: Money = column("Interest owed at the end of the day before", ge=0)
     opening_credit: Money = column("Credit balance at the end of the day before", ge=0)
-    opening_accrued: Accrued = column("Interest accrued at the end of the day before, before rounding", ge=0)
+    opening_accrued: Exact = column("Interest accrued at the end of the day before, before rounding", ge=0)
     opening_paid: Money = column("What payments had met of instalments at the end of the day before")
     opening_shortage: Money = column("Missing of instalments that counted as met at the end of the day before", ge=0)
     opening_refunded: Money = column("Refunds up to the end of the day before", ge=0)
@@ -48,6 +54,9 @@ class LoanBalance(Contract):
     opening_charge_off_cause: ChargeOffCause | None = column("As charge_off_cause, at the end of the day before")
     opening_reaged_on: date | None = column("As reaged_on, at the end of the day before")
     opening_charged_off_on: date | None = column("Day of the charge-off as of the end of the day before")
+    opening_nonaccrual_since: date | None = column("As nonaccrual_since, at the end of the day before")
+    opening_cost_recovered: Money = column("As cost_recovered, at the end of the day before", ge=0)
+    opening_deferred_discount: Exact = column("As deferred_discount, at the end of the day before", ge=0)
     opening_settled_on: date | None = column("Day since which nothing was owed at the end of the day before")
     opening_credit_since: date | None = column("Day since which there was a credit at the end of the day before")
     opening_unapplied: Money = column("Money that could not be applied up to the end of the day before")
@@ -93,7 +102,7 @@ class LoanBalance(Contract):
     )
     credit_over_six_months: Money = column("Credit that is there for more than six months: to be paid out", ge=0)
     settled_on: date | None = column("Day since which nothing is owed either way; null while something is")
-    accrued: Accrued = column("Interest accrued since origination, before rounding", ge=0)
+    accrued: Exact = column("Interest accrued since origination, before rounding", ge=0)
     paid: Money = column("What payments have met of instalments since origination")
     shortage: Money = column("What is missing of instalments that count as met; carried to the last one", ge=0)
     refunded: Money = column("Refunds since origination", ge=0)
@@ -110,6 +119,13 @@ class LoanBalance(Contract):
     recovered_interest: Money = column("Received since the charge-off, of the interest", ge=0)
     waived_principal: Money = column("Principal waived since origination", ge=0)
     waived_interest: Money = column("Interest waived since origination", ge=0)
+    nonaccrual_since: date | None = column("Day since which interest is no income until it is paid; null if it is")
+    cost_recovered: Money = column(
+        "Interest paid in nonaccrual that is no income yet; of a charged-off loan, it lowers the loss", ge=0
+    )
+    deferred_discount: Exact = column(
+        "Merchant discount that is no income yet, before rounding; of a charged-off loan, it lowers the loss", ge=0
+    )
     credit_since: date | None = column(
         "Day since which there is a credit balance; after six months it is to be paid out (12 CFR 1026.21(c))"
     )
@@ -148,6 +164,9 @@ _LEFT_BY_LAST_ROW = {
     ),
     **dict.fromkeys(("charge_off_by", "charge_off_cause", "reaged_on", "settled_on"), "NULL"),
 }
+
+_MOVES = Day._fields[Day._fields.index("principal_lent") : Day._fields.index("adjusted") + 1]
+"""The columns of what a day moves."""
 
 _ADDED_UP = {
     "principal": "opening_principal + principal_lent - principal_paid + principal_reversed - principal_refunded "
@@ -266,6 +285,68 @@ def money_is_where_it_can_be(staged: DataFrame) -> DataFrame:
     return staged.select(*shown, F.expr(ok).alias("ok"))
 
 
+# A day on which interest accrues and nothing else moves: of another, a late row may have changed the days before.
+_IS_QUIET = " AND ".join(
+    (
+        _accounts.IS_CARRIED,
+        *(f"{name} = 0" for name in _MOVES if name != "interest_accrued"),
+        "charged_off_on <=> opening_charged_off_on",
+        "charge_off_by <=> opening_charge_off_by AND reaged_on <=> opening_reaged_on",
+    )
+)
+_EARNED = (
+    "round((opening_principal - opening_deferred_discount) * effective_rate / 36500, 8) "
+    "- round(opening_principal * apr / 36500, 8)"
+)
+_EARNS = "opening_charged_off_on IS NULL AND opening_nonaccrual_since IS NULL"
+_LEFT_OF_DISCOUNT = (
+    f"opening_deferred_discount - IF({_EARNS}, greatest(least({_EARNED}, opening_deferred_discount), 0), 0)"
+)
+_TO_COME = "IF(status = 'charged_off', charged_off_principal - recovered_principal, principal)"
+
+
+def _by_product(said: Callable[[Rules], str]) -> str:
+    """Spark SQL: what the rules of the row's product say."""
+    by_product = (f"WHEN '{name}' THEN {said(settings.rules)}" for name, settings in PRODUCTS.items())
+    return f"CASE product {' '.join(by_product)} END"
+
+
+@audit()
+def income_waits_as_the_rules_say(staged: DataFrame) -> DataFrame:
+    """A quiet day earns of the deferred discount what the effective rate does more than the contract's, and no other
+    part of what is deferred changes. Nothing is deferred that is not to come. Nonaccrual begins and ends by days past
+    due, where the product has it.
+    """
+    after = _by_product(lambda rules: str(rules.nonaccrual_after or "NULL"))
+    defers = _by_product(lambda rules: str(rules.merchant_discount == "deferred"))
+    left = staged.withColumns(
+        {
+            "is_quiet": F.expr(_IS_QUIET),
+            "left_of_discount": F.expr(f"CAST({_LEFT_OF_DISCOUNT} AS decimal(18,8))"),
+            "to_come": F.expr(_TO_COME),
+            "nonaccrual_after": F.expr(after),
+            "defers": F.expr(defers),
+        }
+    )
+    rules = (
+        "NOT is_quiet OR cost_recovered = opening_cost_recovered",
+        # What is past due earns less.
+        "NOT is_quiet OR deferred_discount BETWEEN left_of_discount "
+        "AND IF(days_past_due > 1, opening_deferred_discount, left_of_discount)",
+        "cost_recovered + deferred_discount <= to_come",
+        "defers OR deferred_discount = 0",
+        # Half of the last place may have been rounded up.
+        "status <> 'open' OR (deferred_discount - 0.00000001BD) * amount_lent <= merchant_discount * principal",
+        "nonaccrual_after IS NOT NULL OR (nonaccrual_since IS NULL AND cost_recovered = 0)",
+        "nonaccrual_since IS NULL OR nonaccrual_since <= as_of",
+        "nonaccrual_since IS NULL OR status = 'charged_off' OR (status = 'open' AND oldest_due_on < as_of)",
+        "nonaccrual_since IS NOT NULL OR status <> 'open' OR days_past_due < coalesce(nonaccrual_after, 120)",
+    )
+    ok = F.expr(" AND ".join(f"({rule})" for rule in rules))
+    shown = ["loan_id", "as_of", "status", "is_quiet", "left_of_discount", "deferred_discount", "cost_recovered"]
+    return left.select(*shown, "nonaccrual_since", F.coalesce(ok, F.lit(False)).alias("ok"))
+
+
 @audit()
 def every_loan_is_lent_once(staged: DataFrame, loans: DataFrame) -> DataFrame:
     """The principal lent on each day is that of the loans booked on it, loan by loan."""
@@ -333,6 +414,7 @@ def _closed(balances: DataFrame) -> DataFrame:
         delinquency_follows_from_the_due_date,
         what_is_paid_meets_instalments,
         money_is_where_it_can_be,
+        income_waits_as_the_rules_say,
         every_loan_is_lent_once,
         every_transaction_is_applied,
     ],

@@ -1,7 +1,7 @@
 """A loan's account: what each movement does to it, and what each day does. The rules of the books, once.
 
-All amounts are dollars with two places but `accrued`, which has eight. An account is moved on with `go_to(day)`, then
-`apply(movement)` for each of the day's movements in the order of `in_order`, then `close()`.
+All amounts are dollars with two places but `accrued` and `deferred_discount`, which have eight. An account is moved on
+with `go_to(day)`, then `apply(movement)` for each of the day's movements in the order of `in_order`, then `close()`.
 
 What comes late, and what is reversed, changes days that are closed. Then the account is replayed: made anew from all
 that is known now, in order of time. What it differs by from what was posted is posted today.
@@ -14,8 +14,9 @@ from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 
-from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest, to_cents
+from affirm_assets.lender.finance.accrual import ACCRUED_PLACES, CENT, ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, days_past_due, shortage_after
+from affirm_assets.lender.finance.discount import earned_of_discount
 from affirm_assets.lender.finance.movements import Application, Event, Movement
 from affirm_assets.lender.finance.terms import Terms, months_after
 from affirm_assets.lender.vocabulary import (
@@ -68,9 +69,11 @@ class Account:
     schedule's as long as refunds take none off the end; `refunded` and `discount_returned` what the merchant gave back
     and got back; `charge_off_by` the day on which it is charged off for `charge_off_cause`, at the latest; `reaged_on`
     the day of an undone charge-off, from which days past due are counted anew; `waived_...` small debts that were
-    waived after the last due date; `settled_on` the day since which nothing is owed either way, null while something is
-    and once charged off; `unapplied` the money, in less out, that could not be applied: a reversal among it may wait
-    for its payment.
+    waived after the last due date; `nonaccrual_since` the day since which interest is no income until it is paid;
+    `cost_recovered` the interest that was paid since then and is no income yet, and `deferred_discount` the merchant
+    discount that is none yet: of a charged-off loan both lower the loss; `settled_on` the day since which nothing is
+    owed either way, null while something is and once charged off; `unapplied` the money, in less out, that could not be
+    applied: a reversal among it may wait for its payment.
 
     `events` are the movements so far, known only if the account was opened here and not taken over from the day before.
     A late movement, a reversal or a refund needs them, and a payment whose reversal came before.
@@ -99,6 +102,9 @@ class Account:
     recovered_interest: Decimal = ZERO
     waived_principal: Decimal = ZERO
     waived_interest: Decimal = ZERO
+    nonaccrual_since: date | None = None
+    cost_recovered: Decimal = ZERO
+    deferred_discount: Decimal = ZERO
     settled_on: date | None = None
     credit_since: date | None = None
     unapplied: Decimal = ZERO
@@ -110,8 +116,15 @@ class Account:
 
         booked_on: when the books learned of it, if not on that day.
         """
-        last = _last_in_time(terms, ())
-        return Account(terms, terms.originated_on, booked_on or terms.originated_on, terms.principal, last, events=[])
+        return Account(
+            terms,
+            terms.originated_on,
+            booked_on or terms.originated_on,
+            terms.principal,
+            _last_in_time(terms, ()),
+            deferred_discount=terms.deferred_discount,
+            events=[],
+        )
 
     @property
     def owed(self) -> Decimal:
@@ -188,8 +201,15 @@ class Account:
     def go_to(self, day: date) -> Decimal:
         """Go on to a day, as long as none in between closes with more than interest. Returns what `begin` does."""
         if day > self.day:
-            self.highest_days_past_due = max(self.highest_days_past_due, self._late_on(day - timedelta(days=1)))
+            self.end_late(self._late_on(day - timedelta(days=1)), day - timedelta(days=1))
         return self.begin(day)
+
+    def end_late(self, late: int, day: date) -> None:
+        """A day ends so many days past due."""
+        self.highest_days_past_due = max(self.highest_days_past_due, late)
+        after = self.terms.rules.nonaccrual_after
+        if after is not None and late >= after and self.nonaccrual_since is None:
+            self.nonaccrual_since = day - timedelta(days=late - after)
 
     def _late_on(self, day: date) -> int:
         late_since = self.late_since
@@ -199,10 +219,27 @@ class Account:
         """Begin the next day: accrue, on the principal that the days began with. Returns the interest it posts."""
         before = to_cents(self.accrued)
         self.accrued += daily_interest(self.principal, self.terms.apr) * (day - self.day).days
+        if self.deferred_discount and self.charged_off_on is None:
+            self._earn_discount(day)
         self.day = day
         interest = to_cents(self.accrued) - before
         self.interest += interest
         return interest
+
+    def _earn_discount(self, until: date) -> None:
+        """What the days up to one earn of the discount: nothing in nonaccrual (ASC 310-20-35-17).
+
+        What is past due earns none: the method goes by what the contract says (ASC 310-20-35-26).
+        """
+        terms, late_since = self.terms, self.late_since
+        earns_until = until if self.nonaccrual_since is None else min(until, self.nonaccrual_since)
+        for number in range((earns_until - self.day).days):
+            day, principal = self.day + timedelta(days=number), self.principal
+            if late_since is not None and late_since < day:
+                principal = min(principal, terms.scheduled_principal(day))
+            self.deferred_discount -= earned_of_discount(
+                self.deferred_discount, principal, terms.apr, terms.effective_rate
+            )
 
     def apply(self, movement: Movement) -> Application:
         """Apply a movement on the account's day. Raises ValueError if it needs events and there are none, or if it has
@@ -252,15 +289,39 @@ class Account:
             self.waived_principal += self.principal
             self.waived_interest += self.interest
             self.principal = self.interest = ZERO
-        self.highest_days_past_due = max(self.highest_days_past_due, self.days_past_due)
+        self.end_late(self.days_past_due, self.day)
         if self._is_charged_off:
             self.charged_off_on = self.charged_off_on or self.day
             self.charged_off_principal += self.principal
             self.charged_off_interest += self.interest
             self.principal = self.interest = ZERO
+        self._recognize_income()
         is_settled = self.charged_off_on is None and not (self.is_owed or self.credit)
         self.settled_on = (self.settled_on or self.day) if is_settled else None
         self.credit_since = (self.credit_since or self.day) if self.credit else None
+
+    def _recognize_income(self) -> None:
+        """At the end of a day: whether the loan accrues to income again, and what is deferred no longer.
+
+        It does when nothing of it is past due (FFIEC, call report instructions, "Nonaccrual Status"). No more is
+        deferred than is still to come back: what exceeds it is income. Of the discount, no more than its share of the
+        principal that is owed, so that who repays before time takes the discount along.
+        """
+        if self.charged_off_on is not None:
+            to_come = self.charged_off_principal - self.recovered_principal
+            share = to_come
+        else:
+            due_on = self.oldest_due_on
+            if due_on is None or due_on >= self.day:
+                self.nonaccrual_since = None
+            to_come = self.principal
+            share = self._discount_of(to_come) if self.deferred_discount else ZERO
+        self.cost_recovered = min(self.cost_recovered, to_come)
+        self.deferred_discount = min(self.deferred_discount, share, to_come - self.cost_recovered)
+
+    def _discount_of(self, principal: Decimal) -> Decimal:
+        share = self.terms.merchant_discount * principal / self.terms.principal
+        return share.quantize(ACCRUED_PLACES, ROUND_HALF_UP)
 
     @property
     def _is_waived(self) -> bool:
@@ -471,6 +532,8 @@ class Account:
         self.principal -= principal
         self.credit += amount - interest - principal
         self.paid += interest + principal
+        if self.nonaccrual_since is not None and self.terms.rules.payment_in_nonaccrual == "cost_recovery":
+            self.cost_recovered += interest
         self.shortage = shortage_after(self.paid, self.shortage, self.terms.instalment, self.terms.rules)
 
     def _take_refund(self, amount: Decimal) -> None:

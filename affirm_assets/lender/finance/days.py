@@ -19,7 +19,7 @@ DAYS_KEPT_SETTLED = 180
 
 
 class Day(NamedTuple):
-    """One day of one loan. Dollars; `accrued` and `opening_accrued` with eight places, all else with two.
+    """One day of one loan. Dollars with two places; `accrued`, `deferred_discount` and their openings with eight.
 
     principal = opening + lent - paid + reversed - refunded - charged off - waived
     interest = opening + accrued - given back - paid + reversed - refunded - charged off - waived
@@ -47,6 +47,9 @@ class Day(NamedTuple):
     opening_charge_off_cause: str | None
     opening_reaged_on: date | None
     opening_charged_off_on: date | None
+    opening_nonaccrual_since: date | None
+    opening_cost_recovered: Decimal
+    opening_deferred_discount: Decimal
     opening_settled_on: date | None
     opening_credit_since: date | None
     opening_unapplied: Decimal
@@ -101,6 +104,9 @@ class Day(NamedTuple):
     recovered_interest: Decimal
     waived_principal: Decimal
     waived_interest: Decimal
+    nonaccrual_since: date | None
+    cost_recovered: Decimal
+    deferred_discount: Decimal
     credit_since: date | None
     unapplied: Decimal
 
@@ -127,6 +133,7 @@ _OPENS_WITHOUT = {
             "charge_off_cause",
             "reaged_on",
             "charged_off_on",
+            "nonaccrual_since",
             "settled_on",
             "credit_since",
         )
@@ -212,17 +219,21 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
         row[_AT["opening_interest"]] = account.interest
         row[_AT["opening_accrued"]] = account.accrued
         row[_AT["opening_highest_days_past_due"]] = account.highest_days_past_due
+        row[_AT["opening_nonaccrual_since"]] = account.nonaccrual_since
+        row[_AT["opening_deferred_discount"]] = account.deferred_discount
         row[_AT["interest_accrued"]] = account.begin(account.day + _A_DAY)
         late = days_past_due(late_since, account.day) if late_since else 0
         if account.day > due.until:
             due = _falling_due(account)
-        account.highest_days_past_due = max(account.highest_days_past_due, late)
+        account.end_late(late, account.day)
         row[_AT["as_of"]] = account.day
         row[_AT["interest"]] = account.interest
         row[_AT["accrued"]] = account.accrued
         row[_AT["days_past_due"]] = late
         row[_AT["bucket"]] = _bucket(account, late)
         row[_AT["highest_days_past_due"]] = account.highest_days_past_due
+        row[_AT["nonaccrual_since"]] = account.nonaccrual_since
+        row[_AT["deferred_discount"]] = account.deferred_discount
         row[_OF_THE_DAY] = _of_the_day(account, due)
         yield Day._make(row)
 

@@ -23,6 +23,12 @@ class Rules:
         date: all of it is `given_back`, or it stays `owed`.
     returned_payment: a payment that the bank takes back counts as `never_made`: interest is posted for the days
         between. Or that interest is `waived`.
+    merchant_discount: it is `deferred`, and income over the loan's life (ASC 310-20); or it is income `at_once`, where
+        it is the price of a service to the merchant (ASC 606).
+    nonaccrual_after: days past due from which interest is no income until it is paid (FFIEC, call report instructions,
+        "Nonaccrual Status": 90 days). None: consumer loans, which are charged off at 120 days, may go on.
+    payment_in_nonaccrual: interest that is paid then lowers what the books have at stake in the loan, which is
+        `cost_recovery`; or it is income when it is paid, on `cash_basis`.
     """
 
     instalment_rounding: InstalmentRounding = "up"
@@ -31,6 +37,9 @@ class Rules:
     waived_below: Decimal = Decimal("1.00")
     interest_after_full_refund: Literal["given_back", "owed"] = "given_back"
     returned_payment: Literal["never_made", "waived"] = "never_made"
+    merchant_discount: Literal["deferred", "at_once"] = "deferred"
+    nonaccrual_after: Literal[90] | None = None
+    payment_in_nonaccrual: Literal["cost_recovery", "cash_basis"] = "cost_recovery"
 
     def __post_init__(self) -> None:
         if not 90 <= self.instalment_met_at <= 100:

@@ -1,10 +1,13 @@
 """What a loan's contract says, and when its instalments fall due."""
 
 import calendar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
+from affirm_assets.lender.finance.accrual import ZERO, daily_interest, to_cents
+from affirm_assets.lender.finance.discount import effective_rate
 from affirm_assets.lender.finance.instalment import level_instalment
 from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.vocabulary import Frequency
@@ -16,7 +19,8 @@ class Terms:
 
     `instalment` is the level payment: the contract's, or computed (finance.instalment). `due_day` is the day of the
     month on which monthly instalments fall due, in a shorter month its last. `merchant_discount` is what the merchant
-    gave up of the price, `rules` what the lender has chosen for the product.
+    gave up of the price, `rules` what the lender has chosen for the product. `effective_rate` is what the lender earns
+    in percent a year, deferred discount and interest together (finance.discount).
     """
 
     principal: Decimal
@@ -28,6 +32,7 @@ class Terms:
     merchant_discount: Decimal
     instalment: Decimal
     due_day: int
+    effective_rate: Decimal
     rules: Rules = field(default_factory=Rules)
 
     @staticmethod
@@ -42,16 +47,17 @@ class Terms:
         merchant_discount: Decimal = Decimal("0.00"),
         instalment: Decimal | None = None,
         due_day: int | None = None,
+        effective_rate: Decimal | None = None,
         rules: Rules | None = None,
     ) -> "Terms":
-        """The terms, with what the contract does not state made from the others.
+        """The terms, with what the contract does not state made from the others, and the effective rate if not given.
 
         Raises ValueError or TypeError as level_instalment does.
         """
         rules = rules or Rules()
         if instalment is None:
             instalment = level_instalment(principal, apr, instalments, frequency, rules.instalment_rounding)
-        return Terms(
+        terms = Terms(
             principal,
             apr,
             instalments,
@@ -61,8 +67,19 @@ class Terms:
             merchant_discount,
             instalment,
             due_day or usual_due_day(originated_on, first_due_on),
+            effective_rate or apr,
             rules,
         )
+        return terms if effective_rate is not None else replace(terms, effective_rate=_effective_rate(terms))
+
+    @property
+    def deferred_discount(self) -> Decimal:
+        """What of the merchant discount is no income yet when the loan is lent."""
+        return self.merchant_discount if self.rules.merchant_discount == "deferred" else Decimal("0.00")
+
+    def scheduled_principal(self, day: date) -> Decimal:
+        """The principal at the end of a day, if each instalment is paid on its due date."""
+        return next((principal for due_on, _, principal in _periods(self) if day < due_on), ZERO)
 
     def due_on(self, number: int) -> date:
         """The day on which instalment `number`, counted from 1, falls due.
@@ -86,6 +103,26 @@ class Terms:
         # Those of the months before, and of the day's own month if it is past.
         before = (day.year - first.year) * 12 + day.month - first.month
         return before + (self.due_on(before + 1) < day)
+
+
+# Of a loan that is past due, each day asks again; how many loans there are does not matter.
+@lru_cache(maxsize=8)
+def _periods(terms: Terms) -> tuple[tuple[date, int, Decimal], ...]:
+    """From one due date to the next, if each instalment is paid on its own: the latter, the days, and the principal."""
+    periods = []
+    since, principal = terms.originated_on, terms.principal
+    for number in range(1, terms.instalments + 1):
+        due_on = terms.due_on(number)
+        periods.append((due_on, (due_on - since).days, principal))
+        interest = to_cents(daily_interest(principal, terms.apr) * (due_on - since).days)
+        principal = max(principal + min(interest - terms.instalment, ZERO), ZERO)
+        since = due_on
+    return tuple(periods)
+
+
+def _effective_rate(terms: Terms) -> Decimal:
+    periods = ((days, principal) for _, days, principal in _periods(terms))
+    return effective_rate(terms.deferred_discount, terms.apr, periods)
 
 
 def usual_due_day(originated_on: date, first_due_on: date) -> int:

@@ -1,0 +1,65 @@
+"""The merchant discount as income over a loan's life, by the interest method (ASC 310-20-35-18).
+
+The lender pays the merchant the price less the discount. What it earns of that is the interest of the contract and the
+discount, together at one rate on what is still to come back: the effective rate. The discount that is not earned yet is
+deferred. A day earns `(principal - deferred) * effective rate`, of which `principal * apr` is the contract's interest,
+and the rest is taken from what is deferred.
+"""
+
+from collections.abc import Iterable
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+
+from affirm_assets.lender.finance.accrual import ACCRUED_PLACES, daily_interest
+
+MOST = Decimal(36_500)
+"""Percent a year. Of so much, all that was lent is earned in a day: nothing is left to search for."""
+
+# A rate is searched for, and then rounded: digits to spare, and the caller's own decimal context has no say.
+_CONTEXT = Context(prec=28, rounding=ROUND_HALF_EVEN)
+_PERCENT_DAYS = Decimal(36_500)
+
+Period = tuple[int, Decimal]
+"""Its days, and the principal that is owed in it, in dollars."""
+
+
+def effective_rate(discount: Decimal, apr: Decimal, periods: Iterable[Period]) -> Decimal:
+    """The rate in percent a year, to 8 places, at which the periods earn the whole discount beside `apr`; MOST at most.
+
+    discount: dollars that are deferred when the first period begins. Searched for by halving: the higher the rate, the
+    less of the discount is left at the end.
+    """
+    periods = list(periods)
+    if not discount:
+        return apr.quantize(ACCRUED_PLACES)
+    with localcontext(_CONTEXT):
+        low, high = apr, apr + 16
+        while _left(discount, apr, high, periods) > 0:
+            if high >= MOST:
+                return MOST.quantize(ACCRUED_PLACES)
+            low, high = high, min(2 * high, MOST)
+        while high - low > ACCRUED_PLACES / 4:
+            middle = (low + high) / 2
+            if _left(discount, apr, middle, periods) > 0:
+                low = middle
+            else:
+                high = middle
+        return high.quantize(ACCRUED_PLACES)
+
+
+def earned_of_discount(deferred: Decimal, principal: Decimal, apr: Decimal, effective: Decimal) -> Decimal:
+    """Dollars with 8 places that a day earns of a deferred discount: never less than nothing, or more than is left."""
+    earned = daily_interest(principal - deferred, effective) - daily_interest(principal, apr)
+    return max(min(earned, deferred), Decimal(0))
+
+
+def _left(discount: Decimal, apr: Decimal, effective: Decimal, periods: list[Period]) -> Decimal:
+    """What of the discount is left after the periods; below zero if the rate earns more than it."""
+    rate, above = effective / _PERCENT_DAYS, (effective - apr) / _PERCENT_DAYS
+    left = discount
+    for days, principal in periods:
+        # Day by day: left = left * (1 + rate) - principal * above.
+        grown = (1 + rate) ** days
+        left = left * grown - principal * above * (grown - 1) / rate
+        if left <= 0:
+            return left
+    return left
