@@ -1,11 +1,12 @@
 """A small lender's books as frames: single rows to begin a test with, and months of loans by the rules of finance."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.datasets.adjustments.adjustments import Adjustment
@@ -23,7 +24,9 @@ from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import applications, days
 from affirm_assets.lender.finance.movements import Movement
+from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.finance.terms import Terms
+from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import TAKES_OUT, WITHOUT_AMOUNT
 from tests.conftest import declare
 from tests.storage import Keep
@@ -106,6 +109,16 @@ def day(text: str) -> date:
     return date.fromisoformat(f"2025-{text}")
 
 
+RULES = Rules(nonaccrual_after=90)
+"""Of both products."""
+
+
+def with_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the audits know of them."""
+    products = {name: replace(settings, rules=RULES) for name, settings in PRODUCTS.items()}
+    monkeypatch.setattr("affirm_assets.datasets.servicing.loan_balances.PRODUCTS", products)
+
+
 def loan(principal: str, apr: str, originated_on: str, first_due_on: str, **over: Any) -> Loan:
     terms = Terms.agreed(
         principal=Decimal(principal),
@@ -115,6 +128,7 @@ def loan(principal: str, apr: str, originated_on: str, first_due_on: str, **over
         originated_on=day(originated_on),
         first_due_on=day(first_due_on),
         merchant_discount=Decimal("31.07"),
+        rules=RULES,
     )
     return Loan(terms, over.pop("booked_on", terms.originated_on), **over)
 
@@ -258,7 +272,7 @@ def loans() -> list[Row]:
             **{
                 name: getattr(each.terms, name)
                 for name in ("principal", *TERMS)
-                if name not in ("amount_lent", "due_day")
+                if name not in ("amount_lent", "due_day", "effective_rate")
             },
         )
         for number, (loan_id, each) in enumerate(LOANS.items(), 1)

@@ -37,7 +37,20 @@ from affirm_assets.steps.audit import (
 )
 from affirm_assets.steps.control_totals import control_totals_outcome, totals_of
 from affirm_assets.steps.engine import Staged
-from tests.datasets.lender import LOANS, MADE_OF, WINDOW, balances, books, changed, day, decided, frame, not_ok, row
+from tests.datasets.lender import (
+    LOANS,
+    MADE_OF,
+    WINDOW,
+    balances,
+    books,
+    changed,
+    day,
+    decided,
+    frame,
+    not_ok,
+    row,
+    with_rules,
+)
 from tests.storage import Keep
 
 REGISTRY = Registry.walk(project)
@@ -108,6 +121,7 @@ SAME_KEY = {
 }
 """What gives that row the key of another one."""
 
+QUIET = "loan_id = 'ON-TIME' AND as_of = DATE'2025-01-20'"
 LOST = "loan_id = 'NEVER-PAID' AND as_of = DATE'2025-06-30'"
 ON_LAST_DAY = f"as_of = DATE'{DAYS.last}'"
 DECLARED = {
@@ -212,6 +226,16 @@ DECLARED = {
         (LOST, {"recovered_interest": "0.01"}),
         ("loan_id = 'ON-TIME' AND as_of = DATE'2025-03-21'", {"credit_since": "NULL"}),
     ],
+    ("loan_balances", "income_waits_as_the_rules_say"): [
+        (QUIET, {"deferred_discount": "deferred_discount + 0.00000003"}),
+        (QUIET, {"deferred_discount": "deferred_discount - 0.00000003"}),
+        (QUIET, {"deferred_discount": "opening_deferred_discount"}),
+        (QUIET, {"effective_rate": "apr"}),
+        (QUIET, {"deferred_discount": "merchant_discount"}),
+        ("", {"cost_recovered": "0.01"}),
+        ("", {"nonaccrual_since": "as_of"}),
+        (LOST, {"deferred_discount": "charged_off_principal - recovered_principal + 0.01"}),
+    ],
     ("loan_balances", "every_loan_is_lent_once"): [
         ("loan_id = 'LATE' AND as_of = DATE'2025-01-05'", {"principal_lent": "principal_lent + 0.01"}),
         ("", {"principal_lent": "0.01"}),
@@ -251,7 +275,7 @@ DECLARED = {
     ("charge_offs", "net_loss_adds_up"): [("", {"net_loss": "net_loss + 0.01"})],
     ("charge_offs", "opens_as_closed"): [
         ("", {name: f"{name} + 0.01"})
-        for name in ("principal", "interest_reversed", "principal_recovered", "interest_recovered")
+        for name in ("principal", "interest_reversed", "principal_recovered", "interest_recovered", "unearned")
     ],
     ("charge_offs", "next_day_opens_as_closed"): [
         (f"loan_id = 'NEVER-PAID' AND {ON_LAST_DAY}", {"principal": "principal + 0.01"})
@@ -427,6 +451,11 @@ def is_passed(name: str, dataset: Dataset, staged: DataFrame, tables: Mapping[st
     audited = audit.function(**{each: given[each] for each in parameters})
     assert audited.count() > 0
     return not_ok(audited) == 0
+
+
+@pytest.fixture(autouse=True)
+def rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_rules(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -37,11 +37,69 @@ def posted(transaction_id: str, kind: str, amount: str, **over: Any) -> Row:
 
 
 BALANCES = [
-    balance("LENT", principal_lent="1000.00", merchant_discount="31.07", principal="1000.00"),
+    balance(
+        "LENT", principal_lent="1000.00", merchant_discount="31.07", principal="1000.00", deferred_discount="31.07"
+    ),
+    balance("AT-ONCE", principal_lent="80.00", merchant_discount="2.00", principal="80.00"),
     balance("AT-COST", principal_lent="49.99", merchant_discount="0.00", principal="49.99"),
-    balance("QUIET", merchant_discount="31.07", interest_accrued="0.41"),
+    balance(
+        "QUIET",
+        merchant_discount="31.07",
+        interest_accrued="0.41",
+        opening_deferred_discount="20.00499999",
+        deferred_discount="19.47500000",
+    ),
     balance("GIVEN-UP", interest_accrued="0.62", principal_charged_off="750.50", interest_charged_off="93.11"),
     balance("NO-INTEREST", principal_charged_off="20.00"),
+    balance(
+        "UNEARNED",
+        principal_charged_off="500.00",
+        interest_charged_off="9.00",
+        charged_off_on=DAY,
+        nonaccrual_since=DAY,
+        opening_nonaccrual_since=DAY,
+        opening_interest="9.00",
+        opening_cost_recovered="4.00",
+        cost_recovered="4.00",
+        opening_deferred_discount="7.00",
+        deferred_discount="7.00",
+    ),
+    balance(
+        "LOSS-CAME-BACK",
+        charged_off_on=DAY,
+        opening_charged_off_on=DAY,
+        opening_cost_recovered="4.00",
+        cost_recovered="1.00",
+        opening_deferred_discount="7.00",
+        deferred_discount="0",
+    ),
+    balance("STOPS", nonaccrual_since=DAY, opening_interest="60.00", interest_accrued="0.50", interest="60.50"),
+    balance(
+        "STOPPED",
+        nonaccrual_since=DAY,
+        opening_nonaccrual_since=DAY,
+        opening_interest="65.00",
+        interest="0.00",
+        interest_accrued="0.50",
+        cost_recovered="65.50",
+    ),
+    balance(
+        "ON-CASH-BASIS",
+        nonaccrual_since=DAY,
+        opening_nonaccrual_since=DAY,
+        opening_interest="65.00",
+        interest="0.00",
+        interest_accrued="0.50",
+    ),
+    balance(
+        "ACCRUES-AGAIN",
+        opening_nonaccrual_since=DAY,
+        opening_interest="3.20",
+        interest="0.00",
+        interest_accrued="0.46",
+        opening_cost_recovered="65.50",
+        cost_recovered="69.16",
+    ),
     balance("PAID-IN-TIME", principal_charged_off="-20.00", interest_charged_off="-0.30"),
     balance("SMALL", principal_waived="0.70", interest_waived="0.02"),
     balance("REPAID", merchant_discount="31.07"),
@@ -81,11 +139,71 @@ WORKED = {
     "origination/LENT": [
         ("principal_receivable", "1000.00", "0.00"),
         ("merchant_payable", "0.00", "968.93"),
-        ("merchant_discount_income", "0.00", "31.07"),
+        ("deferred_merchant_discount", "0.00", "31.07"),
+    ],
+    "origination/AT-ONCE": [
+        ("principal_receivable", "80.00", "0.00"),
+        ("merchant_payable", "0.00", "78.00"),
+        ("deferred_merchant_discount", "0.00", "2.00"),
+    ],
+    "discount_earned/AT-ONCE/2025-03-14": [
+        ("deferred_merchant_discount", "2.00", "0.00"),
+        ("merchant_discount_income", "0.00", "2.00"),
+    ],
+    # From 20.00, rounded, to 19.48.
+    "discount_earned/QUIET/2025-03-14": [
+        ("deferred_merchant_discount", "0.52", "0.00"),
+        ("merchant_discount_income", "0.00", "0.52"),
+    ],
+    # Of 500.00 that are charged off, 11.00 never were income.
+    "discount_earned/UNEARNED/2025-03-14": [
+        ("deferred_merchant_discount", "7.00", "0.00"),
+        ("allowance", "0.00", "7.00"),
+    ],
+    "nonaccrual/UNEARNED/2025-03-14": [
+        ("interest_income", "0.00", "9.00"),
+        ("unrecognized_interest", "13.00", "0.00"),
+        ("allowance", "0.00", "4.00"),
+    ],
+    # All but 1.00 of the loss came back.
+    "discount_earned/LOSS-CAME-BACK/2025-03-14": [
+        ("allowance", "7.00", "0.00"),
+        ("merchant_discount_income", "0.00", "7.00"),
+    ],
+    "nonaccrual/LOSS-CAME-BACK/2025-03-14": [("interest_income", "0.00", "3.00"), ("allowance", "3.00", "0.00")],
+    "nonaccrual/STOPS/2025-03-14": [
+        ("interest_income", "60.50", "0.00"),
+        ("unrecognized_interest", "0.00", "60.50"),
+    ],
+    # In cost recovery the day's interest is no income, and what was paid stays where it is.
+    "nonaccrual/STOPPED/2025-03-14": [("interest_income", "0.50", "0.00"), ("unrecognized_interest", "0.00", "0.50")],
+    # On cash basis what was paid is: 65.50, of which the day's 0.50 are posted already.
+    "nonaccrual/ON-CASH-BASIS/2025-03-14": [
+        ("interest_income", "0.00", "65.00"),
+        ("unrecognized_interest", "65.00", "0.00"),
+    ],
+    "nonaccrual/ACCRUES-AGAIN/2025-03-14": [
+        ("interest_income", "0.46", "0.00"),
+        ("unrecognized_interest", "0.00", "0.46"),
     ],
     "origination/AT-COST": [("principal_receivable", "49.99", "0.00"), ("merchant_payable", "0.00", "49.99")],
     "accrual/QUIET/2025-03-14": [("interest_receivable", "0.41", "0.00"), ("interest_income", "0.00", "0.41")],
     "accrual/GIVEN-UP/2025-03-14": [("interest_receivable", "0.62", "0.00"), ("interest_income", "0.00", "0.62")],
+    **{
+        f"accrual/{name}/2025-03-14": [("interest_receivable", amount, "0.00"), ("interest_income", "0.00", amount)]
+        for name, amount in {
+            "STOPS": "0.50",
+            "STOPPED": "0.50",
+            "ON-CASH-BASIS": "0.50",
+            "ACCRUES-AGAIN": "0.46",
+        }.items()
+    },
+    "charge_off/UNEARNED/2025-03-14": [
+        ("allowance", "500.00", "0.00"),
+        ("principal_receivable", "0.00", "500.00"),
+        ("interest_income", "9.00", "0.00"),
+        ("interest_receivable", "0.00", "9.00"),
+    ],
     "charge_off/GIVEN-UP/2025-03-14": [
         ("allowance", "750.50", "0.00"),
         ("principal_receivable", "0.00", "750.50"),

@@ -153,15 +153,17 @@ CORRECTED = [
         {"loans": [loan("late", D1, **EARLIER), *LOANS[1:]]},
         Window(D1, D3),
         "charged_off_on closed as 2025-01-02, opens as 2025-01-03; "
-        "first_due_on closed as 2024-09-04, opens as 2024-09-05; due_day closed as 4, opens as 5",
+        "first_due_on closed as 2024-09-04, opens as 2024-09-05; due_day closed as 4, opens as 5; "
+        "effective_rate closed as 24.93617398, opens as 24.60672618",
         id="charged off a day earlier",
     ),
     pytest.param(
         {"loans": [*LOANS[:2], loan("new", D3, apr="9.99", first_due_on=date(2025, 2, 2), merchant_discount="6.00")]},
         Window(D3, D3),
+        "deferred_discount closed as 6.00000000, opens as 5.00000000; "
         "first_due_on closed as 2025-02-02, opens as 2025-02-01; apr closed as 9.990000, opens as 0.000000; "
         "merchant_discount closed as 6.00, opens as 5.00; instalment closed as 25.53, opens as 25.00; "
-        "due_day closed as 2, opens as 1",
+        "due_day closed as 2, opens as 1; effective_rate closed as 40.99434469, opens as 25.79426182",
         id="terms",
     ),
 ]

@@ -68,19 +68,20 @@ def random_history(number: int) -> History:
     where the loan is booked late, some wait for it in suspense."""
     rng = Random(number)
     originated_on = FIRST + timedelta(days=rng.randrange(60))
-    terms = Terms.agreed(
-        principal=Decimal(rng.randrange(50_00, 3000_00)) / 100,
-        apr=Decimal(rng.choice(["0", "9.99", "35.99"])),
-        instalments=rng.choice([3, 4, 6]),
-        frequency=rng.choice(["biweekly", "monthly"]),
-        originated_on=originated_on,
-        first_due_on=originated_on + timedelta(days=rng.randrange(14, 40)),
-        merchant_discount=Decimal("12.34"),
-    )
+    agreed: dict[str, Any] = {
+        "principal": Decimal(rng.randrange(50_00, 3000_00)) / 100,
+        "apr": Decimal(rng.choice(["0", "9.99", "35.99"])),
+        "instalments": rng.choice([3, 4, 6]),
+        "frequency": rng.choice(["biweekly", "monthly"]),
+        "originated_on": originated_on,
+        "first_due_on": originated_on + timedelta(days=rng.randrange(14, 40)),
+        "merchant_discount": Decimal("12.34"),
+    }
     if number % 3 == 0:  # a contract's own cent, and month's ends
-        terms = replace(terms, instalment=terms.instalment - Decimal("0.01"), due_day=31)
-        if terms.frequency == "monthly":
-            terms = replace(terms, first_due_on=month_end(terms.first_due_on))
+        agreed |= {"instalment": Terms.agreed(**agreed).instalment - Decimal("0.01"), "due_day": 31}
+        if agreed["frequency"] == "monthly":
+            agreed["first_due_on"] = month_end(agreed["first_due_on"])
+    terms = Terms.agreed(**agreed)
     booked_on = originated_on + timedelta(days=rng.choice([0, 0, 0, 90]))
     movements: list[Movement] = []
     for position in range(rng.choice([0, 2, 6, 9])):
@@ -134,7 +135,7 @@ def loan_row(loan_id: str) -> Row:
     terms, booked_on, _ = HISTORIES[loan_id]
     agreed = {
         "principal": terms.principal,
-        **{name: getattr(terms, name) for name in _accounts.TERMS if name != "amount_lent"},
+        **{name: getattr(terms, name) for name in _accounts.TERMS if name not in ("amount_lent", "effective_rate")},
     }
     agreed |= {"due_day": due_day(terms)} if states_all(loan_id) else {"instalment": None, "due_day": None}
     names = {"user_id": "U", "merchant_id": "M", "borrower_state": "CA", "currency": "USD", "file": "f"}
@@ -218,7 +219,12 @@ def expected() -> list[Row]:
     """By the rules alone."""
     found = []
     for loan_id, (terms, booked_on, movements) in HISTORIES.items():
-        of_loan = {**loan_row(loan_id), "instalment": terms.instalment, "due_day": due_day(terms)}
+        of_loan = {
+            **loan_row(loan_id),
+            "instalment": terms.instalment,
+            "due_day": due_day(terms),
+            "effective_rate": terms.effective_rate,
+        }
         of_loan["amount_lent"] = terms.principal
         fixed = {name: of_loan[name] for name in spark_schema(LoanBalance).names if name in of_loan}
         for day in days(Account.opened(terms, booked_on), LAST, movements, is_new=True):

@@ -234,7 +234,13 @@ def test_accounts_that_are_a_cent_off_their_subledgers_are_found(
         (
             "loan_balances",
             "loan_id = 'LATE' AND as_of = DATE'2025-03-04'",
-            {"principal_receivable", "interest_receivable", "interest_income"},
+            {
+                "principal_receivable",
+                "interest_receivable",
+                "interest_income",
+                "deferred_merchant_discount",
+                "merchant_discount_income",
+            },
         ),
         ("loan_balances", "loan_id = 'REFUNDED' AND as_of = DATE'2025-03-05'", {"credit_balances"}),
         ("suspense", "transaction_id = 'W4' AND as_of = DATE'2025-06-01'", {"suspense"}),

@@ -212,7 +212,7 @@ class Life:
             self.recovered = self.recovered[0], self.recovered[1] - too_much
             return self.recover(paid + too_much)
         to_principal = min(paid, self.principal)
-        self.principal -= to_principal
+        self.repay(to_principal)
         self.credit += paid - to_principal
         return None
 
@@ -222,12 +222,22 @@ class Life:
         to_interest = min(amount, self.interest)
         to_principal = min(amount - to_interest, self.principal)
         self.interest -= to_interest
-        self.principal -= to_principal
+        self.repay(to_principal)
         self.credit += amount - to_interest - to_principal
         self.paid += to_interest + to_principal
         if self.nonaccrual_since is not None and self.terms.rules.payment_in_nonaccrual == "cost_recovery":
             self.cost_recovered += to_interest
         return self.meet()
+
+    def repay(self, amount: int) -> None:
+        """What is repaid before its time takes its share of the discount: what brings the principal below the one that
+        the schedule has after the instalment that falls due next."""
+        due = next((n for n in range(1, self.terms.instalments + 1) if due_on(self.terms, n) > self.day), None)
+        in_time = scheduled_principal(self.terms, due_on(self.terms, due)) if due else 0
+        left, before = self.principal - amount, min(self.principal, in_time)
+        if left < before:
+            self.deferred = half_up(self.deferred * left, before)
+        self.principal = left
 
     def meet(self) -> None:
         """Payments meet instalments in their order, as far as they go or little is missing."""
@@ -252,7 +262,7 @@ class Life:
             return self.recover(amount)
         to_principal = min(amount, self.principal)
         to_interest = min(amount - to_principal, self.interest)
-        self.principal -= to_principal
+        self.repay(to_principal)
         self.interest -= to_interest
         self.credit += amount - to_principal - to_interest
         if (
@@ -314,14 +324,13 @@ class Life:
         """A loan of which nothing is past due accrues again. No more is deferred than can still come."""
         if self.charged_off_on is not None:
             to_come = self.charged_off[0] - self.recovered[0]
-            most = CENT * to_come
         else:
             to_come = self.principal
-            most = half_up(CENT * cents(self.terms.merchant_discount) * to_come, cents(self.terms.principal))
             if not self.owed or (self.oldest_due_on or 0) >= self.day:
                 self.nonaccrual_since = None
         self.cost_recovered = min(self.cost_recovered, to_come)
-        self.deferred = min(self.deferred, most, CENT * (to_come - self.cost_recovered))
+        kept = cents(self.terms.merchant_discount) - self.discount_returned
+        self.deferred = min(self.deferred, CENT * kept, CENT * (to_come - self.cost_recovered))
 
     def give_up(self) -> None:
         """What refunds take off the end, what is waived, what is charged off."""

@@ -39,6 +39,7 @@ def rows(paid: str, day: date) -> list[tuple[Any, ...]]:
         "merchant_discount": Decimal("50.00"),
         "instalment": None,
         "due_day": None,
+        "effective_rate": None,
         "as_of": None,
         "needs_earlier": False,
         "earlier": [payment("p1", paid, SETTLED)],

@@ -294,14 +294,14 @@ _IS_QUIET = " AND ".join(
         "charge_off_by <=> opening_charge_off_by AND reaged_on <=> opening_reaged_on",
     )
 )
-_EARNED = (
-    "round((opening_principal - opening_deferred_discount) * effective_rate / 36500, 8) "
-    "- round(opening_principal * apr / 36500, 8)"
+# Times 36,500, so that nothing is divided: two amounts of a day are rounded, each by half of the last place at most.
+_EARNED = "CAST(opening_deferred_discount - deferred_discount AS decimal(18,8)) * 36500BD"
+_EARNS = (
+    "greatest(CAST(opening_principal - opening_deferred_discount AS decimal(18,8)) * effective_rate "
+    "- opening_principal * apr, 0BD)"
 )
-_EARNS = "opening_charged_off_on IS NULL AND opening_nonaccrual_since IS NULL"
-_LEFT_OF_DISCOUNT = (
-    f"opening_deferred_discount - IF({_EARNS}, greatest(least({_EARNED}, opening_deferred_discount), 0), 0)"
-)
+_ROUNDED = "0.000365BD"
+_EARNS_NOTHING = "(opening_charged_off_on IS NOT NULL OR opening_nonaccrual_since IS NOT NULL)"
 _TO_COME = "IF(status = 'charged_off', charged_off_principal - recovered_principal, principal)"
 
 
@@ -322,7 +322,8 @@ def income_waits_as_the_rules_say(staged: DataFrame) -> DataFrame:
     left = staged.withColumns(
         {
             "is_quiet": F.expr(_IS_QUIET),
-            "left_of_discount": F.expr(f"CAST({_LEFT_OF_DISCOUNT} AS decimal(18,8))"),
+            "earned": F.expr(_EARNED),
+            "earns": F.expr(f"IF({_EARNS_NOTHING}, 0BD, {_EARNS})"),
             "to_come": F.expr(_TO_COME),
             "nonaccrual_after": F.expr(after),
             "defers": F.expr(defers),
@@ -330,20 +331,21 @@ def income_waits_as_the_rules_say(staged: DataFrame) -> DataFrame:
     )
     rules = (
         "NOT is_quiet OR cost_recovered = opening_cost_recovered",
-        # What is past due earns less.
-        "NOT is_quiet OR deferred_discount BETWEEN left_of_discount "
-        "AND IF(days_past_due > 1, opening_deferred_discount, left_of_discount)",
+        f"NOT is_quiet OR earned BETWEEN 0 AND earns + {_ROUNDED}",
+        # What is past due earns less, and so does the last of a discount.
+        f"NOT is_quiet OR days_past_due > 1 OR deferred_discount = 0 OR earned >= earns - {_ROUNDED}",
         "cost_recovered + deferred_discount <= to_come",
         "defers OR deferred_discount = 0",
-        # Half of the last place may have been rounded up.
-        "status <> 'open' OR (deferred_discount - 0.00000001BD) * amount_lent <= merchant_discount * principal",
+        "deferred_discount <= merchant_discount - discount_returned",
         "nonaccrual_after IS NOT NULL OR (nonaccrual_since IS NULL AND cost_recovered = 0)",
         "nonaccrual_since IS NULL OR nonaccrual_since <= as_of",
+        "NOT is_quiet OR nonaccrual_since <=> opening_nonaccrual_since "
+        "OR (nonaccrual_since = as_of AND days_past_due >= nonaccrual_after)",
         "nonaccrual_since IS NULL OR status = 'charged_off' OR (status = 'open' AND oldest_due_on < as_of)",
         "nonaccrual_since IS NOT NULL OR status <> 'open' OR days_past_due < coalesce(nonaccrual_after, 120)",
     )
     ok = F.expr(" AND ".join(f"({rule})" for rule in rules))
-    shown = ["loan_id", "as_of", "status", "is_quiet", "left_of_discount", "deferred_discount", "cost_recovered"]
+    shown = ["loan_id", "as_of", "status", "is_quiet", "earned", "earns", "deferred_discount", "cost_recovered"]
     return left.select(*shown, "nonaccrual_since", F.coalesce(ok, F.lit(False)).alias("ok"))
 
 

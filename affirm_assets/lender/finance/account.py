@@ -304,24 +304,29 @@ class Account:
         """At the end of a day: whether the loan accrues to income again, and what is deferred no longer.
 
         It does when nothing of it is past due (FFIEC, call report instructions, "Nonaccrual Status"). No more is
-        deferred than is still to come back: what exceeds it is income. Of the discount, no more than its share of the
-        principal that is owed, so that who repays before time takes the discount along.
+        deferred than is still to come back, or than the merchant has not got back: what exceeds it is income.
         """
         if self.charged_off_on is not None:
             to_come = self.charged_off_principal - self.recovered_principal
-            share = to_come
         else:
             due_on = self.oldest_due_on
             if due_on is None or due_on >= self.day:
                 self.nonaccrual_since = None
             to_come = self.principal
-            share = self._discount_of(to_come) if self.deferred_discount else ZERO
         self.cost_recovered = min(self.cost_recovered, to_come)
-        self.deferred_discount = min(self.deferred_discount, share, to_come - self.cost_recovered)
+        kept = self.terms.merchant_discount - self.discount_returned
+        self.deferred_discount = min(self.deferred_discount, kept, to_come - self.cost_recovered)
 
-    def _discount_of(self, principal: Decimal) -> Decimal:
-        share = self.terms.merchant_discount * principal / self.terms.principal
-        return share.quantize(ACCRUED_PLACES, ROUND_HALF_UP)
+    def _repay(self, principal: Decimal) -> None:
+        """Lower the principal. What is repaid before its time takes its share of the discount along, as income: what
+        brings the principal below what the schedule has after one more instalment."""
+        if self.deferred_discount:
+            in_time = self.terms.scheduled_principal(self.day, ahead=1)
+            left, before = self.principal - principal, min(self.principal, in_time)
+            if left < before:
+                share = self.deferred_discount * left / before
+                self.deferred_discount = share.quantize(ACCRUED_PLACES, ROUND_HALF_UP)
+        self.principal -= principal
 
     @property
     def _is_waived(self) -> bool:
@@ -529,7 +534,7 @@ class Account:
         interest = min(amount, self.interest)
         principal = min(amount - interest, self.principal)
         self.interest -= interest
-        self.principal -= principal
+        self._repay(principal)
         self.credit += amount - interest - principal
         self.paid += interest + principal
         if self.nonaccrual_since is not None and self.terms.rules.payment_in_nonaccrual == "cost_recovery":
@@ -549,7 +554,7 @@ class Account:
             return
         principal = min(amount, self.principal)
         interest = min(amount - principal, self.interest)
-        self.principal -= principal
+        self._repay(principal)
         self.interest -= interest
         self.credit += amount - principal - interest
         is_first_period = self.day <= terms.first_due_on
@@ -581,7 +586,7 @@ class Account:
             self._recover(left + too_much)
             return
         principal = min(left, self.principal)
-        self.principal -= principal
+        self._repay(principal)
         self.credit += left - principal
 
     def _applied(self) -> dict[str, Decimal]:

@@ -77,9 +77,10 @@ class Terms:
         """What of the merchant discount is no income yet when the loan is lent."""
         return self.merchant_discount if self.rules.merchant_discount == "deferred" else Decimal("0.00")
 
-    def scheduled_principal(self, day: date) -> Decimal:
-        """The principal at the end of a day, if each instalment is paid on its due date."""
-        return next((principal for due_on, _, principal in _periods(self) if day < due_on), ZERO)
+    def scheduled_principal(self, day: date, ahead: int = 0) -> Decimal:
+        """The principal at the end of a day, if each instalment is paid on its due date, and so many before it."""
+        to_come = [principal for due_on, _, principal in _periods(self) if day < due_on]
+        return to_come[ahead] if ahead < len(to_come) else ZERO
 
     def due_on(self, number: int) -> date:
         """The day on which instalment `number`, counted from 1, falls due.
