@@ -608,7 +608,7 @@ def test_a_reversal_on_the_same_day_leaves_no_trace(loan: Loan, data: st.DataObj
     account = loan.replayed(loan.last)
     account.close()
     day = loan.last + A_DAY
-    account.begin(day)
+    account.go_to(day)
     before = _state(account)
     effective_on = day - timedelta(days=data.draw(st.sampled_from([0, 0, 3, 40, 150]), "days late"))
     payment = Movement("new", "payment", data.draw(_amounts(loan.terms), "amount"), day, effective_on)

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from affirm_assets.lender.finance.account import Account
-from affirm_assets.lender.finance.accrual import to_cents
+from affirm_assets.lender.finance.accrual import daily_interest, to_cents
 from affirm_assets.lender.finance.days import Day, days
 from affirm_assets.lender.finance.discount import MOST, Period, earned_of_discount, effective_rate
 from affirm_assets.lender.finance.movements import Movement
@@ -36,7 +36,7 @@ def test_ten_years_of_statement_91() -> None:
     assert abs(rate - Decimal("10.4736")) < Decimal("0.001")
     deferred, earned = Decimal(2_000), []
     for _, principal in level(Decimal(100_000), Decimal("0.1"), Decimal(16_275), 2):
-        earned.append(earned_of_discount(deferred, principal, Decimal(3650), Decimal("10.4736") * 365))
+        earned.append(earned_of_discount(deferred, principal, principal / 10, Decimal("10.4736") * 365))
         deferred -= earned[-1]
     assert [round(amount) for amount in earned] == [264, 262]
 
@@ -47,13 +47,13 @@ def test_sixty_months_of_a_published_question() -> None:
     periods = level(Decimal(200_000), Decimal("0.01"), Decimal("4448.89"), 60)
     rate = effective_rate(Decimal(6_000), Decimal(365), periods) / 365 * 12
     assert abs(rate - Decimal("13.4")) < Decimal("0.06")
-    earned = earned_of_discount(Decimal(6_000), Decimal(200_000), Decimal(365), Decimal("13.4") / 12 * 365)
+    earned = earned_of_discount(Decimal(6_000), Decimal(200_000), Decimal(2_000), Decimal("13.4") / 12 * 365)
     assert 166 <= earned < 167
 
 
 def test_without_a_discount_the_effective_rate_is_the_contract_s() -> None:
     assert effective_rate(Decimal(0), Decimal("18.25"), [(31, Decimal(1000))]) == Decimal("18.25")
-    assert earned_of_discount(Decimal(0), Decimal(1000), Decimal("18.25"), Decimal("18.25")) == 0
+    assert earned_of_discount(Decimal(0), Decimal(1000), Decimal("0.50"), Decimal("18.25")) == 0
 
 
 def test_a_loan_that_costs_the_lender_nothing_has_the_highest_rate() -> None:
@@ -120,7 +120,9 @@ def test_who_pays_as_scheduled_leaves_nothing_and_the_rate_is_the_yield(seed: in
             at_stake += at_stake * daily - interest - float(row.principal_paid)
             assert abs(float(row.principal - row.deferred_discount) - at_stake) < 0.01
     # The last day earns the rest, to the cents of the schedule.
-    last = earned_of_discount(account.deferred_discount, account.principal, of.apr, of.effective_rate)
+    last = earned_of_discount(
+        account.deferred_discount, account.principal, daily_interest(account.principal, of.apr), of.effective_rate
+    )
     assert abs(account.deferred_discount - last) < Decimal("0.05")
 
 

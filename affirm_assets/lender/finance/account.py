@@ -56,6 +56,8 @@ NEED_EVENTS: tuple[MovementKind, ...] = (*REVERSALS, "refund", "clear_unapplied"
 
 _REVERSED_BEFORE = "was reversed before it came"
 
+_A_DAY = timedelta(days=1)
+
 Refund = tuple[date, Decimal]
 
 
@@ -172,7 +174,8 @@ class Account:
     @property
     def days_past_due(self) -> int:
         """Of an open loan, at the end of the day; zero of another."""
-        return self._late_on(self.day)
+        late_since = self.late_since
+        return days_past_due(late_since, self.day) if late_since else 0
 
     @property
     def closes_on(self) -> date | None:
@@ -200,9 +203,11 @@ class Account:
 
     def go_to(self, day: date) -> Decimal:
         """Go on to a day, as long as none in between closes with more than interest. Returns what `begin` does."""
-        if day > self.day:
-            self.end_late(self._late_on(day - timedelta(days=1)), day - timedelta(days=1))
-        return self.begin(day)
+        late_since = self.late_since
+        if day > self.day and late_since:
+            yesterday = day - timedelta(days=1)
+            self.end_late(days_past_due(late_since, yesterday), yesterday)
+        return self.begin(day, late_since)
 
     def end_late(self, late: int, day: date) -> None:
         """A day ends so many days past due."""
@@ -211,35 +216,36 @@ class Account:
         if after is not None and late >= after and self.nonaccrual_since is None:
             self.nonaccrual_since = day - timedelta(days=late - after)
 
-    def _late_on(self, day: date) -> int:
-        late_since = self.late_since
-        return days_past_due(late_since, day) if late_since else 0
+    def begin(self, day: date, late_since: date | None) -> Decimal:
+        """Begin the next day: accrue, on the principal that the days began with. Returns the interest it posts.
 
-    def begin(self, day: date) -> Decimal:
-        """Begin the next day: accrue, on the principal that the days began with. Returns the interest it posts."""
-        before = to_cents(self.accrued)
-        self.accrued += daily_interest(self.principal, self.terms.apr) * (day - self.day).days
+        late_since: the account's, which who goes day by day need not ask for each of them.
+        """
+        before, a_days_interest = to_cents(self.accrued), daily_interest(self.principal, self.terms.apr)
+        self.accrued += a_days_interest * (day - self.day).days
         if self.deferred_discount and self.charged_off_on is None:
-            self._earn_discount(day)
+            self._earn_discount(day, late_since, a_days_interest)
         self.day = day
         interest = to_cents(self.accrued) - before
         self.interest += interest
         return interest
 
-    def _earn_discount(self, until: date) -> None:
+    def _earn_discount(self, until: date, late_since: date | None, a_days_interest: Decimal) -> None:
         """What the days up to one earn of the discount: nothing in nonaccrual (ASC 310-20-35-17).
 
         What is past due earns none: the method goes by what the contract says (ASC 310-20-35-26).
         """
-        terms, late_since = self.terms, self.late_since
+        terms, day = self.terms, self.day
         earns_until = until if self.nonaccrual_since is None else min(until, self.nonaccrual_since)
-        for number in range((earns_until - self.day).days):
-            day, principal = self.day + timedelta(days=number), self.principal
+        while day < earns_until:
+            principal, interest = self.principal, a_days_interest
             if late_since is not None and late_since < day:
                 principal = min(principal, terms.scheduled_principal(day))
+                interest = daily_interest(principal, terms.apr)
             self.deferred_discount -= earned_of_discount(
-                self.deferred_discount, principal, terms.apr, terms.effective_rate
+                self.deferred_discount, principal, interest, terms.effective_rate
             )
+            day += _A_DAY
 
     def apply(self, movement: Movement) -> Application:
         """Apply a movement on the account's day. Raises ValueError if it needs events and there are none, or if it has
@@ -639,11 +645,11 @@ def _last_in_time(terms: Terms, refunds: tuple[Refund, ...]) -> int:
         due_on = terms.due_on(number)
         while to_come and to_come[0][0] < due_on:
             day, amount = to_come.popleft()
-            punctual.begin(day)
+            punctual.begin(day, None)
             punctual._take_refund(amount)
         if not punctual.is_owed:
             return max(number - 1, 1)
-        punctual.begin(due_on)
+        punctual.begin(due_on, None)
         punctual._take_payment(terms.instalment)
     return terms.instalments
 

@@ -221,7 +221,7 @@ def _quiet(account: Account, last: date) -> Iterator[Day]:
         row[_AT["opening_highest_days_past_due"]] = account.highest_days_past_due
         row[_AT["opening_nonaccrual_since"]] = account.nonaccrual_since
         row[_AT["opening_deferred_discount"]] = account.deferred_discount
-        row[_AT["interest_accrued"]] = account.begin(account.day + _A_DAY)
+        row[_AT["interest_accrued"]] = account.begin(account.day + _A_DAY, late_since)
         late = days_past_due(late_since, account.day) if late_since else 0
         if account.day > due.until:
             due = _falling_due(account)

@@ -18,6 +18,8 @@ MOST = Decimal(36_500)
 _CONTEXT = Context(prec=28, rounding=ROUND_HALF_EVEN)
 _PERCENT_DAYS = Decimal(36_500)
 
+_NOTHING = Decimal(0)
+
 Period = tuple[int, Decimal]
 """Its days, and the principal that is owed in it, in dollars."""
 
@@ -46,10 +48,13 @@ def effective_rate(discount: Decimal, apr: Decimal, periods: Iterable[Period]) -
         return high.quantize(ACCRUED_PLACES)
 
 
-def earned_of_discount(deferred: Decimal, principal: Decimal, apr: Decimal, effective: Decimal) -> Decimal:
-    """Dollars with 8 places that a day earns of a deferred discount: never less than nothing, or more than is left."""
-    earned = daily_interest(principal - deferred, effective) - daily_interest(principal, apr)
-    return max(min(earned, deferred), Decimal(0))
+def earned_of_discount(deferred: Decimal, principal: Decimal, interest: Decimal, effective: Decimal) -> Decimal:
+    """Dollars with 8 places that a day earns of a deferred discount: never less than nothing, or more than is left.
+
+    interest: what the day accrues on the principal by the contract.
+    """
+    earned = daily_interest(principal - deferred, effective) - interest
+    return max(min(earned, deferred), _NOTHING)
 
 
 def _left(discount: Decimal, apr: Decimal, effective: Decimal, periods: list[Period]) -> Decimal:
