@@ -37,7 +37,6 @@ _TERMS = (
     "frequency",
     "originated_on",
     "first_due_on",
-    "merchant_discount",
     "instalment",
     "due_day",
 )
@@ -152,6 +151,7 @@ def _schedules(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _agreed(loan: Mapping[str, Any]) -> Terms:
+    """The merchant discount is left out: it changes nothing of what the borrower pays."""
     return Terms.agreed(**{name: loan[name] for name in _TERMS}, rules=PRODUCTS[loan["product"]].rules)
 
 
