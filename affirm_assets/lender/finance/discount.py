@@ -19,6 +19,9 @@ _CONTEXT = Context(prec=28, rounding=ROUND_HALF_EVEN)
 _PERCENT_DAYS = Decimal(36_500)
 
 _NOTHING = Decimal(0)
+_NEAR = ACCRUED_PLACES / 8
+# Of so little, in dollars, the rate's last place knows nothing.
+_NOTHING_LEFT = Decimal("1E-16")
 
 Period = tuple[int, Decimal]
 """Its days, and the principal that is owed in it, in dollars."""
@@ -27,24 +30,34 @@ Period = tuple[int, Decimal]
 def effective_rate(discount: Decimal, apr: Decimal, periods: Iterable[Period]) -> Decimal:
     """The rate in percent a year, to 8 places, at which the periods earn the whole discount beside `apr`; MOST at most.
 
-    discount: dollars that are deferred when the first period begins. Searched for by halving: the higher the rate, the
-    less of the discount is left at the end.
+    discount: dollars that are deferred when the first period begins. The higher the rate, the less of it is left at the
+    end. Searched for by the Illinois variant of the false position (Dowell and Jarratt, BIT 11, 1971): as sure as
+    halving, and much faster.
     """
     periods = list(periods)
     if not discount:
         return apr.quantize(ACCRUED_PLACES)
     with localcontext(_CONTEXT):
-        low, high = apr, apr + 16
-        while _left(discount, apr, high, periods) > 0:
+        low, left_at_low = apr, discount
+        high = apr + 16
+        while (left_at_high := _left(discount, apr, high, periods)) > 0:
             if high >= MOST:
                 return MOST.quantize(ACCRUED_PLACES)
-            low, high = high, min(2 * high, MOST)
-        while high - low > ACCRUED_PLACES / 4:
-            middle = (low + high) / 2
-            if _left(discount, apr, middle, periods) > 0:
-                low = middle
+            low, left_at_low, high = high, left_at_high, min(2 * high, MOST)
+        side = 0
+        while high - low > _NEAR:
+            rate = (low * left_at_high - high * left_at_low) / (left_at_high - left_at_low)
+            left = _left(discount, apr, rate, periods)
+            if abs(left) < _NOTHING_LEFT:
+                return rate.quantize(ACCRUED_PLACES)
+            if left > 0:
+                low, left_at_low = rate, left
+                left_at_high = left_at_high / 2 if side > 0 else left_at_high
+                side = 1
             else:
-                high = middle
+                high, left_at_high = rate, left
+                left_at_low = left_at_low / 2 if side < 0 else left_at_low
+                side = -1
         return high.quantize(ACCRUED_PLACES)
 
 
@@ -58,13 +71,14 @@ def earned_of_discount(deferred: Decimal, principal: Decimal, interest: Decimal,
 
 
 def _left(discount: Decimal, apr: Decimal, effective: Decimal, periods: list[Period]) -> Decimal:
-    """What of the discount is left after the periods; below zero if the rate earns more than it."""
+    """What of the discount is left after the periods, at its value when they begin; below zero if more is earned."""
     rate, above = effective / _PERCENT_DAYS, (effective - apr) / _PERCENT_DAYS
-    left = discount
+    share = above / rate if rate else _NOTHING
+    # Of a day: left = left * (1 + rate) - principal * above. Most periods are of the same few lengths.
+    shrunk = {days: (1 + rate) ** -days for days in {days for days, _ in periods}}
+    left, value = discount, Decimal(1)
     for days, principal in periods:
-        # Day by day: left = left * (1 + rate) - principal * above.
-        grown = (1 + rate) ** days
-        left = left * grown - principal * above * (grown - 1) / rate
-        if left <= 0:
-            return left
+        before = value
+        value *= shrunk[days]
+        left -= principal * share * (before - value)
     return left
