@@ -25,6 +25,9 @@ UNRECOGNIZED_INTEREST = _OPEN_INTEREST.format("")
 UNEARNED = f"({_LOST_DISCOUNT} + {_LOST_INTEREST})".format("")
 """What of a charged-off loan was never income, and so is no loss."""
 
+AMORTIZED_COST = f"(principal - {DEFERRED_DISCOUNT} - IF(charged_off_on IS NULL, cost_recovered, 0))"
+"""What an open loan stands at in the books, without its accrued interest."""
+
 DEFERRED_DISCOUNT_MOVED = _moved(_OPEN_DISCOUNT)
 """Beside what the booking defers."""
 UNRECOGNIZED_INTEREST_MOVED = _moved(_OPEN_INTEREST)

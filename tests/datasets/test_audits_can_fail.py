@@ -125,9 +125,9 @@ QUIET = "loan_id = 'ON-TIME' AND as_of = DATE'2025-01-20'"
 LOST = "loan_id = 'NEVER-PAID' AND as_of = DATE'2025-06-30'"
 ON_LAST_DAY = f"as_of = DATE'{DAYS.last}'"
 DECLARED = {
-    ("provisions", "expected_is_rate_times_principal"): [
+    ("provisions", "expected_is_rate_times_cost"): [
         ("", {f"{of}_{name}": f"{of}_{name} + {less}"})
-        for of, less in (("principal", "0.01"), ("rate", "0.000001"), ("expected", "0.01"))
+        for of, less in (("cost", "0.01"), ("rate", "0.000001"), ("expected", "0.01"))
         for name in ("current", "1_29", "30_59", "60_89", "90_119")
     ],
     ("provisions", "movements_are_those_of_charge_offs"): [
@@ -234,6 +234,7 @@ DECLARED = {
         (QUIET, {"deferred_discount": "merchant_discount"}),
         ("", {"cost_recovered": "0.01"}),
         ("", {"nonaccrual_since": "as_of"}),
+        ("loan_id = 'ON-TIME' AND as_of = DATE'2025-02-02'", {"deferred_discount": "0"}),
         (LOST, {"deferred_discount": "charged_off_principal - recovered_principal + 0.01"}),
     ],
     ("loan_balances", "every_loan_is_lent_once"): [

@@ -13,7 +13,7 @@ from affirm_assets.datasets.ledger import provisions as module
 from affirm_assets.datasets.ledger.provisions import (
     Provision,
     allowance_is_provided_less_lost,
-    expected_is_rate_times_principal,
+    expected_is_rate_times_cost,
     movements_are_those_of_charge_offs,
     only_the_end_of_a_month_provides,
     owed_by_bucket,
@@ -91,13 +91,13 @@ def test_a_month_ends_with_what_is_expected_to_be_lost(spark: SparkSession, rate
     ]
 
 
-def test_each_bucket_shows_principal_rate_and_expected_loss(spark: SparkSession, rates: None) -> None:
+def test_each_bucket_shows_cost_rate_and_expected_loss(spark: SparkSession, rates: None) -> None:
     found = made(spark, "01-31", "01-31")
     shown = {
-        (product, name): tuple(str(each[f"{of}_{name}"]) for of in ("principal", "rate", "expected"))
+        (product, name): tuple(str(each[f"{of}_{name}"]) for of in ("cost", "rate", "expected"))
         for (product, _), each in found.items()
         for name in ("current", "1_29", "30_59", "60_89", "90_119")
-        if each[f"principal_{name}"]
+        if each[f"cost_{name}"]
     }
     assert shown == {
         ("installment", "current"): ("1000.50", "1.000000", "10.01"),
@@ -129,7 +129,7 @@ def test_audits_pass(given: dict[str, DataFrame], nothing: DataFrame) -> None:
     staged, charge_offs = given["provisions"], given["charge_offs"]
     assert staged.count() == 201 * len(PRODUCT_NAMES)
     for audited in (
-        expected_is_rate_times_principal.function(staged, given["loan_balances"], WINDOW),
+        expected_is_rate_times_cost.function(staged, given["loan_balances"], WINDOW),
         movements_are_those_of_charge_offs.function(staged, charge_offs, charge_offs.where("false"), WINDOW),
         allowance_is_provided_less_lost.function(staged, nothing, charge_offs, WINDOW),
         only_the_end_of_a_month_provides.function(staged),
@@ -155,7 +155,7 @@ def test_a_range_is_its_days_one_by_one_with_their_audits(
         made = keep(provisions(owed_by_bucket.function(of_day), carried, window))
         lost, lost_before = (charge_offs.where(F.col("as_of") == F.lit(each - timedelta(days=back))) for back in (0, 1))
         for audited in (
-            expected_is_rate_times_principal.function(made, of_day, window),
+            expected_is_rate_times_cost.function(made, of_day, window),
             movements_are_those_of_charge_offs.function(made, lost, lost_before, window),
             allowance_is_provided_less_lost.function(made, earlier, lost, window),
             only_the_end_of_a_month_provides.function(made),
@@ -173,7 +173,7 @@ def test_a_range_is_its_days_one_by_one_with_their_audits(
 
 def test_a_rate_that_is_not_the_lenders_is_found(given: dict[str, DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EXPECTED_LOSSES", {**module.EXPECTED_LOSSES, ("pay_in_4", "60-89"): Decimal("0.5")})
-    audited = expected_is_rate_times_principal.function(given["provisions"], given["loan_balances"], WINDOW)
+    audited = expected_is_rate_times_cost.function(given["provisions"], given["loan_balances"], WINDOW)
     wrong = {(each.product, each.bucket) for each in audited.where("NOT ok").collect()}
     assert wrong == {("pay_in_4", "60-89")}
 
@@ -183,7 +183,7 @@ def test_an_expected_loss_that_is_rounded_down_is_found(spark: SparkSession, rat
     balances = frame(spark, LoanBalance, owed)
     window = Window(date(2025, 1, 31), date(2025, 1, 31))
     staged = provisions(owed_by_bucket.function(balances), frame(spark, Provision, []), window)
-    assert not_ok(expected_is_rate_times_principal.function(staged, balances, window)) == 0
+    assert not_ok(expected_is_rate_times_cost.function(staged, balances, window)) == 0
     for expected in ("1.00", "1.02"):
         wrong = changed(staged, "product = 'pay_in_4'", expected_30_59=f"{expected}BD")
-        assert not_ok(expected_is_rate_times_principal.function(wrong, balances, window)) == 1
+        assert not_ok(expected_is_rate_times_cost.function(wrong, balances, window)) == 1

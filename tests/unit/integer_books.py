@@ -187,7 +187,7 @@ class Life:
         if self.charged_off_on is None and self.nonaccrual_since is None:
             principal = self.principal
             if self.days_past_due:
-                principal = min(principal, scheduled_principal(self.terms, self.day))
+                principal = min(principal, self.scheduled(self.day))
             earned = a_days_earning(self.terms, principal, self.deferred) - a_days_interest(self.terms, principal)
             self.deferred -= max(0, min(earned, self.deferred))
         self.day += 1
@@ -207,6 +207,7 @@ class Life:
         self.charged_off = self.charged_off[0], self.charged_off[1] - charged_off
         self.waived = self.waived[0], self.waived[1] - waived
         paid = amount - owed - charged_off - waived
+        self.cost_recovered = max(0, self.cost_recovered - paid)
         if self.charged_off_on is not None:
             too_much = max(0, self.recovered[1] - self.charged_off[1])
             self.recovered = self.recovered[0], self.recovered[1] - too_much
@@ -229,12 +230,16 @@ class Life:
             self.cost_recovered += to_interest
         return self.meet()
 
-    def repay(self, amount: int) -> None:
-        """What is repaid before its time takes its share of the discount: what brings the principal below the one that
-        the schedule has after the instalment that falls due next."""
-        due = next((n for n in range(1, self.terms.instalments + 1) if due_on(self.terms, n) > self.day), None)
-        in_time = scheduled_principal(self.terms, due_on(self.terms, due)) if due else 0
-        left, before = self.principal - amount, min(self.principal, in_time)
+    def scheduled(self, day: int) -> int:
+        return max(0, scheduled_principal(self.terms, day) - self.refunded)
+
+    def repay(self, amount: int, is_refund: bool = False) -> None:
+        """What is repaid before its time takes its share of the discount: a refund, and what brings the principal below
+        the one that the schedule has after the instalment that falls due next."""
+        left, before = self.principal - amount, self.principal
+        if not is_refund:
+            due = next((n for n in range(1, self.terms.instalments + 1) if due_on(self.terms, n) > self.day), None)
+            before = min(before, self.scheduled(due_on(self.terms, due)) if due else 0)
         if left < before:
             self.deferred = half_up(self.deferred * left, before)
         self.principal = left
@@ -262,7 +267,7 @@ class Life:
             return self.recover(amount)
         to_principal = min(amount, self.principal)
         to_interest = min(amount - to_principal, self.interest)
-        self.repay(to_principal)
+        self.repay(to_principal, is_refund=True)
         self.interest -= to_interest
         self.credit += amount - to_principal - to_interest
         if (
@@ -287,6 +292,8 @@ class Life:
         """Of a charge-off for another cause than days past due; the earliest counts."""
         by = effective + CHARGES_OFF_AFTER[cause]
         if self.charged_off_on is None:
+            if self.terms.rules.nonaccrual_after and self.nonaccrual_since is None:
+                self.nonaccrual_since = self.day
             self.charge_off_by = by if self.charge_off_by is None else min(by, self.charge_off_by)
 
     def undo_charge_off(self) -> None:
@@ -326,7 +333,7 @@ class Life:
             to_come = self.charged_off[0] - self.recovered[0]
         else:
             to_come = self.principal
-            if not self.owed or (self.oldest_due_on or 0) >= self.day:
+            if not self.owed or ((self.oldest_due_on or 0) >= self.day and self.charge_off_by is None):
                 self.nonaccrual_since = None
         self.cost_recovered = min(self.cost_recovered, to_come)
         kept = cents(self.terms.merchant_discount) - self.discount_returned

@@ -23,7 +23,7 @@ from affirm_assets.declare import (
     previous,
     shared,
 )
-from affirm_assets.lender.deferred_income import UNEARNED_MOVED
+from affirm_assets.lender.deferred_income import AMORTIZED_COST, UNEARNED_MOVED
 from affirm_assets.lender.expected_losses import EXPECTED_LOSSES
 from affirm_assets.lender.unions import with_nulls
 from affirm_assets.lender.vocabulary import OPEN_BUCKETS, PRODUCT_NAMES, Product
@@ -33,8 +33,9 @@ class Provision(Contract):
     """A product's allowance on a business date: how it opened, what moved it, how it closed. A credit is positive.
 
     Each product has a row each day. Only the last day of a month provides: what the allowance lacks of the expected
-    credit losses (ASC 326-20-35-1), or has too much. They are of principal alone: accrued interest needs no allowance,
-    since a charge-off reverses it against income (ASC 326-20-30-5A).
+    credit losses (ASC 326-20-35-1), or has too much. They are of the amortized cost: the principal, less what never was
+    income of it, the deferred discount and what was recovered of the cost. Accrued interest needs no allowance, since a
+    charge-off reverses it against income (ASC 326-20-30-5A).
     """
 
     product: Product = key("Product")
@@ -43,21 +44,21 @@ class Provision(Contract):
     charged_off: Money = column("Principal charged off, less what late rows reversed")
     unearned: Money = column("What of it never was income, and so is no loss; less what recoveries released")
     recovered: Money = column("Recovered of what was charged off, less what of it was reversed")
-    principal_current: Money = column("Principal of loans that are not past due", ge=0)
-    principal_1_29: Money = column("Principal of loans 1 to 29 days past due", ge=0)
-    principal_30_59: Money = column("Principal of loans 30 to 59 days past due", ge=0)
-    principal_60_89: Money = column("Principal of loans 60 to 89 days past due", ge=0)
-    principal_90_119: Money = column("Principal of loans 90 to 119 days past due", ge=0)
+    cost_current: Money = column("Amortized cost of loans that are not past due", ge=0)
+    cost_1_29: Money = column("Amortized cost of loans 1 to 29 days past due", ge=0)
+    cost_30_59: Money = column("Amortized cost of loans 30 to 59 days past due", ge=0)
+    cost_60_89: Money = column("Amortized cost of loans 60 to 89 days past due", ge=0)
+    cost_90_119: Money = column("Amortized cost of loans 90 to 119 days past due", ge=0)
     rate_current: Rate = column("Percent of it that is expected to be lost")
     rate_1_29: Rate = column("Percent of it that is expected to be lost")
     rate_30_59: Rate = column("Percent of it that is expected to be lost")
     rate_60_89: Rate = column("Percent of it that is expected to be lost")
     rate_90_119: Rate = column("Percent of it that is expected to be lost")
-    expected_current: Money = column("Expected loss: principal times rate, half up")
-    expected_1_29: Money = column("Expected loss: principal times rate, half up")
-    expected_30_59: Money = column("Expected loss: principal times rate, half up")
-    expected_60_89: Money = column("Expected loss: principal times rate, half up")
-    expected_90_119: Money = column("Expected loss: principal times rate, half up")
+    expected_current: Money = column("Expected loss: amortized cost times rate, half up")
+    expected_1_29: Money = column("Expected loss: amortized cost times rate, half up")
+    expected_30_59: Money = column("Expected loss: amortized cost times rate, half up")
+    expected_60_89: Money = column("Expected loss: amortized cost times rate, half up")
+    expected_90_119: Money = column("Expected loss: amortized cost times rate, half up")
     expected: Money = column("Expected loss of all buckets", ge=0)
     provision: Money = column("Provided on the last day of a month, or 0; negative for a release")
     closing: Money = column("Allowance at the end of the day: opening - charged_off + unearned + recovered + provision")
@@ -75,16 +76,20 @@ _BUCKET_OF_DAYS = (
 )
 
 
+# Not by the ledger's accounts, as the transform does.
+_COST = "principal - IF(status = 'open', CAST(round(deferred_discount, 2) AS decimal(18,2)) + cost_recovered, 0)"
+
+
 @audit()
-def expected_is_rate_times_principal(staged: DataFrame, loan_balances: DataFrame, window: Window) -> DataFrame:
-    """By product, day and bucket: principal is that of loans so late, rate the lender's, expected their product.
+def expected_is_rate_times_cost(staged: DataFrame, loan_balances: DataFrame, window: Window) -> DataFrame:
+    """By product, day and bucket: the amortized cost is of loans so late, rate the lender's, expected their product.
 
     Half up, to the cent. Multiplied out, so that nothing here is rounded: half a cent is 0.5 percent of a dollar. Each
     product has each day.
     """
     by = [*_BY_DAY, "bucket"]
     owed = loan_balances.groupBy(*_BY_DAY, F.expr(_BUCKET_OF_DAYS).alias("bucket")).agg(
-        F.sum("principal").alias("owed")
+        F.sum(F.expr(_COST)).alias("owed")
     )
     rates = (
         F.struct(
@@ -100,16 +105,16 @@ def expected_is_rate_times_principal(staged: DataFrame, loan_balances: DataFrame
     booked = (
         F.struct(
             F.lit(bucket).alias("bucket"),
-            *(F.col(f"{each}_{name}").alias(each) for each in ("principal", "rate", "expected")),
+            *(F.col(f"{each}_{name}").alias(each) for each in ("cost", "rate", "expected")),
         )
         for name, bucket in _BUCKETS.items()
     )
     off_by = "expected * 100BD - owed * percent"
-    ok = F.expr(f"principal = owed AND rate = percent AND {off_by} > -0.5BD AND {off_by} <= 0.5BD")
+    ok = F.expr(f"cost = owed AND rate = percent AND {off_by} > -0.5BD AND {off_by} <= 0.5BD")
     return (
         wanted.withColumn("owed", F.col("owed").cast("decimal(18,2)"))
         .join(staged.select(*_BY_DAY, F.inline(F.array(*booked))), by, "full")
-        .select(*by, "owed", "principal", F.col("rate").cast("string").alias("rate"), "expected", ok.alias("ok"))
+        .select(*by, "owed", "cost", F.col("rate").cast("string").alias("rate"), "expected", ok.alias("ok"))
     )
 
 
@@ -178,9 +183,9 @@ def _added_up(rows: DataFrame) -> DataFrame:
 
 @shared()
 def owed_by_bucket(loan_balances: DataFrame) -> DataFrame:
-    """By product and day: the principal in each bucket, and what was charged off, unearned and recovered."""
+    """By product and day: the amortized cost in each bucket, and what was charged off, unearned and recovered."""
     amounts = {
-        **{f"principal_{name}": f"sum(IF(bucket = '{bucket}', principal, 0))" for name, bucket in _BUCKETS.items()},
+        **{f"cost_{name}": f"sum(IF(bucket = '{bucket}', {AMORTIZED_COST}, 0))" for name, bucket in _BUCKETS.items()},
         "charged_off": "sum(principal_charged_off)",
         "unearned": f"sum({UNEARNED_MOVED})",
         "recovered": f"sum({_RECOVERED['loan_balances']})",
@@ -200,7 +205,7 @@ def owed_by_bucket(loan_balances: DataFrame) -> DataFrame:
     },
     carry=Carry({"opening": "closing"}),
     audits=[
-        expected_is_rate_times_principal,
+        expected_is_rate_times_cost,
         movements_are_those_of_charge_offs,
         allowance_is_provided_less_lost,
         only_the_end_of_a_month_provides,
@@ -242,7 +247,7 @@ def _with_expected(owed: DataFrame) -> DataFrame:
     rates = owed.withColumns({f"rate_{name}": _rate(bucket) for name, bucket in _BUCKETS.items()})
     in_buckets = rates.withColumns(
         {
-            f"expected_{name}": F.round(F.expr(f"principal_{name} * rate_{name} * 0.01BD"), 2).cast("decimal(18,2)")
+            f"expected_{name}": F.round(F.expr(f"cost_{name} * rate_{name} * 0.01BD"), 2).cast("decimal(18,2)")
             for name in _BUCKETS
         }
     )

@@ -285,14 +285,15 @@ def money_is_where_it_can_be(staged: DataFrame) -> DataFrame:
     return staged.select(*shown, F.expr(ok).alias("ok"))
 
 
-# A day on which interest accrues and nothing else moves: of another, a late row may have changed the days before.
-_IS_QUIET = " AND ".join(
-    (
-        _accounts.IS_CARRIED,
-        *(f"{name} = 0" for name in _MOVES if name != "interest_accrued"),
-        "charged_off_on <=> opening_charged_off_on",
-        "charge_off_by <=> opening_charge_off_by AND reaged_on <=> opening_reaged_on",
-    )
+# A day on which interest accrues, and nothing came that could have changed the days before.
+_IS_QUIET = (
+    f"{_accounts.IS_CARRIED} AND came IS NULL AND principal_lent = 0 AND principal_waived = 0 "
+    "AND charged_off_on <=> opening_charged_off_on"
+)
+# One on which money came in time, and no other: it may take no more of the discount along than its share.
+_IS_IN_TIME = (
+    f"{_accounts.IS_CARRIED} AND came = 'in time' AND principal_lent = 0 AND status = 'open' "
+    "AND opening_charged_off_on IS NULL AND opening_principal > 0"
 )
 # Times 36,500, so that nothing is divided: two amounts of a day are rounded, each by half of the last place at most.
 _EARNED = "CAST(opening_deferred_discount - deferred_discount AS decimal(18,8)) * 36500BD"
@@ -302,6 +303,11 @@ _EARNS = (
 )
 _ROUNDED = "0.000365BD"
 _EARNS_NOTHING = "(opening_charged_off_on IS NOT NULL OR opening_nonaccrual_since IS NOT NULL)"
+# To two cents, and a day's earnings as a little more than they are.
+_IS_SHARE_LEFT = (
+    "CAST(round(deferred_discount, 2) + 0.02BD AS decimal(18,2)) * opening_principal "
+    ">= CAST(opening_deferred_discount - CAST(earns AS decimal(28,8)) * 0.000028BD AS decimal(18,2)) * principal"
+)
 _TO_COME = "IF(status = 'charged_off', charged_off_principal - recovered_principal, principal)"
 
 
@@ -312,41 +318,56 @@ def _by_product(said: Callable[[Rules], str]) -> str:
 
 
 @audit()
-def income_waits_as_the_rules_say(staged: DataFrame) -> DataFrame:
-    """A quiet day earns of the deferred discount what the effective rate does more than the contract's, and no other
-    part of what is deferred changes. Nothing is deferred that is not to come. Nonaccrual begins and ends by days past
-    due, where the product has it.
+def income_waits_as_the_rules_say(
+    staged: DataFrame, transactions: DataFrame, suspense: DataFrame, adjustments: DataFrame
+) -> DataFrame:
+    """A day on which nothing came earns of the deferred discount what the effective rate does more than the contract's,
+    and no other part of what is deferred changes. What comes in time takes no more than its share of it. Nothing is
+    deferred that is not to come. Nonaccrual begins and ends by days past due, or by a notice, where the product has it.
     """
+    is_in_time = "kind IN ('payment', 'recovery') AND effective_on = posted_on AND NOT is_from_suspense"
+    came = (
+        _accounts.movements(transactions, suspense, adjustments)
+        .groupBy("loan_id", F.col("posted_on").alias("as_of"))
+        .agg(F.expr(f"IF(bool_and({is_in_time}), 'in time', 'else')").alias("came"))
+    )
     after = _by_product(lambda rules: str(rules.nonaccrual_after or "NULL"))
     defers = _by_product(lambda rules: str(rules.merchant_discount == "deferred"))
-    left = staged.withColumns(
-        {
-            "is_quiet": F.expr(_IS_QUIET),
-            "earned": F.expr(_EARNED),
-            "earns": F.expr(f"IF({_EARNS_NOTHING}, 0BD, {_EARNS})"),
-            "to_come": F.expr(_TO_COME),
-            "nonaccrual_after": F.expr(after),
-            "defers": F.expr(defers),
-        }
+    days = (
+        staged.join(came, ["loan_id", "as_of"], "left")
+        .withColumns({"is_quiet": F.expr(_IS_QUIET), "is_in_time": F.coalesce(F.expr(_IS_IN_TIME), F.lit(False))})
+        .withColumns(
+            {
+                "earned": F.expr(_EARNED),
+                "earns": F.expr(f"IF({_EARNS_NOTHING}, 0BD, {_EARNS})"),
+                "to_come": F.expr(_TO_COME),
+                "nonaccrual_after": F.expr(after),
+                "defers": F.expr(defers),
+            }
+        )
     )
     rules = (
         "NOT is_quiet OR cost_recovered = opening_cost_recovered",
         f"NOT is_quiet OR earned BETWEEN 0 AND earns + {_ROUNDED}",
         # What is past due earns less, and so does the last of a discount.
         f"NOT is_quiet OR days_past_due > 1 OR deferred_discount = 0 OR earned >= earns - {_ROUNDED}",
+        f"NOT is_in_time OR deferred_discount = to_come - cost_recovered OR {_IS_SHARE_LEFT}",
         "cost_recovered + deferred_discount <= to_come",
+        "cost_recovered + interest + charged_off_interest + waived_interest <= round(accrued, 2)",
         "defers OR deferred_discount = 0",
         "deferred_discount <= merchant_discount - discount_returned",
         "nonaccrual_after IS NOT NULL OR (nonaccrual_since IS NULL AND cost_recovered = 0)",
         "nonaccrual_since IS NULL OR nonaccrual_since <= as_of",
         "NOT is_quiet OR nonaccrual_since <=> opening_nonaccrual_since "
         "OR (nonaccrual_since = as_of AND days_past_due >= nonaccrual_after)",
-        "nonaccrual_since IS NULL OR status = 'charged_off' OR (status = 'open' AND oldest_due_on < as_of)",
-        "nonaccrual_since IS NOT NULL OR status <> 'open' OR days_past_due < coalesce(nonaccrual_after, 120)",
+        "nonaccrual_since IS NULL OR status = 'charged_off' "
+        "OR (status = 'open' AND (oldest_due_on < as_of OR charge_off_by IS NOT NULL))",
+        "nonaccrual_since IS NOT NULL OR status <> 'open' OR nonaccrual_after IS NULL "
+        "OR (days_past_due < nonaccrual_after AND charge_off_by IS NULL)",
     )
     ok = F.expr(" AND ".join(f"({rule})" for rule in rules))
-    shown = ["loan_id", "as_of", "status", "is_quiet", "earned", "earns", "deferred_discount", "cost_recovered"]
-    return left.select(*shown, "nonaccrual_since", F.coalesce(ok, F.lit(False)).alias("ok"))
+    shown = ["loan_id", "as_of", "status", "came", "earned", "earns", "deferred_discount", "cost_recovered"]
+    return days.select(*shown, "nonaccrual_since", F.coalesce(ok, F.lit(False)).alias("ok"))
 
 
 @audit()

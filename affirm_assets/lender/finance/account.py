@@ -240,7 +240,7 @@ class Account:
         while day < earns_until:
             principal, interest = self.principal, a_days_interest
             if late_since is not None and late_since < day:
-                principal = min(principal, terms.scheduled_principal(day))
+                principal = min(principal, self._scheduled_principal(day))
                 interest = daily_interest(principal, terms.apr)
             self.deferred_discount -= earned_of_discount(
                 self.deferred_discount, principal, interest, terms.effective_rate
@@ -309,26 +309,34 @@ class Account:
     def _recognize_income(self) -> None:
         """At the end of a day: whether the loan accrues to income again, and what is deferred no longer.
 
-        It does when nothing of it is past due (FFIEC, call report instructions, "Nonaccrual Status"). No more is
+        It does when no instalment is due and unpaid, and it is not to be charged off for another cause (FFIEC, call
+        report instructions, "Nonaccrual Status"). No more is
         deferred than is still to come back, or than the merchant has not got back: what exceeds it is income.
         """
         if self.charged_off_on is not None:
             to_come = self.charged_off_principal - self.recovered_principal
         else:
             due_on = self.oldest_due_on
-            if due_on is None or due_on >= self.day:
+            if due_on is None or (due_on >= self.day and self.charge_off_by is None):
                 self.nonaccrual_since = None
             to_come = self.principal
         self.cost_recovered = min(self.cost_recovered, to_come)
         kept = self.terms.merchant_discount - self.discount_returned
         self.deferred_discount = min(self.deferred_discount, kept, to_come - self.cost_recovered)
 
-    def _repay(self, principal: Decimal) -> None:
-        """Lower the principal. What is repaid before its time takes its share of the discount along, as income: what
-        brings the principal below what the schedule has after one more instalment."""
+    def _scheduled_principal(self, day: date, ahead: int = 0) -> Decimal:
+        """By the terms, less what was refunded: instalments at the end fall due no more. To the interest on that."""
+        return max(self.terms.scheduled_principal(day, ahead) - self.refunded, ZERO)
+
+    def _repay(self, principal: Decimal, *, ahead: int | None = None) -> None:
+        """Lower the principal. What is repaid before its time takes its share of the deferred discount along.
+
+        ahead: how many instalments may come before their due dates without that; None for a refund, which is none.
+        """
         if self.deferred_discount:
-            in_time = self.terms.scheduled_principal(self.day, ahead=1)
-            left, before = self.principal - principal, min(self.principal, in_time)
+            left, before = self.principal - principal, self.principal
+            if ahead is not None:
+                before = min(before, self._scheduled_principal(self.day, ahead))
             if left < before:
                 share = self.deferred_discount * left / before
                 self.deferred_discount = share.quantize(ACCRUED_PLACES, ROUND_HALF_UP)
@@ -514,6 +522,8 @@ class Account:
                 by = event.movement.effective_on + timedelta(days=WAITS_TO_BE_CHARGED_OFF[cause])
                 if self.charged_off_on is None and (self.charge_off_by is None or by < self.charge_off_by):
                     self.charge_off_by, self.charge_off_cause = by, cause
+                if self.charged_off_on is None and self.terms.rules.nonaccrual_after is not None:
+                    self.nonaccrual_since = self.nonaccrual_since or self.day
 
     def _undo_charge_off(self) -> None:
         """What was charged off is owed again, less what came back of it, which counts as paid; days past due are
@@ -540,7 +550,7 @@ class Account:
         interest = min(amount, self.interest)
         principal = min(amount - interest, self.principal)
         self.interest -= interest
-        self._repay(principal)
+        self._repay(principal, ahead=1)
         self.credit += amount - interest - principal
         self.paid += interest + principal
         if self.nonaccrual_since is not None and self.terms.rules.payment_in_nonaccrual == "cost_recovery":
@@ -586,13 +596,15 @@ class Account:
             part = min(left, getattr(self, name))
             setattr(self, name, getattr(self, name) - part)
             left -= part
+        # What of it was paid is no interest any more, and so none that waits to be income.
+        self.cost_recovered -= min(left, self.cost_recovered)
         if self.charged_off_on is not None:
             too_much = max(self.recovered_interest - self.charged_off_interest, ZERO)
             self.recovered_interest -= too_much
             self._recover(left + too_much)
             return
         principal = min(left, self.principal)
-        self._repay(principal)
+        self._repay(principal, ahead=1)
         self.credit += left - principal
 
     def _applied(self) -> dict[str, Decimal]:
