@@ -48,6 +48,9 @@ NOT_NULL, IN_WINDOW, UNIQUE_KEY, CONTROL_TOTALS = BUILT_IN_AUDITS = (
 )
 """Audits that every dataset has, beside those of its contract."""
 
+CONTRACT = "contract"
+"""The check in which Dagster shows all audits of single rows: what the contract's columns may hold."""
+
 EngineName = Literal["sail", "spark"]
 
 ENGINES: tuple[str, ...] = get_args(EngineName)
@@ -277,6 +280,7 @@ def _check_declaration(item: Dataset) -> None:
         )
     names = [
         *BUILT_IN_AUDITS,
+        CONTRACT,
         *(rule.name for spec in specs.values() for rule in spec.rules),
         *(a.name for a in item.audits),
         *(CARRY_AUDITS if item.carry else ()),

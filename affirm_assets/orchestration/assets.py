@@ -19,9 +19,8 @@ from affirm_assets.orchestration.compute import op_tags, profile_of
 from affirm_assets.orchestration.engines import StepEngines, StepSpark
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
-from affirm_assets.orchestration.report import check_result, materialization, partition_metadata
+from affirm_assets.orchestration.report import check_results, check_specs, materialization, partition_metadata
 from affirm_assets.settings import Settings
-from affirm_assets.steps.audit import audit_specs
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import AuditsFailed, run_step
 from affirm_assets.steps.storage import LandingZone, Storage
@@ -82,10 +81,7 @@ def _asset(
     @dg.multi_asset(
         name=_step_key(dataset),
         specs=[_spec(dataset, datasets, partition_sets, version, profile)],
-        check_specs=[
-            dg.AssetCheckSpec(each.name, asset=asset_key(dataset), description=each.description, blocking=each.blocking)
-            for each in audit_specs(dataset)
-        ],
+        check_specs=[*check_specs(dataset)],
         backfill_policy=_backfill_policy(dataset),
         retry_policy=retries,
         pool=_pool(dataset),
@@ -106,12 +102,12 @@ def _asset(
                 storage = Storage(catalog.load(), landing_zone, catalog.name)
                 result = run_step(dataset, datasets, window, run, version, storage, engines)
         except AuditsFailed as failure:
-            yield from (check_result(dataset, outcome) for outcome in failure.outcomes)
+            yield from check_results(dataset, failure.outcomes)
             # Bad data does not get better by waiting.
             raise dg.Failure(str(failure), allow_retries=False) from failure
         for key, metadata in partition_metadata(dataset, result):
             context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
-        yield from (check_result(dataset, outcome) for outcome in result.outcomes)
+        yield from check_results(dataset, result.outcomes)
         yield materialization(dataset, result, engines.metadata)
 
     return step

@@ -1,14 +1,14 @@
 """A step's result in Dagster's terms: materialization metadata and check results."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from affirm_assets.declare.contract import spark_schema
-from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.dataset import CONTRACT, Dataset
 from affirm_assets.orchestration.partitions import asset_key
-from affirm_assets.steps.audit import Outcome
+from affirm_assets.steps.audit import AuditSpec, Outcome, audit_specs
 from affirm_assets.steps.run import Result
 
 
@@ -50,7 +50,49 @@ def partition_metadata(dataset: Dataset, result: Result) -> Iterator[tuple[str, 
         yield start.isoformat(), {"dagster/partition_row_count": result.rows[start], **of_columns}
 
 
-def check_result(dataset: Dataset, outcome: Outcome) -> dg.AssetCheckResult:
+def check_specs(dataset: Dataset) -> Iterator[dg.AssetCheckSpec]:
+    """A check for each audit, but one for all that are of single rows: they are many, and rarely what fails."""
+    specs = audit_specs(dataset)
+    shown = f"what each row may hold: {sum(each.of_rows for each in specs)} constraints of {dataset.contract.__name__}"
+    for each in (AuditSpec(CONTRACT, shown), *(each for each in specs if not each.of_rows)):
+        yield dg.AssetCheckSpec(
+            each.name, asset=asset_key(dataset), description=each.description, blocking=each.blocking
+        )
+
+
+def check_results(dataset: Dataset, outcomes: Sequence[Outcome]) -> Iterator[dg.AssetCheckResult]:
+    """As check_specs has them."""
+    of_rows = [each for each in outcomes if each.of_rows]
+    if of_rows:
+        yield dg.AssetCheckResult(
+            check_name=CONTRACT,
+            asset_key=asset_key(dataset),
+            passed=all(each.passed for each in of_rows),
+            metadata={
+                "checked": max(each.checked for each in of_rows),
+                "failed": sum(each.failed for each in of_rows),
+                "constraints": _constraints(of_rows),
+            },
+        )
+    yield from (_check_result(dataset, each) for each in outcomes if not each.of_rows)
+
+
+def _constraints(outcomes: Iterable[Outcome]) -> dg.TableMetadataValue:
+    """What is broken first."""
+    return _table(
+        [
+            {
+                "constraint": each.name,
+                "rule": each.description,
+                "failed": str(each.failed),
+                "keys": "; ".join(", ".join(f"{name}={value}" for name, value in row.items()) for row in each.sample),
+            }
+            for each in sorted(outcomes, key=lambda each: each.passed)
+        ]
+    )
+
+
+def _check_result(dataset: Dataset, outcome: Outcome) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=outcome.name,
         asset_key=asset_key(dataset),
@@ -61,7 +103,7 @@ def check_result(dataset: Dataset, outcome: Outcome) -> dg.AssetCheckResult:
             "checked": outcome.checked,
             "failed": outcome.failed,
             **({"totals": dg.MetadataValue.json(dict(outcome.totals))} if outcome.totals else {}),
-            **({"sample": _table(outcome)} if outcome.sample else {}),
+            **({"sample": _table(outcome.sample)} if outcome.sample else {}),
         },
     )
 
@@ -83,8 +125,8 @@ def _column_lineage(result: Result) -> dg.TableColumnLineage:
     )
 
 
-def _table(outcome: Outcome) -> dg.TableMetadataValue:
+def _table(rows: Sequence[Mapping[str, str | None]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(
-        records=[dg.TableRecord({k: "" if v is None else v for k, v in row.items()}) for row in outcome.sample],
-        schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in outcome.sample[0]]),
+        records=[dg.TableRecord({k: "" if v is None else v for k, v in row.items()}) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in rows[0]]),
     )

@@ -31,7 +31,10 @@ MASK = "***"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one audit found. `checked` and `failed` count rows (or what the audit compares); `sample` shows some."""
+    """What one audit found. `checked` and `failed` count rows (or what the audit compares); `sample` shows some.
+
+    of_rows: it is of single rows, each by itself.
+    """
 
     name: str
     description: str
@@ -41,6 +44,7 @@ class Outcome:
     blocking: bool = True
     totals: Mapping[str, str] = field(default_factory=dict)
     sample: tuple[Mapping[str, str | None], ...] = ()
+    of_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,13 @@ class AuditSpec:
     name: str
     description: str
     blocking: bool = True
+    of_rows: bool = False
 
 
 def audit_specs(dataset: Dataset) -> tuple[AuditSpec, ...]:
     """Every audit of the dataset, in the order in which they run."""
     return (
-        *(AuditSpec(rule.name, rule.description) for rule in value_rules(dataset)),
+        *(AuditSpec(rule.name, rule.description, of_rows=True) for rule in value_rules(dataset)),
         control_totals_spec(dataset),
         _unique_spec(dataset),
         *(AuditSpec(each.name, each.description, each.blocking) for each in declared_audits(dataset)),
@@ -87,6 +92,7 @@ def value_outcomes(dataset: Dataset, rules: Sequence[Rule], staged: DataFrame) -
             checked=int(counted["rows"]),
             failed=count,
             sample=_key_sample(dataset, staged.where(rule.violation)) if count else (),
+            of_rows=True,
         )
         for rule, count in zip(rules, failed, strict=True)
     ]

@@ -99,7 +99,8 @@ def evaluation(record: AssetCheckExecutionRecord) -> dg.AssetCheckEvaluation:
 
 
 def sample(record: AssetCheckExecutionRecord) -> list[Mapping[str, Any]]:
-    value = evaluation(record).metadata["sample"]
+    metadata = evaluation(record).metadata
+    value = metadata["constraints" if "constraints" in metadata else "sample"]
     assert isinstance(value, dg.TableMetadataValue)
     return [dict(row.data) for row in value.records]
 
@@ -460,7 +461,22 @@ REFUSED = (
         "failed audit of the contract",
         replace(GOOD_AMOUNTS, function=amounts_of(("a", "-1.00"), ("b", "2.00"), ("c", "-3.00")).function),
         ("nothing was published, blocking audits failed", "amount_ge: 2 of 3 failed", "VERSION AS OF"),
-        {"amount_ge": (3, 2, [{"id": "a"}, {"id": "c"}])},
+        {
+            "contract": (
+                3,
+                2,
+                [
+                    {"constraint": "amount_ge", "rule": "amount >= 0", "failed": "2", "keys": "id=a; id=c"},
+                    {"constraint": "not_null", "rule": "never null: id, day, amount", "failed": "0", "keys": ""},
+                    {
+                        "constraint": "in_window",
+                        "rule": "day is a partition of the window that was computed",
+                        "failed": "0",
+                        "keys": "",
+                    },
+                ],
+            )
+        },
     ),
     Refused(
         "failed audit of its own",
@@ -481,7 +497,13 @@ REFUSED = (
         "null in a required column",
         replace(GOOD_AMOUNTS, function=amounts_of(("a", "1.00"), ("b", None)).function),
         ("not_null: 1 of 2 failed", "Nothing was staged"),
-        {"not_null": (2, 1, [{"id": "b"}])},
+        {
+            "contract": (
+                2,
+                1,
+                [{"constraint": "not_null", "rule": "never null: id, day, amount", "failed": "1", "keys": "id=b"}],
+            )
+        },
     ),
 )
 BY_REFUSED = pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused.name)
