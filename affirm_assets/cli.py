@@ -1,8 +1,9 @@
 """The `affirm` command: what the dagster CLI does not have."""
 
+import getpass
 import os
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -77,6 +78,28 @@ def register_tables(metadata: tuple[str, ...]) -> None:
             + "".join(f"{table}: {file}\n" for table, files in done.undecided.items() for file in files)
             + f"One at most was committed. Choose for each table: {REGISTER} --metadata FILE"
         )
+
+
+@main.command()
+@click.argument("feed")
+@click.argument("day", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]))
+@click.option("--reason", required=True, help="Why it may pass; kept with the table.")
+@click.option("--by", default=getpass.getuser, show_default="your user name", help="Who says so.")
+def accept(feed: str, day: datetime, reason: str, by: str) -> None:
+    """Let a date of a feed pass although more of it is refused than the feed may have."""
+    import affirm_assets.datasets
+    from affirm_assets.declare.registry import Registry
+    from affirm_assets.definitions import catalog_of
+    from affirm_assets.steps.acceptance import accept, accepting
+
+    if not reason.strip():
+        raise click.UsageError("--reason: expected a reason, found none.")
+    dataset = accepting(Registry.walk(affirm_assets.datasets).datasets, feed)
+    accept(catalog_of(Settings.of(os.environ)).load(), dataset, day.date(), reason.strip(), by, datetime.now(UTC))
+    click.echo(
+        f"{feed} {day.date()}: what is refused may pass ({reason.strip()}, {by}). It is kept in the properties of "
+        f"{dataset.table}. Now materialize {dataset} for that date."
+    )
 
 
 @main.command("sample-data")

@@ -130,6 +130,10 @@ class WrongSession(AffirmError):
         )
 
 
+class AcceptanceRefused(AffirmError):
+    """What a person would let pass cannot be told, or is of no feed."""
+
+
 class WindowRefused(AffirmError):
     """A window that this dataset cannot compute."""
 

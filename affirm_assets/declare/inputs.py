@@ -30,7 +30,12 @@ PUBLISHED = "published"
 
 They are windows: what is published of it, but nothing if the same run computes it after this dataset."""
 
-GIVEN = (STAGED, WINDOW, LAST_PUBLISHED, PUBLISHED)
+ACCEPTED_DAYS = "accepted_days"
+"""An audit that names a parameter so gets the days that a person lets pass, each with the reason.
+
+`affirm accept` says so of the dataset that has the feed's name, or a run's tag does."""
+
+GIVEN = (STAGED, WINDOW, LAST_PUBLISHED, PUBLISHED, ACCEPTED_DAYS)
 """What an audit's parameters may be beside inputs."""
 
 

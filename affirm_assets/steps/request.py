@@ -45,15 +45,25 @@ Spark has no setting for where nulls are sorted: first where ascending, last whe
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """That a person lets the refusals of a feed's day pass, and why."""
+
+    feed: str
+    day: date
+    reason: str
+
+
+@dataclass(frozen=True)
 class Run:
     """Who asks. A retried run has a new `run_id` and the `root_run_id` of the first try.
 
-    `datasets`: the names of all that the run computes, each for the same window.
+    `datasets`: the names of all that the run computes, each for the same window. `accepts`: what it lets pass.
     """
 
     run_id: str
     root_run_id: str
     datasets: tuple[str, ...] = ()
+    accepts: tuple[Acceptance, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Request:
         return Request(
             dataset=value["dataset"],
             window=window and Window(date.fromisoformat(window["first"]), date.fromisoformat(window["last"])),
-            run=Run(**{**value["run"], "datasets": tuple(value["run"]["datasets"])}),
+            run=_run(value["run"]),
             code_version=value["code_version"],
             base=value["base"],
             inputs=value["inputs"],
@@ -113,6 +123,11 @@ class Request:
             settings=value["settings"],
             beside=value["beside"],
         )
+
+
+def _run(value: Mapping[str, Any]) -> Run:
+    accepts = (Acceptance(**{**each, "day": date.fromisoformat(each["day"])}) for each in value["accepts"])
+    return Run(**{**value, "datasets": tuple(value["datasets"]), "accepts": tuple(accepts)})
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 
 from affirm_assets.datasets.adjustments._fates import COMPARED, TOGETHER, adjustment_fates
 from affirm_assets.declare import Contract, Daily, Money, Window, audit, beside, column, dataset, key, later
+from affirm_assets.lender.intake import refusals
 from affirm_assets.lender.intake.accounting import accepted_accounts_for
 from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN, MOST_REASON
@@ -51,6 +52,12 @@ def every_record_is_accounted_for(
 
 
 @audit()
+def few_are_refused(staged: DataFrame, adjustment_fates: DataFrame, accepted_days: Mapping[date, str]) -> DataFrame:
+    """No more of a folder is refused than may be, and no whole file: one that nobody can read is not a quiet day."""
+    return refusals.few_are_refused(staged, adjustment_fates, accepted_days, feed="adjustments", day="posted_on")
+
+
+@audit()
 def none_is_booked_later(staged: DataFrame, later_adjustments: DataFrame) -> DataFrame:
     """No adjustment is booked again on a later day, which did not know of it: run days in order, or as a range."""
     return not_booked_later(staged, later_adjustments, "adjustment_id")
@@ -64,7 +71,7 @@ def none_is_booked_later(staged: DataFrame, later_adjustments: DataFrame) -> Dat
         "later_adjustments": later("adjustments"),
         "published_rejections": beside("rejected_adjustments"),
     },
-    audits=[every_record_is_accounted_for, none_is_booked_later],
+    audits=[every_record_is_accounted_for, few_are_refused, none_is_booked_later],
     owner="team:servicing",
     freshness=timedelta(hours=36),
     tags={"pii": "direct"},

@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 from affirm_assets.audits import reconcile
 from affirm_assets.datasets.loans._fates import COMPARED, TOGETHER, loan_fates
 from affirm_assets.declare import Contract, Daily, Money, Rate, Window, audit, beside, column, dataset, key, later
+from affirm_assets.lender.intake import refusals
 from affirm_assets.lender.intake.accounting import accepted_accounts_for
 from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
@@ -69,6 +70,12 @@ def borrowers_are_of_these_loans(
 
 
 @audit()
+def few_are_refused(staged: DataFrame, loan_fates: DataFrame, accepted_days: Mapping[date, str]) -> DataFrame:
+    """No more of a folder is refused than may be, and no whole file: one that nobody can read is not a quiet day."""
+    return refusals.few_are_refused(staged, loan_fates, accepted_days, feed="loans", day="booked_on")
+
+
+@audit()
 def none_is_booked_later(staged: DataFrame, later_loans: DataFrame) -> DataFrame:
     """No loan is booked again on a later day, which did not know of it: run days in order, or as a range."""
     return not_booked_later(staged, later_loans, "loan_id")
@@ -83,7 +90,7 @@ def none_is_booked_later(staged: DataFrame, later_loans: DataFrame) -> DataFrame
         "published_rejections": beside("rejected_loans"),
         "published_borrowers": beside("borrowers"),
     },
-    audits=[every_record_is_accounted_for, borrowers_are_of_these_loans, none_is_booked_later],
+    audits=[every_record_is_accounted_for, few_are_refused, borrowers_are_of_these_loans, none_is_booked_later],
     owner="team:lending",
     freshness=timedelta(hours=36),
 )

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 
 from affirm_assets.datasets.transactions._fates import COMPARED, TOGETHER, transaction_fates
 from affirm_assets.declare import Contract, Daily, Money, Window, audit, beside, column, dataset, key, later
+from affirm_assets.lender.intake import refusals
 from affirm_assets.lender.intake.accounting import accepted_accounts_for
 from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later, with_fate
 from affirm_assets.lender.intake.feeds import ID_PATTERN
@@ -50,6 +51,12 @@ def every_record_is_accounted_for(
 
 
 @audit()
+def few_are_refused(staged: DataFrame, transaction_fates: DataFrame, accepted_days: Mapping[date, str]) -> DataFrame:
+    """No more of a folder is refused than may be, and no whole file: one that nobody can read is not a quiet day."""
+    return refusals.few_are_refused(staged, transaction_fates, accepted_days, feed="transactions", day="posted_on")
+
+
+@audit()
 def none_is_booked_later(staged: DataFrame, later_transactions: DataFrame) -> DataFrame:
     """No transaction is booked again on a later day, which did not know of it: run days in order, or as a range."""
     return not_booked_later(staged, later_transactions, "transaction_id")
@@ -63,7 +70,7 @@ def none_is_booked_later(staged: DataFrame, later_transactions: DataFrame) -> Da
         "later_transactions": later("transactions"),
         "published_rejections": beside("rejected_transactions"),
     },
-    audits=[every_record_is_accounted_for, none_is_booked_later],
+    audits=[every_record_is_accounted_for, few_are_refused, none_is_booked_later],
     owner="team:payments",
     freshness=timedelta(hours=36),
 )

@@ -1,6 +1,7 @@
 """The feeds: their fields, and the limits that the lender's products put on them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -52,6 +53,23 @@ ADJUSTMENT_FIELDS: Mapping[str, str] = MappingProxyType(
         "approver": "text",
         "transaction_id": "text",
     }
+)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much of what arrives in a feed's folder may be refused before somebody must look.
+
+    Up to so many `records` of a folder may be, whatever their share; and of more, up to so many `percent`. A file of
+    more than so many `records` of which each is refused is never let pass: nobody could read it.
+    """
+
+    records: int = 10
+    percent: Decimal = Decimal(1)
+
+
+MAY_BE_REFUSED: Mapping[str, Tolerance] = MappingProxyType(
+    {"loans": Tolerance(), "transactions": Tolerance(), "adjustments": Tolerance()}
 )
 
 MOST_APR = Decimal("36")
