@@ -508,11 +508,12 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
         bad_loan("three-places-decimal", "principal: more than two decimal places", principal=Decimal("1000.005")),
     ),
     (DAY, "times.parquet"): (
+        good_loan("midnight-for-date", {"originated_on": DAY}, originated_on=datetime(2025, 1, 2)),
         bad_loan(
             "time-for-date",
             "originated_on: expected date or text, found timestamp",
             lost="originated_on",
-            originated_on=datetime(2025, 1, 2),
+            originated_on=datetime(2025, 1, 2, 3),
         ),
     ),
     (DAY, "with-address-as-column.parquet"): (

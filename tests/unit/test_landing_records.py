@@ -633,6 +633,60 @@ class TestParquet:
         assert bad == Record(1, tuple(values.values()), f"{field}: {problem}", shown)
         assert good == Record(2, tuple((values | {other: "8"}).values()), None, None)
 
+    @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+    def test_a_midnight_without_a_zone_is_a_date(self, unit: str) -> None:
+        days = [date(2025, 1, 2), date(1970, 1, 1), date(1969, 12, 31), None, date(2024, 2, 29)]
+        found = parquet_({"originated_on": pa.array(days).cast(pa.timestamp(unit))})
+        texts = [day and day.isoformat() for day in days]
+        assert found == [Record(number, (*NOTHING[1:], text), None, None) for number, text in enumerate(texts, start=1)]
+
+    @pytest.mark.parametrize("far", [2**63 - 1, -(2**63), 2**31 * 86_400_000], ids=["last", "first", "past the dates"])
+    @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+    def test_each_time_is_judged_by_itself(self, unit: str, far: int) -> None:
+        day = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}[unit]
+        ticks = [day, day + 1, None, day - 1, -day, 1 - day, -1 - day, far, 0]
+        found = parquet_({"originated_on": pa.array(ticks, pa.int64()).view(pa.timestamp(unit))})
+        good = {1: "1970-01-02", 3: None, 5: "1969-12-31", 9: "1970-01-01"}
+        assert {each.number: each.values[-1] for each in found if each.problem is None} == good
+        assert {each.problem for each in found if each.number not in good} == {
+            "originated_on: expected date or text, found timestamp"
+        }
+        assert {each.values for each in found if each.number not in good} == {NOTHING}
+
+    def test_a_midnight_as_older_versions_of_spark_write_it(self) -> None:
+        """In 96 bits, of which Arrow reads 64: what they cannot hold must not come out as another date."""
+        days = pa.array([date(2025, 1, 2), None, date(9999, 12, 31), date(2262, 4, 12)])
+        found = parquet_({"originated_on": days.cast(pa.timestamp("us"))}, use_deprecated_int96_timestamps=True)
+        assert [each.values[-1] for each in found] == ["2025-01-02", None, None, None]
+        assert [each.problem is None for each in found] == [True, True, False, False]
+
+    @pytest.mark.parametrize(
+        ("field", "column", "problem"),
+        [
+            pytest.param(
+                "originated_on",
+                pa.array([datetime(2025, 1, 2)], pa.timestamp("us", "UTC")),
+                "expected date or text, found timestamp",
+                id="a midnight of UTC",
+            ),
+            pytest.param(
+                "originated_on",
+                pa.array([datetime(2025, 1, 2, 5)], pa.timestamp("us", "America/New_York")),
+                "expected date or text, found timestamp",
+                id="a midnight elsewhere",
+            ),
+            pytest.param(
+                "loan_id",
+                pa.array([datetime(2025, 1, 2)], pa.timestamp("us")),
+                "expected text, found timestamp",
+                id="a field that is no date",
+            ),
+        ],
+    )
+    def test_a_midnight_that_is_no_date(self, field: str, column: pa.Array, problem: str) -> None:
+        (record,) = parquet_({field: column})
+        assert (record.values, record.problem) == (NOTHING, f"{field}: {problem}")
+
     def test_bad_texts_among_good_ones(self) -> None:
         column = pa.array([b"a", b"\xff", None, b"b\0", b"", b"c"]).view(pa.string())
         found = parquet_({"loan_id": column})
