@@ -24,7 +24,7 @@ class _Header:
 
 
 def csv_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBatch]:
-    """The records of a `.csv` file; see `records.batches`."""
+    """The records of a CSV file; see `records.batches`."""
     schema = record_schema(fields)
     header: _Header | None = None
     for lines in read_lines(stream, name):

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from resources.landing.errors import CorruptLandingFile, LandingFileChanged, LandingNotReady, UnknownLandingFile
 from resources.landing.fields import FieldKind, Fields, record_schema
-from resources.landing.records import ENDINGS, batches, ending
+from resources.landing.records import ENDINGS, PARQUET, batches, ending
 from resources.landing.stores import Entry, Store, store_of
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _read_stream(stream: io.RawIOBase, file: LandingFile, fields: Fields) -> Ite
     if size != file.size:
         raise _changed(file, f"{size:,} bytes")
     hashed = _HashedStream(stream)
-    seeks = file.name.endswith(".parquet")  # its reader jumps about: the bytes are hashed afterwards
+    seeks = ending(file.name) == PARQUET  # its reader jumps about: the bytes are hashed afterwards
     source = stream if seeks else io.BufferedReader(hashed, BLOCK_BYTES)
     damage: CorruptLandingFile | None = None
     try:

@@ -1,6 +1,6 @@
 """A landing file's bytes -> records, whatever its format. Which fields a feed has is the caller's to say."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -11,13 +11,12 @@ from resources.landing.fields import Fields
 from resources.landing.json_lines import json_batches
 from resources.landing.parquet import parquet_batches
 
-_READERS: dict[str, Callable[[BinaryIO, str, Fields], Iterator[pa.RecordBatch]]] = {
-    ".jsonl": json_batches,
-    ".jsonl.gz": json_batches,
-    ".csv": csv_batches,
-    ".parquet": parquet_batches,
-}
-ENDINGS = tuple(_READERS)
+PARQUET = ".parquet"
+ENDINGS = (
+    *(form + packed for form in (".jsonl", ".ndjson", ".csv") for packed in ("", ".gz", ".zst")),
+    PARQUET,
+)
+"""In upper case too."""
 
 
 class Record(NamedTuple):
@@ -30,13 +29,13 @@ class Record(NamedTuple):
 
 
 def ending(name: str) -> str:
-    """The known ending of a file's name.
+    """The known ending of a file's name, in lower case.
 
     Raises:
         UnknownLandingFile: It has none.
     """
     for known in ENDINGS:
-        if name.endswith(known):
+        if name.lower().endswith(known):
             return known
     raise UnknownLandingFile(
         f"landing file {name}",
@@ -59,7 +58,12 @@ def batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBa
         CorruptLandingFile: The file as a whole cannot be read.
         UnknownLandingFile: The name has no known ending.
     """
-    return _READERS[ending(name)](stream, name, fields)
+    form = ending(name)
+    if form == PARQUET:
+        return parquet_batches(stream, name, fields)
+    if form.startswith(".csv"):
+        return csv_batches(stream, name, fields)
+    return json_batches(stream, name, fields)
 
 
 def records(stream: BinaryIO, name: str, fields: Fields) -> Iterator[Record]:
