@@ -45,7 +45,7 @@ def ending(name: str) -> str:
     )
 
 
-def batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBatch]:
+def batches(stream: BinaryIO, name: str, fields: Fields, delimiter: str = ",") -> Iterator[pa.RecordBatch]:
     """The records of a file as Arrow batches of at most 20,000 rows, with the columns of `fields.record_schema`.
 
     Args:
@@ -53,6 +53,7 @@ def batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBa
         name: Its ending says which format; errors name it.
         fields: What the feed declares. A field that the file lacks is null; what else the file has is a problem of
             each record.
+        delimiter: The character between two values of a CSV line.
 
     Raises:
         CorruptLandingFile: The file as a whole cannot be read.
@@ -62,13 +63,13 @@ def batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBa
     if form == PARQUET:
         return parquet_batches(stream, name, fields)
     if form.startswith(".csv"):
-        return csv_batches(stream, name, fields)
+        return csv_batches(stream, name, fields, delimiter)
     return json_batches(stream, name, fields)
 
 
-def records(stream: BinaryIO, name: str, fields: Fields) -> Iterator[Record]:
+def records(stream: BinaryIO, name: str, fields: Fields, delimiter: str = ",") -> Iterator[Record]:
     """The records of a file one by one; arguments and errors as for `batches`."""
-    for batch in batches(stream, name, fields):
+    for batch in batches(stream, name, fields, delimiter):
         number, *values, problem, raw = (column.to_pylist() for column in batch.columns)
         rows = zip(*values, strict=True) if values else [()] * batch.num_rows
         yield from map(Record, number, rows, problem, raw)

@@ -52,8 +52,8 @@ NOTHING = (None,) * len(FIELDS)
 SECRET = "jane.doe@example.com"
 
 
-def read(name: str, data: bytes, fields: dict[str, FieldKind] = FIELDS) -> list[Record]:
-    found = list(records(io.BytesIO(data), name, fields))
+def read(name: str, data: bytes, fields: dict[str, FieldKind] = FIELDS, **options: Any) -> list[Record]:
+    found = list(records(io.BytesIO(data), name, fields, **options))
     for record in found:
         for text in (*record.values, record.problem, record.raw):
             assert text is None or "\0" not in text.encode().decode()
@@ -615,6 +615,67 @@ class TestCsv:
         csv.writer(sink).writerows([list(FIELDS), *rows])
         found = read("a.csv", sink.getvalue().encode())
         assert [record.values for record in found] == [tuple(text or None for text in row) for row in rows]
+
+
+class TestDelimiter:
+    GOOD_LINE = ";".join(GOOD_VALUES)
+    SEMICOLONS = ";".join(FIELDS)
+
+    @pytest.mark.parametrize("delimiter", [";", "\t", "|", " ", "\x01", "¦"], ids=ascii)
+    @pytest.mark.parametrize("name", [name for name in TEXT_NAMES if ".csv" in name])
+    def test_declared(self, delimiter: str, name: str) -> None:
+        row = delimiter.join(["L1,x", f'"1{delimiter}0"', "", '"a ""b"""', ""])
+        data = packed(name, f"{delimiter.join(FIELDS)}\r\n{row}\r\n".encode())
+        values = ("L1,x", f"1{delimiter}0", None, 'a "b"', None)
+        assert read(name, data, delimiter=delimiter) == [Record(2, values, None, None)]
+
+    @pytest.mark.parametrize("delimiter", ["\t", " "], ids=ascii)
+    @pytest.mark.parametrize(
+        ("line", "found"),
+        [
+            pytest.param("%%%%", [Record(3, NOTHING, None, None)], id="as many as there are values"),
+            pytest.param("%", [Record(3, NOTHING, "expected 5 values, found 2", "%")], id="too few"),
+            pytest.param("", [], id="blank"),
+        ],
+    )
+    def test_a_line_of_nothing_but_delimiters_is_a_record(self, delimiter: str, line: str, found: list[Record]) -> None:
+        good = delimiter.join(GOOD_VALUES)
+        rows = csv_(delimiter.join(FIELDS), good, line.replace("%", delimiter), good, delimiter=delimiter)
+        expected = [each._replace(raw=each.raw and each.raw.replace("%", delimiter)) for each in found]
+        assert rows == [Record(2, GOOD_VALUES, None, None), *expected, Record(4, GOOD_VALUES, None, None)]
+
+    @pytest.mark.parametrize("header", [[*FIELDS, "phone"], [*FIELDS, ""]], ids=["unexpected name", "empty name"])
+    def test_a_line_of_tabs_is_a_record_under_a_bad_header(self, header: list[str]) -> None:
+        (record,) = csv_("\t".join(header), "\t" * 5, delimiter="\t")
+        assert (record.number, record.values, record.raw) == (2, NOTHING, "\t" * 5)
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            pytest.param("L1;2;3;4", "expected 5 values, found 4", id="too few"),
+            pytest.param('"L1"x;2;3;4;5', "not CSV: ';' expected after '\"'", id="text after quote"),
+        ],
+    )
+    def test_problem(self, line: str, problem: str) -> None:
+        found = csv_(self.SEMICOLONS, self.GOOD_LINE, line, self.GOOD_LINE, delimiter=";")
+        assert found == [
+            Record(2, GOOD_VALUES, None, None),
+            Record(3, NOTHING, problem, line),
+            Record(4, GOOD_VALUES, None, None),
+        ]
+
+    def test_no_record_of_a_file_with_another_delimiter_is_lost(self) -> None:
+        found = csv_(HEADER, ",".join(GOOD_VALUES), delimiter=";")
+        problem = "header: none of its names is a field of the feed"
+        assert found == [
+            Record(1, NOTHING, problem, HEADER),
+            Record(2, NOTHING, problem, ",".join(GOOD_VALUES)),
+        ]
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+    def test_other_formats_have_none(self, name: str) -> None:
+        data = written().encode() if name == "a.jsonl" else parquet_bytes(pa.Table.from_pylist([GOOD]))
+        assert read(name, data, delimiter=";") == [Record(1, GOOD_VALUES, None, None)]
 
 
 def strings(*values: str | None) -> pa.Array:

@@ -294,6 +294,12 @@ class TestReadPinned:
         ]
         assert set(found["business_date"].to_pylist()) == {DAY}
 
+    def test_delimiter(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", {"a.csv": b"loan_id;principal\nL1,x;1\n"})
+        (file,) = zone.pin("loans", DAY, DAY)
+        (batch,) = read_pinned(zone.store, file, FIELDS, ";")
+        assert [tuple(row.values())[2:] for row in batch.to_pylist()] == [(2, "L1,x", "1", None, None)]
+
     @pytest.mark.parametrize("name", CONTENT)
     @pytest.mark.parametrize(
         ("change", "found"),
