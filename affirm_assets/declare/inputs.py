@@ -85,10 +85,14 @@ class Beside:
 
 @dataclass(frozen=True)
 class Landing:
-    """The files that arrived in a feed for the window's days. `fields`: name -> kind of the feed's fields."""
+    """The files that arrived in a feed for the window's days. `fields`: name -> kind of the feed's fields.
+
+    `delimiter`: the character between values in the feed's CSV files.
+    """
 
     feed: str
     fields: Mapping[str, str]
+    delimiter: str = ","
 
 
 @dataclass(frozen=True)
@@ -138,9 +142,17 @@ def beside(dataset: str) -> Beside:
     return Beside(dataset)
 
 
-def landing(feed: str, fields: Mapping[str, str]) -> Landing:
-    """Read the records of `landing/<feed>/<day>/`, fields as text. Only datasets of the landing domain may."""
-    return Landing(feed, dict(fields))
+def landing(feed: str, fields: Mapping[str, str], delimiter: str = ",") -> Landing:
+    """Read the records of `landing/<feed>/<day>/`, fields as text. Only datasets of the landing domain may.
+
+    `delimiter` is one character, between the values of a CSV line.
+    """
+    if len(delimiter) != 1 or delimiter in "\"'\r\n" or delimiter.isalnum():
+        raise DeclarationError(
+            f"landing({feed!r}): expected a delimiter of one character that is no quote, line break, letter or digit; "
+            f"found {delimiter!r}. Declare the character that stands between two values in the feed's CSV files."
+        )
+    return Landing(feed, dict(fields), delimiter)
 
 
 def shared(inputs: Mapping[str, Input] | None = None) -> Callable[[Callable[..., "DataFrame"]], Shared]:

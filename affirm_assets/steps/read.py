@@ -115,7 +115,7 @@ class Frames:
         request = self._pinned.request
         if isinstance(mapped, Landing):
             files = [each for each in request.files if each.feed == mapped.feed]
-            return self._storage.landing.read(self._engine.session, files, mapped.fields)
+            return self._storage.landing.read(self._engine.session, files, mapped.fields, mapped.delimiter)
         read = table_read(self._dataset, mapped, parameter, self._upstream, request)
         schema = spark_schema(read.source.contract)
         if read.snapshot is None or (isinstance(mapped, Beside) and mapped.dataset in request.run.datasets):

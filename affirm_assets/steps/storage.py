@@ -30,8 +30,13 @@ class LandingZone(Protocol):
     def pin(self, feed: str, first: date, last: date) -> Sequence[PinnedFile]:
         """The files of these days; fails if a day's folder is not complete."""
 
-    def read(self, spark: SparkSession, files: Sequence[PinnedFile], fields: Mapping[str, str]) -> DataFrame:
-        """business_date, file, record_number, each field as text, problem, raw: one row for each record."""
+    def read(
+        self, spark: SparkSession, files: Sequence[PinnedFile], fields: Mapping[str, str], delimiter: str
+    ) -> DataFrame:
+        """business_date, file, record_number, each field as text, problem, raw: one row for each record.
+
+        `delimiter`: the character between values in CSV.
+        """
 
 
 @dataclass(frozen=True)

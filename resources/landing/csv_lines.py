@@ -1,5 +1,5 @@
-"""CSV -> rows of text: commas, double quotes, a header in line 1. One line is one record, so a quoted value cannot
-hold a newline. Each line is read by itself with Python's strict reader."""
+"""CSV -> rows of text: the feed's delimiter, double quotes, a header in line 1. One line is one record, so a quoted
+value cannot hold a newline. Each line is read by itself with Python's strict reader."""
 
 import csv
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ class _Header:
     is_missing: bool = False  # the line names no field: it is a record itself
 
 
-def csv_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBatch]:
-    """The records of a `.csv` file; see `records.batches`."""
+def csv_batches(stream: BinaryIO, name: str, fields: Fields, delimiter: str) -> Iterator[pa.RecordBatch]:
+    """The records of a CSV file; see `records.batches`."""
     schema = record_schema(fields)
     header: _Header | None = None
     for lines in read_lines(stream, name):
@@ -37,7 +37,7 @@ def csv_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.Reco
                     "a CR inside of the first line",
                     "Convert its line ends: as it is, the file is one line, and its records would be lost.",
                 )
-            header = _header(lines.texts[0], fields)
+            header = _header(lines.texts[0], fields, delimiter)
             # A first line that names no field is a record, whose header is missing: it is kept, like those after it.
             skip = 0 if header.is_missing else 1
         # A line may be blank and yet have one value, so a file of one column is always read with care.
@@ -46,10 +46,10 @@ def csv_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.Reco
         rows: list[Row] = []
         problems: dict[int, tuple[str, str]] = {}
         for number, line in enumerate(lines.texts[skip:], lines.first + skip):
-            cells, fault = _cells(line)
+            cells, fault = _cells(line, delimiter)
             row: Row = cells
             if not simple or len(cells) != header.width:
-                if is_blank(line):
+                if is_blank(line) and delimiter not in line:  # a line of tabs is a record where they are delimiters
                     continue
                 row, found = _careful(line, cells, fault, header)
                 if found:
@@ -62,18 +62,18 @@ def csv_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.Reco
             yield record_batch(schema, numbers, (pa.array(column, pa.string()) for column in picked), problems)
 
 
-def _cells(line: str) -> tuple[tuple[str, ...], str]:
+def _cells(line: str, delimiter: str) -> tuple[tuple[str, ...], str]:
     """The values of a line and why it has none ('' if it does)."""
     if '"' not in line and "\r" not in line and len(line) <= SIMPLE_CHARACTERS:
-        return tuple(line.split(",")), ""
+        return tuple(line.split(delimiter)), ""
     try:
-        return tuple(next(csv.reader((line,), strict=True))), ""
+        return tuple(next(csv.reader((line,), strict=True, delimiter=delimiter))), ""
     except csv.Error as error:
         return (), f"not CSV: {str(error).partition(' - ')[0]}"  # what follows is advice to a programmer
 
 
-def _header(line: str, fields: Fields) -> _Header:
-    cells, fault = _cells(line)
+def _header(line: str, fields: Fields, delimiter: str) -> _Header:
+    cells, fault = _cells(line, delimiter)
     if fault := encoding_problem(line) or fault:
         return _Header(0, {}, [f"header: {fault}"])
     problems, readable = header_problems(cells, fields)

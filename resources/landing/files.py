@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from resources.landing.errors import CorruptLandingFile, LandingFileChanged, LandingNotReady, UnknownLandingFile
 from resources.landing.fields import FieldKind, Fields, record_schema
-from resources.landing.records import ENDINGS, batches, ending
+from resources.landing.records import ENDINGS, PARQUET, batches, ending
 from resources.landing.stores import Entry, Store, store_of
 
 if TYPE_CHECKING:
@@ -95,8 +95,10 @@ class LandingZone:
             folders = threads.map(lambda day: self._pinned_folder(feed, day, found[day] or {}), days)
             return tuple(file for folder in folders for file in folder)
 
-    def read(self, spark: "SparkSession", files: Sequence[LandingFile], fields: Fields) -> "DataFrame":
-        """Every record of the pinned files, good or bad, as text.
+    def read(
+        self, spark: "SparkSession", files: Sequence[LandingFile], fields: Fields, delimiter: str = ","
+    ) -> "DataFrame":
+        """Every record of the pinned files, good or bad, as text. `delimiter` is the character between values in CSV.
 
         Columns: `business_date` (date), `file` (the pinned name), `record_number` (bigint), each of `fields`
         (string), `problem` (null for a well-formed record), `raw` (the record's text when there is a problem).
@@ -116,7 +118,8 @@ class LandingZone:
         tasks = spread(files)
         store = self.store.for_worker()
         numbers = spark.range(0, len(tasks), 1, numPartitions=len(tasks))
-        return numbers.mapInArrow(partial(_read_tasks, store=store, tasks=tasks, fields=dict(fields)), schema)
+        work = partial(_read_tasks, store=store, tasks=tasks, fields=dict(fields), delimiter=delimiter)
+        return numbers.mapInArrow(work, schema)
 
     def _entries(self, feed: str, days: Sequence[date]) -> list[Entries | None]:
         with ThreadPoolExecutor(THREADS) as threads:
@@ -200,7 +203,7 @@ def spread(files: Sequence[LandingFile]) -> tuple[tuple[LandingFile, ...], ...]:
     return tuple(map(tuple, tasks))
 
 
-def read_pinned(store: Store, file: LandingFile, fields: Fields) -> Iterator[pa.RecordBatch]:
+def read_pinned(store: Store, file: LandingFile, fields: Fields, delimiter: str = ",") -> Iterator[pa.RecordBatch]:
     """The records of one pinned file as Arrow batches, with the columns of `LandingZone.read`.
 
     The bytes are checked while they are read: whoever takes all batches without an error has read what was pinned.
@@ -211,22 +214,22 @@ def read_pinned(store: Store, file: LandingFile, fields: Fields) -> Iterator[pa.
     """
     try:
         with store.open(file.name) as stream:
-            yield from _read_stream(stream, file, fields)
+            yield from _read_stream(stream, file, fields, delimiter)
     except FileNotFoundError:
         raise _changed(file, "no file, or another that was written while it was read") from None
 
 
-def _read_stream(stream: io.RawIOBase, file: LandingFile, fields: Fields) -> Iterator[pa.RecordBatch]:
+def _read_stream(stream: io.RawIOBase, file: LandingFile, fields: Fields, delimiter: str) -> Iterator[pa.RecordBatch]:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if size != file.size:
         raise _changed(file, f"{size:,} bytes")
     hashed = _HashedStream(stream)
-    seeks = file.name.endswith(".parquet")  # its reader jumps about: the bytes are hashed afterwards
+    seeks = ending(file.name) == PARQUET  # its reader jumps about: the bytes are hashed afterwards
     source = stream if seeks else io.BufferedReader(hashed, BLOCK_BYTES)
     damage: CorruptLandingFile | None = None
     try:
-        for batch in batches(cast(BinaryIO, source), file.name, fields):
+        for batch in batches(cast(BinaryIO, source), file.name, fields, delimiter):
             yield _labelled(batch, file)
     except CorruptLandingFile as error:
         damage = error
@@ -265,13 +268,17 @@ class _HashedStream(io.RawIOBase):
 
 
 def _read_tasks(
-    numbers: Iterator[pa.RecordBatch], store: Store, tasks: Sequence[Sequence[LandingFile]], fields: Fields
+    numbers: Iterator[pa.RecordBatch],
+    store: Store,
+    tasks: Sequence[Sequence[LandingFile]],
+    fields: Fields,
+    delimiter: str,
 ) -> Iterator[pa.RecordBatch]:
     """The work of a Spark worker: the numbers of its tasks -> the records of their files."""
     for batch in numbers:
         for number in batch.column(0).to_pylist():
             for file in tasks[number]:
-                yield from read_pinned(store, file, fields)
+                yield from read_pinned(store, file, fields, delimiter)
 
 
 def _labelled(batch: pa.RecordBatch, file: LandingFile) -> pa.RecordBatch:

@@ -53,7 +53,7 @@ _DECODER = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_consta
 
 
 def json_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBatch]:
-    """The records of a `.jsonl` or `.jsonl.gz` file; see `records.batches`."""
+    """The records of a file of JSON lines; see `records.batches`."""
     schema = record_schema(fields)
     templates = _Templates(fields)
     for lines in read_lines(stream, name):

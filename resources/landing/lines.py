@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from resources.landing.errors import CorruptLandingFile
 
 READ_BYTES = 4 << 20  # about 12,000 loans: large enough for the fixed cost of a batch, small beside a worker's memory
@@ -28,12 +30,13 @@ class Lines:
 
 
 def read_lines(stream: BinaryIO, name: str) -> Iterator[Lines]:
-    """The lines of a file, decompressed if its name ends in `.gz`, in bounded memory.
+    """The lines of a file, decompressed if its name ends in `.gz` or `.zst`, in bounded memory.
 
     Lines end in LF or CRLF; the last may have no end. A byte order mark at the start of the file is dropped.
 
     Raises:
-        CorruptLandingFile: Truncated or damaged gzip, or a line longer than 16 MiB.
+        CorruptLandingFile: Truncated or damaged gzip or zstd, zstd that asks for a window of more than 128 MiB, or a
+            line longer than 16 MiB.
     """
     number = 1
     for block in _whole_lines(_blocks(stream, name), name):
@@ -73,21 +76,43 @@ def raw(line: str) -> str:
 
 
 def _blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    if not name.endswith(".gz"):
-        yield from iter(lambda: stream.read(READ_BYTES), b"")
-        return
+    match name.lower().rpartition(".")[2]:
+        case "gz":
+            yield from _unpacked(gzip.GzipFile(fileobj=stream, mode="rb"), stream, name, "gzip")
+        case "zst":
+            packed = pa.PythonFile(_KeptOpen(stream), mode="r")
+            yield from _unpacked(pa.CompressedInputStream(packed, "zstd"), stream, name, "zstd")
+        case _:
+            yield from iter(lambda: stream.read(READ_BYTES), b"")
+
+
+def _unpacked(archive: gzip.GzipFile | pa.NativeFile, stream: BinaryIO, name: str, kind: str) -> Iterator[bytes]:
     try:
-        with gzip.GzipFile(fileobj=stream, mode="rb") as unpacked:
-            yield from iter(lambda: unpacked.read(READ_BYTES), b"")
-        if not stream.tell():  # Python reads no bytes as an archive of nothing; to gzip they are a truncated one
+        with archive:
+            yield from iter(lambda: archive.read(READ_BYTES), b"")
+        if not stream.tell():  # both readers take no bytes for an archive of nothing; to gzip and zstd they are none
             raise EOFError("it has no bytes")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's failure, not the file's
+            raise
         raise CorruptLandingFile(
             f"landing file {name}",
-            "a complete gzip archive",
+            f"a complete {kind} archive",
             f"a truncated or damaged one ({error})",
             "Land the file again; nothing of it was published.",
         ) from error
+
+
+class _KeptOpen:
+    """What Arrow reads from. Arrow closes it, but the stream behind it is the caller's."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read = stream.read
+
+    def close(self) -> None:
+        """Closes nothing."""
 
 
 def _whole_lines(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:

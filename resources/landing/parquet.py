@@ -77,10 +77,11 @@ def _text(column: pa.Array, kind: FieldKind) -> tuple[pa.Array, dict[int, str]]:
     exact = _exact(column, kind)
     if exact is not None:
         return exact, {}
+    text = _midnights(column, kind)
     fault = f"expected {_EXPECTED[kind]}, found {_type_name(column.type)}"
     if pa.types.is_floating(column.type) and kind in NUMERIC:
         fault += " (binary floats cannot hold cents)" if kind == FieldKind.MONEY else " (binary floats are not exact)"
-    return pa.nulls(len(column), pa.string()), dict.fromkeys(pc.indices_nonzero(column.is_valid()).to_pylist(), fault)
+    return text, dict.fromkeys(pc.indices_nonzero(pc.and_(column.is_valid(), text.is_null())).to_pylist(), fault)
 
 
 def _exact(column: pa.Array, kind: FieldKind) -> pa.Array | None:
@@ -93,6 +94,18 @@ def _exact(column: pa.Array, kind: FieldKind) -> pa.Array | None:
         cents = kind == FieldKind.MONEY
         return (pc.multiply(column.cast(pa.decimal128(20, 0)), _CENT) if cents else column).cast(pa.string())
     return None
+
+
+def _midnights(column: pa.Array, kind: FieldKind) -> pa.Array:
+    """The dates of a column that holds midnights without a zone, as pandas and Spark write dates; else null.
+
+    With a zone, a midnight is that of UTC, which may be another day where the file was written.
+    """
+    if kind != FieldKind.DATE or not pa.types.is_timestamp(column.type) or column.type.tz is not None:
+        return pa.nulls(len(column), pa.string())
+    days = column.cast(pa.date32(), safe=False)
+    # A value that has a time, or is too far away for a date, does not come back as it was.
+    return pc.if_else(pc.equal(days.cast(column.type, safe=False), column), days, None).cast(pa.string())
 
 
 def _plain(decimals: pa.Array) -> pa.Array:

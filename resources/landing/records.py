@@ -1,6 +1,6 @@
 """A landing file's bytes -> records, whatever its format. Which fields a feed has is the caller's to say."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -11,13 +11,12 @@ from resources.landing.fields import Fields
 from resources.landing.json_lines import json_batches
 from resources.landing.parquet import parquet_batches
 
-_READERS: dict[str, Callable[[BinaryIO, str, Fields], Iterator[pa.RecordBatch]]] = {
-    ".jsonl": json_batches,
-    ".jsonl.gz": json_batches,
-    ".csv": csv_batches,
-    ".parquet": parquet_batches,
-}
-ENDINGS = tuple(_READERS)
+PARQUET = ".parquet"
+ENDINGS = (
+    *(form + packed for form in (".jsonl", ".ndjson", ".csv") for packed in ("", ".gz", ".zst")),
+    PARQUET,
+)
+"""In upper case too."""
 
 
 class Record(NamedTuple):
@@ -30,13 +29,13 @@ class Record(NamedTuple):
 
 
 def ending(name: str) -> str:
-    """The known ending of a file's name.
+    """The known ending of a file's name, in lower case.
 
     Raises:
         UnknownLandingFile: It has none.
     """
     for known in ENDINGS:
-        if name.endswith(known):
+        if name.lower().endswith(known):
             return known
     raise UnknownLandingFile(
         f"landing file {name}",
@@ -46,7 +45,7 @@ def ending(name: str) -> str:
     )
 
 
-def batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBatch]:
+def batches(stream: BinaryIO, name: str, fields: Fields, delimiter: str = ",") -> Iterator[pa.RecordBatch]:
     """The records of a file as Arrow batches of at most 20,000 rows, with the columns of `fields.record_schema`.
 
     Args:
@@ -54,17 +53,23 @@ def batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.RecordBa
         name: Its ending says which format; errors name it.
         fields: What the feed declares. A field that the file lacks is null; what else the file has is a problem of
             each record.
+        delimiter: The character between two values of a CSV line.
 
     Raises:
         CorruptLandingFile: The file as a whole cannot be read.
         UnknownLandingFile: The name has no known ending.
     """
-    return _READERS[ending(name)](stream, name, fields)
+    form = ending(name)
+    if form == PARQUET:
+        return parquet_batches(stream, name, fields)
+    if form.startswith(".csv"):
+        return csv_batches(stream, name, fields, delimiter)
+    return json_batches(stream, name, fields)
 
 
-def records(stream: BinaryIO, name: str, fields: Fields) -> Iterator[Record]:
+def records(stream: BinaryIO, name: str, fields: Fields, delimiter: str = ",") -> Iterator[Record]:
     """The records of a file one by one; arguments and errors as for `batches`."""
-    for batch in batches(stream, name, fields):
+    for batch in batches(stream, name, fields, delimiter):
         number, *values, problem, raw = (column.to_pylist() for column in batch.columns)
         rows = zip(*values, strict=True) if values else [()] * batch.num_rows
         yield from map(Record, number, rows, problem, raw)

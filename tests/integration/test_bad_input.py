@@ -423,6 +423,7 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
         duplicate(good_loan("same")),
         bad_loan("packed-three-places", "principal: more than two decimal places", principal="0.001", **FREE),
     ),
+    (DAY, "more.csv.zst"): (good_loan("packed-csv"), bad_loan("packed-csv-nan", NOT_MONEY, principal="NaN")),
     (DAY, "table.csv"): (
         good_loan("csv"),
         duplicate(good_loan("same", principal="1000.0")),
@@ -508,11 +509,12 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
         bad_loan("three-places-decimal", "principal: more than two decimal places", principal=Decimal("1000.005")),
     ),
     (DAY, "times.parquet"): (
+        good_loan("midnight-for-date", {"originated_on": DAY}, originated_on=datetime(2025, 1, 2)),
         bad_loan(
             "time-for-date",
             "originated_on: expected date or text, found timestamp",
             lost="originated_on",
-            originated_on=datetime(2025, 1, 2),
+            originated_on=datetime(2025, 1, 2, 3),
         ),
     ),
     (DAY, "with-address-as-column.parquet"): (
@@ -655,6 +657,7 @@ TRANSACTIONS: Mapping[tuple[date, str], Sequence[Case]] = {
         bad_transaction("other-terms-today", OTHER_TODAY),
     ),
     (DAY, "more.jsonl.gz"): (good_transaction("packed"), duplicate(good_transaction("same"))),
+    (DAY, "more.csv.zst"): (good_transaction("packed-csv"),),
     (DAY, "table.csv"): (
         good_transaction("csv"),
         good_transaction("csv-payout", PAYOUT_ROW, **PAYOUT),
@@ -790,6 +793,7 @@ ADJUSTMENTS: Mapping[tuple[date, str], Sequence[Case]] = {
         bad_adjustment("other-terms-today", OTHER_TODAY),
     ),
     (DAY, "more.jsonl.gz"): (good_adjustment("packed"), duplicate(good_adjustment("same"))),
+    (DAY, "more.csv.zst"): (good_adjustment("packed-csv"),),
     (DAY, "table.csv"): (
         good_adjustment("csv"),
         good_adjustment("csv-bankruptcy", NO_AMOUNT, kind="bankruptcy", **NO_AMOUNT),
@@ -888,6 +892,8 @@ def file_content(feed: str, name: str, cases: Sequence[Case]) -> bytes:
         else:
             lines.append(csv_line(each.content, columns))
     content = b"".join(lines)
+    if name.endswith(".zst"):
+        return pa.compress(content, "zstd", asbytes=True)
     return gzip.compress(content) if name.endswith(".gz") else content
 
 
@@ -944,7 +950,7 @@ def placed_in(feed: str) -> list[Placed]:
     return [
         Placed(case, feed, day, f"{feed}/{day}/{name}", number)
         for (day, name), cases in FEEDS[feed].items()
-        for number, case in enumerate(cases, start=2 if name.endswith(".csv") else 1)
+        for number, case in enumerate(cases, start=2 if ".csv" in name else 1)
     ]
 
 
@@ -1006,7 +1012,7 @@ def test_no_other_record_is_booked_or_refused(outcome: Outcome, feed: str, fate:
 @pytest.mark.parametrize("feed", FEEDS)
 def test_files_of_every_kind_in_one_folder_are_booked(outcome: Outcome, feed: str) -> None:
     names = {file.rpartition("/")[2] for file, _ in outcome.found[feed, ACCEPTED] if file.startswith(f"{feed}/{DAY}/")}
-    assert {name.partition(".")[2] for name in names} == {"jsonl", "jsonl.gz", "csv", "parquet"}
+    assert {name.partition(".")[2] for name in names} == {"jsonl", "jsonl.gz", "csv", "csv.zst", "parquet"}
 
 
 @pytest.mark.parametrize("file", [f"{feed}/{day}/{name}" for feed, landed in FEEDS.items() for day, name in landed])

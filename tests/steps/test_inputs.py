@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame
@@ -10,7 +11,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.declare.contract import Contract, Money, column, key
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import through
+from affirm_assets.declare.inputs import landing, through
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import (
     SchemaChangeRefused,
@@ -35,6 +36,29 @@ def test_inputs_are_read_at_their_pinned_snapshot(steps: Steps, new_storage: New
 def test_a_history_that_was_never_published_is_empty(steps: Steps) -> None:
     copies = downstream({"amounts": through("amounts")})
     assert steps.run(copies, one(D1), upstream=(amounts_of(),)).rows == {D1: 0}
+
+
+class Note(Contract):
+    """A record of a file."""
+
+    id: str = key("Id")
+    day: date = column("Date of the folder")
+    note: str = column("Note")
+
+
+def test_files_are_read_with_the_delimiter_of_their_feed(steps: Steps, tmp_path: Path) -> None:
+    folder = tmp_path / "landing" / "notes" / str(D1)
+    folder.mkdir(parents=True)
+    (folder / "a.CSV").write_text('id;note\na;x,y\nb;"x;y"\n')
+    (folder / "_SUCCESS").touch()
+
+    def notes(records: DataFrame) -> DataFrame:
+        return records.select("id", F.col("business_date").alias("day"), "note")
+
+    feed = landing("notes", {"id": "text", "note": "text"}, delimiter=";")
+    read = declare(notes, Note, Daily("day"), inputs={"records": feed})
+    steps.run(read, one(D1))
+    assert steps.rows(read) == [("a", D1, "x,y"), ("b", D1, "x;y")]
 
 
 def test_a_range_is_one_call_of_the_transform(steps: Steps) -> None:

@@ -305,6 +305,20 @@ class TestDependencies:
         fields["principal"] = "money"
         assert records == Landing("loans", {"loan_id": "text"})
 
+    @pytest.mark.parametrize("delimiter", [";", "\t", "|", " "], ids=ascii)
+    def test_a_feed_may_have_another_delimiter(self, delimiter: str) -> None:
+        assert landing("loans", {}, delimiter=delimiter) == Landing("loans", {}, delimiter)
+        assert landing("loans", {}).delimiter == ","
+
+    @pytest.mark.parametrize("delimiter", ["", ";;", '"', "'", "\n", "\r", "a", "É", "7"], ids=ascii)
+    def test_a_delimiter_that_could_not_be_told_from_values_is_refused(self, delimiter: str) -> None:
+        with pytest.raises(DeclarationError) as refused:
+            landing("loans", {}, delimiter=delimiter)
+        assert str(refused.value) == (
+            "landing('loans'): expected a delimiter of one character that is no quote, line break, letter or digit; "
+            f"found {delimiter!r}. Declare the character that stands between two values in the feed's CSV files."
+        )
+
 
 class TestAudit:
     def test_docstring_is_the_description(self) -> None:

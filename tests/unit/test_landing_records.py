@@ -5,13 +5,18 @@ import gzip
 import io
 import json
 import re
+import tracemalloc
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,8 +52,8 @@ NOTHING = (None,) * len(FIELDS)
 SECRET = "jane.doe@example.com"
 
 
-def read(name: str, data: bytes, fields: dict[str, FieldKind] = FIELDS) -> list[Record]:
-    found = list(records(io.BytesIO(data), name, fields))
+def read(name: str, data: bytes, fields: dict[str, FieldKind] = FIELDS, **options: Any) -> list[Record]:
+    found = list(records(io.BytesIO(data), name, fields, **options))
     for record in found:
         for text in (*record.values, record.problem, record.raw):
             assert text is None or "\0" not in text.encode().decode()
@@ -59,6 +64,18 @@ def read(name: str, data: bytes, fields: dict[str, FieldKind] = FIELDS) -> list[
 def jsonl(*lines: str | bytes, **options: Any) -> list[Record]:
     data = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
     return read("loans/2025-01-02/part.jsonl", data, **options)
+
+
+def zstd(data: bytes) -> bytes:
+    """With a checksum, as the command writes it; Arrow writes none."""
+    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+
+
+def packed(name: str, data: bytes) -> bytes:
+    """What a file of this name holds if its text is `data`."""
+    if name.endswith(".gz"):
+        return gzip.compress(data)
+    return zstd(data) if name.endswith(".zst") else data
 
 
 def csv_(*lines: str | bytes, **options: Any) -> list[Record]:
@@ -272,12 +289,15 @@ class TestJsonLines:
         assert [r.values for r in jsonl('{"loan_id": "x"}', '{"loan_id": "y"}', fields=fields)] == [("x",), ("y",)]
 
 
+TEXT_NAMES = [f"a.{form}{packing}" for form in ("jsonl", "ndjson", "csv") for packing in ("", ".gz", ".zst")]
+
+
 class TestTextLines:
     """What JSON lines and CSV have in common."""
 
-    @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
+    @pytest.mark.parametrize("name", TEXT_NAMES)
     def test_empty_file(self, name: str) -> None:
-        assert read(name, gzip.compress(b"") if name.endswith(".gz") else b"") == []
+        assert read(name, packed(name, b"")) == []
 
     @pytest.mark.parametrize("data", [b"\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n \t\n"], ids=["lines", "mark", "all"])
     @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
@@ -294,11 +314,11 @@ class TestTextLines:
         ],
     )
     @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
-    @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
+    @pytest.mark.parametrize("name", TEXT_NAMES)
     def test_line_ends(self, name: str, data: bytes, numbers: list[int], mark: bytes) -> None:
-        first, line = (HEADER, ",".join(GOOD_VALUES)) if name == "a.csv" else (" ", written())
+        first, line = (HEADER, ",".join(GOOD_VALUES)) if ".csv" in name else (" ", written())
         content = mark + first.encode() + b"\n" + data.replace(b"%", line.encode())
-        found = read(name, gzip.compress(content) if name.endswith(".gz") else content)
+        found = read(name, packed(name, content))
         assert found == [Record(number, GOOD_VALUES, None, None) for number in numbers]
 
     def test_crlf_is_no_part_of_raw(self) -> None:
@@ -320,26 +340,36 @@ class TestTextLines:
         assert [n for batch in found for n in batch["record_number"].to_pylist()] == list(range(1, 9))
 
     @pytest.mark.parametrize("end", [b"", b"\n"], ids=["no end", "newline"])
-    @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
+    @pytest.mark.parametrize("name", TEXT_NAMES)
     def test_endless_line(self, name: str, end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1000)
         monkeypatch.setattr(lines, "READ_BYTES", 300)
         content = b"\n\n" + b"x" * 1000 + b"\n" + b"x" * 1001 + end
         with pytest.raises(CorruptLandingFile, match=rf"{name}, line 4: expected a line of at most 1,000 bytes"):
-            read(name, gzip.compress(content) if name.endswith(".gz") else content)
+            read(name, packed(name, content))
 
     def test_a_long_line_is_a_record(self) -> None:
         line = written(loan_id=f'"{"x" * (lines.READ_BYTES * 2)}"')
         assert [record.problem for record in jsonl(line, written())] == [None, None]
 
 
-class TestGzip:
-    CONTENT = "\n".join(written(loan_id=f'"L{n}"') for n in range(2000)).encode()
+JSON_CONTENT = "\n".join(written(loan_id=f'"L{n}"') for n in range(2000)).encode()
+CSV_CONTENT = "\n".join([HEADER, *(f"L{n},100.50,9.99,12,2025-01-02" for n in range(2000))]).encode()
 
-    def test_several_members(self) -> None:
-        half = self.CONTENT.index(b"\n", 5000) + 1
-        data = gzip.compress(self.CONTENT[:half]) + gzip.compress(self.CONTENT[half:])
-        assert read("a.jsonl.gz", data) == read("a.jsonl", self.CONTENT)
+
+@pytest.mark.parametrize(
+    ("name", "plain", "content"),
+    [
+        ("loans/d/a.jsonl.gz", "a.jsonl", JSON_CONTENT),
+        ("loans/d/a.ndjson.gz", "a.jsonl", JSON_CONTENT),
+        ("loans/d/a.csv.gz", "a.csv", CSV_CONTENT),
+    ],
+)
+class TestGzip:
+    def test_several_members(self, name: str, plain: str, content: bytes) -> None:
+        half = content.index(b"\n", 5000) + 1
+        data = gzip.compress(content[:half]) + gzip.compress(content[half:])
+        assert read(name, data) == read(plain, content)
 
     @pytest.mark.parametrize(
         "damage",
@@ -354,9 +384,113 @@ class TestGzip:
             pytest.param(lambda data: b"not gzip at all", id="another format"),
         ],
     )
-    def test_damage(self, damage: Any) -> None:
-        with pytest.raises(CorruptLandingFile, match=r"landing file loans/d/a\.jsonl\.gz: expected a complete gzip"):
-            read("loans/d/a.jsonl.gz", damage(gzip.compress(self.CONTENT)))
+    def test_damage(self, name: str, plain: str, content: bytes, damage: Any) -> None:
+        with pytest.raises(CorruptLandingFile, match=rf"landing file {re.escape(name)}: expected a complete gzip"):
+            read(name, damage(gzip.compress(content)))
+
+
+SKIPPED = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"note"  # a frame that holds no data
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "content"),
+    [
+        ("loans/d/a.jsonl.zst", "a.jsonl", JSON_CONTENT),
+        ("loans/d/a.ndjson.zst", "a.jsonl", JSON_CONTENT),
+        ("loans/d/a.csv.zst", "a.csv", CSV_CONTENT),
+    ],
+)
+class TestZstd:
+    @pytest.mark.parametrize(
+        "pack",
+        [
+            pytest.param(zstd, id="zstandard"),
+            pytest.param(lambda data: pa.compress(data, "zstd", asbytes=True), id="Arrow"),
+            pytest.param(lambda data: zstd(data[:5000]) + zstd(data[5000:]), id="several frames"),
+            pytest.param(
+                lambda data: zstd(b"") + zstd(data[:5000]) + zstd(b"") * 3 + zstd(data[5000:]) + zstd(b""),
+                id="frames of nothing",
+            ),
+            pytest.param(lambda data: SKIPPED + zstd(data) + SKIPPED, id="frames to be skipped"),
+        ],
+    )
+    def test_archive(self, name: str, plain: str, content: bytes, pack: Callable[[bytes], bytes]) -> None:
+        stream = io.BytesIO(pack(content))
+        assert list(records(stream, name, FIELDS)) == read(plain, content)
+        assert not stream.closed  # the rest of it is still to be hashed
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            pytest.param(lambda data: b"", id="no bytes"),
+            pytest.param(lambda data: data[:3], id="cut in the header"),
+            pytest.param(lambda data: data[:-2000], id="cut in the middle"),
+            pytest.param(lambda data: data[:-1], id="cut in the checksum"),
+            pytest.param(lambda data: data + data[:-1], id="cut in the second frame"),
+            pytest.param(lambda data: data + data[:2], id="cut in the header of the second frame"),
+            pytest.param(lambda data: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:], id="wrong checksum"),
+            pytest.param(lambda data: data[:2000] + b"\xff" * 50 + data[2050:], id="damaged bytes"),
+            pytest.param(lambda data: data + b"rubbish", id="something after the end"),
+            pytest.param(lambda data: b"not zstd at all", id="another format"),
+            pytest.param(gzip.compress, id="gzip"),
+            # The magic number, no flags, a window of 2 GiB, a last block of no bytes.
+            pytest.param(lambda data: b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00", id="a window of 2 GiB"),
+        ],
+    )
+    def test_damage(self, name: str, plain: str, content: bytes, damage: Any) -> None:
+        with pytest.raises(CorruptLandingFile, match=rf"landing file {re.escape(name)}: expected a complete zstd"):
+            read(name, damage(zstd(content)))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz", "a.jsonl.zst", "a.csv.zst"])
+class TestPackedText:
+    def test_a_cut_anywhere(self, name: str) -> None:
+        line = f"{HEADER}\n{','.join(GOOD_VALUES)}" if ".csv" in name else f"\n{written()}"
+        whole = packed(name, line.encode())
+        assert read(name, whole) == [Record(2, GOOD_VALUES, None, None)]
+        for size in range(len(whole)):
+            with pytest.raises(CorruptLandingFile):
+                read(name, whole[:size])
+
+    def test_a_small_file_of_a_huge_line_is_not_held_in_memory(self, name: str) -> None:
+        data = packed(name, bytes(256 << 20))
+        tracemalloc.start()
+        try:
+            with pytest.raises(CorruptLandingFile, match=f"{name}, line 1: expected a line of at most 16,777,216 by"):
+                read(name, data)
+            assert tracemalloc.get_traced_memory()[1] < 64 << 20
+        finally:
+            tracemalloc.stop()
+
+    def test_a_failing_disk_is_no_damage(self, name: str) -> None:
+        class Failing(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                raise OSError(5, "Input/output error")
+
+        with pytest.raises(OSError, match="Input/output error"):
+            list(records(Failing(), name, FIELDS))
+
+
+class TestPandas:
+    """Files as pandas writes them."""
+
+    FRAME = pd.DataFrame([GOOD])
+
+    @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.csv.zst"])
+    def test_csv(self, tmp_path: Path, name: str) -> None:
+        self.FRAME.to_csv(tmp_path / name, index=False)
+        assert read(name, (tmp_path / name).read_bytes()) == [Record(2, GOOD_VALUES, None, None)]
+
+    @pytest.mark.parametrize("name", [name for name in TEXT_NAMES if ".csv" not in name])
+    def test_json_lines(self, tmp_path: Path, name: str) -> None:
+        self.FRAME.to_json(tmp_path / name, orient="records", lines=True)
+        assert read(name, (tmp_path / name).read_bytes()) == [Record(1, GOOD_VALUES, None, None)]
+
+    def test_parquet(self, tmp_path: Path) -> None:
+        frame = self.FRAME.assign(originated_on=pd.to_datetime(self.FRAME["originated_on"]))
+        assert frame["originated_on"].dtype.kind == "M"  # a time: pandas has no dates
+        frame.to_parquet(tmp_path / "a.parquet")
+        assert read("a.parquet", (tmp_path / "a.parquet").read_bytes()) == [Record(1, GOOD_VALUES, None, None)]
 
 
 class TestCsv:
@@ -481,6 +615,67 @@ class TestCsv:
         csv.writer(sink).writerows([list(FIELDS), *rows])
         found = read("a.csv", sink.getvalue().encode())
         assert [record.values for record in found] == [tuple(text or None for text in row) for row in rows]
+
+
+class TestDelimiter:
+    GOOD_LINE = ";".join(GOOD_VALUES)
+    SEMICOLONS = ";".join(FIELDS)
+
+    @pytest.mark.parametrize("delimiter", [";", "\t", "|", " ", "\x01", "¦"], ids=ascii)
+    @pytest.mark.parametrize("name", [name for name in TEXT_NAMES if ".csv" in name])
+    def test_declared(self, delimiter: str, name: str) -> None:
+        row = delimiter.join(["L1,x", f'"1{delimiter}0"', "", '"a ""b"""', ""])
+        data = packed(name, f"{delimiter.join(FIELDS)}\r\n{row}\r\n".encode())
+        values = ("L1,x", f"1{delimiter}0", None, 'a "b"', None)
+        assert read(name, data, delimiter=delimiter) == [Record(2, values, None, None)]
+
+    @pytest.mark.parametrize("delimiter", ["\t", " "], ids=ascii)
+    @pytest.mark.parametrize(
+        ("line", "found"),
+        [
+            pytest.param("%%%%", [Record(3, NOTHING, None, None)], id="as many as there are values"),
+            pytest.param("%", [Record(3, NOTHING, "expected 5 values, found 2", "%")], id="too few"),
+            pytest.param("", [], id="blank"),
+        ],
+    )
+    def test_a_line_of_nothing_but_delimiters_is_a_record(self, delimiter: str, line: str, found: list[Record]) -> None:
+        good = delimiter.join(GOOD_VALUES)
+        rows = csv_(delimiter.join(FIELDS), good, line.replace("%", delimiter), good, delimiter=delimiter)
+        expected = [each._replace(raw=each.raw and each.raw.replace("%", delimiter)) for each in found]
+        assert rows == [Record(2, GOOD_VALUES, None, None), *expected, Record(4, GOOD_VALUES, None, None)]
+
+    @pytest.mark.parametrize("header", [[*FIELDS, "phone"], [*FIELDS, ""]], ids=["unexpected name", "empty name"])
+    def test_a_line_of_tabs_is_a_record_under_a_bad_header(self, header: list[str]) -> None:
+        (record,) = csv_("\t".join(header), "\t" * 5, delimiter="\t")
+        assert (record.number, record.values, record.raw) == (2, NOTHING, "\t" * 5)
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            pytest.param("L1;2;3;4", "expected 5 values, found 4", id="too few"),
+            pytest.param('"L1"x;2;3;4;5', "not CSV: ';' expected after '\"'", id="text after quote"),
+        ],
+    )
+    def test_problem(self, line: str, problem: str) -> None:
+        found = csv_(self.SEMICOLONS, self.GOOD_LINE, line, self.GOOD_LINE, delimiter=";")
+        assert found == [
+            Record(2, GOOD_VALUES, None, None),
+            Record(3, NOTHING, problem, line),
+            Record(4, GOOD_VALUES, None, None),
+        ]
+
+    def test_no_record_of_a_file_with_another_delimiter_is_lost(self) -> None:
+        found = csv_(HEADER, ",".join(GOOD_VALUES), delimiter=";")
+        problem = "header: none of its names is a field of the feed"
+        assert found == [
+            Record(1, NOTHING, problem, HEADER),
+            Record(2, NOTHING, problem, ",".join(GOOD_VALUES)),
+        ]
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+    def test_other_formats_have_none(self, name: str) -> None:
+        data = written().encode() if name == "a.jsonl" else parquet_bytes(pa.Table.from_pylist([GOOD]))
+        assert read(name, data, delimiter=";") == [Record(1, GOOD_VALUES, None, None)]
 
 
 def strings(*values: str | None) -> pa.Array:
@@ -633,6 +828,60 @@ class TestParquet:
         assert bad == Record(1, tuple(values.values()), f"{field}: {problem}", shown)
         assert good == Record(2, tuple((values | {other: "8"}).values()), None, None)
 
+    @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+    def test_a_midnight_without_a_zone_is_a_date(self, unit: str) -> None:
+        days = [date(2025, 1, 2), date(1970, 1, 1), date(1969, 12, 31), None, date(2024, 2, 29)]
+        found = parquet_({"originated_on": pa.array(days).cast(pa.timestamp(unit))})
+        texts = [day and day.isoformat() for day in days]
+        assert found == [Record(number, (*NOTHING[1:], text), None, None) for number, text in enumerate(texts, start=1)]
+
+    @pytest.mark.parametrize("far", [2**63 - 1, -(2**63), 2**31 * 86_400_000], ids=["last", "first", "past the dates"])
+    @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+    def test_each_time_is_judged_by_itself(self, unit: str, far: int) -> None:
+        day = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}[unit]
+        ticks = [day, day + 1, None, day - 1, -day, 1 - day, -1 - day, far, 0]
+        found = parquet_({"originated_on": pa.array(ticks, pa.int64()).view(pa.timestamp(unit))})
+        good = {1: "1970-01-02", 3: None, 5: "1969-12-31", 9: "1970-01-01"}
+        assert {each.number: each.values[-1] for each in found if each.problem is None} == good
+        assert {each.problem for each in found if each.number not in good} == {
+            "originated_on: expected date or text, found timestamp"
+        }
+        assert {each.values for each in found if each.number not in good} == {NOTHING}
+
+    def test_a_midnight_as_older_versions_of_spark_write_it(self) -> None:
+        """In 96 bits, of which Arrow reads 64: what they cannot hold must not come out as another date."""
+        days = pa.array([date(2025, 1, 2), None, date(9999, 12, 31), date(2262, 4, 12)])
+        found = parquet_({"originated_on": days.cast(pa.timestamp("us"))}, use_deprecated_int96_timestamps=True)
+        assert [each.values[-1] for each in found] == ["2025-01-02", None, None, None]
+        assert [each.problem is None for each in found] == [True, True, False, False]
+
+    @pytest.mark.parametrize(
+        ("field", "column", "problem"),
+        [
+            pytest.param(
+                "originated_on",
+                pa.array([datetime(2025, 1, 2)], pa.timestamp("us", "UTC")),
+                "expected date or text, found timestamp",
+                id="a midnight of UTC",
+            ),
+            pytest.param(
+                "originated_on",
+                pa.array([datetime(2025, 1, 2, 5)], pa.timestamp("us", "America/New_York")),
+                "expected date or text, found timestamp",
+                id="a midnight elsewhere",
+            ),
+            pytest.param(
+                "loan_id",
+                pa.array([datetime(2025, 1, 2)], pa.timestamp("us")),
+                "expected text, found timestamp",
+                id="a field that is no date",
+            ),
+        ],
+    )
+    def test_a_midnight_that_is_no_date(self, field: str, column: pa.Array, problem: str) -> None:
+        (record,) = parquet_({field: column})
+        assert (record.values, record.problem) == (NOTHING, f"{field}: {problem}")
+
     def test_bad_texts_among_good_ones(self) -> None:
         column = pa.array([b"a", b"\xff", None, b"b\0", b"", b"c"]).view(pa.string())
         found = parquet_({"loan_id": column})
@@ -756,9 +1005,27 @@ class TestProperties:
         assert [[value for value in record.values if value] for record in found] == [[name] for name in fields] * 2
 
 
-@pytest.mark.parametrize("name", ["a.json", "a.csv.gz", "jsonl", "a.JSONL"])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        pytest.param("a.JSONL", written().encode(), id="JSONL"),
+        pytest.param("a.Jsonl.GZ", gzip.compress(written().encode()), id="Jsonl.GZ"),
+        pytest.param("a.NDJSON.ZST", zstd(written().encode()), id="NDJSON.ZST"),
+        pytest.param("a.CSV", f"{HEADER}\n{','.join(GOOD_VALUES)}".encode(), id="CSV"),
+        pytest.param("a.csv.Zst", zstd(f"{HEADER}\n{','.join(GOOD_VALUES)}".encode()), id="csv.Zst"),
+        pytest.param("a.PARQUET", parquet_bytes(pa.Table.from_pylist([GOOD])), id="PARQUET"),
+    ],
+)
+def test_an_ending_may_be_in_upper_case(name: str, data: bytes) -> None:
+    assert [record[1:] for record in read(name, data)] == [(GOOD_VALUES, None, None)]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv.bz2", "a.parquet.gz", "a.gz", "a.zst", "jsonl", "a.CSV.TMP"])
 def test_unknown_ending(name: str) -> None:
-    message = f"{name}: expected a name that ends in .jsonl, .jsonl.gz, .csv, .parquet; found another ending"
+    message = (
+        f"{name}: expected a name that ends in .jsonl, .jsonl.gz, .jsonl.zst, .ndjson, .ndjson.gz, .ndjson.zst, .csv, "
+        ".csv.gz, .csv.zst, .parquet; found another ending"
+    )
     with pytest.raises(UnknownLandingFile, match=re.escape(message)):
         read(name, b"")
 

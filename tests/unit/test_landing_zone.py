@@ -119,6 +119,8 @@ CONTENT = {
     "b.csv": b"loan_id,principal\nL2,1\n",
     "c.jsonl.gz": gzip.compress(JSON_LINE, mtime=0),
     "d.parquet": parquet_bytes("L3", "L4"),
+    "e.csv.zst": pa.compress(b"loan_id,principal\nL5,2\n", "zstd", asbytes=True),
+    "f.PARQUET": parquet_bytes("L6"),
 }
 
 
@@ -202,10 +204,10 @@ class TestPin:
         assert ascii(name)[1:-1] not in str(caught.value)
         assert "loans/2025-01-02" in str(caught.value)
 
-    @pytest.mark.parametrize("name", ["a.json", "a.csv.gz", "README", "a.csv.tmp"], ids=ascii)
+    @pytest.mark.parametrize("name", ["a.json", "a.csv.bz2", "README", "a.csv.tmp"], ids=ascii)
     def test_a_file_that_is_not_known(self, sender: Sender, zone: LandingZone, name: str) -> None:
         land(sender, "2025-01-02", CONTENT | {name: b""})
-        with pytest.raises(UnknownLandingFile, match=r"ends in \.jsonl, \.jsonl\.gz, \.csv, \.parquet") as caught:
+        with pytest.raises(UnknownLandingFile, match=r"ends in \.jsonl, \.jsonl\.gz, .*, \.parquet") as caught:
             zone.pin("loans", DAY, DAY)
         assert ascii(name)[1:-1] in str(caught.value)
         assert str(caught.value).isprintable()
@@ -287,8 +289,16 @@ class TestReadPinned:
             ("loans/2025-01-02/c.jsonl.gz", 1, "L1", "10.50"),
             ("loans/2025-01-02/d.parquet", 1, "L3", None),
             ("loans/2025-01-02/d.parquet", 2, "L4", None),
+            ("loans/2025-01-02/e.csv.zst", 2, "L5", "2"),
+            ("loans/2025-01-02/f.PARQUET", 1, "L6", None),
         ]
         assert set(found["business_date"].to_pylist()) == {DAY}
+
+    def test_delimiter(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", {"a.csv": b"loan_id;principal\nL1,x;1\n"})
+        (file,) = zone.pin("loans", DAY, DAY)
+        (batch,) = read_pinned(zone.store, file, FIELDS, ";")
+        assert [tuple(row.values())[2:] for row in batch.to_pylist()] == [(2, "L1,x", "1", None, None)]
 
     @pytest.mark.parametrize("name", CONTENT)
     @pytest.mark.parametrize(
@@ -312,7 +322,7 @@ class TestReadPinned:
         with pytest.raises(LandingFileChanged, match=message):
             list(read_pinned(zone.store, file, FIELDS))
 
-    @pytest.mark.parametrize("name", ["c.jsonl.gz", "d.parquet"])
+    @pytest.mark.parametrize("name", ["c.jsonl.gz", "d.parquet", "e.csv.zst", "f.PARQUET"])
     def test_a_file_that_was_corrupt_when_pinned(self, sender: Sender, zone: LandingZone, name: str) -> None:
         land(sender, "2025-01-02", {name: CONTENT[name][:-1]})
         (file,) = zone.pin("loans", DAY, DAY)
@@ -457,7 +467,7 @@ class TestBucket:
             "print('dagster' in sys.modules)"
         )
         ran = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True)
-        assert ran.stdout.split() == [b"7", b"False"]  # importing Dagster would take longer than reading
+        assert ran.stdout.split() == [b"9", b"False"]  # importing Dagster would take longer than reading
 
     def test_what_a_worker_is_sent_holds_no_key(self, sender: InBucket) -> None:
         sender.zone.store.entries("loans")  # the client with the keys is made
