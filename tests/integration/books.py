@@ -13,6 +13,7 @@ from pyiceberg.catalog import Catalog
 
 from affirm_assets.definitions import build_defs
 from affirm_assets.settings import BY_SIZE, EngineSettings, Settings
+from affirm_assets.steps.acceptance import TAG
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
 
@@ -82,11 +83,24 @@ class Books:
             (folder / "_SUCCESS").touch()
 
     def materialize(
-        self, select: str, first: date, last: date | None = None, *, raises: bool = True
+        self,
+        select: str,
+        first: date,
+        last: date | None = None,
+        *,
+        raises: bool = True,
+        accepts: Iterable[tuple[str, date]] = (),
     ) -> dg.ExecuteInProcessResult:
-        """A run of these assets (comma-separated keys) for a day, or a range of days."""
-        one = {"partition_key": str(first)} if last is None else {"tags": range_tags(first, last)}
-        return self.job(select).execute_in_process(instance=self.instance, raise_on_error=raises, **one)
+        """A run of these assets (comma-separated keys) for a day, or a range of days. accepts: feeds' bad days."""
+        tags = {} if last is None else range_tags(first, last)
+        if accepted := "\n".join(f"{feed} {day} Bad on purpose" for feed, day in accepts):
+            tags[TAG] = accepted
+        return self.job(select).execute_in_process(
+            instance=self.instance,
+            raise_on_error=raises,
+            partition_key=str(first) if last is None else None,
+            tags=tags,
+        )
 
     def job(self, select: str) -> dg.JobDefinition:
         """Of these assets (comma-separated keys)."""

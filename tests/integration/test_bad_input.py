@@ -925,14 +925,15 @@ def outcome(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFac
         for (day, name), cases in landed.items():
             content = files[f"{feed}/{day}/{name}"] = file_content(feed, name, cases)
             books.land(feed, day, {name: content})
-    first = books.materialize(f"{DAILY},{ADJUSTMENT_ASSETS}", DAY, NEXT_DAY)
+    bad = [(feed, day) for feed in FEEDS for day in (DAY, NEXT_DAY, MUCH_LATER)]
+    first = books.materialize(f"{DAILY},{ADJUSTMENT_ASSETS}", DAY, NEXT_DAY, accepts=bad)
     # A day on which nothing came is a complete folder without files, and no day may be left out.
     quiet = [NEXT_DAY + timedelta(days=number) for number in range(1, (MUCH_LATER - NEXT_DAY).days)]
     for feed in FEEDS:
         for day in quiet:
             books.land(feed, day, {})
     books.materialize(INTAKE, quiet[0], quiet[-1])
-    runs = (first, books.materialize(INTAKE, MUCH_LATER))
+    runs = (first, books.materialize(INTAKE, MUCH_LATER, accepts=bad))
     found = {
         (feed, fate): {(row["file"], row["record_number"]): row for row in books.rows(table.format(feed))}
         for feed in FEEDS
