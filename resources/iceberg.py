@@ -232,12 +232,22 @@ def _lost(found: Any, kept: Any, path: str = "") -> Iterator[str]:
             yield from _lost(ours, theirs, path)
 
 
+_CATALOG_S_TABLES = 2
+
+
 def _sql_catalog(name: str, properties: dict[str, str]) -> SqlCatalog:
-    try:
-        return _SharedSqlCatalog(name, **properties)
-    except (IntegrityError, ProgrammingError):
-        # The first steps of a new catalog find no tables in the database and make them, and one of them is first.
-        return _SharedSqlCatalog(name, **properties)
+    # The first steps of a new catalog find no tables in the database and make them, and one of them is first. There are
+    # two tables: who came second for one may come second for the other.
+    for _ in range(_CATALOG_S_TABLES):
+        try:
+            return _SharedSqlCatalog(name, **properties)
+        except (IntegrityError, ProgrammingError):
+            continue
+        except OperationalError as error:
+            # SQLite's word for it, which it has for much else.
+            if "already exists" not in str(error.orig):
+                raise
+    return _SharedSqlCatalog(name, **properties)
 
 
 def _check_whole(catalog: SqlCatalog) -> None:

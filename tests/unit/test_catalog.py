@@ -125,6 +125,13 @@ def test_glue_is_loaded_with_the_region() -> None:
     assert catalog.glue.meta.region_name == "eu-west-1"  # type: ignore[attr-defined]
 
 
+def test_first_steps_of_a_new_lake_load_its_catalog_at_once(tmp_path: Path) -> None:
+    """One lake in five failed: SQLite says by an OperationalError that another one has made a table meanwhile."""
+    for number in range(30):
+        catalog = IcebergCatalog(uri=f"sqlite:///{tmp_path}/{number}.db", warehouse=f"file://{tmp_path}/{number}")
+        assert [loaded.list_namespaces() for loaded in at_once(4, catalog.load)] == [[]] * 4
+
+
 class TestPostgres:
     """A real one."""
 
