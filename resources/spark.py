@@ -37,6 +37,8 @@ _KEYS_IN_HADOOP = (
     "fs.s3a.session.token",
 )
 _OF_ANOTHER_SPARK = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_API_MODE")
+_LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")
+"""The first that is set counts: POSIX, 8.2."""
 _LEGACY = "spark.sql.legacy."
 LOGGING = Path(__file__).with_name("log4j2.properties")
 
@@ -144,6 +146,19 @@ def _use_our_own_spark() -> None:
     for name, value in unused.items():
         _log.warning("%s=%s is not used: this project starts its own Spark, %s.", name, value, ours)
     os.environ["SPARK_HOME"] = ours
+
+
+def locale_problem(conf: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> str | None:
+    """One line that says that Java cannot name a file of these settings, and how to mend it; None if it can.
+
+    Java on Linux names files in the letters of the locale, and the locale that is there where none is set has ASCII.
+    """
+    named = next((f"{name}={environ[name]}" for name in _LOCALE if environ.get(name)), None)
+    beyond_ascii = [value for value in conf.values() if not value.isascii()]
+    if not beyond_ascii or sys.platform != "linux" or (named and re.search("utf-?8", named, re.IGNORECASE)):
+        return None
+    found = named or "none"
+    return f"expected a locale of UTF-8, since {beyond_ascii[0]} is not ASCII; found {found}. Set LC_ALL=C.UTF-8."
 
 
 def java_problem(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -19,7 +19,7 @@ from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import Decision, Profile
 from resources.memory import usable_memory
 from resources.sail import SailSessions, sail_problem
-from resources.spark import java_problem
+from resources.spark import java_problem, locale_problem
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class StepEngines:
                 raise EngineMissing(str(dataset), window, SAIL, choice.why, problem, choice.otherwise)
             engine = SailEngine(self.sail.open, choice.why)
         else:
-            if problem := self.java_problem():
+            if problem := self.java_problem() or locale_problem(self.spark_conf):
                 problem = f"spark cannot start here: {problem}"
                 raise EngineMissing(str(dataset), window, SPARK, choice.why, problem, choice.otherwise)
             session, decision = self.spark.open(self.spark_conf, self.profile, scan.bytes)

@@ -1,12 +1,13 @@
 """What is said of a machine's Java: nothing if Spark runs on it, or one line that says how to get another."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from resources.spark import JAVA_VERSIONS, java_problem
+from resources.spark import JAVA_VERSIONS, java_problem, locale_problem
 
 Install = Callable[[str, str], Path]
 
@@ -88,3 +89,27 @@ def test_java_home_comes_before_the_path(install: Install, at_home: str, in_path
 
 def test_empty_java_home_is_none(install: Install) -> None:
     assert java_problem({**on_path(install("jdk", openjdk("21.0.6"))), "JAVA_HOME": ""}) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Java does not ask the locale")
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        ({"LC_ALL": "C"}, "LC_ALL=C"),
+        ({}, "none"),
+        ({"LC_ALL": "", "LANG": "de_DE.ISO-8859-1"}, "LANG=de_DE.ISO-8859-1"),
+        ({"LC_ALL": "C", "LANG": "C.UTF-8"}, "LC_ALL=C"),
+        ({"LC_ALL": "C.UTF-8", "LANG": "C"}, None),
+        ({"LC_CTYPE": "en_US.utf8"}, None),
+        ({"LANG": "de_DE.UTF-8"}, None),
+    ],
+)
+def test_a_folder_that_java_cannot_name_is_told(environ: dict[str, str], found: str | None) -> None:
+    folder = "file:///home/jörg/lake/warehouse"
+    problem = locale_problem({"spark.sql.catalog.lake": "x", "spark.sql.catalog.lake.warehouse": folder}, environ)
+    if found is None:
+        assert problem is None
+    else:
+        text = f"expected a locale of UTF-8, since {folder} is not ASCII; found {found}. Set LC_ALL=C.UTF-8."
+        assert problem == text
+    assert locale_problem({"warehouse": "file:///home/joerg/lake"}, environ) is None
