@@ -60,6 +60,7 @@ def _imports(tree: ast.AST, package: Module) -> Iterator[Module]:
                 yield (*base, alias.name)  # a module, or a name in one: its parents are taken in either case
 
 
+@cache
 def _file_of(module: Module, roots: tuple[tuple[str, Path], ...]) -> Path | None:
     root = dict(roots).get(module[0])
     if root is None:
