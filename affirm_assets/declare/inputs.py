@@ -31,7 +31,7 @@ PUBLISHED = "published"
 They are windows: what is published of it, but nothing if the same run computes it after this dataset."""
 
 ACCEPTED_DAYS = "accepted_days"
-"""An audit that names a parameter so gets the days that a person lets pass, each with the reason.
+"""An audit that names a parameter so gets the days that a person lets pass, each for how many records, or None: any.
 
 `affirm accept` says so of the dataset that has the feed's name, or a run's tag does."""
 

@@ -21,7 +21,7 @@ from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import check_results, check_specs, materialization, partition_metadata
 from affirm_assets.settings import Settings
-from affirm_assets.steps.acceptance import TAG, acceptances
+from affirm_assets.steps.acceptance import TAG, acceptances, accepting
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import AuditsFailed, run_step
 from affirm_assets.steps.storage import LandingZone, Storage
@@ -148,7 +148,10 @@ def _run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset]) -> 
     run = context.run
     steps = run.step_keys_to_execute or [each.name for each in context.job_def.nodes]
     computed = sorted(name for name, each in datasets.items() if _step_key(each) in steps)
-    return Run(run.run_id, run.root_run_id or run.run_id, tuple(computed), acceptances(run.tags.get(TAG, "")))
+    accepts = acceptances(run.tags.get(TAG, ""))
+    for each in accepts:
+        accepting(datasets, each.feed)  # a feed that there is
+    return Run(run.run_id, run.root_run_id or run.run_id, tuple(computed), accepts)
 
 
 def _pool(dataset: Dataset) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from inspect import signature
 
@@ -12,8 +13,8 @@ from pyiceberg.table import Table
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import ACCEPTED_DAYS
 from affirm_assets.errors import AcceptanceRefused
-from affirm_assets.steps.request import Acceptance, Run
-from affirm_assets.steps.tables import SUMMARY, ensure_table
+from affirm_assets.steps.request import Acceptance, Request
+from affirm_assets.steps.tables import SUMMARY, load_if_exists
 
 ACCEPTED = f"{SUMMARY}accepted."
 """Prefix of the table property of a day that is accepted: JSON of the reason, and who gave it when."""
@@ -21,23 +22,35 @@ ACCEPTED = f"{SUMMARY}accepted."
 TAG = "affirm/accept"
 """The tag of a run that accepts days for itself alone: `FEED DATE REASON`, one in each line."""
 
+RECEIVED_ON = "business_date"
+"""The column of the landing datasets."""
+
 _TRIES = 5
 
 
-def accept(catalog: Catalog, dataset: Dataset, day: date, reason: str, by: str, at: datetime) -> None:
-    """Keep that a day's refusals are accepted, in one commit. Said again, the last reason counts.
+def accept(catalog: Catalog, dataset: Dataset, received: Table, acceptance: Acceptance, by: str, at: datetime) -> int:
+    """Keep that a day's refusals are accepted, in one commit, for as many records as `received` now has of the day.
 
-    Raises CommitFailedException if others commit to the table again and again.
+    Returns that number: of another number, somebody is to look again. Said again, the last reason counts. Raises
+    AcceptanceRefused if nothing was received, or nothing of the dataset was ever computed.
     """
-    said = json.dumps({"reason": reason, "by": by, "at": at.isoformat(timespec="seconds")})
-    for left in reversed(range(_TRIES)):
-        try:
-            with ensure_table(catalog, dataset).transaction() as transaction:
+    day = acceptance.day
+    records = received.scan(row_filter=f"{RECEIVED_ON} = '{day}'").count()
+    if not records:
+        raise AcceptanceRefused(
+            f"{acceptance.feed} {day}: expected records of that date in {'.'.join(received.name())}, found none. "
+            "Materialize that dataset and this one first, and look at what is refused."
+        )
+    said = json.dumps({"reason": acceptance.reason, "records": records, "by": by, "at": at.isoformat("T", "seconds")})
+    for _ in range(_TRIES):
+        table = load_if_exists(catalog, dataset.table)
+        if table is None:
+            raise AcceptanceRefused(f"{dataset.table}: expected a table, found none. Materialize {dataset} first.")
+        with suppress(CommitFailedException):
+            with table.transaction() as transaction:
                 transaction.set_properties({f"{ACCEPTED}{day}": said})
-            return
-        except CommitFailedException:
-            if not left:
-                raise
+            return records
+    raise AcceptanceRefused(f"{dataset.table}: others commit to it all the time. Say it again.")
 
 
 def accepting(datasets: Mapping[str, Dataset], feed: str) -> Dataset:
@@ -52,13 +65,26 @@ def accepting(datasets: Mapping[str, Dataset], feed: str) -> Dataset:
     return able[feed]
 
 
-def accepted_days(dataset: Dataset, table: Table | None, run: Run) -> Mapping[date, str]:
-    """The days of the dataset that are accepted, each with its reason: in the table as it was loaded, or by the run."""
-    found = {each.day: each.reason for each in run.accepts if each.feed == dataset.name}
-    for name, said in (table.properties if table else {}).items():
-        if name.startswith(ACCEPTED):
-            found.setdefault(date.fromisoformat(name.removeprefix(ACCEPTED)), json.loads(said)["reason"])
-    return found
+def accepted_days(dataset: Dataset, table: Table | None, request: Request) -> Mapping[date, int | None]:
+    """The days of the window that are accepted, and for how many records; None: for any.
+
+    In the properties of the table as it was loaded, or by the run. Raises AcceptanceRefused if a property cannot be
+    read.
+    """
+    found: dict[date, int | None] = {}
+    window = request.window
+    for name, said in (table.properties if table and window else {}).items():
+        day = name.removeprefix(ACCEPTED)
+        # As text: what is no date lies in no window.
+        if window and name.startswith(ACCEPTED) and str(window.first) <= day <= str(window.last):
+            try:
+                found[date.fromisoformat(day)] = int(json.loads(said)["records"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise AcceptanceRefused(
+                    f"{dataset.table}: expected a property {name} as `affirm accept` writes it, found {said!r}. Say it "
+                    f"again by `affirm accept`, or remove the property."
+                ) from error
+    return {**found, **{each.day: None for each in request.run.accepts if each.feed == dataset.name}}
 
 
 def acceptances(tag: str) -> tuple[Acceptance, ...]:

@@ -91,7 +91,7 @@ class Frames:
                 arguments[name] = published_beside(self._dataset, self._upstream, self._pinned)
             elif name == ACCEPTED_DAYS:
                 table = self._pinned.tables.get(self._dataset.table)
-                arguments[name] = accepted_days(self._dataset, table, self._pinned.request.run)
+                arguments[name] = accepted_days(self._dataset, table, self._pinned.request)
             elif name == STAGED and staged is not None:
                 arguments[name] = staged
             else:

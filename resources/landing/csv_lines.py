@@ -27,6 +27,7 @@ def csv_batches(stream: BinaryIO, name: str, fields: Fields, delimiter: str) -> 
     """The records of a CSV file; see `records.batches`."""
     schema = record_schema(fields)
     header: _Header | None = None
+    first_line, is_empty = "", True
     for lines in read_lines(stream, name):
         skip = 0
         if header is None:
@@ -37,7 +38,8 @@ def csv_batches(stream: BinaryIO, name: str, fields: Fields, delimiter: str) -> 
                     "a CR inside of the first line",
                     "Convert its line ends: as it is, the file is one line, and its records would be lost.",
                 )
-            header = _header(lines.texts[0], fields, delimiter)
+            first_line = lines.texts[0]
+            header = _header(first_line, fields, delimiter)
             # A first line that names no field is a record, whose header is missing: it is kept, like those after it.
             skip = 0 if header.is_missing else 1
         # A line may be blank and yet have one value, so a file of one column is always read with care.
@@ -57,9 +59,14 @@ def csv_batches(stream: BinaryIO, name: str, fields: Fields, delimiter: str) -> 
             numbers.append(number)
             rows.append(row)
         if rows:
+            is_empty = False
             columns = list(zip(*rows, strict=True))
             picked = (columns[header.positions[f]] if f in header.positions else [None] * len(rows) for f in fields)
             yield record_batch(schema, numbers, (pa.array(column, pa.string()) for column in picked), problems)
+    if header is not None and header.problems and is_empty:
+        # With another line end than LF the whole file may be line 1: it is kept, and not taken for a file of no record.
+        nothing = (pa.nulls(1, pa.string()) for _ in fields)
+        yield record_batch(schema, [1], nothing, {0: (joined(header.problems), raw(first_line))})
 
 
 def _cells(line: str, delimiter: str) -> tuple[tuple[str, ...], str]:

@@ -34,6 +34,7 @@ _EXPECTED = {
     FieldKind.INTEGER: "integer, decimal or text",
     FieldKind.DATE: "date or text",
 }
+_AN_INSTANT = pa.timestamp("ns", "UTC")
 _CENT = pa.scalar(Decimal("0.01"), pa.decimal128(3, 2))
 
 
@@ -50,6 +51,7 @@ def parquet_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.
         batches = file.iter_batches(batch_size=_batch_rows(file.metadata), use_threads=False)
     common, readable = header_problems(names, fields)
     positions = {name: position for position, name in enumerate(names) if readable}
+    instants = _instants(file.schema)
     first = 1
     for batch in _guarded(batches, name):
         rows = range(batch.num_rows)
@@ -57,7 +59,8 @@ def parquet_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.
         absent: pa.Array = pa.nulls(len(rows))
         columns = []
         for field, kind in fields.items():
-            column, faults = _text(batch.column(positions[field]) if field in positions else absent, kind)
+            found_as = batch.column(positions[field]) if field in positions else absent
+            column, faults = _text(found_as.cast(_AN_INSTANT) if field in instants else found_as, kind)
             columns.append(column)
             for row, fault in faults.items():
                 problems.setdefault(row, []).append(f"{field}: {fault}")
@@ -66,6 +69,12 @@ def parquet_batches(stream: BinaryIO, name: str, fields: Fields) -> Iterator[pa.
         first += len(rows)
     if first - 1 != file.metadata.num_rows:  # a damaged row group may say that it has fewer
         raise _corrupt(name, f"{first - 1:,} rows where its footer counts {file.metadata.num_rows:,}")
+
+
+def _instants(schema: pq.ParquetSchema) -> set[str]:
+    """The columns of 96-bit timestamps: they are moments, and do not say of which zone's midnight."""
+    columns = (schema.column(number) for number in range(len(schema)))
+    return {column.path for column in columns if column.physical_type == "INT96"}
 
 
 def _text(column: pa.Array, kind: FieldKind) -> tuple[pa.Array, dict[int, str]]:

@@ -108,7 +108,7 @@ class Steps:
         given = {
             "staged": self.table(dataset),
             "last_published": last_published,
-            "accepted_days": {} if last_published is None else {last_published: "a reason"},
+            "accepted_days": {} if last_published is None else {last_published: 3},
             "published": dict.fromkeys(beside, (self.window(dataset),)),
         }
         for each in declared_audits(dataset):

@@ -1,14 +1,15 @@
 """A folder of which too much is refused stops its step; a person may let it pass, with a reason that is kept."""
 
 import csv
+import gzip
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
-from datetime import date
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -17,22 +18,69 @@ import pytest
 from resources.spark import SparkSessions
 from tests.integration.books import LOANS, Books, jsonl, loan, transaction
 
-DAY, NEXT_DAY = date(2025, 1, 2), date(2025, 1, 3)
+FIRST, DAYS = date(2025, 1, 2), 70
 STEPS = "landing/transaction_rows,transactions/transactions,transactions/rejected_transactions"
-PAYMENTS = [transaction(transaction_id=f"P{number}", amount="1.00") for number in range(201)]
-BAD = "1,00"
+TABLES = ("transactions.transactions", "transactions.rejected_transactions")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A day of the transactions feed that no other test uses, nor the day after it."""
+
+    books: Books
+    day: date
+
+    @property
+    def next(self) -> "Folder":
+        return Folder(self.books, self.day + timedelta(days=1))
+
+    def land(self, **files: bytes) -> None:
+        self.books.land("transactions", self.day, {name.replace("_", "."): content for name, content in files.items()})
+
+    def run(self, **tags: str) -> dg.ExecuteInProcessResult:
+        job = self.books.job(STEPS)
+        return job.execute_in_process(
+            instance=self.books.instance, raise_on_error=False, partition_key=str(self.day), tags=tags
+        )
+
+    def published(self) -> tuple[int, ...]:
+        """Rows of the day that readers see: accepted and refused."""
+        tables = (
+            self.books.rows(each, "posted_on") if self.books.catalog.table_exists(each) else [] for each in TABLES
+        )
+        return tuple(sum(row["posted_on"] == self.day for row in rows) for rows in tables)
+
+    def affirm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "AFFIRM_LAKE": str(self.books.folder)}
+        command = [sys.executable, "-m", "affirm_assets", *arguments]
+        return subprocess.run(
+            command, env=environment, cwd=self.books.folder, capture_output=True, text=True, check=False
+        )
+
+    def payments(self, *, bad: int = 0, good: int = 0, prefix: str = "") -> list[dict[str, Any]]:
+        amounts = ["1,00"] * bad + ["1.00"] * good
+        return [
+            transaction(transaction_id=f"{self.day}{prefix}-{number}", amount=amount)
+            for number, amount in enumerate(amounts)
+        ]
+
+
+@pytest.fixture(scope="module")
+def folders(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    books = Books(tmp_path_factory.mktemp("refused"), spark_if_needed, first=FIRST)
+    days = [FIRST + timedelta(days=number) for number in range(DAYS)]
+    for day in days:
+        books.land("loans", day, {"loans.jsonl": jsonl([loan()] if day == FIRST else [])})
+    books.materialize(LOANS, days[0], days[-1])
+    return iter([Folder(books, day) for day in days[::2]])
 
 
 @pytest.fixture
-def books(spark_if_needed: SparkSessions, tmp_path: Path) -> Books:
-    books = Books(tmp_path, spark_if_needed, first=DAY)
-    for day in (DAY, NEXT_DAY):
-        books.land("loans", day, {"loans.jsonl": jsonl([loan()] if day == DAY else [])})
-    books.materialize(LOANS, DAY, NEXT_DAY)
-    return books
+def folder(folders: Iterator[Folder]) -> Folder:
+    return next(folders)
 
 
-def as_csv(rows: list[dict[str, Any]], delimiter: str) -> bytes:
+def as_csv(rows: list[dict[str, Any]], delimiter: str = ",") -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
     writer.writeheader()
@@ -40,48 +88,25 @@ def as_csv(rows: list[dict[str, Any]], delimiter: str) -> bytes:
     return text.getvalue().encode()
 
 
-def payments(*, bad: int, good: int, prefix: str) -> bytes:
-    amounts = ["1,00"] * bad + ["1.00"] * good
-    return jsonl(transaction(transaction_id=f"{prefix}{n}", amount=amount) for n, amount in enumerate(amounts))
-
-
-def run(books: Books, **tags: str) -> dg.ExecuteInProcessResult:
-    return books.job(STEPS).execute_in_process(
-        instance=books.instance, raise_on_error=False, partition_key=str(DAY), tags=tags
-    )
-
-
 def said(result: dg.ExecuteInProcessResult) -> str:
     return "\n".join(str(each.event_specific_data) for each in result.get_step_failure_events())
 
 
-def published(books: Books) -> Iterable[str]:
-    if not books.catalog.table_exists("transactions.transactions"):
-        return []
-    return [row["transaction_id"] for row in books.rows("transactions.transactions", "transaction_id")]
-
-
-def affirm(books: Books, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "AFFIRM_LAKE": str(books.folder)}
-    command = [sys.executable, "-m", "affirm_assets", *arguments]
-    return subprocess.run(command, env=environment, cwd=books.folder, capture_output=True, text=True, check=False)
-
-
-def test_a_day_of_semicolons_is_not_a_quiet_day(books: Books) -> None:
-    books.land("transactions", DAY, {"payments.csv": as_csv(PAYMENTS, ";")})
-    result = run(books)
+def test_a_day_of_semicolons_is_not_a_quiet_day(folder: Folder) -> None:
+    folder.land(payments_csv=as_csv(folder.payments(good=201), ";"))
+    result = folder.run()
     assert not result.success
     message = said(result)
     for text in (
         "nothing was published, blocking audits failed",
         "few_are_refused: 2 of 2 failed",
-        f"transactions/{DAY}/payments.csv",
+        f"transactions/{folder.day}/payments.csv",
         "'records': '202', 'refused': '202', 'percent': '100.0'",
         "header: none of its names is a field of the feed (202)",
-        f"affirm accept transactions {DAY} --reason TEXT",
+        f"affirm accept transactions {folder.day} --reason TEXT",
     ):
         assert text in message
-    assert list(published(books)) == []
+    assert folder.published() == (0, 0)
     # What reads it was not run either.
     done = {each.step_key for each in result.all_events if each.event_type == dg.DagsterEventType.STEP_SUCCESS}
     assert done == {"landing__transaction_rows"}
@@ -90,83 +115,120 @@ def test_a_day_of_semicolons_is_not_a_quiet_day(books: Books) -> None:
 @pytest.mark.parametrize(
     ("files", "passes"),
     [
-        pytest.param({"a.jsonl": payments(bad=10, good=0, prefix="A")}, True, id="a file of ten"),
-        pytest.param({"a.jsonl": payments(bad=11, good=0, prefix="A")}, False, id="a file of eleven"),
-        pytest.param(
-            {"a.jsonl": payments(bad=11, good=0, prefix="A"), "b.jsonl": payments(bad=0, good=1100, prefix="B")},
-            False,
-            id="one whole file of many",
-        ),
-        pytest.param({"a.jsonl": payments(bad=11, good=1089, prefix="A")}, True, id="one percent"),
-        pytest.param({"a.jsonl": payments(bad=11, good=1088, prefix="A")}, False, id="more than one percent"),
-        pytest.param(
-            {f"{name}.jsonl": payments(bad=6, good=100, prefix=name) for name in "AB"},
-            False,
-            id="more than one percent, of both files together",
-        ),
-        pytest.param({"a.jsonl": payments(bad=2, good=1, prefix="A")}, True, id="a small folder"),
+        pytest.param({"a": (10, 0)}, True, id="a file of ten"),
+        pytest.param({"a": (11, 0)}, False, id="a file of eleven"),
+        pytest.param({"a": (11, 0), "b": (0, 1100)}, False, id="one whole file of many"),
+        pytest.param({"a": (12, 11), "b": (0, 1200)}, False, id="most of one file of many"),
+        pytest.param({"a": (11, 1089)}, True, id="one percent"),
+        pytest.param({"a": (11, 1088)}, False, id="more than one percent"),
+        pytest.param({"a": (6, 100), "b": (6, 100)}, False, id="more than one percent, of both files together"),
+        pytest.param({"a": (2, 1)}, True, id="a small folder"),
     ],
 )
-def test_how_much_may_be_refused(books: Books, files: dict[str, bytes], passes: bool) -> None:
-    books.land("transactions", DAY, files)
-    assert run(books).success == passes
+def test_how_much_may_be_refused(folder: Folder, files: Mapping[str, tuple[int, int]], passes: bool) -> None:
+    folder.land(
+        **{
+            f"{name}_jsonl": jsonl(folder.payments(bad=bad, good=good, prefix=name))
+            for name, (bad, good) in files.items()
+        }
+    )
+    assert folder.run().success == passes
 
 
-def test_the_commonest_reasons_come_first(books: Books) -> None:
-    rows = [
-        *(transaction(transaction_id=f"A{n}", amount=BAD) for n in range(12)),
-        *(transaction(transaction_id=f"B{n}", kind="tip") for n in range(5)),
-        transaction(transaction_id="C", effective_on="soon"),
-    ]
-    books.land("transactions", DAY, {"a.jsonl": jsonl(rows)})
-    message = said(run(books))
+def test_a_whole_day_in_a_few_lines_is_not_a_few_refused_records(folder: Folder) -> None:
+    payments = folder.payments(good=201)
+    for unreadable in (
+        {"a_jsonl": json.dumps(payments).encode()},
+        {"a_jsonl": jsonl(payments).replace(b"\n", b"\r")},
+        {"a_jsonl": gzip.compress(jsonl(payments) * 20)},
+        {"a_jsonl": b"", "b_csv": as_csv(payments).replace(b"\r\n", "\u2028".encode())},
+    ):
+        folder.land(**unreadable)
+        result = folder.run()
+        assert not result.success
+        assert "few_are_refused" in said(result)
+
+
+def test_what_was_booked_before_does_not_make_up_for_what_is_refused(folder: Folder) -> None:
+    folder.land(a_jsonl=jsonl(folder.payments(good=1100)))
+    assert folder.run().success
+    folder.next.land(a_jsonl=jsonl([*folder.payments(good=1100), *folder.next.payments(bad=11)]))
+    assert "'records': '11', 'refused': '11', 'percent': '100.0'" in said(folder.next.run())
+
+
+def test_the_commonest_reasons_come_first(folder: Folder) -> None:
+    rows = folder.payments(bad=12, good=6)
+    for number in range(12, 17):
+        rows[number]["kind"] = "tip"
+    rows[17]["effective_on"] = "soon"
+    folder.land(a_jsonl=jsonl(rows))
+    message = said(folder.run())
     assert message.index("amount: ") < message.index("kind: ") < message.index("effective_on: ")
     assert "(12) | " in message
 
 
-def test_a_person_lets_a_date_pass_and_the_reason_is_kept(books: Books) -> None:
-    books.land("transactions", DAY, {"a.jsonl": payments(bad=20, good=2, prefix="A")})
-    assert not run(books).success
-    done = affirm(books, "accept", "transactions", str(DAY), "--reason", "The bank's test rows", "--by", "E0007")
+def test_a_person_lets_a_date_pass_and_the_reason_is_kept(folder: Folder) -> None:
+    folder.land(a_jsonl=jsonl(folder.payments(bad=20, good=2)))
+    assert not folder.run().success
+    done = folder.affirm("accept", "transactions", str(folder.day), "--reason", "The bank's test rows", "--by", "E0007")
     assert done.returncode == 0, done.stderr
-    assert "Now materialize transactions/transactions for that date." in done.stdout
-    assert run(books).success
-    assert len(list(published(books))) == 2
-    assert len(books.rows("transactions.rejected_transactions")) == 20
-    kept = json.loads(books.catalog.load_table("transactions.transactions").properties[f"affirm.accepted.{DAY}"])
-    assert (kept["reason"], kept["by"]) == ("The bank's test rows", "E0007")
-    assert kept["at"].startswith(str(date.today().year))
+    assert "what is refused of its 22 records may pass (The bank's test rows, E0007)" in done.stdout
+    assert folder.run().success
+    assert folder.published() == (2, 20)
+    properties = folder.books.catalog.load_table("transactions.transactions").properties
+    kept = json.loads(properties[f"affirm.accepted.{folder.day}"])
+    assert (kept["reason"], kept["by"], kept["records"]) == ("The bank's test rows", "E0007", 22)
+    assert date.fromisoformat(kept["at"][:10]) >= date(2026, 1, 1)
 
-    # Another date is another question.
-    books.land("transactions", NEXT_DAY, {"a.jsonl": payments(bad=20, good=2, prefix="B")})
-    assert not books.materialize(STEPS, DAY, NEXT_DAY, raises=False).success
-
-
-def test_a_run_s_tag_lets_a_date_pass_for_this_run(books: Books) -> None:
-    books.land("transactions", DAY, {"a.jsonl": payments(bad=20, good=2, prefix="A")})
-    assert not run(books, **{"affirm/accept": f"loans {DAY} another feed"}).success
-    assert run(books, **{"affirm/accept": f"transactions {DAY} The bank's test rows"}).success
-    assert not run(books).success
+    # Another date, and other files of the same, are another question.
+    folder.next.land(a_jsonl=jsonl(folder.next.payments(bad=20, good=2)))
+    assert not folder.next.run().success
+    folder.land(a_jsonl=jsonl(folder.payments(bad=500, good=2)))
+    assert not folder.run().success
+    assert folder.published() == (2, 20)
 
 
-@pytest.mark.parametrize("tag", ["transactions", f"transactions {DAY}", "transactions soon because", f"{DAY} because"])
-def test_a_tag_that_cannot_be_read_is_refused(books: Books, tag: str) -> None:
-    books.land("transactions", DAY, {"a.jsonl": payments(bad=0, good=2, prefix="A")})
-    result = run(books, **{"affirm/accept": tag})
-    assert not result.success
-    assert f"run tag affirm/accept: expected `FEED DATE REASON` in each line, found {tag!r}." in said(result)
+def test_a_run_s_tag_lets_a_date_pass_for_this_run(folder: Folder) -> None:
+    folder.land(a_jsonl=jsonl(folder.payments(bad=20, good=2)))
+    assert not folder.run(**{"affirm/accept": f"loans {folder.day} another feed"}).success
+    unknown = folder.run(**{"affirm/accept": f"payments {folder.day} no feed"})
+    assert "expected a feed, one of adjustments, loans, transactions; found payments" in said(unknown)
+    assert folder.run(**{"affirm/accept": f"transactions {folder.day} The bank's test rows"}).success
+    assert not folder.run().success
+
+
+def test_a_tag_that_cannot_be_read_is_refused(folder: Folder) -> None:
+    folder.land(a_jsonl=jsonl(folder.payments(good=2)))
+    for tag in ("transactions", f"transactions {folder.day}", "transactions soon because", f"{folder.day} because"):
+        message = said(folder.run(**{"affirm/accept": tag}))
+        assert f"run tag affirm/accept: expected `FEED DATE REASON` in each line, found {tag!r}." in message
+
+
+def test_what_others_write_beside_is_told_and_stops_no_other_day(folder: Folder) -> None:
+    folder.land(a_jsonl=jsonl(folder.payments(good=2)))
+    assert folder.run().success
+    with folder.books.catalog.load_table("transactions.transactions").transaction() as transaction:
+        transaction.set_properties({"affirm.accepted.soon": "x", f"affirm.accepted.{folder.next.day}": "because"})
+    assert folder.run().success
+    folder.next.land(a_jsonl=b"")
+    assert (
+        f"transactions.transactions: expected a property affirm.accepted.{folder.next.day} as `affirm accept` writes "
+        "it, found 'because'."
+    ) in said(folder.next.run())
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("payments", str(DAY), "--reason", "x"), "one of adjustments, loans, transactions; found payments"),
+        (("payments", "2025-01-02", "--reason", "x"), "one of adjustments, loans, transactions; found payments"),
         (("transactions", "soon", "--reason", "x"), "does not match the format"),
-        (("transactions", str(DAY), "--reason", " "), "expected a reason, found none"),
-        (("transactions", str(DAY)), "Missing option '--reason'"),
+        (("transactions", "2025-01-02", "--reason", " "), "expected a reason, found none"),
+        (("transactions", "2025-01-02"), "Missing option '--reason'"),
+        (("adjustments", "2025-01-02", "--reason", "x"), "landing.adjustment_rows: expected a table, found none"),
+        (("loans", "2031-01-01", "--reason", "x"), "loans 2031-01-01: expected records of that date"),
     ],
 )
-def test_what_cannot_be_accepted(books: Books, arguments: tuple[str, ...], expected: str) -> None:
-    done = affirm(books, "accept", *arguments)
+def test_what_cannot_be_accepted(folder: Folder, arguments: tuple[str, ...], expected: str) -> None:
+    done = folder.affirm("accept", *arguments)
     assert done.returncode != 0
     assert expected in " ".join(done.stderr.split())

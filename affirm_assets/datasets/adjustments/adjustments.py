@@ -52,7 +52,9 @@ def every_record_is_accounted_for(
 
 
 @audit()
-def few_are_refused(staged: DataFrame, adjustment_fates: DataFrame, accepted_days: Mapping[date, str]) -> DataFrame:
+def few_are_refused(
+    staged: DataFrame, adjustment_fates: DataFrame, accepted_days: Mapping[date, int | None]
+) -> DataFrame:
     """No more of a folder is refused than may be, and no whole file: one that nobody can read is not a quiet day."""
     return refusals.few_are_refused(staged, adjustment_fates, accepted_days, feed="adjustments", day="posted_on")
 

@@ -70,7 +70,7 @@ def borrowers_are_of_these_loans(
 
 
 @audit()
-def few_are_refused(staged: DataFrame, loan_fates: DataFrame, accepted_days: Mapping[date, str]) -> DataFrame:
+def few_are_refused(staged: DataFrame, loan_fates: DataFrame, accepted_days: Mapping[date, int | None]) -> DataFrame:
     """No more of a folder is refused than may be, and no whole file: one that nobody can read is not a quiet day."""
     return refusals.few_are_refused(staged, loan_fates, accepted_days, feed="loans", day="booked_on")
 

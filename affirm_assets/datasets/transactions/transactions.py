@@ -51,7 +51,9 @@ def every_record_is_accounted_for(
 
 
 @audit()
-def few_are_refused(staged: DataFrame, transaction_fates: DataFrame, accepted_days: Mapping[date, str]) -> DataFrame:
+def few_are_refused(
+    staged: DataFrame, transaction_fates: DataFrame, accepted_days: Mapping[date, int | None]
+) -> DataFrame:
     """No more of a folder is refused than may be, and no whole file: one that nobody can read is not a quiet day."""
     return refusals.few_are_refused(staged, transaction_fates, accepted_days, feed="transactions", day="posted_on")
 

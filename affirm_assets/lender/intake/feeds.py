@@ -60,12 +60,14 @@ ADJUSTMENT_FIELDS: Mapping[str, str] = MappingProxyType(
 class Tolerance:
     """How much of what arrives in a feed's folder may be refused before somebody must look.
 
-    Up to so many `records` of a folder may be, whatever their share; and of more, up to so many `percent`. A file of
-    more than so many `records` of which each is refused is never let pass: nobody could read it.
+    Up to so many `records` of a folder may be, whatever their share; and of more, up to so many `percent`. Of one file,
+    and of a folder, not most of more than so many `records`, or of text of more than so many `characters` that is no
+    record: nobody could read it. A whole day may be in one line.
     """
 
     records: int = 10
     percent: Decimal = Decimal(1)
+    characters: int = 2_000
 
 
 MAY_BE_REFUSED: Mapping[str, Tolerance] = MappingProxyType(

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from functools import reduce
+from operator import or_
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.lender.intake.duplicates import ACCEPTED, RECORD, REJECTED, with_fate
+from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, with_fate
 from affirm_assets.lender.intake.feeds import MAY_BE_REFUSED
 
 # Digits, dates, codes and ids, but no blank and no @: any field of a bad record may hold a name or an address.
@@ -24,34 +26,60 @@ def refused(fates: DataFrame, fields: Sequence[str], *, day: str, direct_identif
 
 
 def few_are_refused(
-    accepted: DataFrame, fates: DataFrame, accepted_days: Mapping[date, str], *, feed: str, day: str
+    accepted: DataFrame, fates: DataFrame, accepted_days: Mapping[date, int | None], *, feed: str, day: str
 ) -> DataFrame:
-    """For an audit: each file, and each folder, with how many of its records are refused and the commonest reasons.
+    """For an audit: each folder, and each file, with how many of its records are refused and the commonest reasons.
 
-    `ok` if that is no more than the feed's tolerance, or if a person has accepted the day, as `to_let_pass` says.
+    A record that was booked before says nothing of how well a file can be read, and does not count. `ok` if no more is
+    refused than the feed's tolerance, or if a person has accepted the day, with as many records, as `to_let_pass` says.
     """
     tolerance = MAY_BE_REFUSED[feed]
     others = fates.where(F.col("fate") != ACCEPTED)
-    records = others.select(day, "file", (F.col("fate") == REJECTED).alias("is_refused"), "reasons").unionByName(
-        accepted.select(day, "file", F.lit(False).alias("is_refused"), F.lit(None).cast("string").alias("reasons"))
+    received = others.select(day, "file", "fate", "reasons", "unread").unionByName(
+        accepted.select(
+            day,
+            "file",
+            F.lit(ACCEPTED).alias("fate"),
+            F.lit(None).cast("string").alias("reasons"),
+            F.lit(0).alias("unread"),
+        )
     )
+    folders = received.groupBy(F.col(day).alias("of_day")).agg(F.count(F.lit(1)).alias("received"))
+    records = received.where(F.col("fate") != DUPLICATE).withColumn("is_refused", F.col("fate") == REJECTED)
     places = records.unionByName(records.withColumn("file", F.lit(ALL_FILES)))
     counted = places.groupBy(day, "file").agg(
-        F.count(F.lit(1)).alias("records"), F.count_if(F.col("is_refused")).alias("refused")
+        F.count(F.lit(1)).alias("in_all"),
+        F.count_if(F.col("is_refused")).alias("bad"),
+        F.sum(F.when(F.col("is_refused"), F.col("unread")).otherwise(F.lit(0))).alias("unread"),
     )
-    is_many = F.col("refused") > tolerance.records
-    is_folder = F.col("file") == ALL_FILES
-    percent = f"CAST({tolerance.percent} AS decimal(5,2))"
-    is_share = F.expr(f"CAST(refused * 100 AS decimal(18,2)) > CAST(records AS decimal(18,2)) * {percent}")
-    too_many = is_many & F.when(is_folder, is_share).otherwise(F.col("refused") == F.col("records"))
-    share = F.expr("CAST(CAST(refused * 100 AS decimal(18,2)) / CAST(records AS decimal(18,2)) AS decimal(5,1))")
+    percent = F.expr("CAST(CAST(bad * 100 AS decimal(18,2)) / CAST(in_all AS decimal(18,2)) AS decimal(5,1))")
+    most = f"CAST(in_all AS decimal(18,2)) * CAST({tolerance.percent} AS decimal(5,2))"
+    is_share = F.expr(f"CAST(bad * 100 AS decimal(18,2)) > {most}")
+    of_folder = (F.col("bad") > tolerance.records) & is_share
+    is_long = (F.col("bad") > tolerance.records) | (F.col("unread") > tolerance.characters)
+    of_file = is_long & (F.col("bad") * 2 > F.col("in_all"))
+    too_many = F.when(F.col("file") == ALL_FILES, of_folder | of_file).otherwise(of_file)
+    may_pass = [
+        (F.col(day) == F.lit(each)) & (F.lit(True) if records is None else F.col("received") == records)
+        for each, records in accepted_days.items()
+    ]
     command = F.concat(F.lit(f"affirm accept {feed} "), F.col(day).cast("string"), F.lit(" --reason TEXT"))
     return (
         counted.join(_commonest_reasons(places, day), [day, "file"], "left")
-        .withColumn("percent", share)
+        .join(folders, F.col(day) == F.col("of_day"))
         .withColumn("to_let_pass", F.when(too_many, command))
-        .withColumn("ok", ~too_many | (F.col(day).isin(*accepted_days) if accepted_days else F.lit(False)))
-        .select(day, "file", "records", "refused", "percent", "reasons", "to_let_pass", "ok")
+        .withColumn("ok", ~too_many | reduce(or_, may_pass, F.lit(False)))
+        # As text: a sum of files and folders would count each record twice.
+        .select(
+            day,
+            "file",
+            F.col("in_all").cast("string").alias("records"),
+            F.col("bad").cast("string").alias("refused"),
+            percent.cast("string").alias("percent"),
+            "reasons",
+            "to_let_pass",
+            "ok",
+        )
     )
 
 

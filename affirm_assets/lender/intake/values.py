@@ -128,7 +128,10 @@ def optional(reading: Reading, name: str) -> Reading:
 def typed(
     rows: DataFrame, day: str, readings: Mapping[str, Reading], *together: Column, also: Sequence[str] = ()
 ) -> DataFrame:
-    """Landing rows -> `day`, file, record_number, text (the raw fields), the typed fields, reasons, problem, `also`.
+    """Landing rows -> `day`, file, record_number, text (the raw fields), the typed fields, reasons, problem, unread,
+    `also`.
+
+    unread: how many characters there are that make no record.
 
     together: reasons of several fields. A record that is not well-formed has its problem for a reason, and its missing
     fields are no news.
@@ -142,6 +145,7 @@ def typed(
         *(each.value.alias(name) for name, each in readings.items()),
         F.coalesce("problem", found).alias("reasons"),
         "problem",
+        F.coalesce(F.length("raw"), F.lit(0)).alias("unread"),
         *also,
     )
 
