@@ -63,7 +63,7 @@ def csv_batches(stream: BinaryIO, name: str, fields: Fields, delimiter: str) -> 
             columns = list(zip(*rows, strict=True))
             picked = (columns[header.positions[f]] if f in header.positions else [None] * len(rows) for f in fields)
             yield record_batch(schema, numbers, (pa.array(column, pa.string()) for column in picked), problems)
-    if header is not None and header.problems and is_empty:
+    if header is not None and header.problems and is_empty and not is_blank(first_line):
         # With another line end than LF the whole file may be line 1: it is kept, and not taken for a file of no record.
         nothing = (pa.nulls(1, pa.string()) for _ in fields)
         yield record_batch(schema, [1], nothing, {0: (joined(header.problems), raw(first_line))})

@@ -1043,6 +1043,17 @@ def test_unusable_declaration(name: str, fields: dict[str, FieldKind], message: 
         read(name, b"", fields)
 
 
+def test_a_csv_file_whose_first_line_is_all_of_it_is_kept() -> None:
+    """With line ends that are none here, the whole file is a header that is wrong: it is not a file of no record."""
+    whole = "loan_id,principal\u2028L1,10.00\u2028L2,20.00"
+    [found] = records(
+        io.BytesIO(whole.encode()), "loans/2025-01-02/a.csv", {"loan_id": FieldKind.TEXT, "principal": FieldKind.MONEY}
+    )
+    assert (found.number, found.values, found.raw) == (1, (None, None), whole)
+    assert found.problem is not None
+    assert found.problem.startswith("unexpected field: ")
+
+
 def test_a_csv_file_without_a_header_keeps_its_first_record() -> None:
     found = list(records(io.BytesIO(b"L1,Eve\nL2,Bob\n"), "a.csv", {"loan_id": FieldKind.TEXT, "name": FieldKind.TEXT}))
     assert [(each.number, each.raw) for each in found] == [(1, "L1,Eve"), (2, "L2,Bob")]
