@@ -92,18 +92,14 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
     from affirm_assets.definitions import catalog_of
     from affirm_assets.steps.acceptance import accept, accepting
     from affirm_assets.steps.request import Acceptance
-    from affirm_assets.steps.tables import load_if_exists
 
     if not reason.strip():
         raise click.UsageError("--reason: expected a reason, found none.")
     datasets = Registry.walk(affirm_assets.datasets).datasets
     dataset = accepting(datasets, feed)
     (landing,) = (each for each in datasets.values() if feed in {read.feed for read in each.feeds})
-    catalog = catalog_of(Settings.of(os.environ)).load()
-    if (received := load_if_exists(catalog, landing.table)) is None:
-        raise click.ClickException(f"{landing.table}: expected a table, found none. Materialize {landing} first.")
     said = Acceptance(feed, day.date(), reason.strip())
-    records = accept(catalog, dataset, received, said, by, datetime.now(UTC))
+    records = accept(catalog_of(Settings.of(os.environ)).load(), dataset, landing, said, by, datetime.now(UTC))
     click.echo(
         f"{feed} {said.day}: what is refused of its {records:,} records may pass ({said.reason}, {by}). It is kept in "
         f"the properties of {dataset.table}. Now materialize {dataset} for that date."

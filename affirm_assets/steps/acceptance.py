@@ -22,35 +22,37 @@ ACCEPTED = f"{SUMMARY}accepted."
 TAG = "affirm/accept"
 """The tag of a run that accepts days for itself alone: `FEED DATE REASON`, one in each line."""
 
-RECEIVED_ON = "business_date"
-"""The column of the landing datasets."""
-
 _TRIES = 5
 
 
-def accept(catalog: Catalog, dataset: Dataset, received: Table, acceptance: Acceptance, by: str, at: datetime) -> int:
-    """Keep that a day's refusals are accepted, in one commit, for as many records as `received` now has of the day.
+def accept(catalog: Catalog, dataset: Dataset, landing: Dataset, acceptance: Acceptance, by: str, at: datetime) -> int:
+    """Keep that a day's refusals are accepted, in one commit, for as many records as `landing` now has of the day.
 
     Returns that number: of another number, somebody is to look again. Said again, the last reason counts. Raises
     AcceptanceRefused if nothing was received, or nothing of the dataset was ever computed.
     """
     day = acceptance.day
-    records = received.scan(row_filter=f"{RECEIVED_ON} = '{day}'").count()
+    assert landing.partitions is not None
+    records = _table(catalog, landing).scan(row_filter=f"{landing.partitions.column} = '{day}'").count()
     if not records:
         raise AcceptanceRefused(
-            f"{acceptance.feed} {day}: expected records of that date in {'.'.join(received.name())}, found none. "
+            f"{acceptance.feed} {day}: expected records of that date in {landing.table}, found none. "
             "Materialize that dataset and this one first, and look at what is refused."
         )
     said = json.dumps({"reason": acceptance.reason, "records": records, "by": by, "at": at.isoformat("T", "seconds")})
     for _ in range(_TRIES):
-        table = load_if_exists(catalog, dataset.table)
-        if table is None:
-            raise AcceptanceRefused(f"{dataset.table}: expected a table, found none. Materialize {dataset} first.")
         with suppress(CommitFailedException):
-            with table.transaction() as transaction:
+            with _table(catalog, dataset).transaction() as transaction:
                 transaction.set_properties({f"{ACCEPTED}{day}": said})
             return records
     raise AcceptanceRefused(f"{dataset.table}: others commit to it all the time. Say it again.")
+
+
+def _table(catalog: Catalog, dataset: Dataset) -> Table:
+    table = load_if_exists(catalog, dataset.table)
+    if table is None:
+        raise AcceptanceRefused(f"{dataset.table}: expected a table, found none. Materialize {dataset} first.")
+    return table
 
 
 def accepting(datasets: Mapping[str, Dataset], feed: str) -> Dataset:

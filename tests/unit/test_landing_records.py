@@ -357,14 +357,19 @@ JSON_CONTENT = "\n".join(written(loan_id=f'"L{n}"') for n in range(2000)).encode
 CSV_CONTENT = "\n".join([HEADER, *(f"L{n},100.50,9.99,12,2025-01-02" for n in range(2000))]).encode()
 
 
-@pytest.mark.parametrize(
-    ("name", "plain", "content"),
-    [
-        ("loans/d/a.jsonl.gz", "a.jsonl", JSON_CONTENT),
-        ("loans/d/a.ndjson.gz", "a.jsonl", JSON_CONTENT),
-        ("loans/d/a.csv.gz", "a.csv", CSV_CONTENT),
-    ],
-)
+def packed_as(ending: str) -> pytest.MarkDecorator:
+    """Each text format as a packed file, beside the plain one of the same content."""
+    return pytest.mark.parametrize(
+        ("name", "plain", "content"),
+        [
+            (f"loans/d/a.jsonl.{ending}", "a.jsonl", JSON_CONTENT),
+            (f"loans/d/a.ndjson.{ending}", "a.jsonl", JSON_CONTENT),
+            (f"loans/d/a.csv.{ending}", "a.csv", CSV_CONTENT),
+        ],
+    )
+
+
+@packed_as("gz")
 class TestGzip:
     def test_several_members(self, name: str, plain: str, content: bytes) -> None:
         half = content.index(b"\n", 5000) + 1
@@ -392,14 +397,7 @@ class TestGzip:
 SKIPPED = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"note"  # a frame that holds no data
 
 
-@pytest.mark.parametrize(
-    ("name", "plain", "content"),
-    [
-        ("loans/d/a.jsonl.zst", "a.jsonl", JSON_CONTENT),
-        ("loans/d/a.ndjson.zst", "a.jsonl", JSON_CONTENT),
-        ("loans/d/a.csv.zst", "a.csv", CSV_CONTENT),
-    ],
-)
+@packed_as("zst")
 class TestZstd:
     @pytest.mark.parametrize(
         "pack",

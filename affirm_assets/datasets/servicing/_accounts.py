@@ -228,12 +228,8 @@ def _collected(names: Iterable[str]) -> Any:
 
 def _with_terms(loans: DataFrame) -> DataFrame:
     """Loans as balances name their terms; what the contract does not state is null."""
-    effective_rate = F.lit(None).cast("decimal(18,8)")
-    return (
-        loans.withColumn("amount_lent", F.col("principal"))
-        .withColumn("effective_rate", effective_rate)
-        .select(*LOAN, *TERMS)
-    )
+    named = {"amount_lent": F.col("principal"), "effective_rate": F.lit(None).cast("decimal(18,8)")}
+    return loans.withColumns(named).select(*LOAN, *TERMS)
 
 
 def _run(

@@ -165,9 +165,6 @@ _LEFT_BY_LAST_ROW = {
     **dict.fromkeys(("charge_off_by", "charge_off_cause", "reaged_on", "settled_on"), "NULL"),
 }
 
-_MOVES = Day._fields[Day._fields.index("principal_lent") : Day._fields.index("adjusted") + 1]
-"""The columns of what a day moves."""
-
 _ADDED_UP = {
     "principal": "opening_principal + principal_lent - principal_paid + principal_reversed - principal_refunded "
     "- principal_charged_off - principal_waived",

@@ -205,7 +205,7 @@ class Account:
         """Go on to a day, as long as none in between closes with more than interest. Returns what `begin` does."""
         late_since = self.late_since
         if day > self.day and late_since:
-            yesterday = day - timedelta(days=1)
+            yesterday = day - _A_DAY
             self.end_late(days_past_due(late_since, yesterday), yesterday)
         return self.begin(day, late_since)
 
@@ -310,8 +310,8 @@ class Account:
         """At the end of a day: whether the loan accrues to income again, and what is deferred no longer.
 
         It does when no instalment is due and unpaid, and it is not to be charged off for another cause (FFIEC, call
-        report instructions, "Nonaccrual Status"). No more is
-        deferred than is still to come back, or than the merchant has not got back: what exceeds it is income.
+        report instructions, "Nonaccrual Status"). No more is deferred than is still to come back, or than the merchant
+        has not got back: what exceeds it is income.
         """
         if self.charged_off_on is not None:
             to_come = self.charged_off_principal - self.recovered_principal
