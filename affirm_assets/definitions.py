@@ -8,9 +8,11 @@ import dagster as dg
 
 import affirm_assets.datasets
 from affirm_assets.declare.registry import Registry
-from affirm_assets.orchestration.assets import assets
+from affirm_assets.orchestration.assets import assets, code_versions
+from affirm_assets.orchestration.books import Project, books_sensor, schedules
 from affirm_assets.orchestration.engines import StepSpark
 from affirm_assets.orchestration.execution import execution_of
+from affirm_assets.orchestration.landing import landing_sensors
 from affirm_assets.orchestration.partitions import PartitionSets
 from affirm_assets.orchestration.reaper import reaper
 from affirm_assets.settings import Settings
@@ -28,11 +30,18 @@ def build_defs(
     """Definitions of a deployment; a test hands in other datasets or resources instead of patching."""
     registry = registry or Registry.walk(affirm_assets.datasets)
     execution = execution_of(settings.deployment)
+    made = assets(registry, PartitionSets(settings.first_business_date), settings, execution.retries)
+    project = Project.of(registry, code_versions(made), settings.first_business_date)
     return dg.Definitions(
-        assets=assets(registry, PartitionSets(settings.first_business_date), settings, execution.retries),
+        assets=made,
         resources={**_resources(settings), **(resource_overrides or {})},
         executor=execution.executor,
-        sensors=[reaper] if settings.deployment == "kubernetes" else [],
+        sensors=[
+            *landing_sensors(project),
+            books_sensor(project),
+            *([reaper] if settings.deployment == "kubernetes" else []),
+        ],
+        schedules=schedules(project),
     )
 
 

@@ -60,6 +60,10 @@ FEEDS = "feeds"
 """Where Dagster shows the feeds: `feeds/loans`."""
 
 
+AUTOMATIC, BY_HAND = "automatic", "by_hand"
+"""Who asks for a dataset; anything else is a cron schedule."""
+
+
 @dataclass(frozen=True)
 class Compute:
     """How much a step gets where it is more than a laptop: a profile, and what this dataset has otherwise.
@@ -124,6 +128,7 @@ class Dataset:
     tags: Mapping[str, str] = field(default_factory=dict)
     ranges: bool = True
     carry: Carry | None = None
+    starts: str = AUTOMATIC
 
     def __call__(self, *args: Any, **kwargs: Any) -> "DataFrame":
         """The transform itself, for a unit test to hand frames to."""
@@ -183,6 +188,7 @@ def dataset(
     tags: Mapping[str, str] | None = None,
     ranges: bool = True,
     carry: Carry | None = None,
+    starts: str = AUTOMATIC,
 ) -> Callable[[Callable[..., "DataFrame"]], Dataset]:
     """Declare the decorated function as the transform of a dataset named like it.
 
@@ -191,8 +197,9 @@ def dataset(
     to beside(). `carry` says what each partition takes over from the one before. `owner` is an e-mail address or
     `team:<name>`. `freshness` is the age at which the newest materialization is late. `ranges=False` is for a transform
     that can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is for one that
-    only one engine computes rightly; otherwise what a step reads decides. Raises DeclarationError, naming file and
-    dataset.
+    only one engine computes rightly; otherwise what a step reads decides. `starts` says who asks for it: "automatic"
+    (what it reads is there), "by_hand" (nobody but people), or a cron schedule in New York's time, such as
+    "0 6 * * MON". Raises DeclarationError, naming file and dataset.
     """
 
     audits = tuple(audits)
@@ -219,6 +226,7 @@ def dataset(
             tags=dict(tags or {}),
             ranges=ranges,
             carry=carry,
+            starts=starts,
         )
         _check_declaration(declared)
         return declared

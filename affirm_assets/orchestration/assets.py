@@ -1,6 +1,6 @@
 """A dataset as a Dagster asset with its checks, and a feed as an external asset."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,12 @@ def assets(
         *(_feed(name, partition_sets) for name in registry.feeds),
         *(_asset(each, registry.datasets, partition_sets, settings, retries) for each in registry.in_order()),
     ]
+
+
+def code_versions(made: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> Mapping[str, str]:
+    """Of each dataset, by its name."""
+    specs = [spec for each in made if isinstance(each, dg.AssetsDefinition) for spec in each.specs]
+    return {spec.key.path[-1]: spec.code_version or "" for spec in specs}
 
 
 def column_schema(contract: type[Contract]) -> dg.TableSchema:
