@@ -1,7 +1,7 @@
 """The sensor that keeps the books up to date, and the schedules of datasets that have one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -10,6 +10,7 @@ from dagster import ResourceParam
 from dagster._utils.schedules import is_valid_cron_string
 
 from affirm_assets.declare.dataset import AUTOMATIC, BY_HAND, Dataset
+from affirm_assets.declare.partitions import Daily, Monthly
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.arrivals import arrived
@@ -62,16 +63,29 @@ def today() -> date:
     return datetime.now(ZoneInfo(BOOKS_TIME_ZONE)).date()
 
 
-def books_sensor(project: Project) -> dg.SensorDefinition:
-    """Asks for all that is missing or out of date: decided from the tables, without a cursor."""
+_SENSORS: Mapping[type, tuple[str, str]] = {
+    Daily: ("books", "Computes a business date once all feeds are there, and what follows from a late file"),
+    Monthly: ("months", "Computes a month once all of its days are published, and again once for each change of them"),
+    type(None): ("tables", "Computes a dataset without partitions when what it reads was published"),
+}
+"""One for each kind of partitions: Dagster lets no run, nor a sensor's choice of runs, have datasets of several."""
+
+
+def books_sensors(project: Project) -> list[dg.SensorDefinition]:
+    """They ask for all that is missing or out of date: decided from the tables, without a cursor."""
+    kinds = {type(each.partitions) for each in project.datasets.values()}
+    return [_sensor(project, kind, *said) for kind, said in _SENSORS.items() if kind in kinds]
+
+
+def _sensor(project: Project, kind: type, name: str, description: str) -> dg.SensorDefinition:
+    own = {each: dataset for each, dataset in project.datasets.items() if isinstance(dataset.partitions, kind)}
 
     @dg.sensor(
-        name="books",
-        target=dg.AssetSelection.assets(*(asset_key(each) for each in project.datasets.values())),
+        name=name,
+        target=dg.AssetSelection.assets(*map(asset_key, own.values())),
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Computes a business date once all feeds are there, months once their days are, and what follows "
-        "from a late file. Asks at most a few times for the same cause.",
+        description=f"{description}. Decides from what is published, and asks a few times at most for one cause.",
     )
     def books(
         context: dg.SensorEvaluationContext, catalog: IcebergCatalog, landing_zone: ResourceParam[LandingZone]
@@ -81,7 +95,9 @@ def books_sensor(project: Project) -> dg.SensorDefinition:
         tables = Tables.of(project.datasets, catalog.load())
         there = arrived(landing_zone, project.datasets, tables.records, project.first, today())
         plan = project.books(tables).plan(there.through, running)
-        return _result(context, project, plan, tables, landing_zone, (*there.problems, there.lacks))
+        asks = tuple(each for each in plan.asks if own.keys() >= {*each.datasets})
+        said = (*there.problems, there.lacks)
+        return _result(context, project, replace(plan, asks=asks), tables, landing_zone, said)
 
     return books
 
