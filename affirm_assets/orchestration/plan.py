@@ -111,35 +111,35 @@ class Books:
             first = min(each.first for each in needs.values())
             begun = [name for name, need in needs.items() if need.first == first]
             together = [name for name in left if name in {*begun, *self.readers(begun)}]
-            last, lacking = self._last_ready(together, first, through, restates=needs[begun[0]].restates)
-            if last is not None:
-                need = needs[begun[0]]
+            last = self._last(together, first, through, restates=needs[begun[0]].restates)
+            ready = {name: self._last_ready(name, together, first, last) for name in together}
+            if not (lacking := {name: lacks for name, lacks in ready.items() if isinstance(lacks, str)}):
+                need, last = needs[begun[0]], min([last, *(each for each in ready.values() if isinstance(each, date))])
                 window = None if self.datasets[begun[0]].partitions is None else Window(first, last)
                 asked = Ask(tuple(together), window, need.reason, need.trigger, need.restates)
                 return Plan((asked,), tuple(waits))
-            waits.append(lacking)
-            waiting = {*begun, *self.readers(begun)}
-            left = [name for name in left if name not in waiting]
+            waits += [f"{self.datasets[name]} of {first}: waits for {lacks}" for name, lacks in lacking.items()]
+            left = [name for name in left if name not in {*lacking, *self.readers(lacking)}]
         return Plan((), tuple(waits))
 
-    def _last_ready(self, names: list[str], first: date, through: date, *, restates: bool) -> tuple[date | None, str]:
-        """The last partition up to which all that these read is published or computed with them; else what lacks."""
-        kind = self.datasets[names[0]].partitions
+    def _last(self, names: list[str], first: date, through: date, *, restates: bool) -> date:
+        """The last partition to compute, if all is there that it reads."""
         last = max(self._starts(self.datasets[names[0]], through), default=first)
         if restates:
-            published = [each.last for name in names for each in self.records[name].windows if each.last <= last]
-            last = max(published, default=last)
-        if any(not self.datasets[name].ranges for name in names):
-            last = first
-        for name in names:
-            for mapped in _tables_read(self.datasets[name]):
-                if mapped.dataset in names:
-                    continue
+            published = [min(each.last, last) for name in names for each in self.records[name].windows]
+            last = max(first, *published)
+        return last if all(self.datasets[name].ranges for name in names) else first
+
+    def _last_ready(self, name: str, together: list[str], first: date, last: date) -> date | str:
+        """The last partition up to which all that it reads is published or computed with it; text: what lacks."""
+        kind = self.datasets[name].partitions
+        for mapped in _tables_read(self.datasets[name]):
+            if mapped.dataset not in together:
                 ready = self._ready(mapped, kind, first, last)
                 if ready is None:
-                    return None, f"{self.datasets[name]} of {first}: waits for {self.datasets[mapped.dataset]}"
+                    return str(self.datasets[mapped.dataset])
                 last = min(last, ready)
-        return last, ""
+        return last
 
     def _ready(self, mapped: MappedTable, kind: Partitions | None, first: date, last: date) -> date | None:
         """The last partition for which an input of the same days is published; None: not even the first."""
