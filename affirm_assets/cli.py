@@ -106,6 +106,14 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
     )
 
 
+@main.command()
+def resume() -> None:
+    """Compute what is missing or out of date, after a failure that was mended or a run that was stopped."""
+    from affirm_assets.resume import run_resume
+
+    sys.exit(run_resume(Settings.of(os.environ)))
+
+
 @main.command("sample-data")
 @click.option("--loans", type=int, required=True, help="Number of loans over all days.")
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First business date.")

@@ -9,7 +9,7 @@ import dagster as dg
 import affirm_assets.datasets
 from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.assets import assets, code_versions
-from affirm_assets.orchestration.books import Project, books_sensors, schedules
+from affirm_assets.orchestration.books import Project, books_sensors, resume_job, schedules
 from affirm_assets.orchestration.engines import StepSpark
 from affirm_assets.orchestration.execution import execution_of
 from affirm_assets.orchestration.landing import landing_sensors
@@ -42,6 +42,7 @@ def build_defs(
             *([reaper] if settings.deployment == "kubernetes" else []),
         ],
         schedules=schedules(project),
+        jobs=[resume_job()],
     )
 
 

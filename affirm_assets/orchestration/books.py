@@ -14,7 +14,7 @@ from affirm_assets.declare.partitions import Daily, Monthly
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.arrivals import arrived
-from affirm_assets.orchestration.asking import busy, run_request
+from affirm_assets.orchestration.asking import busy, resume, run_request
 from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, asset_key
 from affirm_assets.orchestration.plan import Ask, Books, Plan
 from affirm_assets.orchestration.tables import Tables
@@ -46,8 +46,7 @@ class Project:
         return Project(datasets, sorted(registry.feeds), versions, first)
 
     def books(self, tables: Tables) -> Books:
-        by_hand = frozenset(name for name, each in self.datasets.items() if each.starts != AUTOMATIC)
-        return Books(self.datasets, tables.records, self.first, by_hand)
+        return Books.of(self.datasets, tables.records, self.first)
 
     def state(self, ask: Ask, tables: Tables, zone: LandingZone) -> Iterator[str]:
         """What a try depends on beside its window: other files, code or acceptances may make it succeed."""
@@ -100,6 +99,25 @@ def _sensor(project: Project, kind: type, name: str, description: str) -> dg.Sen
         return _result(context, project, replace(plan, asks=asks), tables, landing_zone, said)
 
     return books
+
+
+def resume_job() -> dg.JobDefinition:
+    """For people in the UI, who see in a sensor's tick that it gave up."""
+
+    @dg.op(name="ask_again")
+    def ask_again(context: dg.OpExecutionContext) -> None:
+        resume(context.instance, datetime.now(UTC))
+        context.log.info("The sensors ask again for what is missing or out of date, at their next tick.")
+
+    @dg.job(
+        name="resume",
+        executor_def=dg.in_process_executor,
+        description="Has the sensors ask again for what they have given up, once its cause is mended.",
+    )
+    def job() -> None:
+        ask_again()
+
+    return job
 
 
 def schedules(project: Project) -> list[dg.ScheduleDefinition]:

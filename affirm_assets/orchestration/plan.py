@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.inputs import Before, Beside, Landing, Later, Mapped, MappedTable, Previous, Through
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.steps.published import Publication, Record, joined
@@ -66,6 +66,12 @@ class Books:
     records: Mapping[str, Record]
     first: date
     by_hand: frozenset[str] = frozenset()
+
+    @staticmethod
+    def of(datasets: Mapping[str, Dataset], records: Mapping[str, Record], first: date) -> "Books":
+        """`datasets` upstream first."""
+        by_hand = frozenset(name for name, each in datasets.items() if each.starts != AUTOMATIC)
+        return Books(datasets, records, first, by_hand)
 
     def plan(self, through: date, busy: Iterable[Ask] = ()) -> Plan:
         """Everything that is missing or out of date, for the business dates through `through`.
