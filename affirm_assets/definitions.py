@@ -13,6 +13,7 @@ from affirm_assets.orchestration.books import Project, books_sensors, resume_job
 from affirm_assets.orchestration.engines import StepSpark
 from affirm_assets.orchestration.execution import execution_of
 from affirm_assets.orchestration.landing import landing_sensors
+from affirm_assets.orchestration.lost_runs import lost_runs
 from affirm_assets.orchestration.partitions import PartitionSets
 from affirm_assets.orchestration.reaper import reaper
 from affirm_assets.settings import Settings
@@ -39,7 +40,7 @@ def build_defs(
         sensors=[
             *landing_sensors(project),
             *books_sensors(project),
-            *([reaper] if settings.deployment == "kubernetes" else []),
+            reaper if settings.deployment == "kubernetes" else lost_runs,
         ],
         schedules=schedules(project),
         jobs=[resume_job()],
