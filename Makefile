@@ -9,8 +9,8 @@ export AFFIRM_LAKE ?= .lake
 help: ## List these verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-demo: ready ## Write sample files and materialize every dataset over 180 business dates
-	@$(BIN)/affirm demo
+demo: ready ## Write sample files and materialize every dataset over 180 business dates, up to yesterday or from START
+	@$(BIN)/affirm demo $(if $(START),--start $(START))
 
 ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this checkout
 	@$(BIN)/dagster dev

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 from affirm_assets.declare.dataset import ENGINES
 from affirm_assets.declare.partitions import iso_date
-from affirm_assets.errors import SettingError, SettingsMissing
+from affirm_assets.errors import LakeFileError, SettingError, SettingsMissing
 
 DEPLOYMENTS = ("local", "kubernetes")
 
@@ -30,6 +30,11 @@ _ENDPOINT = re.compile(r"https?://[\w.-]+(:\d+)?/?", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]+")
 _SPOT = re.compile(r"([a-z0-9.-]+/)?[\w.-]+=[\w.-]+", re.ASCII)
 
+
+FIRST_BUSINESS_DATE_FILE = "first_business_date"
+"""In a local lake: the day on which its partitions begin. What opens the lake agrees on it, from whatever shell."""
+
+_DEFAULT_FIRST_BUSINESS_DATE = date(2025, 1, 1)
 
 SAIL, SPARK = ENGINES
 
@@ -82,10 +87,10 @@ class Settings:
 
     `catalog_uri`: sqlite:///<file>, postgresql+psycopg2://<user>@<host>/<database>, https://<REST catalog> or glue: .
     `warehouse`: file://<folder> or s3://<bucket>/<prefix>. `landing`: an absolute folder, or s3:// likewise.
-    `s3_endpoint`: of another S3 than AWS. `first_business_date`: the first day that has a partition. `lake`: the folder
-    that holds all of a local deployment. `cpu_request_scale`: how much of their cores pods ask for; 1 but on small
-    nodes. `engines`: which one computes a step. `spot`: <key>=<value>, taint and label of nodes that may vanish, for
-    executors; None: there are none.
+    `s3_endpoint`: of another S3 than AWS. `first_business_date`: the first day that has a partition;
+    `first_is_default`: nobody has said it. `lake`: the folder that holds all of a local deployment.
+    `cpu_request_scale`: how much of their cores pods ask for; 1 but on small nodes. `engines`: which one computes a
+    step. `spot`: <key>=<value>, taint and label of nodes that may vanish, for executors; None: there are none.
     """
 
     deployment: str
@@ -99,6 +104,7 @@ class Settings:
     cpu_request_scale: float = 1.0
     spot: str | None = None
     engines: EngineSettings = BY_SIZE
+    first_is_default: bool = field(default=False, compare=False)
 
     @staticmethod
     def of(environ: Mapping[str, str]) -> "Settings":
@@ -107,6 +113,7 @@ class Settings:
         Raises:
             SettingError: A value that cannot be; it is not shown where it may hold a password.
             SettingsMissing: Names every variable that the deployment needs and the environment lacks.
+            LakeFileError: What a local lake says of its first business date is no date.
         """
         deployment = environ.get("AFFIRM_DEPLOYMENT") or "local"
         if deployment not in DEPLOYMENTS:
@@ -114,8 +121,10 @@ class Settings:
         if deployment == "kubernetes":
             return _on_kubernetes(environ)
         lake = Path(environ.get("AFFIRM_LAKE") or ".lake").expanduser().absolute()
-        first = _first_business_date(environ.get("AFFIRM_FIRST_BUSINESS_DATE") or "2025-01-01")
-        return Settings.local(lake, first, EngineSettings.of(environ))
+        said = environ.get("AFFIRM_FIRST_BUSINESS_DATE")
+        first = _first_business_date(said) if said else _kept_first_business_date(lake)
+        settings = Settings.local(lake, first or _DEFAULT_FIRST_BUSINESS_DATE, EngineSettings.of(environ))
+        return replace(settings, first_is_default=first is None)
 
     @staticmethod
     def local(lake: Path, first_business_date: date, engines: EngineSettings = BY_SIZE) -> "Settings":
@@ -201,3 +210,16 @@ def _first_business_date(text: str) -> date:
         return iso_date(text)
     except ValueError:
         raise SettingError("AFFIRM_FIRST_BUSINESS_DATE", repr(text), "a date YYYY-MM-DD") from None
+
+
+def _kept_first_business_date(lake: Path) -> date | None:
+    file = lake / FIRST_BUSINESS_DATE_FILE
+    try:
+        text = file.read_text().strip()
+    except FileNotFoundError:
+        return None
+    try:
+        return iso_date(text)
+    except ValueError:
+        remedy = "Write the day on which the partitions of this lake begin, or say it as AFFIRM_FIRST_BUSINESS_DATE."
+        raise LakeFileError(str(file), "a date YYYY-MM-DD", repr(text), remedy) from None

@@ -541,6 +541,7 @@ class TestBucket:
         land(local, "2025-01-02", CONTENT)
         land(local, "2025-01-03", {})
         land(local, "2025-01-04", {"a.jsonl": b""}, success=False)
+        (tmp_path / "_about.json").write_bytes(b"{}")
         store = sender.zone.store
         assert isinstance(store, Bucket)
         upload(tmp_path, store)
@@ -548,6 +549,7 @@ class TestBucket:
         assert sender.zone.pin("loans", DAY, last) == local.zone.pin("loans", DAY, last)
         with pytest.raises(LandingNotReady, match="no _SUCCESS"):
             sender.zone.pin("loans", date(2025, 1, 4), date(2025, 1, 4))
+        assert store.open("_about.json").read() == b"{}"
 
 
 class TestSpread:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from affirm_assets.errors import SettingError, SettingsMissing
+from affirm_assets.errors import LakeFileError, SettingError, SettingsMissing
 from affirm_assets.settings import DEPLOYMENTS, Settings
 
 SECRET = "hunter2"
@@ -40,6 +40,32 @@ def test_every_known_deployment_is_accepted() -> None:
 def test_lake_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Settings.of({"AFFIRM_LAKE": "books/lake"}).lake == tmp_path / "books/lake"
+
+
+def test_lake_says_where_its_partitions_begin(tmp_path: Path) -> None:
+    (tmp_path / "first_business_date").write_text("2026-06-01\n")
+    settings = Settings.of({"AFFIRM_LAKE": str(tmp_path)})
+    assert (settings.first_business_date, settings.first_is_default) == (date(2026, 6, 1), False)
+
+
+def test_the_environment_goes_before_what_the_lake_says(tmp_path: Path) -> None:
+    (tmp_path / "first_business_date").write_text("2026-06-01\n")
+    settings = Settings.of({"AFFIRM_LAKE": str(tmp_path), "AFFIRM_FIRST_BUSINESS_DATE": "2026-05-01"})
+    assert (settings.first_business_date, settings.first_is_default) == (date(2026, 5, 1), False)
+
+
+def test_where_nobody_says_it_that_is_known(tmp_path: Path) -> None:
+    settings = Settings.of({"AFFIRM_LAKE": str(tmp_path)})
+    assert (settings.first_business_date, settings.first_is_default) == (date(2025, 1, 1), True)
+
+
+def test_a_lake_that_says_no_date_is_refused_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "first_business_date").write_text("the first of June\n")
+    with pytest.raises(LakeFileError) as refused:
+        Settings.of({"AFFIRM_LAKE": str(tmp_path)})
+    assert f"{tmp_path}/first_business_date: expected a date YYYY-MM-DD; found 'the first of June'" in str(
+        refused.value
+    )
 
 
 def test_lake_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
