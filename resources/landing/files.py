@@ -66,6 +66,11 @@ class LandingZone:
     def store(self) -> Store:
         return store_of(self.root, self.region, self.endpoint)
 
+    def lacking(self, feed: str, days: Sequence[date]) -> Mapping[date, str]:
+        """Of these days those that are not complete, and what is said of each. Raises LandingUnreachable."""
+        found = zip(days, self._entries(feed, days), strict=True)
+        return {day: lack for day, entries in found if (lack := self._lack(feed, day, entries))}
+
     def pin(self, feed: str, first: date, last: date) -> tuple[LandingFile, ...]:
         """The files of every day from `first` to `last`, both included, by day and name, with their checksums.
 
