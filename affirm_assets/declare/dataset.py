@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyiceberg.types as iceberg
 
+from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar, Due
 from affirm_assets.declare.carry import CARRY_AUDITS, LATER_PARTITIONS, PREVIOUS_PARTITION, Carry
 from affirm_assets.declare.contract import Contract, columns, key_columns
 from affirm_assets.declare.inputs import (
@@ -120,7 +121,7 @@ class Dataset:
     audits: tuple[Audit, ...] = ()
     compute: Compute = Compute("small")
     engine: str | None = None
-    freshness: timedelta | None = None
+    freshness: Due | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     ranges: bool = True
     carry: Carry | None = None
@@ -179,7 +180,8 @@ def dataset(
     audits: Iterable[Audit] = (),
     compute: str | Compute = "small",
     engine: EngineName | None = None,
-    freshness: timedelta | None = None,
+    freshness: str | None = None,
+    calendar: BusinessCalendar = US_FEDERAL,
     tags: Mapping[str, str] | None = None,
     ranges: bool = True,
     carry: Carry | None = None,
@@ -189,10 +191,10 @@ def dataset(
     Its parameters and its audits' name upstream datasets, read for the same window; `inputs` maps a parameter to
     something else: same(), previous(), before(), through(), later(), landing() or a @shared frame; for an audit alone,
     to beside(). `carry` says what each partition takes over from the one before. `owner` is an e-mail address or
-    `team:<name>`. `freshness` is the age at which the newest materialization is late. `ranges=False` is for a transform
-    that can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is for one that
-    only one engine computes rightly; otherwise what a step reads decides. Raises DeclarationError, naming file and
-    dataset.
+    `team:<name>`. `freshness` is the deadline by which each business date must be published, such as
+    "06:00 next business day" in New York, by the business days of `calendar`. `ranges=False` is for a transform that
+    can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is for one that only
+    one engine computes rightly; otherwise what a step reads decides. Raises DeclarationError, naming file and dataset.
     """
 
     audits = tuple(audits)
@@ -215,7 +217,7 @@ def dataset(
             audits=audits,
             compute=Compute(compute) if isinstance(compute, str) else compute,
             engine=engine,
-            freshness=freshness,
+            freshness=_deadline(f"{source}: dataset {name!r}: freshness=", freshness, calendar),
             tags=dict(tags or {}),
             ranges=ranges,
             carry=carry,
@@ -229,6 +231,13 @@ def dataset(
 def _partitions_of(upstream: Partitions | None) -> Partitions:
     assert upstream is not None
     return upstream
+
+
+def _deadline(where: str, text: str | None, calendar: BusinessCalendar) -> Due | None:
+    try:
+        return None if text is None else Due.parse(text, calendar)
+    except ValueError as error:
+        raise DeclarationError(f"{where}: {error}.") from None
 
 
 def _check_declaration(item: Dataset) -> None:
@@ -265,6 +274,12 @@ def _check_declaration(item: Dataset) -> None:
             )
     if item.feeds and item.domain != "landing":
         raise DeclarationError(f"{where}: only datasets in the folder landing/ read files; found a landing() input.")
+    for each in item.feeds:
+        _deadline(f"{where}: landing({each.feed!r}), due=", each.due, each.calendar)
+    if item.freshness and item.partitions is None:
+        raise DeclarationError(
+            f"{where}: freshness= is the deadline of each business date; expected partitions, found none."
+        )
     if item.feeds and item.partitions is None:
         raise DeclarationError(
             f"{where}: a feed arrives by day; expected partitions for a landing() input, found none."

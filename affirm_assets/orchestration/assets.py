@@ -127,7 +127,6 @@ def _spec(
         kinds={"iceberg"},
         code_version=version,
         tags={**dataset.tags, "compute": dataset.compute.profile},
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.freshness) if dataset.freshness else None,
         metadata={
             "dagster/column_schema": column_schema(dataset.contract),
             "dagster/table_name": dataset.table,

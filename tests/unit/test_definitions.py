@@ -150,11 +150,6 @@ class TestAssets:
         assert expected.items() <= graph.get(key_of(dataset)).tags.items()
 
     @each_dataset
-    def test_freshness_is_the_declared_one(self, graph: Graph, dataset: Dataset) -> None:
-        expected = dg.FreshnessPolicy.time_window(dataset.freshness) if dataset.freshness else None
-        assert graph.get(key_of(dataset)).freshness_policy == expected
-
-    @each_dataset
     def test_metadata_names_table_and_storage(self, graph: Graph, dataset: Dataset) -> None:
         metadata = graph.get(key_of(dataset)).metadata
         assert metadata["dagster/table_name"] == dataset.table
