@@ -52,6 +52,9 @@ NOT_NULL, IN_WINDOW, UNIQUE_KEY, CONTROL_TOTALS = BUILT_IN_AUDITS = (
 CONTRACT = "contract"
 """The check in which Dagster shows all audits of single rows: what the contract's columns may hold."""
 
+FRESH, COMPLETE = STANDING_CHECKS = ("fresh", "complete")
+"""Checks that Dagster shows of a dataset with partitions, beside its audits: how it stands against its deadlines."""
+
 EngineName = Literal["sail", "spark"]
 
 ENGINES: tuple[str, ...] = get_args(EngineName)
@@ -296,6 +299,7 @@ def _check_declaration(item: Dataset) -> None:
     names = [
         *BUILT_IN_AUDITS,
         CONTRACT,
+        *STANDING_CHECKS,
         *(rule.name for spec in specs.values() for rule in spec.rules),
         *(a.name for a in item.audits),
         *(CARRY_AUDITS if item.carry else ()),

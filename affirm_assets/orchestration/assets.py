@@ -20,6 +20,7 @@ from affirm_assets.orchestration.engines import StepEngines, StepSpark
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import check_results, check_specs, materialization, partition_metadata
+from affirm_assets.orchestration.standing_checks import not_evaluated, standing_check_specs
 from affirm_assets.settings import Settings
 from affirm_assets.steps.acceptance import TAG, acceptances, accepting
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
@@ -82,7 +83,7 @@ def _asset(
     @dg.multi_asset(
         name=_step_key(dataset),
         specs=[_spec(dataset, datasets, partition_sets, version, profile)],
-        check_specs=[*check_specs(dataset)],
+        check_specs=[*check_specs(dataset), *standing_check_specs(dataset)],
         backfill_policy=_backfill_policy(dataset),
         retry_policy=retries,
         pool=_pool(dataset),
@@ -110,6 +111,7 @@ def _asset(
         for key, metadata in partition_metadata(dataset, result):
             context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
         yield from check_results(dataset, result.outcomes)
+        yield from not_evaluated(context, dataset)
         yield materialization(dataset, result, engines.metadata)
 
     return step
