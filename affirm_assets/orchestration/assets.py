@@ -20,6 +20,7 @@ from affirm_assets.orchestration.engines import StepEngines, StepSpark
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import check_results, check_specs, materialization, partition_metadata
+from affirm_assets.orchestration.standing_checks import not_evaluated, standing_check_specs
 from affirm_assets.settings import Settings
 from affirm_assets.steps.acceptance import TAG, acceptances, accepting
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
@@ -88,7 +89,7 @@ def _asset(
     @dg.multi_asset(
         name=_step_key(dataset),
         specs=[_spec(dataset, datasets, partition_sets, version, profile)],
-        check_specs=[*check_specs(dataset)],
+        check_specs=[*check_specs(dataset), *standing_check_specs(dataset)],
         backfill_policy=_backfill_policy(dataset),
         retry_policy=retries,
         pool=_pool(dataset),
@@ -116,6 +117,7 @@ def _asset(
         for key, metadata in partition_metadata(dataset, result):
             context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
         yield from check_results(dataset, result.outcomes)
+        yield from not_evaluated(context, dataset)
         yield materialization(dataset, result, engines.metadata)
 
     return step
@@ -133,7 +135,6 @@ def _spec(
         kinds={"iceberg"},
         code_version=version,
         tags={**dataset.tags, "compute": dataset.compute.profile},
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.freshness) if dataset.freshness else None,
         metadata={
             "dagster/column_schema": column_schema(dataset.contract),
             "dagster/table_name": dataset.table,

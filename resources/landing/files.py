@@ -107,6 +107,19 @@ class LandingZone:
         found = zip(days, self._entries(feed, days), strict=True)
         return {_folder(feed, day): _digest(entries) for day, entries in found if entries is not None}
 
+    def lacking(self, feed: str, days: Sequence[date]) -> Mapping[date, str]:
+        """Of these days those that are not complete, and what is said of each. Raises LandingUnreachable."""
+
+        def lack(day: date) -> str | None:
+            try:
+                return self._lack(feed, day, self.store.entries(_folder(feed, day)))
+            except UnknownLandingFile as error:
+                return f"{day}: {error}"
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            found = zip(days, threads.map(lack, days), strict=True)
+            return {day: said for day, said in found if said}
+
     def pin(self, feed: str, first: date, last: date) -> tuple[LandingFile, ...]:
         """The files of every day from `first` to `last`, both included, by day and name, with their checksums.
 

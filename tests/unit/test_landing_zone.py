@@ -143,6 +143,21 @@ def zone(sender: Sender) -> LandingZone:
     return sender.zone
 
 
+class TestLacking:
+    def test_says_what_each_day_lacks_that_is_not_complete(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", {})
+        land(sender, "2025-01-03", CONTENT)
+        incomplete = zone.store.location(land(sender, "2025-01-04", CONTENT, success=False))
+        assert zone.lacking("loans", [date(2025, 1, day) for day in (5, 4, 3, 2)]) == {
+            date(2025, 1, 5): f"2025-01-05: no folder {zone.root}/loans/2025-01-05",
+            date(2025, 1, 4): f"2025-01-04: no _SUCCESS in {incomplete}",
+        }
+
+    def test_a_folder_of_that_name_is_no_mark(self, sender: Sender, zone: LandingZone) -> None:
+        sender.put("loans/2025-01-02/_SUCCESS/a.jsonl", JSON_LINE)
+        assert list(zone.lacking("loans", [DAY])) == [DAY]
+
+
 class TestPin:
     def test_files_by_day_and_name_with_their_checksums(self, sender: Sender, zone: LandingZone) -> None:
         land(sender, "2025-01-03", {"b.csv": b"x"})
