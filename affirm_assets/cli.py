@@ -174,3 +174,33 @@ def _today() -> date:
     from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE
 
     return datetime.now(ZoneInfo(BOOKS_TIME_ZONE)).date()
+
+
+@main.command()
+def alerts() -> None:
+    """Look once, from outside, for what people must be told, and tell it: for cron or a Kubernetes CronJob.
+
+    As the sensor `alerts` does, which tells of nothing when its own daemon stands still. Exit code 1: a daemon or the
+    sensor stands still, or a hook did not take what is to be told. What was told of is no failure of this command.
+    """
+    import dagster as dg
+
+    import affirm_assets.datasets
+    from affirm_assets.declare.registry import Registry
+    from affirm_assets.orchestration.alert_sensor import look_from_outside, place_of
+    from affirm_assets.orchestration.alerts import hooks_of
+
+    settings = Settings.of(os.environ)
+    hooks = hooks_of(settings.alerts)
+    place = place_of(Registry.walk(affirm_assets.datasets), settings.ui_url)
+    with dg.DagsterInstance.get() as instance:
+        found = look_from_outside(instance, hooks, place, datetime.now(UTC))
+    for each in found.still:
+        click.echo(f"{each.title}: {each.reason}")
+    for problem in found.delivery.problems:
+        click.echo(problem)
+    names = (
+        " and ".join(hook.name for hook in hooks) or "nobody: AFFIRM_ALERT_WEBHOOK and AFFIRM_ALERT_SMTP are not set"
+    )
+    click.echo(f"{found.delivery.sent} alerts sent, to {names}.")
+    sys.exit(1 if found.still or found.delivery.problems else 0)

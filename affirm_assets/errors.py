@@ -56,6 +56,13 @@ class SettingsMissing(AffirmError):
         )
 
 
+class AlertsNotSent(AffirmError):
+    """Alerts that a hook did not take. They wait, and are tried again."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        super().__init__("\n".join(problems))
+
+
 class SchemaChangeRefused(AffirmError):
     """A table whose schema no longer fits its contract, in a way that would lose or reinterpret rows."""
 

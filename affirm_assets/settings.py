@@ -29,6 +29,10 @@ _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=+-]+)*/?", re
 _ENDPOINT = re.compile(r"https?://[\w.-]+(:\d+)?/?", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]+")
 _SPOT = re.compile(r"([a-z0-9.-]+/)?[\w.-]+=[\w.-]+", re.ASCII)
+_WEBHOOK = re.compile(r"https?://[\w.-]+(:\d+)?/[!-~]*", re.ASCII)
+_SMTP = re.compile(r"(?P<scheme>smtp|smtp\+starttls)://(?P<host>[\w.-]+)(:(?P<port>\d{1,5}))?", re.ASCII)
+_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
+_UI = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", re.ASCII)
 
 
 FIRST_BUSINESS_DATE_FILE = "first_business_date"
@@ -82,8 +86,77 @@ BY_SIZE = EngineSettings()
 
 
 @dataclass(frozen=True)
+class MailSettings:
+    """Alerts by e-mail. `user` and `password`: both or neither, and sent after STARTTLS only."""
+
+    host: str
+    port: int
+    sender: str
+    to: tuple[str, ...]
+    starttls: bool = False
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @staticmethod
+    def of(environ: Mapping[str, str]) -> "MailSettings | None":
+        """None if AFFIRM_ALERT_SMTP is not set. Raises SettingError."""
+        if not environ.get("AFFIRM_ALERT_SMTP"):
+            return None
+        expected = "smtp://<host>:<port> or smtp+starttls://<host>:<port>, without a user or password"
+        server = _SMTP.fullmatch(_matching(_SMTP, environ, "AFFIRM_ALERT_SMTP", expected))
+        assert server is not None
+        starttls = server["scheme"] != "smtp"
+        user, password = environ.get("AFFIRM_ALERT_SMTP_USER"), environ.get("AFFIRM_ALERT_SMTP_PASSWORD")
+        if bool(user) != bool(password) or (user and not starttls):
+            raise SettingError(
+                "AFFIRM_ALERT_SMTP_USER",
+                f"{'a' if user else 'no'} user, {'a' if password else 'no'} password, {server['scheme']}://",
+                "it and AFFIRM_ALERT_SMTP_PASSWORD, both with smtp+starttls:// or neither",
+            )
+        return MailSettings(
+            host=server["host"],
+            port=int(server["port"] or (587 if starttls else 25)),
+            sender=_addresses(environ, "AFFIRM_ALERT_FROM", most=1)[0],
+            to=_addresses(environ, "AFFIRM_ALERT_TO"),
+            starttls=starttls,
+            user=user or None,
+            password=password or None,
+        )
+
+
+def _addresses(environ: Mapping[str, str], name: str, most: int | None = None) -> tuple[str, ...]:
+    text = environ.get(name) or ""
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(_ADDRESS.fullmatch(each) for each in found) or (most and len(found) > most):
+        one = "one address" if most == 1 else "addresses, with commas between them"
+        raise SettingError(name, repr(text), f"{one}, since AFFIRM_ALERT_SMTP is set")
+    return found
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """Whom alerts go to. `webhook`: a URL that takes Slack's format; a secret, since who knows it may post there."""
+
+    webhook: str | None = field(default=None, repr=False)
+    mail: MailSettings | None = None
+
+    @staticmethod
+    def of(environ: Mapping[str, str]) -> "AlertSettings":
+        """Raises SettingError."""
+        webhook = None
+        if environ.get("AFFIRM_ALERT_WEBHOOK"):
+            webhook = _matching(_WEBHOOK, environ, "AFFIRM_ALERT_WEBHOOK", "https://<host>/<path>")
+        return AlertSettings(webhook, MailSettings.of(environ))
+
+
+NO_ALERTS = AlertSettings()
+
+LOCAL_UI = "http://127.0.0.1:3000"
+
+
+@dataclass(frozen=True)
 class Settings:
-    """Where a deployment keeps its tables and finds its files. Holds no password and no key.
+    """Where a deployment keeps its tables and finds its files. Shows no secret: only `alerts` holds some.
 
     `catalog_uri`: sqlite:///<file>, postgresql+psycopg2://<user>@<host>/<database>, https://<REST catalog> or glue: .
     `warehouse`: file://<folder> or s3://<bucket>/<prefix>. `landing`: an absolute folder, or s3:// likewise.
@@ -91,6 +164,7 @@ class Settings:
     `first_is_default`: nobody has said it. `lake`: the folder that holds all of a local deployment.
     `cpu_request_scale`: how much of their cores pods ask for; 1 but on small nodes. `engines`: which one computes a
     step. `spot`: <key>=<value>, taint and label of nodes that may vanish, for executors; None: there are none.
+    `alerts`: whom they go to. `ui_url`: Dagster's UI, as those see it, for links.
     """
 
     deployment: str
@@ -105,6 +179,8 @@ class Settings:
     spot: str | None = None
     engines: EngineSettings = BY_SIZE
     first_is_default: bool = field(default=False, compare=False)
+    alerts: AlertSettings = NO_ALERTS
+    ui_url: str = LOCAL_UI
 
     @staticmethod
     def of(environ: Mapping[str, str]) -> "Settings":
@@ -123,8 +199,8 @@ class Settings:
         lake = Path(environ.get("AFFIRM_LAKE") or ".lake").expanduser().absolute()
         said = environ.get("AFFIRM_FIRST_BUSINESS_DATE")
         first = _first_business_date(said) if said else _kept_first_business_date(lake)
-        settings = Settings.local(lake, first or _DEFAULT_FIRST_BUSINESS_DATE, EngineSettings.of(environ))
-        return replace(settings, first_is_default=first is None)
+        local = Settings.local(lake, first or _DEFAULT_FIRST_BUSINESS_DATE, EngineSettings.of(environ))
+        return replace(local, first_is_default=first is None, alerts=AlertSettings.of(environ), ui_url=_ui_url(environ))
 
     @staticmethod
     def local(lake: Path, first_business_date: date, engines: EngineSettings = BY_SIZE) -> "Settings":
@@ -168,6 +244,8 @@ def _on_kubernetes(environ: Mapping[str, str]) -> Settings:
         cpu_request_scale=_cpu_request_scale(environ.get("AFFIRM_CPU_REQUEST_SCALE") or "1"),
         spot=_matching(_SPOT, environ, "AFFIRM_SPOT", "<key>=<value> of a taint and label") if spot else None,
         engines=EngineSettings.of(environ),
+        alerts=AlertSettings.of(environ),
+        ui_url=_ui_url(environ),
     )
 
 
@@ -196,6 +274,13 @@ def _matching(pattern: re.Pattern[str], environ: Mapping[str, str], name: str, e
         # Not shown: what does not look as it should may be a URI with a password in it.
         raise SettingError(name, f"another text of {len(value)} characters (not shown)", expected)
     return value
+
+
+def _ui_url(environ: Mapping[str, str]) -> str:
+    if not environ.get("AFFIRM_UI_URL"):
+        return LOCAL_UI
+    expected = "http://<host>:<port> or https://<host>/<path>, without a user or password"
+    return _matching(_UI, environ, "AFFIRM_UI_URL", expected).rstrip("/")
 
 
 def _cpu_request_scale(text: str) -> float:
