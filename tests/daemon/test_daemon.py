@@ -1,11 +1,14 @@
 """Files land, and a real daemon makes books of them: late files, a failed audit, killed runs and daemons included."""
 
+import json
 import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import dagster as dg
@@ -28,8 +31,28 @@ SECONDS = 120
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    services = Services(tmp_path)
+def told() -> Iterator[tuple[str, list[str]]]:
+    """A webhook's address, and the messages that it was sent."""
+    messages: list[str] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", messages
+        server.shutdown()
+
+
+@pytest.fixture
+def services(tmp_path: Path, told: tuple[str, list[str]]) -> Iterator[Services]:
+    services = Services(tmp_path, {"AFFIRM_ALERT_WEBHOOK": told[0]})
     try:
         yield services
     finally:
@@ -62,7 +85,7 @@ def amounts(services: Services, table: str) -> dict[date, Any]:
     return {row["as_of"]: row["amount"] for row in found}
 
 
-def test_files_become_books_whatever_is_killed_meanwhile(services: Services) -> None:
+def test_files_become_books_whatever_is_killed_meanwhile(services: Services, told: tuple[str, list[str]]) -> None:
     for number in range(3):
         land(services, number)
     daemon = services.daemon()
@@ -108,6 +131,13 @@ def test_files_become_books_whatever_is_killed_meanwhile(services: Services) -> 
         causes = Counter(run.tags[CAUSE] for run in instance.get_runs() if CAUSE in run.tags)
         assert max(causes.values()) <= 2, "asked twice only where a run had failed"
         assert failed.tags[REASON]
+
+        # Each alert was sent once: of the killed run, and of the failed one with its audit, but with no shop.
+        wait_for(lambda: any(failed.run_id in each for each in told[1]), "the alert of the failed audit", SECONDS)
+        for each in (run, failed.run_id):
+            (alert,) = [message for message in told[1] if each in message]
+        assert "no_shop_gives_more_than_it_takes" in alert
+        assert "north" not in alert
 
 
 def _begun(instance: dg.DagsterInstance) -> tuple[str, int] | None:
