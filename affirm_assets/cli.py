@@ -202,5 +202,5 @@ def alerts() -> None:
     names = (
         " and ".join(hook.name for hook in hooks) or "nobody: AFFIRM_ALERT_WEBHOOK and AFFIRM_ALERT_SMTP are not set"
     )
-    click.echo(f"{found.delivery.sent} alerts sent, to {names}.")
+    click.echo(f"Alerts sent: {found.delivery.sent}, to {names}.")
     sys.exit(1 if found.still or found.delivery.problems else 0)

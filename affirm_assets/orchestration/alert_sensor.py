@@ -48,7 +48,7 @@ def alert_sensor(registry: Registry, ui_url: str) -> dg.SensorDefinition:
         if delivery.problems:
             # A tick that is red says so where people look; it is told by the other hook, too.
             raise AlertsNotSent(delivery.problems)
-        return dg.SkipReason(f"{delivery.sent} alerts sent")
+        return dg.SkipReason(f"Alerts sent: {delivery.sent}")
 
     return sensor
 

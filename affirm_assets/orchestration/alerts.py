@@ -136,7 +136,7 @@ def _send(outbox: Outbox, hook: AlertHook, waiting: Sequence[Waiting], now: date
                 outbox.took(hook.name)
             return None
     return (
-        f"{pause.said}; failed {pause.failures} times in a row. {len(waiting)} alerts wait, and are tried again after "
+        f"{pause.said} ({pause.failures} in a row). Alerts that wait: {len(waiting)}. They are tried again after "
         f"{pause.until:%H:%M:%S} UTC, for a day at most."
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import dagster as dg
+from dagster._core.events import JobFailureData
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -119,7 +120,9 @@ class _Events:
                 self.going.discard(step)
                 self.failed[step] = _why_step(event)
             case dg.DagsterEventType.RUN_FAILURE:
-                self.why = reason_of(event.job_failure_data.error, event.message)
+                # Of a process that died there is a message alone.
+                failure = event.event_specific_data
+                self.why = reason_of(failure.error if isinstance(failure, JobFailureData) else None, event.message)
 
     def broken(self, assets: Sequence[dg.AssetKey]) -> list[dg.AssetCheckEvaluation]:
         return [each for each in self.checks.values() if each.asset_key in assets and not each.passed]
