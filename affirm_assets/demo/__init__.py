@@ -15,10 +15,10 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import catalog_of
 from affirm_assets.demo.compare import comparison, fingerprint
 from affirm_assets.demo.dates import Asked, business_of
-from affirm_assets.demo.runs import Materialized, materialize, read_events
 from affirm_assets.demo.show import datasets_table, trial_balance
 from affirm_assets.errors import SettingError
 from affirm_assets.lender.sample_data import Business
+from affirm_assets.runs import Materialized, materialize, read_events
 from affirm_assets.sample import begins_with_sample, kept_business, write_sample
 from affirm_assets.settings import Settings
 from resources.landing.stores import Folder
@@ -51,9 +51,10 @@ def run_demo(settings: Settings, asked: Asked, today: date) -> int:
     _write_landing_files(console, settings, business)
     found: dict[str, Materialized] = {}
     with dg.DagsterInstance.get() as instance:
-        for title, datasets, keys in runs_of(registry, window):
-            console.print(f"\n{title}, partitions {keys}, in one Dagster run")
-            run = materialize(console, instance, datasets, keys, settings.lake / "demo.log")
+        for title, datasets, computed in runs_of(registry, window):
+            partitions = f"{computed.first}...{computed.last}"
+            console.print(f"\n{title}, partitions {partitions}, in one Dagster run")
+            run = materialize(console, instance, datasets, computed, settings.lake / "demo.log")
             if run is None:
                 return 1
             found |= read_events(instance, run.run_id, datasets)
@@ -79,16 +80,16 @@ def _write_landing_files(console: Console, settings: Settings, business: Busines
     )
 
 
-def runs_of(registry: Registry, window: Window) -> Iterator[tuple[str, list[Dataset], str]]:
+def runs_of(registry: Registry, window: Window) -> Iterator[tuple[str, list[Dataset], Window]]:
     """Datasets of different partitions cannot share a run: the days first, then the months that have ended with them.
 
     A month that goes on has days that are not there yet. The month in which the days begin has no others before them.
     """
     ordered = registry.in_order()
     monthly = [item for item in ordered if isinstance(item.partitions, Monthly)]
-    yield "Daily datasets", [item for item in ordered if item not in monthly], f"{window.first}...{window.last}"
+    yield "Daily datasets", [item for item in ordered if item not in monthly], window
     for whole in {whole for item in monthly if (whole := _whole_months(item.partitions, window))}:
-        yield "Monthly datasets", monthly, f"{whole.first}...{whole.last}"
+        yield "Monthly datasets", monthly, whole
 
 
 def _whole_months(partitions: Partitions | None, window: Window) -> Window | None:

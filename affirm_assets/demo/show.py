@@ -8,7 +8,7 @@ from pyiceberg.catalog import Catalog
 from rich.table import Table
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.demo.runs import Materialized
+from affirm_assets.runs import Materialized
 
 
 def datasets_table(datasets: Sequence[Dataset], found: Mapping[str, Materialized]) -> Table:

@@ -73,6 +73,8 @@ def test_months_that_have_not_ended_are_not_run(first: str, last: str, months: s
     registry = Registry.walk(project)
     runs = list(runs_of(registry, Window.parse(f"{first}...{last}")))
     daily, monthly = runs[0], runs[1:]
-    assert daily[2] == f"{first}...{last}"
+    assert daily[2] == Window.parse(f"{first}...{last}")
     assert len(daily[1]) == len(registry.datasets) - 1
-    assert [(len(found), keys) for _, found, keys in monthly] == ([(1, months)] if months else [])
+    assert [(len(found), f"{each.first}...{each.last}") for _, found, each in monthly] == (
+        [(1, months)] if months else []
+    )

@@ -1,4 +1,4 @@
-"""A run of the demo by the dagster CLI, its progress, and what its events say."""
+"""A run by the dagster CLI, its progress, and what its events say: for commands that run without a daemon."""
 
 import re
 import subprocess
@@ -32,9 +32,10 @@ class Materialized:
 
 
 def materialize(
-    console: Console, instance: dg.DagsterInstance, datasets: Sequence[Dataset], keys: str, log: Path
+    console: Console, instance: dg.DagsterInstance, datasets: Sequence[Dataset], window: Window | None, log: Path
 ) -> dg.DagsterRun | None:
     """One run by the dagster CLI, as anybody would start it, with progress from its events; None if it failed."""
+    keys = ["--partition-range", f"{window.first}...{window.last}"] if window else []
     select = ",".join(str(item) for item in datasets)
     command = [
         str(Path(sys.executable).with_name("dagster")),
@@ -45,9 +46,7 @@ def materialize(
     ]
     run_id = None
     with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--select", select, "--partition-range", keys], stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen([*command, "--select", select, *keys], stdout=output, stderr=subprocess.STDOUT)
         progress = _Progress(instance)
         while True:
             ended = process.poll() is not None
