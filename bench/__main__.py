@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench import books, demo, growth, kubernetes, limit, load, step
+from bench import books, demo, growth, kubernetes, limit, load, step, tick
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "load": load.measure,
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "growth": growth.measure,
     "books": books.measure,
     "demo": demo.measure,
+    "tick": tick.measure,
 }
 ON_A_CLUSTER = {"kubernetes": kubernetes.measure}
 

@@ -29,7 +29,7 @@ def arrived(
     """
     readers = feed_readers(datasets)
     day = min((unread(records, names, first) for names in readers.values()), default=today + _DAY)
-    folders = {feed: _Folders(zone.arrivals(feed, (day - _DAY).isoformat())) for feed in readers}
+    folders = {feed: _Folders(zone, feed) for feed in readers}
     lacks: list[str] = []
     while day <= today:
         for feed, names in readers.items():
@@ -62,21 +62,30 @@ def unread(records: Mapping[str, Record], names: tuple[str, ...], first: date) -
 
 @dataclass
 class _Folders:
-    """The folders of a feed, looked at in order and no further than is asked for."""
+    """The folders of a feed, by day in order. The first is looked for alone: mostly it is not there, and is all."""
 
-    _listed: Iterator[Arrival]
+    zone: LandingZone
+    feed: str
     problems: list[str] = field(default_factory=list)
+    _asked: bool = False
+    _listed: Iterator[Arrival] | None = None
     _next: Arrival | None = None
 
     def is_complete(self, day: date) -> bool:
-        """Days are asked for in order."""
+        if not self._asked:
+            self._asked = True
+            return self._is_complete(self.zone.arrival(self.feed, day))
+        self._listed = self._listed or self.zone.arrivals(self.feed, (day - _DAY).isoformat())
         while (found := self._next or next(self._listed, None)) is not None:
             self._next = found
             if found.name > day.isoformat():
                 return False
-            if found.name == day.isoformat() and not found.problem:
-                return found.is_complete
             self._next = None
-            if found.problem:
-                self.problems.append(found.problem)
+            if found.name == day.isoformat():
+                return self._is_complete(found)
         return False
+
+    def _is_complete(self, found: Arrival | None) -> bool:
+        if found and found.problem:
+            self.problems.append(found.problem)
+        return found is not None and found.is_complete

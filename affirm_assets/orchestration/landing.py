@@ -1,7 +1,7 @@
 """The sensors that watch the landing zone: one for each feed."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -18,7 +18,8 @@ from affirm_assets.orchestration.books import SECONDS_BETWEEN_TICKS, Project, to
 from affirm_assets.orchestration.partitions import asset_key, feed_key
 from affirm_assets.orchestration.plan import Ask, landing_asks
 from affirm_assets.orchestration.tables import Tables
-from affirm_assets.steps.published import Folders, joined
+from affirm_assets.steps.folders import Folders
+from affirm_assets.steps.published import joined
 from affirm_assets.steps.request import contents_digest
 from resources.iceberg import IcebergCatalog
 from resources.landing import Arrival, LandingError, LandingZone
@@ -28,6 +29,9 @@ LOOK_BACK = timedelta(days=45)
 
 OLDER_FOLDERS = 100
 """Of those before, looked at in one tick: in turn, so that each is, in time."""
+
+NEW_FOLDERS = 5_000
+"""Looked at in one tick: a tick that takes longer than a minute is given up, and would be for ever."""
 
 MOST_BYTES = 1 << 30
 """Of a changed folder that is read to see whether its files are others. A larger one is taken to be changed."""
@@ -70,7 +74,7 @@ class _Tick:
     """What one look at a feed's folders brings."""
 
     feed: str
-    read: Folders
+    read: Sequence[Folders]
     cursor: Cursor
     first: date
     today: date
@@ -84,7 +88,7 @@ class _Tick:
         since = max(self.first, newest - LOOK_BACK) - _DAY
         for each in self._older(zone, since):
             self._note(zone, each)
-        for each in zone.arrivals(self.feed, since.isoformat()):
+        for each in islice(zone.arrivals(self.feed, since.isoformat()), NEW_FOLDERS):
             self._note(zone, each)
         days = [day for each in self.news if (day := each.day)]
         windows = (*self.cursor.reported, *(Window(day, day) for day in days))
@@ -117,14 +121,15 @@ class _Tick:
 
     def _is_other(self, zone: LandingZone, found: Arrival, day: date) -> tuple[bool, bool]:
         """Whether a folder that was read holds other files now, and whether that is found out just now."""
-        read, seen = self.read.get((self.feed, day)), self.cursor.seen.get(day)
-        if read is None or read.listing == found.listing:
+        read = {folder for each in self.read if (folder := each.get(self.feed, day))}
+        seen = self.cursor.seen.get(day)
+        if all(each.listing == found.listing for each in read):
             self.cursor.seen.pop(day, None)
             return False, False
         if seen and seen[0] == found.listing:
             return seen[1], False
         try:
-            is_other = found.bytes > MOST_BYTES or _contents(zone, self.feed, day) != read.contents
+            is_other = found.bytes > MOST_BYTES or {_contents(zone, self.feed, day)} != {each.contents for each in read}
         except LandingError as error:  # it changes while it is read, say
             self.messages.append(str(error))
             return False, False
@@ -156,7 +161,7 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...]) -> dg.SensorDef
         tables = Tables.of(readers, catalog.load())
         there = arrived(landing_zone, readers, tables.records, project.first, today())
         cursor = Cursor.parse(context.cursor) or Cursor(_reported(context.instance, feed))
-        tick = _Tick(feed, _read(tables, names), cursor, project.first, today())
+        tick = _Tick(feed, [tables.records[name].folders for name in names], cursor, project.first, today())
         tick.look(landing_zone)
         asks = landing_asks(automatic, tables.records, feed, tick.complete, tick.changed, there.through)
         requests = []
@@ -195,10 +200,6 @@ def _asked(
 
 def _contents(zone: LandingZone, feed: str, day: date) -> str:
     return contents_digest((each.name, each.sha256) for each in zone.pin(feed, day, day))
-
-
-def _read(tables: Tables, names: Iterable[str]) -> Folders:
-    return {key: each for name in names for key, each in tables.records[name].folders.items()}
 
 
 def _reported(instance: dg.DagsterInstance, feed: str) -> tuple[Window, ...]:

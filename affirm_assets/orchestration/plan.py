@@ -5,7 +5,7 @@ answer from the same tables.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -99,8 +99,14 @@ class Books:
 
     def missing(self, name: str, through: date) -> date | None:
         """The first partition of a dataset that should be published and is not."""
-        dataset = self.datasets[name]
-        return next((day for day in self._starts(dataset, through) if not self.records[name].covers(day)), None)
+        dataset, record = self.datasets[name], self.records[name]
+        last = self._last_start(dataset, through)
+        if dataset.partitions is None or last is None:
+            return None
+        day = dataset.partitions.covering(Window(self.first, self.first)).first
+        while held := next((each for each in record.windows if each.contains(day)), None):
+            day = dataset.partitions.after(held, 1).first
+        return day if day <= last else None
 
     def readers(self, names: Iterable[str]) -> set[str]:
         """The datasets that read one of these, directly or not."""
@@ -130,7 +136,7 @@ class Books:
 
     def _last(self, names: list[str], first: date, through: date, *, restates: bool) -> date:
         """The last partition to compute, if all is there that it reads."""
-        last = max(self._starts(self.datasets[names[0]], through), default=first)
+        last = self._last_start(self.datasets[names[0]], through) or first
         if restates:
             published = [min(each.last, last) for name in names for each in self.records[name].windows]
             last = max(first, *published)
@@ -197,10 +203,11 @@ class Books:
                     found.append(_Need(first, reason, trigger, restates=True))
         return min(found, key=lambda each: each.first, default=None)
 
-    def _starts(self, dataset: Dataset, through: date) -> Iterator[date]:
-        """The partitions that should be published. A month should be, though its days are not all there yet."""
-        if dataset.partitions is not None and through >= self.first:
-            yield from dataset.partitions.starts(dataset.partitions.covering(Window(self.first, through)))
+    def _last_start(self, dataset: Dataset, through: date) -> date | None:
+        """The last partition that should be published. A month should be, though its days are not all there yet."""
+        if dataset.partitions is None or through < self.first:
+            return None
+        return dataset.partitions.covering(Window(through, through)).first
 
     def _depends(self, ask: Ask, running: Ask) -> bool:
         """Whether an ask computes what a run computes, or reads it."""

@@ -16,6 +16,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.errors import RecordRefused
+from affirm_assets.steps.folders import Folder, Folders
 from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, main_snapshot, window_of
 
 PUBLISHED_PROPERTY = f"{SUMMARY}published"
@@ -25,12 +26,6 @@ Also in the summary of each publish, as it was with it, where it is short."""
 
 RECENT = f"{SUMMARY}recent"
 """The table property with the last publishes, newest first, as JSON."""
-
-FOLDERS = f"{SUMMARY}folders."
-"""Prefix of the table properties with what was read of a feed's folders, one for each month.
-
-`affirm.folders.loans.2025-01`: `02 <digest of the listing> <digest of the contents>, 03 ...`. Ten years of a feed are
-100 KiB, which each commit to its one table writes again."""
 
 _WEEKS_KEPT = timedelta(weeks=5)
 _PUBLISHES_KEPT = 64
@@ -60,18 +55,6 @@ class Publication:
 
 
 @dataclass(frozen=True)
-class Folder:
-    """What was read of a day's folder: a digest of its listing, and one of its files' contents."""
-
-    listing: str
-    contents: str
-
-
-Folders = Mapping[tuple[str, date], Folder]
-"""By feed and day."""
-
-
-@dataclass(frozen=True)
 class Record:
     """The windows that were published, in order and never adjacent, and the last publishes, newest first.
 
@@ -82,7 +65,7 @@ class Record:
     windows: tuple[Window, ...] = ()
     recent: tuple[Publication, ...] = ()
     whole: bool = False
-    folders: Folders = field(default_factory=dict)
+    folders: Folders = field(default_factory=Folders)
 
     def covers(self, day: date) -> bool:
         return any(each.contains(day) for each in self.windows)
@@ -95,8 +78,8 @@ class Record:
     def with_publication(self, new: Publication) -> "Record":
         return replace(self, recent=_kept((new, *self.recent)))
 
-    def with_folders(self, read: Folders) -> "Record":
-        return replace(self, folders={**self.folders, **read})
+    def with_folders(self, read: Mapping[tuple[str, date], Folder]) -> "Record":
+        return replace(self, folders=self.folders.with_read(read))
 
     @property
     def text(self) -> str:
@@ -104,7 +87,7 @@ class Record:
 
     def properties(self) -> Mapping[str, str]:
         """As table properties."""
-        return {PUBLISHED_PROPERTY: self.text, RECENT: _recent_to_json(self.recent), **_folders_to_text(self.folders)}
+        return {PUBLISHED_PROPERTY: self.text, RECENT: _recent_to_json(self.recent), **self.folders.months}
 
     def summary(self) -> Mapping[str, str]:
         """As part of a snapshot's summary."""
@@ -121,7 +104,7 @@ def record_of(dataset: Dataset, table: Table) -> Record:
         return Record()
     try:
         record = _parse(text, table.properties.get(RECENT, "[]"), dataset.partitions)
-        record = record.with_folders(_folders_of(table.properties))
+        record = replace(record, folders=Folders.of(table.properties))
     except (ValueError, KeyError, TypeError) as error:
         found = f"properties {PUBLISHED_PROPERTY} and {RECENT} that cannot be read ({error})"
         raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, history)) from error
@@ -260,25 +243,6 @@ def _parse(text: str, recent: str, partitions: Partitions | None) -> Record:
         return Record(recent=publications, whole=True)
     windows = [Window.parse(each.strip()) for each in text.split(",") if each.strip()]
     return Record(joined(windows, partitions), publications)
-
-
-def _folders_to_text(folders: Folders) -> Mapping[str, str]:
-    months: dict[str, list[str]] = {}
-    for (feed, day), read in sorted(folders.items()):
-        months.setdefault(f"{FOLDERS}{feed}.{day:%Y-%m}", []).append(f"{day:%d} {read.listing} {read.contents}")
-    return {name: ", ".join(days) for name, days in months.items()}
-
-
-def _folders_of(properties: Mapping[str, str]) -> Folders:
-    """Raises ValueError for a property that is not as it was written."""
-    found: dict[tuple[str, date], Folder] = {}
-    for name, text in properties.items():
-        if name.startswith(FOLDERS):
-            feed, _, month = name.removeprefix(FOLDERS).rpartition(".")
-            for each in text.split(", "):
-                day, listing, contents = each.split(" ")
-                found[feed, date.fromisoformat(f"{month}-{day}")] = Folder(listing, contents)
-    return found
 
 
 def joined(windows: Iterable[Window], partitions: Partitions) -> tuple[Window, ...]:

@@ -14,7 +14,8 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Beside, Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
-from affirm_assets.steps.published import Folder, Folders, last_change
+from affirm_assets.steps.folders import Folder
+from affirm_assets.steps.published import last_change
 from affirm_assets.steps.storage import PinnedFile, Storage
 from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_sequence, main_snapshot
 
@@ -105,7 +106,7 @@ class Request:
         return f"{self.run.root_run_id}/{self.dataset}/{self.window_text}/{digest}"
 
     @property
-    def folders(self) -> Folders:
+    def folders(self) -> Mapping[tuple[str, date], Folder]:
         """What was read of the landing folders."""
         contents: dict[str, list[tuple[str, str]]] = {name: [] for name in self.listings}
         for each in self.files:
