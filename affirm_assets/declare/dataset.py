@@ -6,7 +6,7 @@ Spark sessions, Dagster.
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pyiceberg.types as iceberg
 
 from affirm_assets.declare.carry import CARRY_AUDITS, LATER_PARTITIONS, PREVIOUS_PARTITION, Carry
-from affirm_assets.declare.contract import Contract, columns, key_columns
+from affirm_assets.declare.contract import Contract, columns, key_columns, money_columns, personal_columns, spark_schema
 from affirm_assets.declare.inputs import (
     GIVEN,
     STAGED,
@@ -124,6 +124,7 @@ class Dataset:
     tags: Mapping[str, str] = field(default_factory=dict)
     ranges: bool = True
     carry: Carry | None = None
+    sums: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> "DataFrame":
         """The transform itself, for a unit test to hand frames to."""
@@ -183,6 +184,7 @@ def dataset(
     tags: Mapping[str, str] | None = None,
     ranges: bool = True,
     carry: Carry | None = None,
+    sums: Sequence[str] | None = None,
 ) -> Callable[[Callable[..., "DataFrame"]], Dataset]:
     """Declare the decorated function as the transform of a dataset named like it.
 
@@ -191,8 +193,8 @@ def dataset(
     to beside(). `carry` says what each partition takes over from the one before. `owner` is an e-mail address or
     `team:<name>`. `freshness` is the age at which the newest materialization is late. `ranges=False` is for a transform
     that can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is for one that
-    only one engine computes rightly; otherwise what a step reads decides. Raises DeclarationError, naming file and
-    dataset.
+    only one engine computes rightly; otherwise what a step reads decides. `sums` are the Money columns whose sums
+    Dagster plots over time: by default all of them. Raises DeclarationError, naming file and dataset.
     """
 
     audits = tuple(audits)
@@ -219,6 +221,7 @@ def dataset(
             tags=dict(tags or {}),
             ranges=ranges,
             carry=carry,
+            sums=_money(contract) if sums is None else tuple(sums),
         )
         _check_declaration(declared)
         return declared
@@ -229,6 +232,10 @@ def dataset(
 def _partitions_of(upstream: Partitions | None) -> Partitions:
     assert upstream is not None
     return upstream
+
+
+def _money(contract: type[Contract]) -> tuple[str, ...]:
+    return money_columns(spark_schema(contract))
 
 
 def _check_declaration(item: Dataset) -> None:
@@ -263,6 +270,11 @@ def _check_declaration(item: Dataset) -> None:
                 f"{where}: its partition column {spec.name!r} must be a date, never null; found "
                 f"{'' if spec.required else 'nullable '}{spec.iceberg_type}."
             )
+    if unknown := [name for name in item.sums if name not in _money(item.contract)]:
+        raise DeclarationError(
+            f"{where}: expected sums= to name Money columns of {item.contract.__name__}, which are "
+            f"{', '.join(_money(item.contract)) or 'none'}; found {', '.join(unknown)}."
+        )
     if item.feeds and item.domain != "landing":
         raise DeclarationError(f"{where}: only datasets in the folder landing/ read files; found a landing() input.")
     if item.feeds and item.partitions is None:
@@ -311,4 +323,9 @@ def _check_carry(where: str, item: Dataset, carry: Carry) -> None:
         raise DeclarationError(
             f"{where}: its carry= names {', '.join(unknown)}; expected columns of {item.contract.__name__}, which has "
             f"{', '.join(item.contract.model_fields)}."
+        )
+    if personal := sorted(personal_columns(item.contract) & {*named}):
+        raise DeclarationError(
+            f"{where}: where what is carried differs, its audits show both values; expected no personal column in "
+            f"carry=, found {', '.join(personal)}."
         )

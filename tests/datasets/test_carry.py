@@ -14,7 +14,7 @@ from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, column, key, spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Daily, Monthly, Window
-from affirm_assets.steps.run import AuditsFailed
+from affirm_assets.steps.audits_failed import AuditsFailed
 from tests.conftest import declare
 from tests.storage import Steps, StorageWithEngine
 

@@ -15,7 +15,7 @@ from affirm_assets.datasets.transactions.suspense import suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
-from affirm_assets.steps.run import AuditsFailed
+from affirm_assets.steps.audits_failed import AuditsFailed
 from tests.datasets.lender import source
 from tests.storage import Steps
 

@@ -203,7 +203,7 @@ class TestChecks:
         checks = [graph.get(key) for key in graph.get(key_of(dataset)).check_keys]
         specs = audit_specs(dataset)
         of_rows = sum(each.of_rows for each in specs)
-        contract = f"what each row may hold: {of_rows} constraints of {dataset.contract.__name__}"
+        contract = f"What each row may hold: {of_rows} constraints of {dataset.contract.__name__}."
         assert {(check.key.name, check.description, check.blocking) for check in checks} == {
             ("contract", contract, True),
             *((each.name, each.description, True) for each in specs if not each.of_rows),

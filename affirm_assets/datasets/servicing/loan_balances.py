@@ -441,6 +441,7 @@ def _closed(balances: DataFrame) -> DataFrame:
     owner="team:servicing",
     compute="medium",
     freshness=timedelta(hours=36),
+    sums=("principal", "interest", "credit", "amount_past_due", "charged_off_principal"),
 )
 def loan_balances(
     loans: DataFrame,
