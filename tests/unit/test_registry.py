@@ -344,6 +344,12 @@ class TestRefusedDeclarations:
             ),
             pytest.param(
                 '{"opening": "closing"}',
+                {"contract": CARRIED.replace('column("As it ended")', 'column("As it ended", pii="direct")')},
+                "expected no personal column in carry=, found closing",
+                id="a personal column",
+            ),
+            pytest.param(
+                '{"opening": "closing"}',
                 {"contract": CARRIED.replace('key("Business date")', 'column("Business date")')},
                 "expected its partition column 'as_of' to be a key column",
                 id="key without the partition",
@@ -368,6 +374,11 @@ class TestRefusedDeclarations:
     def test_carry(self, walk: Walk, carry: str, over: dict[str, str], message: str) -> None:
         declared = module("loans", **{"contract": CARRIED, "more": f", carry=Carry({carry})", **over})
         with pytest.raises(DeclarationError, match=rf"x/loans\.py: dataset 'loans': .*{message}"):
+            walk({"x/loans.py": declared})
+
+    def test_a_sum_of_what_is_no_money(self, walk: Walk) -> None:
+        declared = module("loans", more=', sums=["loan_id"]')
+        with pytest.raises(DeclarationError, match=r"'loans': expected sums= to name Money columns .*; found loan_id"):
             walk({"x/loans.py": declared})
 
     def test_two_audits_of_one_name(self, walk: Walk) -> None:
