@@ -199,6 +199,20 @@ def test_a_materialization_reports_the_step(books: Books, run: dg.ExecuteInProce
     ]
 
 
+def test_a_sample_of_landing_rows_shows_no_field_of_the_feed(run: dg.ExecuteInProcessResult) -> None:
+    """Nobody has looked at them yet: an e-mail address may stand where an amount should."""
+    table = run.asset_materializations_for_node("landing__loan_rows")[-1].metadata["sample"]
+    assert isinstance(table, dg.TableMetadataValue)
+    sample = {row.data["column"]: row.data["row 1"] for row in table.records}
+    assert str(sample["file"]).startswith("loans/")
+    assert {name: sample[name] for name in ("loan_id", "principal", "borrower_email", "raw")} == {
+        "loan_id": "***",
+        "principal": "***",
+        "borrower_email": "***",
+        "raw": "",
+    }
+
+
 def test_every_audit_is_a_check_with_counts(run: dg.ExecuteInProcessResult) -> None:
     evaluations = run.get_asset_check_evaluations()
     assert all(each.passed for each in evaluations)
