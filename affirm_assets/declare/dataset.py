@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 NOT_NULL, IN_WINDOW, UNIQUE_KEY, CONTROL_TOTALS = BUILT_IN_AUDITS = (
     "not_null",
     "in_window",
-    "unique_key",
+    "keys_are_unique",
     "control_totals",
 )
 """Audits that every dataset has, beside those of its contract."""

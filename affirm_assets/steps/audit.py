@@ -205,12 +205,12 @@ def control_totals_spec(dataset: Dataset) -> AuditSpec:
     sums = money_columns(spark_schema(dataset.contract))
     of_what = "rows" + "".join(f", {name}" for name in sums)
     return AuditSpec(
-        CONTROL_TOTALS, f"rows and sums, read back from the files by PyArrow, equal what the engine counted: {of_what}"
+        CONTROL_TOTALS, f"Rows and sums, read back from the files by PyArrow, equal what the engine counted: {of_what}."
     )
 
 
 def _unique_spec(dataset: Dataset) -> AuditSpec:
-    return AuditSpec(UNIQUE_KEY, f"one row for each {', '.join(_unique_columns(dataset))}")
+    return AuditSpec(UNIQUE_KEY, f"One row for each {', '.join(_unique_columns(dataset))}.")
 
 
 def _key_sample(dataset: Dataset, rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:

@@ -26,11 +26,14 @@ class AuditsFailed(AffirmError):
         failed = [each for each in outcomes if each.blocking and not each.passed]
         found = "\n".join(f"- {_finding(each)}" for each in failed)
         sees = f"snapshot {request.base}" if request.base else "no rows, as nothing was published of it"
+        instead = (
+            " (or do what run_instead says)" if any("run_instead" in row for e in failed for row in e.sample) else ""
+        )
         super().__init__(
             f"{dataset} {request.window_text}: nothing was published, as {_names(failed)}.\n"
             f"Readers still see {sees}, as before this run.\n"
-            f"What to do: mend what these rows come from, and run {dataset} {request.window_text} again. What reads it "
-            f"waits until then.\n{found}\n{kept}"
+            f"What to do: mend what these rows come from{instead}, and run {dataset} {request.window_text} again. "
+            f"What reads it waits until then.\n{found}\n{kept}"
         )
 
 

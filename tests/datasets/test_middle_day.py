@@ -84,7 +84,7 @@ class Lender:
         with pytest.raises(AuditsFailed) as caught:
             self.run(window, dataset)
         assert [each.name for each in caught.value.outcomes if not each.passed] == ["next_day_opens_as_closed"]
-        assert f"'differs': '{differs}', 'run_instead': '{Window(window.first, D5)}'" in str(caught.value)
+        assert f"differs={differs}, run_instead={Window(window.first, D5)}" in str(caught.value)
         assert self.rows(dataset) == before
 
     def rows(self, dataset: Dataset) -> list[tuple[Any, ...]]:

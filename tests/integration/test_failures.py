@@ -490,8 +490,8 @@ REFUSED = (
     Refused(
         "repeated key",
         replace(GOOD_AMOUNTS, function=amounts_of(("a", "1.00"), ("b", "2.00"), ("a", "3.00")).function),
-        ("unique_key: 1 of 3 failed (one row for each id, day)",),
-        {"unique_key": (3, 1, [{"id": "a", "day": "2025-01-01", "rows": "2"}])},
+        ("keys_are_unique: 1 of 3 failed (One row for each id, day.)",),
+        {"keys_are_unique": (3, 1, [{"id": "a", "day": "2025-01-01", "rows": "2"}])},
     ),
     Refused(
         "null in a required column",

@@ -133,7 +133,7 @@ def test_the_sample_has_a_line_for_each_column_and_no_personal_data(good: dg.Exe
 
 def test_all_days_of_a_good_range_are_green(books: Books, good: dg.ExecuteInProcessResult) -> None:
     checks = {each.check_name for each in good.get_asset_check_evaluations()}
-    assert checks == {"contract", "control_totals", "unique_key", "amounts_are_below_100"}
+    assert checks == {"contract", "control_totals", "keys_are_unique", "amounts_are_below_100"}
     assert len(good.get_asset_check_evaluations()) == len(checks)
 
 
@@ -146,7 +146,7 @@ def test_of_five_days_of_which_the_third_fails_only_the_third_is_red(
         Status.FAILED: ["2025-01-03"],
     }
     everyone = [f"2025-01-0{day}" for day in range(1, 6)]
-    assert shown(books, "contract") == shown(books, "unique_key") == {Status.SUCCEEDED: everyone}
+    assert shown(books, "contract") == shown(books, "keys_are_unique") == {Status.SUCCEEDED: everyone}
 
 
 def test_a_refused_step_says_what_readers_see_and_where_the_refused_rows_are(

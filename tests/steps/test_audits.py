@@ -143,9 +143,9 @@ def test_a_row_of_another_day_is_a_failed_audit(steps: Steps) -> None:
 
 
 def test_a_repeated_key_is_a_failed_audit_with_a_sample(steps: Steps) -> None:
-    with pytest.raises(AuditsFailed, match="unique_key: 2 of 4 failed") as caught:
+    with pytest.raises(AuditsFailed, match="keys_are_unique: 2 of 4 failed") as caught:
         steps.run(amounts_of(("a", D1, "1.00"), ("a", D1, "2.00"), ("a", D1, "3.00"), ("b", D1, "1.00")), one(D1))
-    outcome = next(each for each in caught.value.outcomes if each.name == "unique_key")
+    outcome = next(each for each in caught.value.outcomes if each.name == "keys_are_unique")
     assert outcome.sample == ({"id": "a", "day": "2025-01-01", "rows": "3"},)
 
 

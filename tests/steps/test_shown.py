@@ -102,7 +102,7 @@ def test_an_audit_says_in_which_partitions_it_failed(steps: Steps) -> None:
 
 def test_a_key_that_comes_twice_does_so_in_its_partition(steps: Steps) -> None:
     found = refused(steps, ("a", D1, "1.00"), ("a", D2, "1.00"), ("b", D2, "1.00"), ("b", D2, "2.00"))
-    assert failed_in(found) == {"unique_key": {"2025-01-02": 1}}
+    assert failed_in(found) == {"keys_are_unique": {"2025-01-02": 1}}
 
 
 def test_a_step_that_is_refused_says_first_what_failed_and_what_readers_see(steps: Steps) -> None:
@@ -118,6 +118,19 @@ def test_a_step_that_is_refused_says_first_what_failed_and_what_readers_see(step
     ]
     assert said[4:6] == ["    id=b, day=2025-01-02", "    id=c, day=2025-01-02"]
     assert said[-2].startswith("The refused rows: SELECT * FROM")
+
+
+def test_a_step_that_another_range_mends_says_so(steps: Steps) -> None:
+    @audit()
+    def never(staged: DataFrame) -> DataFrame:
+        """Always fails."""
+        return staged.select(
+            "id", "day", F.lit("2025-01-01...2025-01-09").alias("run_instead"), F.lit(False).alias("ok")
+        )
+
+    said = str(refused(steps, ("a", D1, "1.00"), audits=(never,)))
+    assert "What to do: mend what these rows come from (or do what run_instead says), and run" in said
+    assert "    id=a, day=2025-01-01, run_instead=2025-01-01...2025-01-09\n" in said
 
 
 def test_before_anything_was_published_readers_see_nothing(steps: Steps) -> None:

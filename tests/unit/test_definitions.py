@@ -219,7 +219,7 @@ class TestChecks:
 
     @each_dataset
     def test_contract_gives_the_audits_that_every_dataset_has(self, dataset: Dataset) -> None:
-        assert {"not_null", "unique_key"} <= {each.name for each in audit_specs(dataset)}
+        assert {"not_null", "keys_are_unique"} <= {each.name for each in audit_specs(dataset)}
 
     @pytest.mark.parametrize("dataset", [each for each in DATASETS if each.partitions], ids=str)
     def test_rows_outside_the_window_are_audited(self, dataset: Dataset) -> None:

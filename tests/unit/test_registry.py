@@ -388,7 +388,7 @@ class TestRefusedDeclarations:
         ):
             walk({"x/loans.py": declared})
 
-    @pytest.mark.parametrize("name", ["not_null", "in_window", "unique_key", "loan_id_min_length"])
+    @pytest.mark.parametrize("name", ["not_null", "in_window", "keys_are_unique", "loan_id_min_length"])
     def test_audit_of_a_name_that_the_dataset_has_already(self, walk: Walk, name: str) -> None:
         before = self.AUDIT.format(parameter="window").replace("agrees", name)
         contract = CONTRACT.replace('key("Loan")', 'key("Loan", min_length=1)')
