@@ -9,8 +9,8 @@ export AFFIRM_LAKE ?= .lake
 help: ## List these verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-demo: ready ## Write sample files and materialize every dataset over 180 business dates
-	@$(BIN)/affirm demo
+demo: ready ## Write sample files and materialize every dataset over 180 business dates, up to yesterday or from START
+	@$(BIN)/affirm demo $(if $(START),--start $(START))
 
 ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this checkout
 	@$(BIN)/dagster dev
@@ -20,6 +20,9 @@ test: ready ## Run the test suite
 
 same-rows-test: ready ## Compute every dataset on both engines, and compare them row for row (minutes)
 	@$(BIN)/pytest tests/same_rows
+
+daemon-test: ready ## Have a real daemon make books of files that land, and kill what can be killed (minutes)
+	@$(BIN)/pytest tests/daemon
 
 kubernetes-test: ready ## Bring the platform up on the cluster of KUBECONFIG and test it there (minutes)
 	@$(BIN)/pytest tests/kubernetes
@@ -53,4 +56,4 @@ $(INSTALLED): requirements-dev.txt pyproject.toml dagster.yaml
 ready: $(INSTALLED)
 	@test -e .env -a -e .dagster/dagster.yaml || $(BIN)/affirm setup
 
-.PHONY: ready help demo ui test same-rows-test kubernetes-test lint typecheck bench lock clean
+.PHONY: ready help demo ui test same-rows-test daemon-test kubernetes-test lint typecheck bench lock clean

@@ -3,9 +3,10 @@
 import getpass
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import click
 from dotenv import load_dotenv
@@ -13,6 +14,10 @@ from dotenv import load_dotenv
 from affirm_assets.errors import AffirmError
 from affirm_assets.settings import Settings
 from resources.iceberg import REGISTER, CatalogError
+from resources.landing import LandingError
+
+if TYPE_CHECKING:
+    from affirm_assets.lender.sample_data import SampleSummary
 
 
 class _Errors(click.Group):
@@ -21,7 +26,7 @@ class _Errors(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except (AffirmError, CatalogError) as error:
+        except (AffirmError, CatalogError, LandingError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -41,14 +46,22 @@ def setup() -> None:
 
 
 @main.command()
-@click.option("--loans", default=3000, show_default=True, help="Number of loans over all days.")
-@click.option("--days", default=180, show_default=True, help="Number of business dates.")
-@click.option("--seed", default=1, show_default=True, help="Another seed, another business.")
-def demo(loans: int, days: int, seed: int) -> None:
-    """Write sample files, materialize every dataset over every business date, and show what came of it."""
-    from affirm_assets.demo import run_demo
+@click.option(
+    "--start", type=click.DateTime(["%Y-%m-%d"]), help="First business date.  [default: so that they end yesterday]"
+)
+@click.option("--days", type=click.IntRange(1), help="Number of business dates.  [default: 180]")
+@click.option("--loans", type=click.IntRange(1), help="Number of loans over all days.  [default: 3000]")
+@click.option("--seed", type=int, help="Another seed, another business.  [default: 1]")
+def demo(start: datetime | None, days: int | None, loans: int | None, seed: int | None) -> None:
+    """Write sample files, materialize every dataset over every business date, and show what came of it.
 
-    sys.exit(run_demo(Settings.of(os.environ), loans=loans, days=days, seed=seed))
+    A lake that has a demo keeps its dates, loans and seed, unless the options say otherwise; its first business date
+    stays.
+    """
+    from affirm_assets.demo import Asked, run_demo
+
+    asked = Asked(start.date() if start else None, days, loans, seed)
+    sys.exit(run_demo(Settings.of(os.environ), asked, _today()))
 
 
 @main.command("register-tables")
@@ -106,31 +119,88 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
     )
 
 
+@main.command()
+def resume() -> None:
+    """Compute what is missing or out of date, after a failure that was mended or a run that was stopped."""
+    from affirm_assets.resume import run_resume
+
+    sys.exit(run_resume(Settings.of(os.environ)))
+
+
 @main.command("sample-data")
-@click.option("--loans", type=int, required=True, help="Number of loans over all days.")
-@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First business date.")
-@click.option("--days", type=int, required=True, help="Number of business dates.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another business.")
-def sample_data(loans: int, start: datetime, days: int, seed: int) -> None:
-    """Write deterministic landing files of a made-up lender into the deployment's landing zone."""
-    from affirm_assets.lender.sample_data import write_sample_data
-    from resources.landing.stores import Bucket, store_of
-    from resources.landing.upload import upload
+@click.option("--loans", type=int, help="Number of loans over all days.")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="First business date.")
+@click.option("--days", type=int, help="Number of business dates.")
+@click.option("--seed", type=int, help="Another seed, another business.  [default: 1]")
+@click.option("--next", "next_date", is_flag=True, help="Land the business date after the newest one that is there.")
+def sample_data(loans: int | None, start: datetime | None, days: int | None, seed: int | None, next_date: bool) -> None:
+    """Write deterministic landing files of a made-up lender into the deployment's landing zone.
+
+    Either say how many loans over which days, or go on with what is there by --next: its loans are paid, and others are
+    made at the same rate.
+    """
+    from affirm_assets.lender.sample_data import Business
+    from affirm_assets.sample import land_next, write_sample
 
     settings = Settings.of(os.environ)
-    store = store_of(settings.landing, settings.region, settings.s3_endpoint)
-    with TemporaryDirectory() as folder:
-        # The files grow while they are written, and those of a bucket cannot.
-        landing = Path(folder if isinstance(store, Bucket) else settings.landing)
-        try:
-            summary = write_sample_data(landing, loans=loans, start=start.date(), days=days, seed=seed)
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
-        if isinstance(store, Bucket):
-            upload(landing, store)
-    click.echo(
-        f"{summary.loans:,} loans, {summary.transactions:,} transactions and {summary.adjustments:,} adjustments over "
-        f"{summary.days} days, beside "
-        f"{sum(each.records for each in summary.oddities):,} duplicate, conflicting or malformed records, in "
-        f"{summary.files:,} files under {settings.landing}"
+    try:
+        if next_date:
+            if (loans, start, days, seed) != (None, None, None, None):
+                raise click.UsageError("--next goes on with the sample that is there: expected no other option.")
+            day, summary = land_next(settings, _today())
+            click.echo(
+                f"{day} has landed: {_written(summary)} under {settings.landing}/<feed>/{day}\n"
+                "The sensors of a running `make ui`, or of the deployment, materialize it without a click."
+            )
+            return
+        if loans is None or start is None or days is None:
+            raise click.UsageError("expected --loans, --start and --days, or --next.")
+        summary = write_sample(settings, Business(loans, start.date(), days, 1 if seed is None else seed))
+        click.echo(f"Over {summary.days} days: {_written(summary)} under {settings.landing}")
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _written(summary: "SampleSummary") -> str:
+    return (
+        f"{summary.loans:,} loans, {summary.transactions:,} transactions and {summary.adjustments:,} adjustments, "
+        f"beside {sum(each.records for each in summary.oddities):,} duplicate, conflicting or malformed records, in "
+        f"{summary.files:,} files"
     )
+
+
+def _today() -> date:
+    """By the books' clock."""
+    from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE
+
+    return datetime.now(ZoneInfo(BOOKS_TIME_ZONE)).date()
+
+
+@main.command()
+def alerts() -> None:
+    """Look once, from outside, for what people must be told, and tell it: for cron or a Kubernetes CronJob.
+
+    As the sensor `alerts` does, which tells of nothing when its own daemon stands still. Exit code 1: a daemon or the
+    sensor stands still, or a hook did not take what is to be told. What was told of is no failure of this command.
+    """
+    import dagster as dg
+
+    import affirm_assets.datasets
+    from affirm_assets.declare.registry import Registry
+    from affirm_assets.orchestration.alert_sensor import look_from_outside, place_of
+    from affirm_assets.orchestration.alerts import hooks_of
+
+    settings = Settings.of(os.environ)
+    hooks = hooks_of(settings.alerts)
+    place = place_of(Registry.walk(affirm_assets.datasets), settings.ui_url)
+    with dg.DagsterInstance.get() as instance:
+        found = look_from_outside(instance, hooks, place, datetime.now(UTC))
+    for each in found.still:
+        click.echo(f"{each.title}: {each.reason}")
+    for problem in found.delivery.problems:
+        click.echo(problem)
+    names = (
+        " and ".join(hook.name for hook in hooks) or "nobody: AFFIRM_ALERT_WEBHOOK and AFFIRM_ALERT_SMTP are not set"
+    )
+    click.echo(f"Alerts sent: {found.delivery.sent}, to {names}.")
+    sys.exit(1 if found.still or found.delivery.problems else 0)

@@ -8,11 +8,18 @@ import dagster as dg
 
 import affirm_assets.datasets
 from affirm_assets.declare.registry import Registry
-from affirm_assets.orchestration.assets import assets
+from affirm_assets.orchestration.alert_sensor import alert_sensor
+from affirm_assets.orchestration.alerts import hooks_of
+from affirm_assets.orchestration.assets import assets, code_versions
+from affirm_assets.orchestration.books import Project, books_sensors, resume_job, schedules
+from affirm_assets.orchestration.deadlines import deadline_schedules
 from affirm_assets.orchestration.engines import StepSpark
 from affirm_assets.orchestration.execution import execution_of
+from affirm_assets.orchestration.landing import landing_sensors
+from affirm_assets.orchestration.lost_runs import lost_runs
 from affirm_assets.orchestration.partitions import PartitionSets
 from affirm_assets.orchestration.reaper import reaper
+from affirm_assets.orchestration.standing_checks import standing_sensor
 from affirm_assets.settings import Settings
 from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.iceberg import IcebergCatalog
@@ -28,11 +35,21 @@ def build_defs(
     """Definitions of a deployment; a test hands in other datasets or resources instead of patching."""
     registry = registry or Registry.walk(affirm_assets.datasets)
     execution = execution_of(settings.deployment)
+    made = assets(registry, PartitionSets(settings.first_business_date), settings, execution.retries)
+    project = Project.of(registry, code_versions(made), settings.first_business_date)
     return dg.Definitions(
-        assets=assets(registry, PartitionSets(settings.first_business_date), settings, execution.retries),
+        assets=made,
         resources={**_resources(settings), **(resource_overrides or {})},
         executor=execution.executor,
-        sensors=[reaper] if settings.deployment == "kubernetes" else [],
+        sensors=[
+            *landing_sensors(project),
+            *books_sensors(project),
+            standing_sensor(registry, settings.first_business_date),
+            alert_sensor(registry, settings.ui_url),
+            reaper if settings.deployment == "kubernetes" else lost_runs,
+        ],
+        schedules=[*schedules(project), *deadline_schedules(registry, settings.first_business_date)],
+        jobs=[resume_job()],
     )
 
 
@@ -55,6 +72,7 @@ def _resources(settings: Settings) -> dict[str, Any]:
         "spark": _spark(settings),
         "sail": SailSessions(settings.s3_endpoint, settings.region, RESULT_SETTINGS),
         "landing_zone": landing_zone_of(settings),
+        "alerts": hooks_of(settings.alerts),
     }
 
 

@@ -34,6 +34,17 @@ class SettingError(AffirmError):
         super().__init__(f"{name}: expected {expected}; found {found}. Mend {name} in the environment.")
 
 
+class LakeFileError(AffirmError):
+    """A file of ours in a lake or a landing zone that is missing or malformed."""
+
+    def __init__(self, file: str, expected: str, found: str, remedy: str) -> None:
+        super().__init__(f"{file}: expected {expected}; found {found}. {remedy}")
+
+
+class SampleDateRefused(AffirmError):
+    """Dates that a sample cannot have: not begun, or beside the first business date of the lake."""
+
+
 class SettingsMissing(AffirmError):
     """Settings that a deployment cannot do without. `missing`: name of the variable -> what it is."""
 
@@ -43,6 +54,13 @@ class SettingsMissing(AffirmError):
             f"AFFIRM_DEPLOYMENT={deployment}: these variables are needed and not set:\n  - {lines}\n"
             "Set them in the environment of every process of the deployment."
         )
+
+
+class AlertsNotSent(AffirmError):
+    """Alerts that a hook did not take. They wait, and are tried again."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        super().__init__("\n".join(problems))
 
 
 class SchemaChangeRefused(AffirmError):

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 from affirm_assets.declare.dataset import ENGINES
 from affirm_assets.declare.partitions import iso_date
-from affirm_assets.errors import SettingError, SettingsMissing
+from affirm_assets.errors import LakeFileError, SettingError, SettingsMissing
 
 DEPLOYMENTS = ("local", "kubernetes")
 
@@ -29,7 +29,16 @@ _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=+-]+)*/?", re
 _ENDPOINT = re.compile(r"https?://[\w.-]+(:\d+)?/?", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]+")
 _SPOT = re.compile(r"([a-z0-9.-]+/)?[\w.-]+=[\w.-]+", re.ASCII)
+_WEBHOOK = re.compile(r"https?://[\w.-]+(:\d+)?/[!-~]*", re.ASCII)
+_SMTP = re.compile(r"(?P<scheme>smtp|smtp\+starttls)://(?P<host>[\w.-]+)(:(?P<port>\d{1,5}))?", re.ASCII)
+_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
+_UI = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", re.ASCII)
 
+
+FIRST_BUSINESS_DATE_FILE = "first_business_date"
+"""In a local lake: the day on which its partitions begin. What opens the lake agrees on it, from whatever shell."""
+
+_DEFAULT_FIRST_BUSINESS_DATE = date(2025, 1, 1)
 
 SAIL, SPARK = ENGINES
 
@@ -77,15 +86,85 @@ BY_SIZE = EngineSettings()
 
 
 @dataclass(frozen=True)
+class MailSettings:
+    """Alerts by e-mail. `user` and `password`: both or neither, and sent after STARTTLS only."""
+
+    host: str
+    port: int
+    sender: str
+    to: tuple[str, ...]
+    starttls: bool = False
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @staticmethod
+    def of(environ: Mapping[str, str]) -> "MailSettings | None":
+        """None if AFFIRM_ALERT_SMTP is not set. Raises SettingError."""
+        if not environ.get("AFFIRM_ALERT_SMTP"):
+            return None
+        expected = "smtp://<host>:<port> or smtp+starttls://<host>:<port>, without a user or password"
+        server = _SMTP.fullmatch(_matching(_SMTP, environ, "AFFIRM_ALERT_SMTP", expected))
+        assert server is not None
+        starttls = server["scheme"] != "smtp"
+        user, password = environ.get("AFFIRM_ALERT_SMTP_USER"), environ.get("AFFIRM_ALERT_SMTP_PASSWORD")
+        if bool(user) != bool(password) or (user and not starttls):
+            raise SettingError(
+                "AFFIRM_ALERT_SMTP_USER",
+                f"{'a' if user else 'no'} user, {'a' if password else 'no'} password, {server['scheme']}://",
+                "it and AFFIRM_ALERT_SMTP_PASSWORD, both with smtp+starttls:// or neither",
+            )
+        return MailSettings(
+            host=server["host"],
+            port=int(server["port"] or (587 if starttls else 25)),
+            sender=_addresses(environ, "AFFIRM_ALERT_FROM", most=1)[0],
+            to=_addresses(environ, "AFFIRM_ALERT_TO"),
+            starttls=starttls,
+            user=user or None,
+            password=password or None,
+        )
+
+
+def _addresses(environ: Mapping[str, str], name: str, most: int | None = None) -> tuple[str, ...]:
+    text = environ.get(name) or ""
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(_ADDRESS.fullmatch(each) for each in found) or (most and len(found) > most):
+        one = "one address" if most == 1 else "addresses, with commas between them"
+        raise SettingError(name, repr(text), f"{one}, since AFFIRM_ALERT_SMTP is set")
+    return found
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """Whom alerts go to. `webhook`: a URL that takes Slack's format; a secret, since who knows it may post there."""
+
+    webhook: str | None = field(default=None, repr=False)
+    mail: MailSettings | None = None
+
+    @staticmethod
+    def of(environ: Mapping[str, str]) -> "AlertSettings":
+        """Raises SettingError."""
+        webhook = None
+        if environ.get("AFFIRM_ALERT_WEBHOOK"):
+            webhook = _matching(_WEBHOOK, environ, "AFFIRM_ALERT_WEBHOOK", "https://<host>/<path>")
+        return AlertSettings(webhook, MailSettings.of(environ))
+
+
+NO_ALERTS = AlertSettings()
+
+LOCAL_UI = "http://127.0.0.1:3000"
+
+
+@dataclass(frozen=True)
 class Settings:
-    """Where a deployment keeps its tables and finds its files. Holds no password and no key.
+    """Where a deployment keeps its tables and finds its files. Shows no secret: only `alerts` holds some.
 
     `catalog_uri`: sqlite:///<file>, postgresql+psycopg2://<user>@<host>/<database>, https://<REST catalog> or glue: .
     `warehouse`: file://<folder> or s3://<bucket>/<prefix>. `landing`: an absolute folder, or s3:// likewise.
-    `s3_endpoint`: of another S3 than AWS. `first_business_date`: the first day that has a partition. `lake`: the folder
-    that holds all of a local deployment. `cpu_request_scale`: how much of their cores pods ask for; 1 but on small
-    nodes. `engines`: which one computes a step. `spot`: <key>=<value>, taint and label of nodes that may vanish, for
-    executors; None: there are none.
+    `s3_endpoint`: of another S3 than AWS. `first_business_date`: the first day that has a partition;
+    `first_is_default`: nobody has said it. `lake`: the folder that holds all of a local deployment.
+    `cpu_request_scale`: how much of their cores pods ask for; 1 but on small nodes. `engines`: which one computes a
+    step. `spot`: <key>=<value>, taint and label of nodes that may vanish, for executors; None: there are none.
+    `alerts`: whom they go to. `ui_url`: Dagster's UI, as those see it, for links.
     """
 
     deployment: str
@@ -99,6 +178,9 @@ class Settings:
     cpu_request_scale: float = 1.0
     spot: str | None = None
     engines: EngineSettings = BY_SIZE
+    first_is_default: bool = field(default=False, compare=False)
+    alerts: AlertSettings = NO_ALERTS
+    ui_url: str = LOCAL_UI
 
     @staticmethod
     def of(environ: Mapping[str, str]) -> "Settings":
@@ -107,6 +189,7 @@ class Settings:
         Raises:
             SettingError: A value that cannot be; it is not shown where it may hold a password.
             SettingsMissing: Names every variable that the deployment needs and the environment lacks.
+            LakeFileError: What a local lake says of its first business date is no date.
         """
         deployment = environ.get("AFFIRM_DEPLOYMENT") or "local"
         if deployment not in DEPLOYMENTS:
@@ -114,8 +197,10 @@ class Settings:
         if deployment == "kubernetes":
             return _on_kubernetes(environ)
         lake = Path(environ.get("AFFIRM_LAKE") or ".lake").expanduser().absolute()
-        first = _first_business_date(environ.get("AFFIRM_FIRST_BUSINESS_DATE") or "2025-01-01")
-        return Settings.local(lake, first, EngineSettings.of(environ))
+        said = environ.get("AFFIRM_FIRST_BUSINESS_DATE")
+        first = _first_business_date(said) if said else _kept_first_business_date(lake)
+        local = Settings.local(lake, first or _DEFAULT_FIRST_BUSINESS_DATE, EngineSettings.of(environ))
+        return replace(local, first_is_default=first is None, alerts=AlertSettings.of(environ), ui_url=_ui_url(environ))
 
     @staticmethod
     def local(lake: Path, first_business_date: date, engines: EngineSettings = BY_SIZE) -> "Settings":
@@ -159,6 +244,8 @@ def _on_kubernetes(environ: Mapping[str, str]) -> Settings:
         cpu_request_scale=_cpu_request_scale(environ.get("AFFIRM_CPU_REQUEST_SCALE") or "1"),
         spot=_matching(_SPOT, environ, "AFFIRM_SPOT", "<key>=<value> of a taint and label") if spot else None,
         engines=EngineSettings.of(environ),
+        alerts=AlertSettings.of(environ),
+        ui_url=_ui_url(environ),
     )
 
 
@@ -189,6 +276,13 @@ def _matching(pattern: re.Pattern[str], environ: Mapping[str, str], name: str, e
     return value
 
 
+def _ui_url(environ: Mapping[str, str]) -> str:
+    if not environ.get("AFFIRM_UI_URL"):
+        return LOCAL_UI
+    expected = "http://<host>:<port> or https://<host>/<path>, without a user or password"
+    return _matching(_UI, environ, "AFFIRM_UI_URL", expected).rstrip("/")
+
+
 def _cpu_request_scale(text: str) -> float:
     with suppress(ValueError):
         if 0 < float(text) <= 1:
@@ -201,3 +295,16 @@ def _first_business_date(text: str) -> date:
         return iso_date(text)
     except ValueError:
         raise SettingError("AFFIRM_FIRST_BUSINESS_DATE", repr(text), "a date YYYY-MM-DD") from None
+
+
+def _kept_first_business_date(lake: Path) -> date | None:
+    file = lake / FIRST_BUSINESS_DATE_FILE
+    try:
+        text = file.read_text().strip()
+    except FileNotFoundError:
+        return None
+    try:
+        return iso_date(text)
+    except ValueError:
+        remedy = "Write the day on which the partitions of this lake begin, or say it as AFFIRM_FIRST_BUSINESS_DATE."
+        raise LakeFileError(str(file), "a date YYYY-MM-DD", repr(text), remedy) from None

@@ -1,5 +1,6 @@
 """What a dataset's file imports: contracts, columns, datasets, audits, and how their parameters are read."""
 
+from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, Rate, column, key
 from affirm_assets.declare.dataset import Audit, Compute, Dataset, audit, dataset
@@ -7,7 +8,9 @@ from affirm_assets.declare.inputs import Input, before, beside, landing, later, 
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 
 __all__ = [
+    "US_FEDERAL",
     "Audit",
+    "BusinessCalendar",
     "Carry",
     "Compute",
     "Contract",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyiceberg.types as iceberg
 
+from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar, Due
 from affirm_assets.declare.carry import CARRY_AUDITS, LATER_PARTITIONS, PREVIOUS_PARTITION, Carry
 from affirm_assets.declare.contract import Contract, columns, key_columns, money_columns, personal_columns, spark_schema
 from affirm_assets.declare.inputs import (
@@ -51,6 +52,9 @@ NOT_NULL, IN_WINDOW, UNIQUE_KEY, CONTROL_TOTALS = BUILT_IN_AUDITS = (
 CONTRACT = "contract"
 """The check in which Dagster shows all audits of single rows: what the contract's columns may hold."""
 
+FRESH, COMPLETE = STANDING_CHECKS = ("fresh", "complete")
+"""Checks that Dagster shows of a dataset with partitions, beside its audits: how it stands against its deadlines."""
+
 EngineName = Literal["sail", "spark"]
 
 ENGINES: tuple[str, ...] = get_args(EngineName)
@@ -58,6 +62,10 @@ ENGINES: tuple[str, ...] = get_args(EngineName)
 
 FEEDS = "feeds"
 """Where Dagster shows the feeds: `feeds/loans`."""
+
+
+AUTOMATIC, BY_HAND = "automatic", "by_hand"
+"""Who asks for a dataset; anything else is a cron schedule."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +128,11 @@ class Dataset:
     audits: tuple[Audit, ...] = ()
     compute: Compute = Compute("small")
     engine: str | None = None
-    freshness: timedelta | None = None
+    freshness: Due | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     ranges: bool = True
     carry: Carry | None = None
+    starts: str = AUTOMATIC
     sums: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> "DataFrame":
@@ -180,10 +189,12 @@ def dataset(
     audits: Iterable[Audit] = (),
     compute: str | Compute = "small",
     engine: EngineName | None = None,
-    freshness: timedelta | None = None,
+    freshness: str | None = None,
+    calendar: BusinessCalendar = US_FEDERAL,
     tags: Mapping[str, str] | None = None,
     ranges: bool = True,
     carry: Carry | None = None,
+    starts: str = AUTOMATIC,
     sums: Sequence[str] | None = None,
 ) -> Callable[[Callable[..., "DataFrame"]], Dataset]:
     """Declare the decorated function as the transform of a dataset named like it.
@@ -191,10 +202,13 @@ def dataset(
     Its parameters and its audits' name upstream datasets, read for the same window; `inputs` maps a parameter to
     something else: same(), previous(), before(), through(), later(), landing() or a @shared frame; for an audit alone,
     to beside(). `carry` says what each partition takes over from the one before. `owner` is an e-mail address or
-    `team:<name>`. `freshness` is the age at which the newest materialization is late. `ranges=False` is for a transform
-    that can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is for one that
-    only one engine computes rightly; otherwise what a step reads decides. `sums` are the Money columns whose sums
-    Dagster plots over time: by default all of them. Raises DeclarationError, naming file and dataset.
+    `team:<name>`. `freshness` is the deadline by which each business date must be published, such as
+    "06:00 next business day" in New York, by the business days of `calendar`. `ranges=False` is for a transform that
+    can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is for one that only
+    one engine computes rightly; otherwise what a step reads decides. `starts` says who asks for it: "automatic" (what
+    it reads is there), "by_hand" (nobody but people), or a cron schedule in New York's time, such as "0 6 * * MON".
+    `sums` are the Money columns whose sums Dagster plots over time: by default all of them. Raises DeclarationError,
+    naming file and dataset.
     """
 
     audits = tuple(audits)
@@ -217,10 +231,11 @@ def dataset(
             audits=audits,
             compute=Compute(compute) if isinstance(compute, str) else compute,
             engine=engine,
-            freshness=freshness,
+            freshness=_deadline(f"{source}: dataset {name!r}: freshness=", freshness, calendar),
             tags=dict(tags or {}),
             ranges=ranges,
             carry=carry,
+            starts=starts,
             sums=_money(contract) if sums is None else tuple(sums),
         )
         _check_declaration(declared)
@@ -236,6 +251,13 @@ def _partitions_of(upstream: Partitions | None) -> Partitions:
 
 def _money(contract: type[Contract]) -> tuple[str, ...]:
     return money_columns(spark_schema(contract))
+
+
+def _deadline(where: str, text: str | None, calendar: BusinessCalendar) -> Due | None:
+    try:
+        return None if text is None else Due.parse(text, calendar)
+    except ValueError as error:
+        raise DeclarationError(f"{where}: {error}.") from None
 
 
 def _check_declaration(item: Dataset) -> None:
@@ -277,6 +299,12 @@ def _check_declaration(item: Dataset) -> None:
         )
     if item.feeds and item.domain != "landing":
         raise DeclarationError(f"{where}: only datasets in the folder landing/ read files; found a landing() input.")
+    for each in item.feeds:
+        _deadline(f"{where}: landing({each.feed!r}), due=", each.due, each.calendar)
+    if item.freshness and item.partitions is None:
+        raise DeclarationError(
+            f"{where}: freshness= is the deadline of each business date; expected partitions, found none."
+        )
     if item.feeds and item.partitions is None:
         raise DeclarationError(
             f"{where}: a feed arrives by day; expected partitions for a landing() input, found none."
@@ -293,6 +321,7 @@ def _check_declaration(item: Dataset) -> None:
     names = [
         *BUILT_IN_AUDITS,
         CONTRACT,
+        *STANDING_CHECKS,
         *(rule.name for spec in specs.values() for rule in spec.rules),
         *(a.name for a in item.audits),
         *(CARRY_AUDITS if item.carry else ()),

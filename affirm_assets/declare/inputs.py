@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar, Due
 from affirm_assets.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -87,12 +88,20 @@ class Beside:
 class Landing:
     """The files that arrived in a feed for the window's days. `fields`: name -> kind of the feed's fields.
 
-    `delimiter`: the character between values in the feed's CSV files.
+    `delimiter`: the character between values in the feed's CSV files. `due`: by when the folder of each day must be
+    complete, as it was declared; None: nobody waits for it.
     """
 
     feed: str
     fields: Mapping[str, str]
     delimiter: str = ","
+    due: str | None = None
+    calendar: BusinessCalendar = US_FEDERAL
+
+    @property
+    def deadline(self) -> Due | None:
+        """Raises ValueError if `due` is none."""
+        return None if self.due is None else Due.parse(self.due, self.calendar)
 
 
 @dataclass(frozen=True)
@@ -142,17 +151,25 @@ def beside(dataset: str) -> Beside:
     return Beside(dataset)
 
 
-def landing(feed: str, fields: Mapping[str, str], delimiter: str = ",") -> Landing:
+def landing(
+    feed: str,
+    fields: Mapping[str, str],
+    delimiter: str = ",",
+    due: str | None = None,
+    calendar: BusinessCalendar = US_FEDERAL,
+) -> Landing:
     """Read the records of `landing/<feed>/<day>/`, fields as text. Only datasets of the landing domain may.
 
-    `delimiter` is one character, between the values of a CSV line.
+    `delimiter` is one character, between the values of a CSV line. `due` is the deadline of a day's folder, such as
+    "05:00 next business day" in New York, by the business days of `calendar`; who owns the dataset is told if the
+    folder is not complete then.
     """
     if len(delimiter) != 1 or delimiter in "\"'\r\n" or delimiter.isalnum():
         raise DeclarationError(
             f"landing({feed!r}): expected a delimiter of one character that is no quote, line break, letter or digit; "
             f"found {delimiter!r}. Declare the character that stands between two values in the feed's CSV files."
         )
-    return Landing(feed, dict(fields), delimiter)
+    return Landing(feed, dict(fields), delimiter, due, calendar)
 
 
 def shared(inputs: Mapping[str, Input] | None = None) -> Callable[[Callable[..., "DataFrame"]], Shared]:

@@ -1,7 +1,7 @@
 """A dataset as a Dagster asset with its checks, and a feed as an external asset."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from affirm_assets.orchestration.engines import StepEngines, StepSpark
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
 from affirm_assets.orchestration.report import materialization, partition_metadata
+from affirm_assets.orchestration.standing_checks import not_evaluated, standing_check_specs
 from affirm_assets.settings import Settings
 from affirm_assets.steps.acceptance import TAG, acceptances, accepting
 from affirm_assets.steps.audits_failed import AuditsFailed
@@ -42,6 +43,12 @@ def assets(
         *(_feed(name, partition_sets) for name in registry.feeds),
         *(_asset(each, registry.datasets, partition_sets, settings, retries) for each in registry.in_order()),
     ]
+
+
+def code_versions(made: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> Mapping[str, str]:
+    """Of each dataset, by its name."""
+    specs = [spec for each in made if isinstance(each, dg.AssetsDefinition) for spec in each.specs]
+    return {spec.key.path[-1]: spec.code_version or "" for spec in specs}
 
 
 def column_schema(contract: type[Contract]) -> dg.TableSchema:
@@ -88,7 +95,7 @@ def _asset(
     @dg.multi_asset(
         name=_step_key(dataset),
         specs=[_spec(dataset, datasets, partition_sets, version, profile)],
-        check_specs=checks,
+        check_specs=[*checks, *standing_check_specs(dataset)],
         backfill_policy=_backfill_policy(dataset),
         retry_policy=retries,
         pool=_pool(dataset),
@@ -118,6 +125,7 @@ def _asset(
         # Before the checks: one that is older than its partition's materialization counts for nothing.
         yield materialization(dataset, result, engines.metadata)
         yield from check_events(dataset, window, result.outcomes, _check_outputs(context))
+        yield from not_evaluated(context, dataset)
 
     return step
 
@@ -134,7 +142,6 @@ def _spec(
         kinds={"iceberg"},
         code_version=version,
         tags={**dataset.tags, "compute": dataset.compute.profile},
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.freshness) if dataset.freshness else None,
         metadata={
             "dagster/column_schema": column_schema(dataset.contract),
             "dagster/table_name": dataset.table,

@@ -15,7 +15,7 @@ import dagster as dg
 from affirm_assets.declare.dataset import CONTRACT, Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.orchestration.partitions import asset_key
-from affirm_assets.orchestration.tables import table_of
+from affirm_assets.orchestration.row_tables import table_of
 from affirm_assets.steps.audit import AuditSpec, Outcome, audit_specs
 from affirm_assets.steps.audits_failed import AuditsFailed
 from resources.checks_by_partition import range_key

@@ -7,11 +7,12 @@ from datetime import date, datetime
 
 import dagster as dg
 
+from affirm_assets.declare.calendar import NEW_YORK
 from affirm_assets.declare.dataset import FEEDS, Dataset
 from affirm_assets.declare.inputs import Before, Beside, Landing, Later, Mapped, MappedTable, Previous
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 
-BOOKS_TIME_ZONE = "America/New_York"
+BOOKS_TIME_ZONE = NEW_YORK.key
 """A business date ends at midnight here."""
 
 

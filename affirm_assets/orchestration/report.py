@@ -9,7 +9,7 @@ import dagster as dg
 from affirm_assets.declare.contract import columns, spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.orchestration.partitions import asset_key
-from affirm_assets.orchestration.tables import table_of
+from affirm_assets.orchestration.row_tables import table_of
 from affirm_assets.steps.run import Result
 
 Metadata = Mapping[str, Any]

@@ -1,13 +1,36 @@
-"""Rows as a table of Dagster's, for people."""
+"""What the tables say is published, read anew by each tick of a sensor."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
 
-import dagster as dg
+from pyiceberg.catalog import Catalog
+
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.steps.acceptance import ACCEPTED
+from affirm_assets.steps.published import Record, record_of
+from affirm_assets.steps.tables import load_if_exists
 
 
-def table_of(rows: Sequence[Mapping[str, str | None]]) -> dg.TableMetadataValue:
-    """One row or more, of which each has the columns of the first. What is null is shown as nothing."""
-    return dg.MetadataValue.table(
-        records=[dg.TableRecord({name: "" if value is None else value for name, value in row.items()}) for row in rows],
-        schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in rows[0]]),
-    )
+@dataclass(frozen=True)
+class Tables:
+    """The record of each dataset, by name; and what people let pass, by day."""
+
+    records: Mapping[str, Record]
+    accepted: Mapping[date, str]
+
+    @staticmethod
+    def of(datasets: Mapping[str, Dataset], catalog: Catalog) -> "Tables":
+        """Raises RecordRefused."""
+        records: dict[str, Record] = {}
+        accepted: dict[date, str] = defaultdict(str)
+        for name, each in datasets.items():
+            table = load_if_exists(catalog, each.table)
+            records[name] = record_of(each, table) if table else Record()
+            for key, said in sorted(table.properties.items()) if table else ():
+                if key.startswith(ACCEPTED):
+                    with suppress(ValueError):  # it is for the step to say what it cannot read
+                        accepted[date.fromisoformat(key.removeprefix(ACCEPTED))] += said
+        return Tables(records, dict(accepted))

@@ -275,6 +275,7 @@ class _Attempt:
         new = NewSnapshot(table, self._snapshot_id, parent=table.current_snapshot())
         snapshot, publication = self._write(new, record)
         moved = record.with_window(self.request.window, self.dataset.partitions).with_publication(publication)
+        moved = moved.with_folders(self.request.folders)
         stage = table.snapshot_by_id(self._removable_stage(table) or 0)
         try:
             _commit(table, self._updates(table, snapshot, moved), _requirements(table))
@@ -318,6 +319,7 @@ class _Attempt:
             sequence_number=snapshot.sequence_number,
             published_at=self.now.astimezone(UTC),
             total_rows=int(snapshot.summary.get("total-records") or 0),
+            read=self.request.sequences,
         )
         return snapshot, publication
 

@@ -6,7 +6,7 @@ Snapshots cannot say it: others expire them, and compact the files that they add
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,12 @@ Also in the summary of each publish, as it was with it, where it is short."""
 RECENT = f"{SUMMARY}recent"
 """The table property with the last publishes, newest first, as JSON."""
 
+FOLDERS = f"{SUMMARY}folders."
+"""Prefix of the table properties with what was read of a feed's folders, one for each month.
+
+`affirm.folders.loans.2025-01`: `02 <digest of the listing> <digest of the contents>, 03 ...`. Ten years of a feed are
+100 KiB, which each commit to its one table writes again."""
+
 _WEEKS_KEPT = timedelta(weeks=5)
 _PUBLISHES_KEPT = 64
 _BYTES_KEPT = 16 * 1024
@@ -37,7 +43,11 @@ _LONGEST_IN_SUMMARY = 300
 
 @dataclass(frozen=True)
 class Publication:
-    """One publish: the work (a digest of the request's wap_id), its snapshot, and the rows in the table after it."""
+    """One publish: the work (a digest of the request's wap_id), its snapshot, and the rows in the table after it.
+
+    `read`: the sequence number that each other table had, by name, when it was pinned. What is published there later
+    was not read.
+    """
 
     run_id: str
     window: str
@@ -46,18 +56,33 @@ class Publication:
     sequence_number: int
     published_at: datetime
     total_rows: int
+    read: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What was read of a day's folder: a digest of its listing, and one of its files' contents."""
+
+    listing: str
+    contents: str
+
+
+Folders = Mapping[tuple[str, date], Folder]
+"""By feed and day."""
 
 
 @dataclass(frozen=True)
 class Record:
     """The windows that were published, in order and never adjacent, and the last publishes, newest first.
 
-    `whole`: a table without partitions was published.
+    `whole`: a table without partitions was published. `folders`: of a dataset that reads feeds, the last that was read
+    of each day.
     """
 
     windows: tuple[Window, ...] = ()
     recent: tuple[Publication, ...] = ()
     whole: bool = False
+    folders: Folders = field(default_factory=dict)
 
     def covers(self, day: date) -> bool:
         return any(each.contains(day) for each in self.windows)
@@ -65,10 +90,13 @@ class Record:
     def with_window(self, window: Window | None, partitions: Partitions | None) -> "Record":
         if window is None or partitions is None:
             return replace(self, whole=True)
-        return replace(self, windows=_joined((*self.windows, window), partitions))
+        return replace(self, windows=joined((*self.windows, window), partitions))
 
     def with_publication(self, new: Publication) -> "Record":
         return replace(self, recent=_kept((new, *self.recent)))
+
+    def with_folders(self, read: Folders) -> "Record":
+        return replace(self, folders={**self.folders, **read})
 
     @property
     def text(self) -> str:
@@ -76,7 +104,7 @@ class Record:
 
     def properties(self) -> Mapping[str, str]:
         """As table properties."""
-        return {PUBLISHED_PROPERTY: self.text, RECENT: _recent_to_json(self.recent)}
+        return {PUBLISHED_PROPERTY: self.text, RECENT: _recent_to_json(self.recent), **_folders_to_text(self.folders)}
 
     def summary(self) -> Mapping[str, str]:
         """As part of a snapshot's summary."""
@@ -93,6 +121,7 @@ def record_of(dataset: Dataset, table: Table) -> Record:
         return Record()
     try:
         record = _parse(text, table.properties.get(RECENT, "[]"), dataset.partitions)
+        record = record.with_folders(_folders_of(table.properties))
     except (ValueError, KeyError, TypeError) as error:
         found = f"properties {PUBLISHED_PROPERTY} and {RECENT} that cannot be read ({error})"
         raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, history)) from error
@@ -220,7 +249,7 @@ def _last_said(dataset: Dataset, history: Sequence[Snapshot]) -> str:
     windows = [text for each in history if (text := window_of(each))]
     if dataset.partitions is None or WHOLE_TABLE in windows:
         return WHOLE_TABLE if windows else ""
-    return ", ".join(map(str, _joined(map(Window.parse, windows), dataset.partitions)))
+    return ", ".join(map(str, joined(map(Window.parse, windows), dataset.partitions)))
 
 
 def _parse(text: str, recent: str, partitions: Partitions | None) -> Record:
@@ -230,11 +259,30 @@ def _parse(text: str, recent: str, partitions: Partitions | None) -> Record:
             raise ValueError(f"expected {WHOLE_TABLE!r} for a dataset without partitions, found {text!r}")
         return Record(recent=publications, whole=True)
     windows = [Window.parse(each.strip()) for each in text.split(",") if each.strip()]
-    return Record(_joined(windows, partitions), publications)
+    return Record(joined(windows, partitions), publications)
 
 
-def _joined(windows: Iterable[Window], partitions: Partitions) -> tuple[Window, ...]:
-    """As few windows as hold the same partitions."""
+def _folders_to_text(folders: Folders) -> Mapping[str, str]:
+    months: dict[str, list[str]] = {}
+    for (feed, day), read in sorted(folders.items()):
+        months.setdefault(f"{FOLDERS}{feed}.{day:%Y-%m}", []).append(f"{day:%d} {read.listing} {read.contents}")
+    return {name: ", ".join(days) for name, days in months.items()}
+
+
+def _folders_of(properties: Mapping[str, str]) -> Folders:
+    """Raises ValueError for a property that is not as it was written."""
+    found: dict[tuple[str, date], Folder] = {}
+    for name, text in properties.items():
+        if name.startswith(FOLDERS):
+            feed, _, month = name.removeprefix(FOLDERS).rpartition(".")
+            for each in text.split(", "):
+                day, listing, contents = each.split(" ")
+                found[feed, date.fromisoformat(f"{month}-{day}")] = Folder(listing, contents)
+    return found
+
+
+def joined(windows: Iterable[Window], partitions: Partitions) -> tuple[Window, ...]:
+    """In order, as few windows as hold the same partitions."""
     joined: list[Window] = []
     for each in sorted(windows, key=lambda window: window.first):
         if joined and partitions.before(each, 1).last <= joined[-1].last:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from types import MappingProxyType
@@ -14,9 +14,9 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Beside, Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
-from affirm_assets.steps.published import last_change
+from affirm_assets.steps.published import Folder, Folders, last_change
 from affirm_assets.steps.storage import PinnedFile, Storage
-from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot
+from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_sequence, main_snapshot
 
 RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -73,7 +73,8 @@ class Request:
     `inputs` are the snapshots of the other tables that it reads, by parameter, and `contents` those that last changed
     rows there: a compaction makes another snapshot of the same rows. None: nothing is published there. `settings`: of
     the session, whatever engine computes it. `beside`: the snapshots of what only audits look at; they decide whether
-    the result may be published, and not what it is.
+    the result may be published, and not what it is. `sequences`: the sequence numbers of the input snapshots, by table.
+    `listings`: a digest of what lay in each landing folder, by `feed/date`.
     """
 
     dataset: str
@@ -86,6 +87,8 @@ class Request:
     settings: Mapping[str, str] = field(default_factory=lambda: dict(RESULT_SETTINGS))
     contents: Mapping[str, int | None] = field(default_factory=dict)
     beside: Mapping[str, int | None] = field(default_factory=dict)
+    sequences: Mapping[str, int] = field(default_factory=dict)
+    listings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def window_text(self) -> str:
@@ -100,6 +103,18 @@ class Request:
         )
         digest = hashlib.sha256(work.encode()).hexdigest()[:12]
         return f"{self.run.root_run_id}/{self.dataset}/{self.window_text}/{digest}"
+
+    @property
+    def folders(self) -> Folders:
+        """What was read of the landing folders."""
+        contents: dict[str, list[tuple[str, str]]] = {name: [] for name in self.listings}
+        for each in self.files:
+            contents[f"{each.feed}/{each.business_date}"].append((each.name, each.sha256))
+        found: dict[tuple[str, date], Folder] = {}
+        for name, listing in self.listings.items():
+            feed, day = name.rsplit("/", 1)
+            found[feed, date.fromisoformat(day)] = Folder(listing, contents_digest(contents[name]))
+        return found
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, default=date.isoformat, separators=(",", ":"))
@@ -122,7 +137,14 @@ class Request:
             ),
             settings=value["settings"],
             beside=value["beside"],
+            sequences=value["sequences"],
+            listings=value["listings"],
         )
+
+
+def contents_digest(files: Iterable[tuple[str, str]]) -> str:
+    """Of a folder: twelve hex digits of its files' names and checksums."""
+    return hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()[:12]
 
 
 def _run(value: Mapping[str, Any]) -> Run:
@@ -161,11 +183,15 @@ def pin(
     inputs: dict[str, int | None] = {}
     contents: dict[str, int | None] = {}
     beside: dict[str, int | None] = {}
+    sequences: dict[str, int] = {}
+    listings: dict[str, str] = {}
     files: list[PinnedFile] = []
     for parameter, mapped in dataset.leaves.items():
         if isinstance(mapped, Landing):
             days = dataset.read_days(mapped, None, window)
             assert days is not None
+            # Before the files are read: what changes after the listing is found by it, and never taken for the same.
+            listings |= storage.landing.listings(mapped.feed, days.first, days.last)
             files += [
                 PinnedFile(each.feed, each.business_date, each.name, each.size, each.sha256)
                 for each in storage.landing.pin(mapped.feed, days.first, days.last)
@@ -178,10 +204,21 @@ def pin(
                 beside[parameter] = main_snapshot(loaded[name])
                 continue
             inputs[parameter] = main_snapshot(loaded[name])
+            sequences[name] = main_sequence(loaded[name])
             contents[parameter] = last_change(upstream[mapped.dataset], loaded[name])
     base = main_snapshot(loaded[dataset.table])
     request = Request(
-        str(dataset), window, run, code_version, base, inputs, tuple(files), contents=contents, beside=beside
+        str(dataset),
+        window,
+        run,
+        code_version,
+        base,
+        inputs,
+        tuple(files),
+        contents=contents,
+        beside=beside,
+        sequences=sequences,
+        listings=listings,
     )
     return Pinned(request, {name: table for name, table in loaded.items() if table is not None})
 

@@ -30,6 +30,9 @@ class LandingZone(Protocol):
     def pin(self, feed: str, first: date, last: date) -> Sequence[PinnedFile]:
         """The files of these days; fails if a day's folder is not complete."""
 
+    def listings(self, feed: str, first: date, last: date) -> Mapping[str, str]:
+        """A digest of what lies in the folder of each of these days, by `feed/date`; of those that are there."""
+
     def read(
         self, spark: SparkSession, files: Sequence[PinnedFile], fields: Mapping[str, str], delimiter: str
     ) -> DataFrame:

@@ -76,6 +76,12 @@ def main_snapshot(table: Table | None) -> int | None:
     return current.snapshot_id if current else None
 
 
+def main_sequence(table: Table | None) -> int:
+    """The sequence number of that snapshot; 0: there is none."""
+    current = table.current_snapshot() if table else None
+    return (current.sequence_number or 0) if current else 0
+
+
 def schema_of(table: Table, snapshot: int) -> Schema:
     """The table's schema as it was with a snapshot."""
     found = table.snapshot_by_id(snapshot)

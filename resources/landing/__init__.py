@@ -14,10 +14,11 @@ from resources.landing.errors import (
     UnknownLandingFile,
 )
 from resources.landing.fields import FieldKind, Fields
-from resources.landing.files import LandingFile, LandingZone, read_pinned
+from resources.landing.files import Arrival, LandingFile, LandingZone, read_pinned
 from resources.landing.records import Record, batches, records
 
 __all__ = [
+    "Arrival",
     "CorruptLandingFile",
     "FieldKind",
     "Fields",

@@ -20,7 +20,7 @@ import pyarrow as pa
 from resources.landing.errors import CorruptLandingFile, LandingFileChanged, LandingNotReady, UnknownLandingFile
 from resources.landing.fields import FieldKind, Fields, record_schema
 from resources.landing.records import ENDINGS, PARQUET, batches, ending
-from resources.landing.stores import Entry, Store, store_of
+from resources.landing.stores import Entry, Found, Store, store_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -51,6 +51,23 @@ class LandingFile:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """An entry of a feed's folder. `day`: None if it is none of a date; `problem` says why it will not be read.
+
+    `is_complete`: its `_SUCCESS` is there. `listing`: a digest of the names, sizes and versions of its files, which are
+    `files` in number and have so many `bytes`.
+    """
+
+    name: str
+    day: date | None = None
+    is_complete: bool = False
+    listing: str = ""
+    files: int = 0
+    bytes: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class LandingZone:
     """Folders of landing files: `<root>/<feed>/<YYYY-MM-DD>/`, each complete once it holds `_SUCCESS`.
 
@@ -65,6 +82,43 @@ class LandingZone:
     @property
     def store(self) -> Store:
         return store_of(self.root, self.region, self.endpoint)
+
+    def arrivals(self, feed: str, after: str = "") -> "Iterator[Arrival]":
+        """What lies in a feed's folder under names that come after `after`, in order; lazily.
+
+        Raises LandingUnreachable.
+        """
+        for name, found in self.store.folders(feed, after):
+            if not name.startswith(IGNORED):
+                yield _arrival(self.store.location(f"{feed}/{name}"), name, found)
+
+    def arrival(self, feed: str, day: date) -> "Arrival | None":
+        """A day's folder; None: it is not there. Raises LandingUnreachable."""
+        location, name = self.store.location(_folder(feed, day)), day.isoformat()
+        try:
+            found = self.store.entries(_folder(feed, day))
+        except UnknownLandingFile as error:
+            return _arrival(location, name, error)
+        return None if found is None else _arrival(location, name, found)
+
+    def listings(self, feed: str, first: date, last: date) -> Mapping[str, str]:
+        """A digest of what lies in the folder of each of these days, by `feed/date`; of those that are there."""
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        found = zip(days, self._entries(feed, days), strict=True)
+        return {_folder(feed, day): _digest(entries) for day, entries in found if entries is not None}
+
+    def lacking(self, feed: str, days: Sequence[date]) -> Mapping[date, str]:
+        """Of these days those that are not complete, and what is said of each. Raises LandingUnreachable."""
+
+        def lack(day: date) -> str | None:
+            try:
+                return self._lack(feed, day, self.store.entries(_folder(feed, day)))
+            except UnknownLandingFile as error:
+                return f"{day}: {error}"
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            found = zip(days, threads.map(lack, days), strict=True)
+            return {day: said for day, said in found if said}
 
     def pin(self, feed: str, first: date, last: date) -> tuple[LandingFile, ...]:
         """The files of every day from `first` to `last`, both included, by day and name, with their checksums.
@@ -179,6 +233,31 @@ class LandingZone:
                 digest.update(block)
                 size += len(block)
         return LandingFile(feed, day, name, size, digest.hexdigest())
+
+
+def _arrival(location: str, name: str, found: Found) -> Arrival:
+    if isinstance(found, UnknownLandingFile):
+        return Arrival(name, problem=str(found))
+    with suppress(ValueError):
+        day = date.fromisoformat(name)
+        if found is not None and day.isoformat() == name:
+            files = [each for key, each in found.items() if not key.startswith(IGNORED)]
+            is_complete = SUCCESS in found and found[SUCCESS].is_file
+            return Arrival(name, day, is_complete, _digest(found), len(files), sum(each.size for each in files))
+    # A name may hold an address: see `_files`.
+    shown = ascii(location) if _NAME.fullmatch(name) else f"an entry beside {location.removesuffix(name)!a}..."
+    kind = "a file" if found is None else "a folder"
+    return Arrival(
+        name,
+        problem=f"{shown}: expected a folder named <YYYY-MM-DD>, found {kind} of another name. Rename or remove it, or "
+        "begin its name with '_' to have it ignored.",
+    )
+
+
+def _digest(entries: Entries) -> str:
+    """Twelve hex digits of the files' names, sizes and versions, and of the mark that they are complete."""
+    listed = sorted((name, each.size, str(each.version)) for name, each in _counting(entries).items())
+    return hashlib.sha256(repr(listed).encode()).hexdigest()[:12]
 
 
 def _folder(feed: str, day: date) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from resources.landing.errors import LandingUnreachable
+from resources.landing.errors import LandingUnreachable, UnknownLandingFile
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -32,6 +33,10 @@ class Entry(NamedTuple):
     version: object
 
 
+Found = Mapping[str, Entry] | UnknownLandingFile | None
+"""What lies in a folder, by name; why nobody looks into it; None: there is no such folder."""
+
+
 class Store(Protocol):
     """Names are relative to the store's root, with '/' between folders."""
 
@@ -40,6 +45,12 @@ class Store(Protocol):
 
     def entries(self, folder: str) -> Mapping[str, Entry] | None:
         """What lies directly in a folder, by name; None if there is no such folder."""
+
+    def folders(self, parent: str, after: str = "") -> Iterator[tuple[str, Found]]:
+        """The names in a folder that come after `after`, in order, with what lies in each.
+
+        Lazily: what is not taken is not listed.
+        """
 
     def open(self, name: str) -> io.RawIOBase:
         """A seekable stream of one version of the file. Opening and reading raise FileNotFoundError once it is gone."""
@@ -63,12 +74,21 @@ class Folder:
     def location(self, name: str) -> str:
         return str(Path(self.root, name))
 
+    def folders(self, parent: str, after: str = "") -> Iterator[tuple[str, Found]]:
+        with suppress(FileNotFoundError):
+            names = os.listdir(Path(self.root, parent))  # noqa: PTH208  (a hundred thousand paths cost far more)
+            for name in sorted(name for name in names if name > after):
+                yield name, self._found(f"{parent}/{name}")
+
     def entries(self, folder: str) -> Mapping[str, Entry] | None:
         if not Path(self.root, folder).is_dir():
             return None
+        self._check_inside(folder)
         found = {}
         with suppress(FileNotFoundError):  # the folder went
             for path in Path(self.root, folder).iterdir():
+                if path.is_symlink():
+                    self._check_inside(f"{folder}/{path.name}")
                 with suppress(FileNotFoundError):  # the entry went; a link to nothing is one all the same
                     status = path.stat() if path.exists() else path.lstat()
                     found[path.name] = Entry(stat.S_ISREG(status.st_mode), status.st_size, status.st_mtime_ns)
@@ -79,6 +99,22 @@ class Folder:
 
     def for_worker(self) -> Store:
         return self
+
+    def _found(self, folder: str) -> Found:
+        try:
+            return self.entries(folder)
+        except UnknownLandingFile as error:
+            return error
+
+    def _check_inside(self, name: str) -> None:
+        """A link to a place outside would let files in that nobody has landed."""
+        if not Path(self.root, name).resolve().is_relative_to(Path(self.root).resolve()):
+            raise UnknownLandingFile(
+                f"landing zone's entry {self.location(name)!a}",
+                "files and folders that lie in the landing zone",
+                "a link that leads out of it",
+                "Put what it leads to there, and not a link.",
+            )
 
 
 Client = Any
@@ -142,6 +178,32 @@ class Bucket:
         is_there = bool(found)
         found.pop("", None)  # what some programs write to show an empty folder
         return found if is_there else None
+
+    def folders(self, parent: str, after: str = "") -> Iterator[tuple[str, Found]]:
+        for name, keys in groupby(self._keys(parent, after), lambda each: each[0].partition("/")[0]):
+            held: dict[str, Entry] = {}
+            is_folder = False
+            for key, entry in keys:
+                _, slash, rest = key.partition("/")
+                is_folder |= bool(slash)
+                inner, deeper, _ = rest.partition("/")
+                if inner:
+                    held[inner] = Entry(False, 0, None) if deeper else entry
+            yield name, held if is_folder else None
+
+    def _keys(self, parent: str, after: str) -> Iterator[tuple[str, Entry]]:
+        """What lies below `parent`, by the rest of its key, in order. `after`: a folder, of which none is wanted."""
+        prefix = self.key(parent) + "/"
+        # Keys of a folder begin with its name and '/', which '0' follows.
+        start = {"StartAfter": f"{prefix}{after}0"} if after else {}
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix, PaginationConfig={"PageSize": PAGE_KEYS}, **start
+        )
+        with self._reached(parent, "s3:ListBucket"):
+            for page in pages:
+                for each in page.get("Contents", []):
+                    if name := each["Key"].removeprefix(prefix):
+                        yield name, Entry(True, each["Size"], (each["ETag"], each["LastModified"]))
 
     def open(self, name: str) -> io.RawIOBase:
         with self._reached(name, "s3:GetObject"):

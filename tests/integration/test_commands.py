@@ -32,10 +32,13 @@ def run(environ: dict[str, str], *command: str) -> subprocess.CompletedProcess[s
     return subprocess.run([program, *command[1:]], cwd=cwd, env=environ, capture_output=True, text=True, check=False)
 
 
-def test_the_demo_shows_what_it_did(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    done = run(environ, "affirm", "demo", "--loans", "150", "--days", "3")
+def test_the_demo_shows_what_it_did_and_does_it_again(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run(environ, "affirm", "demo", "--start", "2025-01-29", "--loans", "150", "--days", "3")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "The first business date of this lake is 2025-01-29" in done.stdout
     assert "The first run of this lake" in done.stdout
+    assert "The books on 2025-01-31:" in done.stdout
+    assert "affirm sample-data --next" in done.stdout
     table = [line.split() for line in done.stdout.splitlines() if line.startswith(("loans/", "portfolio/"))]
     loans = next(row for row in table if row[0] == "loans/loans")
     assert loans[:3] == ["loans/loans", "150", "3"]
@@ -43,6 +46,22 @@ def test_the_demo_shows_what_it_did(environ: dict[str, str], monkeypatch: pytest
     monkeypatch.setenv("DAGSTER_HOME", environ["DAGSTER_HOME"])
     with dg.DagsterInstance.get() as instance:
         assert [each.status for each in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 2
+
+    # The next date lands; a demo on the same lake keeps its own.
+    landed = run(environ, "affirm", "sample-data", "--next")
+    assert landed.returncode == 0, landed.stderr
+    assert landed.stdout.startswith("2025-02-01 has landed: ")
+    again = run(environ, "affirm", "demo")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "Sample data: 150 loans over 3 business dates from 2025-01-29" in again.stdout
+    assert "The same rows as before this run, in all 23 datasets." in again.stdout
+
+
+def test_the_demo_refuses_dates_that_have_not_begun(environ: dict[str, str]) -> None:
+    done = run(environ, "affirm", "demo", "--start", "9000-01-01")
+    assert done.returncode == 1
+    assert "180 business dates from 9000-01-01: expected the last one to have begun" in done.stderr
+    assert not Path(environ["AFFIRM_LAKE"]).exists()
 
 
 def test_dagster_materializes_a_day_and_a_range(environ: dict[str, str], tmp_path: Path) -> None:
@@ -80,3 +99,16 @@ def test_nonsense_arguments_are_refused(environ: dict[str, str]) -> None:
     assert done.returncode == 1
     assert "loans" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "expected --loans, --start and --days, or --next"),
+        (("--next", "--seed", "0"), "--next goes on with the sample that is there"),
+    ],
+)
+def test_sample_data_says_what_it_needs(environ: dict[str, str], options: tuple[str, ...], message: str) -> None:
+    done = run(environ, "affirm", "sample-data", *options)
+    assert done.returncode == 2
+    assert message in done.stderr

@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 
 from affirm_assets import datasets as project
+from affirm_assets.declare.partitions import Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.lender.sample_data import SampleSummary, write_sample_data
 from resources.spark import SparkSessions
@@ -239,3 +240,16 @@ def test_direct_identifiers_stay_where_they_belong(books: Books, run: dg.Execute
         if "loan_rows" not in str(file) and "borrowers" not in str(file):
             assert b"@example.com" not in file.read_bytes()
     assert not any("@example.com" in str(event) for event in run.all_events)
+
+
+def test_the_business_goes_on(tmp_path: Path, spark_if_needed: SparkSessions) -> None:
+    """A day that lands after those that were asked for; a leap day, the last of its month."""
+    first, day = date(2024, 2, 26), date(2024, 2, 29)
+    books = Books(tmp_path, spark_if_needed, first)
+    business: Any = {"loans": 90, "start": first, "days": 3, "seed": 3}
+    write_sample_data(books.landing, **business)
+    books.materialize(f"{DAILY},{ADJUSTMENTS},{BOOKS}", first, day - timedelta(days=1))
+    summary = write_sample_data(books.landing, **business, only=Window(day, day))
+    books.materialize(f"{DAILY},{ADJUSTMENTS},{BOOKS}", day)
+    booked = [row for row in books.rows("loans.loans", "booked_on") if row["booked_on"] == day]
+    assert len(booked) == summary.loans > 0

@@ -5,15 +5,18 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "affirm"
 IMAGE = "docker.io/library/affirm:test"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,12 @@ def forwarded(service: str, port: int) -> Iterator[int]:
             yield int(found[1])
         finally:
             process.terminate()
+
+
+def until(found: Callable[[], T], seconds: float, what: str) -> T:
+    """What is found, once it is. Raises AssertionError if it takes longer."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.5)
+    return value

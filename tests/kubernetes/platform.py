@@ -17,8 +17,8 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 from affirm_assets.lender.sample_data import write_sample_data
+from resources.landing.files import SUCCESS
 from resources.landing.stores import Bucket
-from resources.landing.upload import upload
 from tests.kubernetes.cluster import IMAGE, NAMESPACE, ROOT, Tools, forwarded, kubectl, objects
 from tests.servers import (
     ACCESS_KEY,
@@ -46,12 +46,35 @@ _FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 @dataclass(frozen=True)
 class Platform:
-    """`landed`: the local folder of the sample that lies in the landing zone too."""
+    """`landed`: the local folder of the sample; its days lie in the landing zone once they are landed."""
 
     database: Postgres
     store: S3Server
     landed: Path
     url: str
+
+    def land(self, first: date, last: date) -> None:
+        """Let the files of these days arrive, those that say that a day is complete last."""
+        bucket = Bucket(LAKE, "landing", make_client=lambda *_: self.store.client())
+        files = [
+            each for each in self.landed.glob("*/????-??-??/*") if first <= date.fromisoformat(each.parent.name) <= last
+        ]
+        for file in sorted(files, key=lambda each: each.name == SUCCESS):
+            bucket.put(file.relative_to(self.landed).as_posix(), file.read_bytes())
+
+    def runs_of_sensors(self) -> list[str]:
+        """The ids of the runs that sensors asked for, that succeeded."""
+        found = self.ask(_RUNS)["runsOrError"]["results"]
+        return [each["runId"] for each in found if any(tag["key"] == "dagster/sensor_name" for tag in each["tags"])]
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        found = self.ask(_TAGS, run=run_id)["runOrError"]["tags"]
+        return {each["key"]: each["value"] for each in found}
+
+    def reported(self, feed: str) -> int:
+        """How many materializations the instance was told of a feed."""
+        path = {"path": ["feeds", feed]}
+        return len(self.ask(_MATERIALIZATIONS, key=path)["assetOrError"]["assetMaterializations"])
 
     def ask(self, query: str, **variables: Any) -> Any:
         """The answer of the webserver's GraphQL API. Raises AssertionError with its errors."""
@@ -176,7 +199,6 @@ def running_platform(tools: Tools, folder: Path) -> Iterator[Platform]:
     landed = folder / "landing"
     write_sample_data(landed, loans=60, start=START, days=DAYS, seed=1)
     with postgres(tools.host, ["dagster", "lake"]) as database, s3_server(tools.host, [LAKE, LOGS]) as store:
-        upload(landed, Bucket(LAKE, "landing", make_client=lambda *_: store.client()))
         _apply(folder / "kubernetes", database, store)
         try:
             _wait_until_ready()
@@ -256,6 +278,16 @@ mutation Launch($parameters: ExecutionParams!) {
 """
 
 _STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+
+_RUNS = "{ runsOrError(filter: {statuses: [SUCCESS]}) { ... on Runs { results { runId tags { key value } } } } }"
+
+_TAGS = "query Tags($run: ID!) { runOrError(runId: $run) { ... on Run { tags { key value } } } }"
+
+_MATERIALIZATIONS = """
+query Materializations($key: AssetKeyInput!) {
+  assetOrError(assetKey: $key) { ... on Asset { assetMaterializations { runId } } }
+}
+"""
 
 _TERMINATE = """
 mutation Terminate($run: String!) {

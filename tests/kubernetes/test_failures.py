@@ -1,18 +1,16 @@
 """What becomes of a step, its rows, its pods and its logs when something on the cluster dies."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pyiceberg.exceptions import NoSuchTableError
 
-from tests.kubernetes.cluster import kubectl, objects
+from tests.kubernetes.cluster import kubectl, objects, until
 from tests.kubernetes.faults.datasets.faults._rows import ROWS
 from tests.kubernetes.faulty import faulty_datasets
 from tests.kubernetes.platform import Platform
-
-T = TypeVar("T")
 
 NO_RUN_RETRIES = {"dagster/max_retries": "0"}
 LIVING = ("Pending", "Running")
@@ -148,14 +146,6 @@ def test_a_step_that_cannot_start_fails_with_the_clusters_words(
     assert said in failed
     assert asked in failed
     nothing_lives(run)
-
-
-def until(found: Callable[[], T], seconds: float, what: str) -> T:
-    deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.5)
-    return value
 
 
 def events(platform: Platform, run: str, kind: str) -> list[dict[str, Any]]:

@@ -153,7 +153,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sample(folder: Path) -> SampleSummary:
-    summary = write_sample_data(folder / "landing", loans=LOANS, start=FIRST, days=DAYS, seed=11)
+    summary = write_sample_data(folder / "landing", loans=LOANS, start=FIRST, days=DAYS, seed=2)
     (folder / "landing" / "loans" / "2025-01-06" / "old.jsonl").write_bytes(jsonl(OLD_LOANS))
     for day, records in OLD_CASH.items():
         (folder / "landing" / "transactions" / day / "old.jsonl").write_bytes(jsonl(records))

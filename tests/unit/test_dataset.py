@@ -1,11 +1,12 @@
 """What a dataset's declaration says: its table, its inputs, and which of their partitions a window reads."""
 
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from affirm_assets.declare.calendar import BusinessCalendar, Due
 from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.dataset import Audit, Dataset, audit
 from affirm_assets.declare.inputs import (
@@ -318,6 +319,13 @@ class TestDependencies:
             "landing('loans'): expected a delimiter of one character that is no quote, line break, letter or digit; "
             f"found {delimiter!r}. Declare the character that stands between two values in the feed's CSV files."
         )
+
+
+class TestDeadlines:
+    def test_a_feed_has_one_if_it_declares_it(self) -> None:
+        assert landing("loans", {}).deadline is None
+        declared = landing("loans", {}, due="05:00 next business day", calendar=BusinessCalendar("CA"))
+        assert declared.deadline == Due(time(5), 1, BusinessCalendar("CA"))
 
 
 class TestAudit:

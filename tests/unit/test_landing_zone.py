@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,21 @@ def zone(sender: Sender) -> LandingZone:
     return sender.zone
 
 
+class TestLacking:
+    def test_says_what_each_day_lacks_that_is_not_complete(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", {})
+        land(sender, "2025-01-03", CONTENT)
+        incomplete = zone.store.location(land(sender, "2025-01-04", CONTENT, success=False))
+        assert zone.lacking("loans", [date(2025, 1, day) for day in (5, 4, 3, 2)]) == {
+            date(2025, 1, 5): f"2025-01-05: no folder {zone.root}/loans/2025-01-05",
+            date(2025, 1, 4): f"2025-01-04: no _SUCCESS in {incomplete}",
+        }
+
+    def test_a_folder_of_that_name_is_no_mark(self, sender: Sender, zone: LandingZone) -> None:
+        sender.put("loans/2025-01-02/_SUCCESS/a.jsonl", JSON_LINE)
+        assert list(zone.lacking("loans", [DAY])) == [DAY]
+
+
 class TestPin:
     def test_files_by_day_and_name_with_their_checksums(self, sender: Sender, zone: LandingZone) -> None:
         land(sender, "2025-01-03", {"b.csv": b"x"})
@@ -266,6 +282,58 @@ class TestPinWhileTheFolderChanges:
         assert noisy.pin("loans", DAY, DAY) == zone.pin("loans", DAY, DAY)
 
 
+class TestArrivals:
+    def test_in_order_after_a_name_with_what_lies_in_each(self, sender: Sender, zone: LandingZone) -> None:
+        land(sender, "2025-01-02", {"a.csv": b"loan_id\n"})
+        land(sender, "2025-01-03", {"a.csv": b"loan_id\nL1\n", "b.csv": b"loan_id\n", "_notes": b"x"}, success=False)
+        land(sender, "2025-01-04", {})
+        sender.put("loans/_checkpoints/x", b"")
+        found = [(each.name, each.day, each.is_complete, each.files, each.bytes) for each in zone.arrivals("loans")]
+        assert found == [
+            ("2025-01-02", date(2025, 1, 2), True, 1, 8),
+            ("2025-01-03", date(2025, 1, 3), False, 2, 19),
+            ("2025-01-04", date(2025, 1, 4), True, 0, 0),
+        ]
+        assert [each.name for each in zone.arrivals("loans", "2025-01-02")] == ["2025-01-03", "2025-01-04"]
+        assert list(zone.arrivals("payments")) == []
+        assert [zone.arrival("loans", each.day) for each in zone.arrivals("loans") if each.day] == [
+            *zone.arrivals("loans")
+        ]
+        assert zone.arrival("loans", date(2025, 1, 5)) is None
+
+    def test_a_listing_is_another_once_anything_that_counts_was_written(
+        self, sender: Sender, zone: LandingZone
+    ) -> None:
+        folder = land(sender, "2025-01-02", {"a.csv": b"loan_id\n"})
+
+        def listing() -> str:
+            (found,) = zone.arrivals("loans")
+            assert {folder: found.listing} == zone.listings("loans", DAY, DAY)
+            return found.listing
+
+        listings = [listing()]
+        sender.put(f"{folder}/_notes", b"x")
+        assert listing() == listings[0]
+        sender.rewrite(f"{folder}/a.csv")
+        listings.append(listing())
+        sender.put(f"{folder}/b.csv", b"")
+        listings.append(listing())
+        sender.remove(f"{folder}/_SUCCESS")
+        listings.append(listing())
+        assert len(set(listings)) == 4
+
+    def test_what_is_no_folder_of_a_date_says_what_to_do(self, sender: Sender, zone: LandingZone) -> None:
+        sender.put("loans/2025-02-30/_SUCCESS", b"")
+        sender.put("loans/2025-1-2/_SUCCESS", b"")
+        sender.put("loans/jane@example.com/_SUCCESS", b"")
+        sender.put("loans/stray.csv", b"")
+        problems = {each.name: each.problem for each in zone.arrivals("loans") if each.day is None}
+        assert [*problems] == ["2025-02-30", "2025-1-2", "jane@example.com", "stray.csv"]
+        assert "expected a folder named <YYYY-MM-DD>, found a folder of another name" in problems["2025-02-30"]
+        assert "found a file of another name" in problems["stray.csv"]
+        assert "jane" not in problems["jane@example.com"]
+
+
 class TestReadPinned:
     def test_every_format(self, sender: Sender, zone: LandingZone) -> None:
         land(sender, "2025-01-02", CONTENT)
@@ -359,6 +427,12 @@ class TestBucket:
         names = [f"{letter}.csv" for letter in "abcde"]
         land(sender, "2025-01-02", dict.fromkeys(names, b""))
         assert [file.name for file in sender.zone.pin("loans", DAY, DAY)] == [f"{FOLDER}/{name}" for name in names]
+
+    def test_more_folders_than_an_answer_lists(self, sender: InBucket) -> None:
+        days = [DAY + timedelta(days=number) for number in range(510)]
+        with ThreadPoolExecutor(8) as threads:  # two keys of each day
+            [*threads.map(lambda day: land(sender, day.isoformat(), {"a.csv": b""}), days)]
+        assert [each.day for each in sender.zone.arrivals("loans") if each.is_complete and each.files == 1] == days
 
     def test_the_mark_that_some_programs_write_for_a_folder_is_no_file(self, sender: InBucket) -> None:
         sender.put(f"{FOLDER}/", b"")
@@ -482,6 +556,7 @@ class TestBucket:
         land(local, "2025-01-02", CONTENT)
         land(local, "2025-01-03", {})
         land(local, "2025-01-04", {"a.jsonl": b""}, success=False)
+        (tmp_path / "_about.json").write_bytes(b"{}")
         store = sender.zone.store
         assert isinstance(store, Bucket)
         upload(tmp_path, store)
@@ -489,6 +564,7 @@ class TestBucket:
         assert sender.zone.pin("loans", DAY, last) == local.zone.pin("loans", DAY, last)
         with pytest.raises(LandingNotReady, match="no _SUCCESS"):
             sender.zone.pin("loans", date(2025, 1, 4), date(2025, 1, 4))
+        assert store.open("_about.json").read() == b"{}"
 
 
 class TestSpread:

@@ -3,13 +3,14 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import time
 from itertools import count
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar, Due
 from affirm_assets.declare.dataset import Compute
 from affirm_assets.declare.inputs import Before, Later, Previous, SameWindow, Through
 from affirm_assets.declare.partitions import Daily
@@ -54,7 +55,8 @@ def module(
 ) -> str:
     """The file of a valid daily dataset of this name that reads these others, but for what is given."""
     return f"""
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
+from affirm_assets.declare.calendar import BusinessCalendar
 from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.partitions import Daily, Monthly
 from affirm_assets.declare.carry import Carry
@@ -127,13 +129,18 @@ class TestDeclaration:
         assert walk({"x/loans.py": module("loans")})["loans"].description == "A row."
 
     def test_what_is_declared_is_kept(self, walk: Walk) -> None:
-        more = ', compute="large", freshness=timedelta(hours=36), tags={"pii": "direct"}'
+        more = ', compute="large", freshness="06:00 next business day", tags={"pii": "direct"}'
         loans = walk({"x/loans.py": module("loans", owner="books@lender.example", more=more + ", ranges=False")})[
             "loans"
         ]
         assert loans.partitions == Daily("as_of")
         assert (loans.owner, loans.compute, loans.tags) == ("books@lender.example", Compute("large"), {"pii": "direct"})
-        assert (loans.freshness, loans.ranges) == (timedelta(hours=36), False)
+        assert (loans.freshness, loans.ranges) == (Due(time(6), 1, US_FEDERAL), False)
+
+    def test_freshness_is_by_the_declared_calendar(self, walk: Walk) -> None:
+        more = ', freshness="18:00 same day", calendar=BusinessCalendar("CA")'
+        loans = walk({"x/loans.py": module("loans", more=more)})["loans"]
+        assert loans.freshness == Due(time(18), 0, BusinessCalendar("CA"))
 
     def test_audit_may_ask_for_shared_frames_their_inputs_and_the_window(self, walk: Walk) -> None:
         before = '''
@@ -221,6 +228,25 @@ class TestRefusedDeclarations:
                 module("loans", owner="lending"),
                 r"loans\.py: dataset 'loans': expected owner to be an e-mail address or 'team:<name>'; found 'lending'",
                 id="owner of no kind",
+            ),
+            pytest.param(
+                "x/loans.py",
+                module("loans", more=', freshness="6 am"'),
+                r"loans\.py: dataset 'loans': freshness=: expected a time of New York and a day, such as "
+                r"'05:00 next business day'.*; found '6 am'",
+                id="freshness of no form",
+            ),
+            pytest.param(
+                "x/loans.py",
+                module("loans", partitions=None, more=', freshness="06:00 same day"'),
+                r"loans\.py: dataset 'loans': freshness= is the deadline of each business date; expected partitions",
+                id="freshness without partitions",
+            ),
+            pytest.param(
+                "landing/rows.py",
+                module("rows", "records", inputs='{"records": landing("loans", {}, due="5:00 next business day")}'),
+                r"rows\.py: dataset 'rows': landing\('loans'\), due=: expected a time of New York.*; found '5:00 next",
+                id="deadline of no form",
             ),
             pytest.param(
                 "x/loans.py",

@@ -17,15 +17,16 @@ from typing import Any, NoReturn
 import pytest
 
 import affirm_assets.lender.sample_data
+from affirm_assets.declare.partitions import Window
 from affirm_assets.lender.finance.instalment import level_instalment
 from affirm_assets.lender.intake.feeds import ADJUSTMENT_FIELDS, LOAN_FIELDS, LOOK_BACK_DAYS, STATES, TRANSACTION_FIELDS
-from affirm_assets.lender.sample_data import SampleSummary, files, write_sample_data
+from affirm_assets.lender.sample_data import BUSINESS_FILE, Business, SampleSummary, files, write_sample_data
 from affirm_assets.lender.sample_data.window import SampleWindow, origination_days
 from affirm_assets.lender.vocabulary import LOAN_KINDS
 
 START = date(2024, 9, 1)
 DAYS = 180
-ARGUMENTS: dict[str, Any] = {"loans": 1500, "start": START, "days": DAYS, "seed": 11}
+ARGUMENTS: dict[str, Any] = {"loans": 1500, "start": START, "days": DAYS, "seed": 12}
 SMALL: dict[str, Any] = {"loans": 120, "start": START, "days": 90, "seed": 11}
 
 WRITTEN_LOAN_FIELDS = tuple(name for name in LOAN_FIELDS if name not in ("instalment", "due_day"))
@@ -245,6 +246,51 @@ class TestSameBytes:
         assert kept.read_text() == "kept"
 
 
+class TestDaysAfterIt:
+    """The business goes on after the days that were asked for."""
+
+    @pytest.mark.parametrize("start", [date(2024, 1, 30), date(2024, 9, 1), date(2024, 12, 15)], ids=str)
+    def test_days_one_by_one_have_the_bytes_of_a_longer_sample(self, tmp_path: Path, start: date) -> None:
+        business: dict[str, Any] = {"loans": 600, "start": start, "days": 60, "seed": 4}
+        write_sample_data(tmp_path / "longer", **business, only=Window(start, start + timedelta(119)))
+        write_sample_data(tmp_path / "by day", **business)
+        assert digests(tmp_path / "by day").items() <= digests(tmp_path / "longer").items()
+        for day in (start + timedelta(number) for number in range(60, 120)):
+            write_sample_data(tmp_path / "by day", **business, only=Window(day, day))
+        assert digests(tmp_path / "by day") == digests(tmp_path / "longer")
+
+    def test_loans_are_made_at_the_same_rate_and_former_ones_are_paid(self, tmp_path: Path) -> None:
+        for days in (Window(START, START + timedelta(89)), Window(START + timedelta(90), START + timedelta(179))):
+            write_sample_data(tmp_path, **(SMALL | {"loans": 900}), only=days)
+        sample = read_loans(tmp_path)
+        cash = read_transactions(tmp_path, sample.booked)
+        late = [row for row in sample.booked.values() if row.landed >= START + timedelta(90)]
+        assert 0.8 * 900 < len(late) < 1.5 * 900
+        paid = {row.fields["loan_id"] for row in cash.booked.values() if row.landed >= START + timedelta(90)}
+        assert len(paid - {row.fields["loan_id"] for row in late}) > 300
+
+    def test_a_summary_counts_what_is_written(self, tmp_path: Path) -> None:
+        day = START + timedelta(100)
+        summary = write_sample_data(tmp_path, **ARGUMENTS, only=Window(day, day))
+        received = [len(found) for feed in ("loans", "adjustments") for _, found in lines(tmp_path, feed)]
+        received += [len(found) - 1 for _, found in lines(tmp_path, "transactions")]
+        assert received == [summary.records("loans"), summary.records("adjustments"), summary.records("transactions")]
+        assert (summary.days, summary.files) == (1, len(list(tmp_path.rglob("part-*"))))
+
+    @pytest.mark.parametrize("first", [START - timedelta(1), date(9999, 12, 1)], ids=str)
+    def test_no_day_before_it_nor_at_the_end_of_time(self, tmp_path: Path, first: date) -> None:
+        with pytest.raises(ValueError, match=f"only={first}: expected days from 2024-09-01 to 150 days before 9999"):
+            write_sample_data(tmp_path, **SMALL, only=Window(first, first))
+
+    def test_the_files_say_whose_they_are(self, sample: Sample) -> None:
+        assert Business.parse((sample.landing / BUSINESS_FILE).read_bytes()) == Business(**ARGUMENTS)
+
+    @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"loans": "many"}', b"\xff"])
+    def test_nonsense_is_no_business(self, content: bytes) -> None:
+        with pytest.raises(ValueError, match="expected loans, start, days and seed; found"):
+            Business.parse(content)
+
+
 class TestFolders:
     def test_every_day_of_each_feed_counts(self, sample: Sample) -> None:
         expected = {(START + timedelta(day)).isoformat() for day in range(DAYS)}
@@ -315,8 +361,9 @@ class TestOutcomes:
         read = len(intake.booked) + len(intake.duplicates) + rejected + len(intake.stray)
         assert sample.summary.records(feed) == received == read
 
-    def test_a_thousand_loans_have_one_of_each(self, tmp_path: Path) -> None:
-        summary = write_sample_data(tmp_path, loans=1000, start=START, days=60, seed=3)
+    @pytest.mark.parametrize("seed", range(3, 7))
+    def test_a_thousand_loans_have_one_of_each(self, tmp_path: Path, seed: int) -> None:
+        summary = write_sample_data(tmp_path, loans=1000, start=START, days=90, seed=seed)
         assert {count.kind for count in summary.oddities if count.records == 0} == set()
 
     def test_late_records(self, sample: Sample) -> None:
@@ -349,7 +396,7 @@ class TestBorrowers:
 
     def test_originations_follow_the_week_and_the_year(self) -> None:
         window = SampleWindow(date(2024, 1, 1), 366)
-        made = Counter(origination_days(window, 100_000, seed=5))
+        made = Counter(origination_days(window, 100_000, seed=5, days=window.days))
         by_weekday = Counter(dict.fromkeys(range(7), 0))
         by_month: Counter[int] = Counter()
         for day, count in made.items():
@@ -442,7 +489,9 @@ class TestAdjustments:
     def test_one_loan_in_a_hundred_is_given_a_few_dollars(
         self, sample: Sample, good: list[tuple[date, dict[str, str]]]
     ) -> None:
-        assert len(good) == sample.summary.adjustments == ARGUMENTS["loans"] / 100
+        assert len(good) == sample.summary.adjustments
+        # Those of the last loans come after the last day.
+        assert 0.7 * ARGUMENTS["loans"] / 100 < len(good) <= ARGUMENTS["loans"] / 100
         assert len({fields["adjustment_id"] for _, fields in good}) == len(good)
         assert {fields["kind"] for _, fields in good} == {"goodwill_credit", "waiver"}
         for landed, fields in good:
@@ -454,15 +503,12 @@ class TestAdjustments:
             assert fields["reason"]
             assert fields["transaction_id"] == ""
 
-    def test_the_loan_is_open_and_nothing_happens_to_it_afterwards(
-        self, sample: Sample, good: list[tuple[date, dict[str, str]]]
-    ) -> None:
+    def test_the_loan_is_open_and_owes_more(self, sample: Sample, good: list[tuple[date, dict[str, str]]]) -> None:
         transactions = sample.transactions_of_loans()
         for landed, fields in good:
             loan = sample.loans.booked[fields["loan_id"]]
-            rows = [row for _, row in transactions.get(fields["loan_id"], [])]
+            rows = [row for _, row in transactions.get(fields["loan_id"], []) if row.day("effective_on") <= landed]
             assert loan.landed < landed
-            assert all(row.landed < landed for row in rows)
             signs = [(-1 if row.fields["kind"] == "payment_reversal" else 1, row.amount("amount")) for row in rows]
             assert loan.amount("principal") - sum(sign * amount for sign, amount in signs) >= 10
             assert (landed - loan.day("first_due_on")).days < 120

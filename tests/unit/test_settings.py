@@ -1,12 +1,14 @@
 """What the environment may set, and how a wrong value is refused."""
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from affirm_assets.errors import SettingError, SettingsMissing
-from affirm_assets.settings import DEPLOYMENTS, Settings
+from affirm_assets.errors import LakeFileError, SettingError, SettingsMissing
+from affirm_assets.settings import DEPLOYMENTS, AlertSettings, MailSettings, Settings
 
 SECRET = "hunter2"
 KUBERNETES = {
@@ -40,6 +42,32 @@ def test_every_known_deployment_is_accepted() -> None:
 def test_lake_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Settings.of({"AFFIRM_LAKE": "books/lake"}).lake == tmp_path / "books/lake"
+
+
+def test_lake_says_where_its_partitions_begin(tmp_path: Path) -> None:
+    (tmp_path / "first_business_date").write_text("2026-06-01\n")
+    settings = Settings.of({"AFFIRM_LAKE": str(tmp_path)})
+    assert (settings.first_business_date, settings.first_is_default) == (date(2026, 6, 1), False)
+
+
+def test_the_environment_goes_before_what_the_lake_says(tmp_path: Path) -> None:
+    (tmp_path / "first_business_date").write_text("2026-06-01\n")
+    settings = Settings.of({"AFFIRM_LAKE": str(tmp_path), "AFFIRM_FIRST_BUSINESS_DATE": "2026-05-01"})
+    assert (settings.first_business_date, settings.first_is_default) == (date(2026, 5, 1), False)
+
+
+def test_where_nobody_says_it_that_is_known(tmp_path: Path) -> None:
+    settings = Settings.of({"AFFIRM_LAKE": str(tmp_path)})
+    assert (settings.first_business_date, settings.first_is_default) == (date(2025, 1, 1), True)
+
+
+def test_a_lake_that_says_no_date_is_refused_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "first_business_date").write_text("the first of June\n")
+    with pytest.raises(LakeFileError) as refused:
+        Settings.of({"AFFIRM_LAKE": str(tmp_path)})
+    assert f"{tmp_path}/first_business_date: expected a date YYYY-MM-DD; found 'the first of June'" in str(
+        refused.value
+    )
 
 
 def test_lake_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,3 +228,92 @@ def test_a_cpu_request_scale_that_cannot_be_is_refused(scale: str) -> None:
 def test_spot_nodes_that_are_not_a_key_and_a_value_are_refused(spot: str) -> None:
     with pytest.raises(SettingError, match="AFFIRM_SPOT: expected <key>=<value>"):
         Settings.of({**KUBERNETES, "AFFIRM_SPOT": spot})
+
+
+class TestAlerts:
+    WEBHOOK = f"https://hooks.example.com/services/T0/B0/{SECRET}"
+    MAIL: ClassVar = {
+        "AFFIRM_ALERT_SMTP": "smtp+starttls://mail.example.com",
+        "AFFIRM_ALERT_FROM": "affirm@lender.example",
+        "AFFIRM_ALERT_TO": "books@lender.example, on-call@lender.example",
+    }
+    LOGIN: ClassVar = {"AFFIRM_ALERT_SMTP_USER": "affirm", "AFFIRM_ALERT_SMTP_PASSWORD": SECRET}
+
+    def test_nobody_is_told_unless_set(self) -> None:
+        assert Settings.of({}).alerts == AlertSettings(None, None)
+        assert Settings.of({"AFFIRM_ALERT_WEBHOOK": "", "AFFIRM_ALERT_TO": "a@x.example"}).alerts == AlertSettings()
+
+    @pytest.mark.parametrize("environ", [{}, KUBERNETES], ids=DEPLOYMENTS)
+    def test_both_ways_in_each_deployment(self, environ: Mapping[str, str]) -> None:
+        found = Settings.of({**environ, **self.MAIL, **self.LOGIN, "AFFIRM_ALERT_WEBHOOK": self.WEBHOOK})
+        assert found.alerts.webhook == self.WEBHOOK
+        assert found.alerts.mail == MailSettings(
+            "mail.example.com",
+            587,
+            "affirm@lender.example",
+            ("books@lender.example", "on-call@lender.example"),
+            True,
+            "affirm",
+            SECRET,
+        )
+        assert SECRET not in repr(found)
+
+    @pytest.mark.parametrize(
+        ("server", "port", "starttls"),
+        [("smtp://mail", 25, False), ("smtp://mail:2525", 2525, False), ("smtp+starttls://10.0.0.1:25", 25, True)],
+    )
+    def test_mail_servers(self, server: str, port: int, starttls: bool) -> None:
+        mail = Settings.of({**self.MAIL, "AFFIRM_ALERT_SMTP": server}).alerts.mail
+        assert mail is not None
+        assert (mail.port, mail.starttls, mail.user, mail.password) == (port, starttls, None, None)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            pytest.param("AFFIRM_ALERT_WEBHOOK", f"hooks.example.com/{SECRET}", id="no scheme"),
+            pytest.param("AFFIRM_ALERT_WEBHOOK", f"https://user:{SECRET}@hooks.example.com/x", id="a password"),
+            pytest.param("AFFIRM_ALERT_WEBHOOK", f"https://hooks.example.com/{SECRET} ", id="blank after it"),
+            pytest.param("AFFIRM_ALERT_SMTP", f"smtp://affirm:{SECRET}@mail", id="a password in the server"),
+            pytest.param("AFFIRM_ALERT_SMTP", "mail:25", id="server without scheme"),
+            pytest.param("AFFIRM_ALERT_SMTP", "smtp://mail:123456", id="port"),
+            pytest.param("AFFIRM_UI_URL", f"https://user:{SECRET}@dagster.example", id="a password of the UI"),
+            pytest.param("AFFIRM_UI_URL", "dagster.example", id="UI without scheme"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_and_not_shown(self, name: str, value: str) -> None:
+        with pytest.raises(SettingError, match=f"^{name}: expected ") as refused:
+            Settings.of({**self.MAIL, name: value})
+        assert value not in str(refused.value)
+        assert SECRET not in repr(refused.value)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "expected"),
+        [
+            ("AFFIRM_ALERT_FROM", "", "one address, since AFFIRM_ALERT_SMTP is set"),
+            ("AFFIRM_ALERT_FROM", "a@x.example,b@x.example", "one address"),
+            ("AFFIRM_ALERT_TO", "", "addresses, with commas between them"),
+            ("AFFIRM_ALERT_TO", "a@x.example, nobody", "addresses, with commas between them"),
+            ("AFFIRM_ALERT_TO", "a@x.example\nBcc: b@x.example", "addresses"),
+        ],
+    )
+    def test_addresses_that_cannot_be_are_shown(self, name: str, value: str, expected: str) -> None:
+        with pytest.raises(SettingError, match=f"^{name}: expected {expected}") as refused:
+            Settings.of({**self.MAIL, name: value})
+        assert repr(value) in str(refused.value)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param({"AFFIRM_ALERT_SMTP_USER": ""}, id="no user"),
+            pytest.param({"AFFIRM_ALERT_SMTP_PASSWORD": ""}, id="no password"),
+            pytest.param({"AFFIRM_ALERT_SMTP": "smtp://mail"}, id="in the clear"),
+        ],
+    )
+    def test_a_login_is_whole_and_encrypted(self, change: Mapping[str, str]) -> None:
+        with pytest.raises(SettingError, match=r"both with smtp\+starttls:// or neither") as refused:
+            Settings.of({**self.MAIL, **self.LOGIN, **change})
+        assert SECRET not in str(refused.value)
+
+    def test_the_ui_of_links(self) -> None:
+        assert Settings.of({}).ui_url == "http://127.0.0.1:3000"
+        assert Settings.of({"AFFIRM_UI_URL": "https://dagster.example/ui/"}).ui_url == "https://dagster.example/ui"

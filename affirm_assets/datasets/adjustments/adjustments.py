@@ -1,7 +1,7 @@
 """What persons decided about loans."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 
@@ -75,7 +75,7 @@ def none_is_booked_later(staged: DataFrame, later_adjustments: DataFrame) -> Dat
     },
     audits=[every_record_is_accounted_for, few_are_refused, none_is_booked_later],
     owner="team:servicing",
-    freshness=timedelta(hours=36),
+    freshness="05:45 next business day",
     tags={"pii": "direct"},
 )
 def adjustments(adjustment_fates: DataFrame) -> DataFrame:

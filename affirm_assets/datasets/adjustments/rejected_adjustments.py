@@ -1,6 +1,6 @@
 """Records of the adjustments feed that were refused."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 
@@ -45,7 +45,7 @@ def every_record_is_accounted_for(
     inputs={"adjustment_fates": adjustment_fates},
     audits=[every_record_is_accounted_for],
     owner="team:servicing",
-    freshness=timedelta(hours=36),
+    freshness="05:45 next business day",
 )
 def rejected_adjustments(adjustment_fates: DataFrame) -> DataFrame:
     """Refused adjustments by the day on which they arrived."""

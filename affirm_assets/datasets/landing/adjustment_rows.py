@@ -1,6 +1,6 @@
 """What arrived in the `adjustments` feed, word for word."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 
@@ -29,9 +29,9 @@ class AdjustmentRow(Contract):
 @dataset(
     AdjustmentRow,
     partitions=Daily("business_date"),
-    inputs={"records": landing("adjustments", ADJUSTMENT_FIELDS)},
+    inputs={"records": landing("adjustments", ADJUSTMENT_FIELDS, due="05:00 next business day")},
     owner="team:data-platform",
-    freshness=timedelta(hours=36),
+    freshness="05:30 next business day",
     tags={"pii": "direct"},
 )
 def adjustment_rows(records: DataFrame) -> DataFrame:

@@ -1,6 +1,6 @@
 """What arrived in the `loans` feed, word for word."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 
@@ -37,9 +37,9 @@ class LoanRow(Contract):
 @dataset(
     LoanRow,
     partitions=Daily("business_date"),
-    inputs={"records": landing("loans", LOAN_FIELDS)},
+    inputs={"records": landing("loans", LOAN_FIELDS, due="05:00 next business day")},
     owner="team:data-platform",
-    freshness=timedelta(hours=36),
+    freshness="05:30 next business day",
     tags={"pii": "direct"},
 )
 def loan_rows(records: DataFrame) -> DataFrame:

@@ -1,6 +1,6 @@
 """What arrived in the `transactions` feed, word for word."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 
@@ -28,9 +28,9 @@ class TransactionRow(Contract):
 @dataset(
     TransactionRow,
     partitions=Daily("business_date"),
-    inputs={"records": landing("transactions", TRANSACTION_FIELDS)},
+    inputs={"records": landing("transactions", TRANSACTION_FIELDS, due="05:00 next business day")},
     owner="team:data-platform",
-    freshness=timedelta(hours=36),
+    freshness="05:30 next business day",
     tags={"pii": "direct"},
 )
 def transaction_rows(records: DataFrame) -> DataFrame:

@@ -1,6 +1,6 @@
 """The ledger: what moved in the books, as postings of which each balances."""
 
-from datetime import date, timedelta
+from datetime import date
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -180,7 +180,7 @@ def every_transaction_is_posted(staged: DataFrame, transactions: DataFrame) -> D
     audits=[every_posting_balances, every_movement_is_posted, every_transaction_is_posted],
     owner="team:finance",
     compute="medium",
-    freshness=timedelta(hours=36),
+    freshness="06:15 next business day",
 )
 def ledger_entries(
     loan_balances: DataFrame, payment_applications: DataFrame, transactions: DataFrame, provisions: DataFrame

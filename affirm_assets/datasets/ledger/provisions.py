@@ -1,6 +1,6 @@
 """The allowance for credit losses, and what each month provides for it."""
 
-from datetime import date, timedelta
+from datetime import date
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -211,7 +211,7 @@ def owed_by_bucket(loan_balances: DataFrame) -> DataFrame:
         only_the_end_of_a_month_provides,
     ],
     owner="team:finance",
-    freshness=timedelta(hours=36),
+    freshness="06:15 next business day",
     sums=("charged_off", "recovered", "provision", "closing"),
 )
 def provisions(owed_by_bucket: DataFrame, previous_partition: DataFrame, window: Window) -> DataFrame:

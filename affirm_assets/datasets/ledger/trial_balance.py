@@ -1,7 +1,7 @@
 """The balance of each account of the ledger, day by day."""
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import Window as Over
@@ -184,7 +184,7 @@ def _daily(source: DataFrame, day: str, totals: Mapping[str, str]) -> DataFrame:
     carry=Carry({"opening": "closing"}),
     audits=[sums_to_zero, entries_add_up, ties_to_subledgers],
     owner="team:finance",
-    freshness=timedelta(hours=36),
+    freshness="06:15 next business day",
 )
 def trial_balance(ledger_entries: DataFrame, previous_partition: DataFrame, window: Window) -> DataFrame:
     """Opening, debits, credits and closing of every account by day, carried on from the day before the window."""

@@ -1,6 +1,6 @@
 """Who the borrowers are."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -33,7 +33,7 @@ def every_booked_loan_has_a_borrower(staged: DataFrame, loans: DataFrame) -> Dat
     inputs={"loan_fates": loan_fates},
     audits=[every_booked_loan_has_a_borrower],
     owner="team:lending",
-    freshness=timedelta(hours=36),
+    freshness="05:45 next business day",
     tags={"pii": "direct"},
 )
 def borrowers(loan_fates: DataFrame) -> DataFrame:

@@ -1,7 +1,7 @@
 """What each loan's borrower has agreed to pay, and when."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -114,7 +114,7 @@ def all_but_the_last_are_level(staged: DataFrame, loans: DataFrame) -> DataFrame
         all_but_the_last_are_level,
     ],
     owner="team:lending",
-    freshness=timedelta(hours=36),
+    freshness="05:45 next business day",
 )
 def loan_schedules(loans: DataFrame) -> DataFrame:
     """The instalments of the loans booked on each day."""

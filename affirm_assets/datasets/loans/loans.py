@@ -1,7 +1,7 @@
 """The loans that the lender booked."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 
@@ -92,7 +92,7 @@ def none_is_booked_later(staged: DataFrame, later_loans: DataFrame) -> DataFrame
     },
     audits=[every_record_is_accounted_for, few_are_refused, borrowers_are_of_these_loans, none_is_booked_later],
     owner="team:lending",
-    freshness=timedelta(hours=36),
+    freshness="05:45 next business day",
 )
 def loans(loan_fates: DataFrame) -> DataFrame:
     """Accepted loans by the day on which they were booked."""

@@ -1,6 +1,6 @@
 """Records of the loans feed that were refused."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 
@@ -53,7 +53,7 @@ def every_record_is_accounted_for(
     inputs={"loan_fates": loan_fates},
     audits=[every_record_is_accounted_for],
     owner="team:lending",
-    freshness=timedelta(hours=36),
+    freshness="05:45 next business day",
 )
 def rejected_loans(loan_fates: DataFrame) -> DataFrame:
     """Refused loans by the day on which they arrived."""

@@ -1,6 +1,6 @@
 """The cash that came in and went out each day."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -56,7 +56,7 @@ def totals_equal_the_ledger(staged: DataFrame, trial_balance: DataFrame) -> Data
     partitions=Daily("posted_on"),
     audits=[totals_equal_the_transactions, totals_equal_the_ledger],
     owner="team:finance",
-    freshness=timedelta(hours=36),
+    freshness="06:30 next business day",
 )
 def cash_daily(transactions: DataFrame) -> DataFrame:
     """Transactions, cash received and cash paid out by day, product and kind."""

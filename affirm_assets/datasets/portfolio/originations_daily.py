@@ -1,6 +1,6 @@
 """What was lent each day."""
 
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Annotated
 
@@ -55,7 +55,7 @@ def _booked(loans: DataFrame) -> DataFrame:
     partitions=Daily("booked_on"),
     audits=[totals_equal_the_loans, apr_is_that_of_the_loans],
     owner="team:finance",
-    freshness=timedelta(hours=36),
+    freshness="06:30 next business day",
 )
 def originations_daily(loans: DataFrame) -> DataFrame:
     """Loans, principal and principal-weighted APR by day, product and state."""

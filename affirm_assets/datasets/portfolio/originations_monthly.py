@@ -1,6 +1,6 @@
 """What was lent each month."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -50,7 +50,7 @@ def _days(originations_daily: DataFrame) -> DataFrame:
     partitions=Monthly("month"),
     audits=[totals_equal_the_days, apr_is_that_of_the_days],
     owner="team:finance",
-    freshness=timedelta(days=32),
+    freshness="06:30 next business day",
 )
 def originations_monthly(originations_daily: DataFrame) -> DataFrame:
     """Loans, principal and principal-weighted APR by month, product and state."""

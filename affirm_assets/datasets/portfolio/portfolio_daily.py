@@ -1,7 +1,7 @@
 """What is owed, what moved and what is late, by the month in which it was lent."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -168,7 +168,7 @@ def totals_equal_the_ledger(staged: DataFrame, trial_balance: DataFrame) -> Data
     partitions=Daily("as_of"),
     audits=[parts_add_up, totals_equal_the_balances, totals_equal_the_ledger],
     owner="team:credit-risk",
-    freshness=timedelta(hours=36),
+    freshness="06:30 next business day",
     sums=("principal", "interest", "credit", "principal_lent", "amount_past_due", "charged_off_principal"),
 )
 def portfolio_daily(loan_balances: DataFrame) -> DataFrame:

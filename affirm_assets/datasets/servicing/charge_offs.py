@@ -1,6 +1,6 @@
 """What was given up, and what came back of it."""
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Literal
 
 from pyspark.sql import DataFrame
@@ -92,7 +92,7 @@ def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
     ),
     audits=[net_loss_adds_up],
     owner="team:credit-risk",
-    freshness=timedelta(hours=36),
+    freshness="06:00 next business day",
 )
 def charge_offs(loan_balances: DataFrame) -> DataFrame:
     """Loans that are charged off, by day: principal, interest reversed, unearned and recovered to date."""

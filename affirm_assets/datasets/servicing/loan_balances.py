@@ -1,7 +1,7 @@
 """What each loan owes at the end of each day, and how it came to that."""
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Annotated
 
@@ -440,7 +440,7 @@ def _closed(balances: DataFrame) -> DataFrame:
     ],
     owner="team:servicing",
     compute="medium",
-    freshness=timedelta(hours=36),
+    freshness="06:00 next business day",
     sums=("principal", "interest", "credit", "amount_past_due", "charged_off_principal"),
 )
 def loan_balances(

@@ -1,7 +1,7 @@
 """What each transaction on a loan, and each adjustment of it, did."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -133,7 +133,7 @@ def applications_are_the_balances_movements(staged: DataFrame, loan_balances: Da
     inputs={"opening_balances": previous(1, "loan_balances"), **_accounts.PAST},
     audits=[every_transaction_has_one, applications_are_the_balances_movements],
     owner="team:servicing",
-    freshness=timedelta(hours=36),
+    freshness="06:00 next business day",
     sums=("amount", "principal", "interest", "unapplied"),
 )
 def payment_applications(

@@ -1,6 +1,6 @@
 """Money that could not be applied, until it is."""
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Literal
 
 from pyspark.sql import Column, DataFrame
@@ -68,7 +68,7 @@ def what_is_left_is_of_an_age(staged: DataFrame) -> DataFrame:
     carry=Carry({"opening": "closing"}, kept=_KEPT),
     audits=[unapplied_adds_up, what_is_left_is_of_an_age],
     owner="team:servicing",
-    freshness=timedelta(hours=36),
+    freshness="06:00 next business day",
 )
 def unapplied(previous_partition: DataFrame, payment_applications: DataFrame, window: Window) -> DataFrame:
     """Unapplied money by transaction and day, with its age and the reason: the list that somebody works off."""

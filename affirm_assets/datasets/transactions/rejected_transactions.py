@@ -1,6 +1,6 @@
 """Records of the transactions feed that were refused."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 
@@ -44,7 +44,7 @@ def every_record_is_accounted_for(
     inputs={"transaction_fates": transaction_fates},
     audits=[every_record_is_accounted_for],
     owner="team:payments",
-    freshness=timedelta(hours=36),
+    freshness="05:45 next business day",
 )
 def rejected_transactions(transaction_fates: DataFrame) -> DataFrame:
     """Refused transactions by the day on which they arrived."""

@@ -1,6 +1,6 @@
 """Cash that came before its loan."""
 
-from datetime import date, timedelta
+from datetime import date
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -74,7 +74,7 @@ def none_waits_for_a_booked_loan(staged: DataFrame, loans: DataFrame) -> DataFra
     carry=Carry({"opening": "closing"}, kept=(*(name for name in _WHAT if name != "transaction_id"), "waiting_since")),
     audits=[waiting_adds_up, none_waits_for_a_booked_loan],
     owner="team:payments",
-    freshness=timedelta(hours=36),
+    freshness="05:45 next business day",
 )
 def suspense(previous_partition: DataFrame, transactions: DataFrame, loans: DataFrame, window: Window) -> DataFrame:
     """Cash on a loan that is not booked yet, day by day until its loan takes it up."""

@@ -1,7 +1,7 @@
 """The cash movements that the lender posted."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame
 
@@ -74,7 +74,7 @@ def none_is_booked_later(staged: DataFrame, later_transactions: DataFrame) -> Da
     },
     audits=[every_record_is_accounted_for, few_are_refused, none_is_booked_later],
     owner="team:payments",
-    freshness=timedelta(hours=36),
+    freshness="05:45 next business day",
 )
 def transactions(transaction_fates: DataFrame) -> DataFrame:
     """Accepted transactions by the day on which they were posted."""

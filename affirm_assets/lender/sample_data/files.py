@@ -75,6 +75,7 @@ _PART_NAMES: dict[Feed, str] = {
     "transactions": "part-00000.csv",
     "adjustments": "part-00000.jsonl",
 }
+FEEDS = tuple(_PART_NAMES)
 _HEADERS: dict[Feed, bytes] = {
     "loans": b"",
     "transactions": ",".join(field.name for field in fields(TransactionRecord)).encode() + b"\n",
@@ -87,11 +88,15 @@ def money(cents: int) -> str:
 
 
 class LandingFiles:
-    """Appends records to the day's file of their feed. A day counts for its readers only after `finish`."""
+    """Appends records to the day's file of their feed. A day counts for its readers only after `finish`.
 
-    def __init__(self, landing: Path, window: SampleWindow) -> None:
+    Records of other days than `days` are passed over.
+    """
+
+    def __init__(self, landing: Path, window: SampleWindow, days: range) -> None:
         self._landing = landing
         self._window = window
+        self._days = days
         self._buffers: dict[tuple[Feed, int], bytearray] = {}
         self._buffered = 0
         self._started: set[tuple[Feed, int]] = set()
@@ -101,18 +106,22 @@ class LandingFiles:
         return len(self._started)
 
     def clear(self) -> None:
-        """Empty the window's folders: first the marker, so that no reader takes a half-written day for a whole one."""
+        """Empty the days' folders: first the marker, so that no reader takes a half-written day for a whole one."""
         for folder in self._folders():
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "_SUCCESS").unlink(missing_ok=True)
             for stale in folder.glob("part-*"):
                 stale.unlink()
 
-    def add(self, feed: Feed, day: int, line: bytes) -> None:
+    def add(self, feed: Feed, day: int, line: bytes) -> bool:
+        """Whether it is a record of these days."""
+        if day not in self._days:
+            return False
         self._buffers.setdefault((feed, day), bytearray()).extend(line)
         self._buffered += len(line)
         if self._buffered >= _BUFFER_BYTES:
             self._flush()
+        return True
 
     def finish(self) -> None:
         self._flush()
@@ -133,4 +142,4 @@ class LandingFiles:
         return self._landing / feed / self._window.text(day)
 
     def _folders(self) -> list[Path]:
-        return [self._folder(feed, day) for feed in _PART_NAMES for day in range(self._window.days)]
+        return [self._folder(feed, day) for feed in _PART_NAMES for day in self._days]

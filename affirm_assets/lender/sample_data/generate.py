@@ -2,13 +2,15 @@
 
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+from affirm_assets.declare.partitions import Window
 from affirm_assets.lender.intake.feeds import LOOK_BACK_DAYS
-from affirm_assets.lender.sample_data.adjustments import Adjustments
+from affirm_assets.lender.sample_data.adjustments import MOST_DAYS, Adjustments
+from affirm_assets.lender.sample_data.business import BUSINESS_FILE, Business
 from affirm_assets.lender.sample_data.files import Feed, LandingFiles, TransactionRecord, money
 from affirm_assets.lender.sample_data.loans import MERCHANTS, Loan, make_loan, merchant_id
 from affirm_assets.lender.sample_data.oddities import Fate, Host, Oddities, OddityCount
@@ -17,8 +19,12 @@ from affirm_assets.lender.sample_data.window import SampleWindow, origination_da
 
 _LOANS_BETWEEN_REPORTS = 5_000
 
-# The farthest that a first instalment falls due after the last day.
-_DAYS_BEYOND = 62
+# The farthest that a date of a record, or an instalment that decides one, is after the last day.
+_DAYS_BEYOND = 150
+
+# The transactions that an oddity may be about have landed so many days after the loan was made: what becomes of a loan
+# does not depend on the days that are written.
+_HOST_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,16 @@ class Payables:
         self._owed = array("q", bytes(8 * MERCHANTS * days))
 
     def lend(self, loan: Loan) -> None:
-        self._owed[loan.merchant * self._days + loan.landed] += loan.principal - loan.discount
+        self._owe(loan, loan.landed, loan.principal - loan.discount)
 
     def refund(self, loan: Loan, cents: int, day: int) -> None:
         """The merchant returns the price and gets its discount back in proportion, rounded half up."""
         discount = (2 * loan.discount * cents + loan.principal) // (2 * loan.principal)
-        self._owed[loan.merchant * self._days + day] -= cents - discount
+        self._owe(loan, day, discount - cents)
+
+    def _owe(self, loan: Loan, day: int, cents: int) -> None:
+        if day < self._days:
+            self._owed[loan.merchant * self._days + day] += cents
 
     def payouts(self) -> Iterator[tuple[int, int, int]]:
         """Merchant, day and cents. A day pays what the days before left; what a merchant owes is carried on."""
@@ -91,42 +101,49 @@ def write_sample_data(
     start: date,
     days: int,
     seed: int,
+    only: Window | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> SampleSummary:
     """Write the landing files of a made-up lender: `landing/<feed>/<day>/part-00000.<ext>`, then each day's `_SUCCESS`.
 
-    The same arguments give the same bytes. Part files of the window's days that were there before are removed; other
-    days are not touched. Memory does not grow with the number of loans. At least one of each oddity is among 1,000
-    loans or more, given a window of 60 days or more.
+    The same arguments give the same bytes, and a day's bytes do not depend on `only`. Part files of the days that were
+    there before are removed; other days are not touched. `landing/_sample.json` says whose files they are. Memory does
+    not grow with the number of loans. At least one of each oddity is among 1,000 loans or more over 90 days or more.
 
     Args:
         landing: the landing zone's folder; made if it is not there.
-        loans: how many loans are made, over all days.
+        loans: how many loans are made, over the days.
         start: the first day.
         days: how many days; each gets a folder and its `_SUCCESS` in each feed, with or without records.
         seed: another seed gives another history.
+        only: the days that are written, instead of these. After them the business goes on: its loans are paid, and
+            others are made at the same rate.
         progress: called with how far it is, in words.
 
     Raises:
         ValueError: an argument is out of its range, or `landing` is not a folder.
     """
-    _check(landing, loans, start, days)
+    _check(landing, loans, start, days, only)
     window = SampleWindow(start, days)
-    files, payables, oddities, tally = LandingFiles(landing, window), Payables(days), Oddities(), _Tally()
-    adjustments = Adjustments(window, seed)
+    wanted = range((only.first - start).days, (only.last - start).days + 1) if only else range(days)
+    files, payables = LandingFiles(landing, window, wanted), Payables(wanted.stop)
+    oddities, adjustments, tally = Oddities(), Adjustments(window, seed), _Tally()
     users = 2 * loans // 3 + 1
 
     files.clear()
-    for number, originated in enumerate(origination_days(window, loans, seed)):
-        rng = Random(f"{seed}/{number}")
-        loan = make_loan(rng, seed, number, originated, users, window.last)
-        movements = repay(loan, window, rng)
+    (landing / BUSINESS_FILE).write_bytes(Business(loans, start, days, seed).json())
+    for number, originated in enumerate(origination_days(window, loans, seed, wanted.stop)):
+        rng, flaws = Random(f"{seed}/{number}"), Random(f"{seed}/{number}/oddity")
+        loan = make_loan(rng, seed, number, originated, users)
+        if number < loans:
+            # All that were asked for land in the days that were asked for.
+            loan = replace(loan, landed=min(window.last, loan.landed))
+        movements = repay(loan, window, max(wanted.stop - 1, originated + MOST_DAYS), rng)
         host = _write_history(loan, movements, window, files, payables, tally)
         if adjusted := adjustments.of(loan, movements):
             day, adjustment = adjusted
-            files.add("adjustments", day, adjustment.line())
-            tally.adjustments += 1
-        for feed, day, line in oddities.plant(number, host, rng):
+            tally.adjustments += files.add("adjustments", day, adjustment.line())
+        for feed, day, line in oddities.plant(number, host, flaws, wanted):
             files.add(feed, day, line)
         if (number + 1) % _LOANS_BETWEEN_REPORTS == 0 or number + 1 == loans:
             progress(f"{number + 1:,} of {loans:,} loans, up to {window.text(originated)}")
@@ -138,7 +155,7 @@ def write_sample_data(
         transactions=tally.transactions,
         adjustments=tally.adjustments,
         files=files.files,
-        days=days,
+        days=len(wanted),
         late=tally.late,
         late_past_look_back=tally.late_past_look_back,
         oddities=oddities.counts(),
@@ -148,25 +165,24 @@ def write_sample_data(
 def _write_history(
     loan: Loan, movements: list[Movement], window: SampleWindow, files: LandingFiles, payables: Payables, tally: _Tally
 ) -> Host:
-    """Write a loan and the movements that land in the window; give both, as written."""
+    """Write what lands of a loan and its movements; give what an oddity may be about."""
     record = loan.record(window)
-    files.add("loans", loan.landed, record.line())
+    if files.add("loans", loan.landed, record.line()):
+        tally.loans += 1
+        tally.note_delay(loan.landed - loan.originated)
     payables.lend(loan)
-    tally.loans += 1
-    tally.note_delay(loan.landed - loan.originated)
 
     transactions = []
     for position, movement in enumerate(movements):
-        if movement.landed > window.last:
-            continue
         transaction = _transaction(loan, position, movement, window)
-        transactions.append((movement.landed, transaction))
-        files.add("transactions", movement.landed, transaction.line())
+        if movement.landed <= loan.originated + _HOST_DAYS:
+            transactions.append((movement.landed, transaction))
+        if files.add("transactions", movement.landed, transaction.line()):
+            tally.transactions += 1
+            tally.note_delay(movement.landed - movement.effective)
         if movement.kind == "refund":
             payables.refund(loan, movement.cents, movement.landed)
-        tally.transactions += 1
-        tally.note_delay(movement.landed - movement.effective)
-    return Host(record, loan.landed, tuple(transactions), window.last)
+    return Host(record, loan.landed, tuple(transactions))
 
 
 def _transaction(loan: Loan, position: int, movement: Movement, window: SampleWindow) -> TransactionRecord:
@@ -196,11 +212,10 @@ def _write_payouts(payables: Payables, window: SampleWindow, files: LandingFiles
             effective_on=window.text(day),
             reverses="",
         )
-        files.add("transactions", day, payout.line())
-        tally.transactions += 1
+        tally.transactions += files.add("transactions", day, payout.line())
 
 
-def _check(landing: Path, loans: int, start: date, days: int) -> None:
+def _check(landing: Path, loans: int, start: date, days: int, only: Window | None) -> None:
     for name, number in (("loans", loans), ("days", days)):
         if number < 1:
             raise ValueError(f"{name}={number}: expected 1 or more.")
@@ -211,5 +226,7 @@ def _check(landing: Path, loans: int, start: date, days: int) -> None:
         raise ValueError(
             f"days={days}: expected a window from {start} that ends {_DAYS_BEYOND} days or more before {date.max}."
         )
+    if only and not start <= only.first <= only.last <= date.max - timedelta(days=_DAYS_BEYOND):
+        raise ValueError(f"only={only}: expected days from {start} to {_DAYS_BEYOND} days before {date.max}.")
     if landing.exists() and not landing.is_dir():
         raise ValueError(f"landing={landing}: expected a folder, found a file.")

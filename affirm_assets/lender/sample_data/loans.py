@@ -72,8 +72,8 @@ def merchant_id(merchant: int) -> str:
     return f"M{merchant:04d}"
 
 
-def make_loan(rng: Random, seed: int, number: int, originated: int, users: int, last: int) -> Loan:
-    """Decide a loan. `users` is how many borrowers there are to choose from, `last` the last day of the window."""
+def make_loan(rng: Random, seed: int, number: int, originated: int, users: int) -> Loan:
+    """Decide a loan. `users` is how many borrowers there are to choose from."""
     user = rng.randrange(users)
     merchant = _MERCHANTS.draw(rng)
     product: Product = "pay_in_4" if happens(rng, 550) else "installment"
@@ -92,8 +92,7 @@ def make_loan(rng: Random, seed: int, number: int, originated: int, users: int, 
         frequency=frequency,
         originated=originated,
         first_due=originated + (14 if frequency == "biweekly" else between(rng, 28, 45)),
-        # Late by what is left of the window at most: every loan lands.
-        landed=min(last, originated + _landing_delay(rng, apr)),
+        landed=originated + _landing_delay(rng, apr),
     )
 
 

@@ -28,12 +28,11 @@ Record = LoanRecord | TransactionRecord
 
 @dataclass(frozen=True)
 class Host:
-    """A loan that carries oddities: its records as they landed, each with its day, and the last day of the window."""
+    """A loan that carries oddities: its record and its first transactions, each with the day on which it landed."""
 
     loan: LoanRecord
     landed: int
     transactions: tuple[tuple[int, TransactionRecord], ...]
-    last: int
 
     def records(self, feed: Feed) -> tuple[tuple[int, Record], ...]:
         return ((self.landed, self.loan),) if feed == "loans" else self.transactions
@@ -152,8 +151,7 @@ def _sent_again(feed: Feed, first: int, last: int, change: Callable[[Record], Re
         if not sources:
             return []
         landed, record = sources[rng.randrange(len(sources))]
-        room = min(last, host.last - landed)
-        return [(landed + between(rng, first, room), change(record).line())] if room >= first else []
+        return [(landed + between(rng, first, last), change(record).line())]
 
     return plant
 
@@ -187,7 +185,7 @@ def _as_it_was(record: Record) -> Record:
 def _repeated(feed: Feed) -> tuple[Oddity, ...]:
     beyond = LOOK_BACK_DAYS + 1
     return (
-        Oddity(feed, "duplicate_past_look_back", "duplicate", _sent_again(feed, beyond, beyond + 24, _as_it_was)),
+        Oddity(feed, "duplicate_past_look_back", "duplicate", _sent_again(feed, beyond, beyond + 4, _as_it_was)),
         Oddity(feed, "duplicate_later_day", "duplicate", _sent_again(feed, 1, LOOK_BACK_DAYS, _as_it_was)),
         Oddity(feed, "duplicate_same_day", "duplicate", _sent_again(feed, 0, 0, _as_it_was)),
         Oddity(feed, "conflict_later_day", "rejected", _sent_again(feed, 1, LOOK_BACK_DAYS, _other_amount)),
@@ -200,7 +198,7 @@ _ADJUSTMENTS = (
     _broken_adjustment("unknown_loan", lambda waiver: replace(waiver, loan_id=f"X{waiver.loan_id}")),
 )
 
-# The repeated ones first: they need what is left of the window. Those of a later feed last: no other gets another host.
+# The repeated ones first: they land last. Those of a later feed last: no other gets another host.
 ODDITIES = (*_repeated("loans"), *_repeated("transactions"), *_BROKEN, _STRAY, *_ADJUSTMENTS)
 
 
@@ -227,8 +225,8 @@ class Oddities:
             for oddity, records in zip(ODDITIES, self._records, strict=True)
         )
 
-    def plant(self, number: int, host: Host, rng: Random) -> list[tuple[Feed, int, bytes]]:
-        """The records to add for a loan, and where."""
+    def plant(self, number: int, host: Host, rng: Random, days: range) -> list[tuple[Feed, int, bytes]]:
+        """The records to add for a loan, and where: those of these days, which alone are counted."""
         for position, oddity in enumerate(ODDITIES):
             if number % _EVERY[oddity.feed] == _FIRST_HOST + _STRIDE * position:
                 self._waiting[position] += 1
@@ -236,7 +234,8 @@ class Oddities:
             planted = oddity.plant(host, rng) if self._waiting[position] else []
             if planted:
                 self._waiting[position] -= 1
-                self._records[position] += len(planted)
+                wanted = [(oddity.feed, day, line) for day, line in planted if day in days]
+                self._records[position] += len(wanted)
                 # No second one: a repeat and a conflict of one record in one folder would spoil each other's fate.
-                return [(oddity.feed, day, line) for day, line in planted]
+                return wanted
         return []

@@ -24,6 +24,9 @@ _HABITS: Weighted[Habit] = Weighted(
 )
 # The books charge a loan off when an instalment is this many days past due; only then is there something to recover.
 CHARGE_OFF_DAYS = 120
+# An instalment is paid so many days before it falls due, at most.
+_DAYS_AHEAD = 7
+_LONG_DAYS = 600
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Account:
 
 @dataclass
 class History:
-    """The movements of one loan, in order of time and never two on one day, up to the last day of the window."""
+    """The movements of one loan, in order of time and never two on one day, up to a last day."""
 
     account: Account
     last: int
@@ -102,7 +105,7 @@ class History:
     movements: list[Movement] = field(default_factory=list)
 
     def next_day(self, wanted: int) -> bool:
-        """Go on to the wanted day, or the first free one after it. False when that is past the window."""
+        """Go on to the wanted day, or the first free one after it. False when that is past the last."""
         day = max(wanted, self.account.day + 1)
         self.account.advance(min(day, self.last + 1))
         return day <= self.last
@@ -156,17 +159,25 @@ class History:
         self.add(kind, max(1, self.account.principal * between(self.rng, 10, 60) // 100))
 
 
-def repay(loan: Loan, window: SampleWindow, rng: Random) -> list[Movement]:
-    """All movements of a loan whose effective day is in the window, with the day on which they land, maybe past it."""
+def repay(loan: Loan, window: SampleWindow, last: int, rng: Random) -> list[Movement]:
+    """All movements of a loan whose effective day is up to `last`, with the day on which they land, maybe past it.
+
+    A later `last` gives the same ones and more: nothing that happens depends on what happens afterwards.
+    """
+    delays = Random(rng.getrandbits(64))
     dates = window.due_days(loan.first_due, loan.frequency, loan.instalments)
-    due = list(takewhile(lambda day: day <= window.last, dates))
+    due = list(takewhile(lambda day: day <= last + _DAYS_AHEAD, dates))
     habit = _HABITS.draw(rng)
     defaults = habit == "defaults"
     paid = min(rng.randrange(loan.instalments) for _ in range(2)) if defaults else loan.instalments
     # A defaulted loan gets no refund: that might repay it, and then there would be nothing to charge off.
     refund_day = loan.originated + between(rng, 6, 40) if not defaults and happens(rng, 40) else None
 
-    history = History(Account(loan.principal, loan.apr, loan.originated), window.last, rng)
+    # The books give interest back for a late payment, to a cent that is not foreseeable here: a loan that its borrower
+    # will have repaid to zero in a year or two would keep that cent.
+    may_be_late = not loan.apr or defaults or (_is_long(loan) and habit != "pays_off" and refund_day is None)
+
+    history = History(Account(loan.principal, loan.apr, loan.originated), last, rng)
     for intent in _intents(habit, due[:paid], loan.instalments, _instalment_cents(loan), rng):
         if refund_day is not None and refund_day <= intent.day:
             history.refund(refund_day, _refund_cents(loan, rng))
@@ -176,7 +187,11 @@ def repay(loan: Loan, window: SampleWindow, rng: Random) -> list[Movement]:
         history.refund(refund_day, _refund_cents(loan, rng))
     if paid < len(due) and happens(rng, 600):
         history.recover(due[paid] + CHARGE_OFF_DAYS + between(rng, 5, 30))
-    return _landed(history.movements, loan, history.account.owed == 0, rng)
+    return _landed(history.movements, loan, delays) if may_be_late else history.movements
+
+
+def _is_long(loan: Loan) -> bool:
+    return loan.instalments * (14 if loan.frequency == "biweekly" else 30) > _LONG_DAYS
 
 
 def _instalment_cents(loan: Loan) -> int:
@@ -203,7 +218,7 @@ def _intents(habit: Habit, due: list[int], instalments: int, cents: int, rng: Ra
             yield Intent(day, part)
             yield Intent(day + between(rng, 5, 12), None if amount is None else cents - part)
         elif habit == "pays_off" and index == gap_at:
-            yield Intent(day - between(rng, 1, 7), None)
+            yield Intent(day - between(rng, 1, _DAYS_AHEAD), None)
         elif habit == "misses_and_cures" and gap_at <= index < gap_at + gap:
             if index == gap_at + gap - 1:
                 yield Intent(day + between(rng, 5, 28), None if amount is None else gap * cents)
@@ -211,15 +226,12 @@ def _intents(habit: Habit, due: list[int], instalments: int, cents: int, rng: Ra
             yield Intent(day, amount)
 
 
-def _landed(movements: list[Movement], loan: Loan, closed: bool, rng: Random) -> list[Movement]:
+def _landed(movements: list[Movement], loan: Loan, rng: Random) -> list[Movement]:
     """Each movement with the day on which it lands: on its own day, or late; even so it may come before its loan."""
-    # The books give interest back for a late payment, to a cent that is not foreseeable here: a loan that its borrower
-    # means to repay to zero would keep that cent.
-    may_be_late = not (closed and loan.apr)
     landed: list[Movement] = []
     latest = loan.originated
     for movement in movements:
-        day = movement.effective + (_delay(rng) if may_be_late else 0)
+        day = movement.effective + _delay(rng)
         # What reverses or returns an earlier payment cannot come before it.
         if movement.kind in ("payment_reversal", "credit_refund"):
             day = max(day, latest)

@@ -4,9 +4,10 @@ import calendar
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import accumulate, count
 from random import Random
 
-from affirm_assets.lender.sample_data.draws import Weighted, between
+from affirm_assets.lender.sample_data.draws import between
 
 # Purchases by weekday, Monday first, and by month, January first: online shops sell most early in the week and in
 # November and December.
@@ -16,6 +17,8 @@ _MONTHS = (88, 84, 92, 94, 98, 96, 100, 98, 96, 102, 134, 142)
 
 @dataclass(frozen=True)
 class SampleWindow:
+    """The days over which the loans that were asked for are made."""
+
     start: date
     days: int
 
@@ -41,13 +44,21 @@ class SampleWindow:
             yield (date(year, month, min(wanted, _length(year, month))) - self.start).days
 
 
-def origination_days(window: SampleWindow, loans: int, seed: int) -> Iterator[int]:
-    """The day of each loan, in order. Only the sums of the days' weights are held, never the loans."""
+def origination_days(window: SampleWindow, loans: int, seed: int, days: int) -> Iterator[int]:
+    """The day of each loan, in order, up to `days` days: so many loans over the window, others at that rate after it.
+
+    Only the sums of the days' weights are held, never the loans.
+    """
     rng = Random(f"{seed}/days")
-    weights = {day: _weight(window.date_of(day)) * between(rng, 90, 110) for day in range(window.days)}
-    days = Weighted(weights)
-    for loan in range(loans):
-        yield days.at((2 * loan + 1) * days.total // (2 * loans))
+    ends = list(accumulate(_weight(window.date_of(d)) * between(rng, 90, 110) for d in range(max(days, window.days))))
+    total, day = ends[window.last], 0
+    for loan in count():
+        point = (2 * loan + 1) * total // (2 * loans)
+        while day < days and ends[day] <= point:
+            day += 1
+        if day == days:
+            return
+        yield day
 
 
 def _weight(day: date) -> int:

@@ -9,7 +9,7 @@ from affirm_assets.declare.partitions import Daily, Window
 from tests.kubernetes.faults.datasets.faults._rows import Numbered, rows, say
 
 
-@dataset(Numbered, partitions=Daily("day"), owner="team:tests", engine="spark")
+@dataset(Numbered, partitions=Daily("day"), owner="team:tests", starts="by_hand", engine="spark")
 def jvm_out_of_memory(window: Window) -> DataFrame:
     """Never comes to its rows."""
     spark: Any = SparkSession.active()

@@ -12,7 +12,7 @@ from affirm_assets.steps import run
 from tests.kubernetes.faults.datasets.faults._rows import Numbered, rows, say
 
 
-@dataset(Numbered, partitions=Daily("day"), owner="team:tests")
+@dataset(Numbered, partitions=Daily("day"), owner="team:tests", starts="by_hand")
 def killed_after_commit(window: Window) -> DataFrame:
     """Another try of the same run finds what was published, and does not come here."""
     publish = run.publish

@@ -11,6 +11,7 @@ from tests.kubernetes.faults.datasets.faults._rows import Numbered, say, slow_ro
     Numbered,
     partitions=Daily("day"),
     owner="team:tests",
+    starts="by_hand",
     engine="spark",
     compute=Compute("small", min_executors=2, max_executors=2),
 )

@@ -11,7 +11,7 @@ from tests.kubernetes.faults.datasets.faults._rows import Numbered, rows, say
 _SECONDS = 10
 
 
-@dataset(Numbered, partitions=Daily("day"), owner="team:tests")
+@dataset(Numbered, partitions=Daily("day"), owner="team:tests", starts="by_hand")
 def slow(window: Window) -> DataFrame:
     """Sleeps, then has its rows."""
     say("sleeping")

@@ -5,7 +5,7 @@ import os
 import dagster as dg
 import pytest
 
-from affirm_assets.demo import _Progress, _run_of
+from affirm_assets.runs import _Progress, _run_of
 
 MINE, OTHER = "ed182013-df13-4324-b733-48e6b0946ce6", "0c6a2f3e-7d4f-4d0e-9a53-0d4d1f0b6f0a"
 

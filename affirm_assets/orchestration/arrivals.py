@@ -1,0 +1,82 @@
+"""What has arrived in the landing zone, as far as the books need to know."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.steps.published import Record
+from resources.landing import Arrival, LandingZone
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """The last day up to which all feeds are there, and what lacks of the day after it; `problems`: of entries."""
+
+    through: date
+    lacks: str
+    problems: tuple[str, ...] = ()
+
+
+def arrived(
+    zone: LandingZone, datasets: Mapping[str, Dataset], records: Mapping[str, Record], first: date, today: date
+) -> Arrived:
+    """From the first day that was not read of all feeds. A day that was read is there, though its folder may be gone.
+
+    Raises LandingUnreachable.
+    """
+    readers = feed_readers(datasets)
+    day = min((unread(records, names, first) for names in readers.values()), default=today + _DAY)
+    folders = {feed: _Folders(zone.arrivals(feed, (day - _DAY).isoformat())) for feed in readers}
+    lacks: list[str] = []
+    while day <= today:
+        for feed, names in readers.items():
+            if not all(records[name].covers(day) for name in names) and not folders[feed].is_complete(day):
+                lacks.append(feed)
+        if lacks:
+            break
+        day += _DAY
+    problems = tuple(each for listed in folders.values() for each in listed.problems)
+    said = f"waits for {' and '.join(lacks)} of {day}" if lacks else f"all feeds are there through {today}"
+    return Arrived(day - _DAY, said, problems)
+
+
+def feed_readers(datasets: Mapping[str, Dataset]) -> Mapping[str, tuple[str, ...]]:
+    """The datasets that read each feed."""
+    feeds = sorted({read.feed for each in datasets.values() for read in each.feeds})
+    return {
+        feed: tuple(name for name, each in datasets.items() if feed in {read.feed for read in each.feeds})
+        for feed in feeds
+    }
+
+
+def unread(records: Mapping[str, Record], names: tuple[str, ...], first: date) -> date:
+    """The first day, from `first` on, that one of these has not published."""
+    day = first
+    while all(records[name].covers(day) for name in names):
+        day = min(each.last for name in names for each in records[name].windows if each.contains(day)) + _DAY
+    return day
+
+
+@dataclass
+class _Folders:
+    """The folders of a feed, looked at in order and no further than is asked for."""
+
+    _listed: Iterator[Arrival]
+    problems: list[str] = field(default_factory=list)
+    _next: Arrival | None = None
+
+    def is_complete(self, day: date) -> bool:
+        """Days are asked for in order."""
+        while (found := self._next or next(self._listed, None)) is not None:
+            self._next = found
+            if found.name > day.isoformat():
+                return False
+            if found.name == day.isoformat() and not found.problem:
+                return found.is_complete
+            self._next = None
+            if found.problem:
+                self.problems.append(found.problem)
+        return False

@@ -1,0 +1,119 @@
+"""From what should be computed to a run of Dagster: each asked for a few times at most, for one cause."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Partitions, Window
+from affirm_assets.orchestration.partitions import asset_key
+from affirm_assets.orchestration.plan import Ask, first_part
+
+CAUSE, REASON = "affirm/cause", "affirm/reason"
+"""Tags of a run that a sensor asked for: a digest of why, and why in words."""
+
+MOST_TRIES = 3
+"""Of one window for one cause. A longer window is tried in shorter parts first."""
+
+_WAITS = (timedelta(0), timedelta(minutes=1), timedelta(minutes=10))
+"""After a run that failed, before the next: what failed because a service did not answer may do so again at once."""
+
+_RESUMED = "affirm/resumed"
+"""Key in the instance's store: since when failed runs count."""
+
+_FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_ONE = "dagster/partition"
+
+_RUNNING = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def busy(instance: dg.DagsterInstance, datasets: Mapping[str, Dataset]) -> list[Ask]:
+    """What the runs compute that have not ended, whoever started them."""
+    names = {asset_key(each): name for name, each in datasets.items()}
+    found = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=_RUNNING)):
+        # A run without a selection of assets may be a job of anything.
+        selected = run.asset_selection
+        computed = [*datasets] if selected is None else [names[key] for key in selected if key in names]
+        if computed:
+            found.append(Ask(tuple(sorted(computed)), _window(run), f"run {run.run_id[:8]}", run.run_id))
+    return found
+
+
+def run_request(
+    instance: dg.DagsterInstance, ask: Ask, datasets: Mapping[str, Dataset], state: Iterable[str], now: datetime
+) -> dg.RunRequest | str:
+    """The next try of what is asked, or why there is none now.
+
+    `state`: beside the window and the trigger, what a try depends on, such as the files and the code. Of another state
+    there are tries anew.
+    """
+    first = ask.window.first if ask.window else None
+    cause = hashlib.sha256(json.dumps([ask.trigger, str(first), *state]).encode()).hexdigest()[:12]
+    records = instance.get_run_records(dg.RunsFilter(tags={CAUSE: cause}))  # newest first
+    since = _resumed(instance)
+    counted = [each for each in records if each.create_timestamp.astimezone(UTC) > since]
+    kind = datasets[ask.datasets[0]].partitions
+    ask = first_part(ask, kind, len(counted))
+    if waits := _waits(counted, ask, now):
+        return waits
+    return dg.RunRequest(
+        run_key=f"{cause}/{len(records)}",
+        asset_selection=[asset_key(datasets[name]) for name in ask.datasets],
+        tags={CAUSE: cause, REASON: ask.reason, **_tags(ask.window, kind)},
+        partition_key=_key(ask.window),
+    )
+
+
+def resume(instance: dg.DagsterInstance, now: datetime) -> None:
+    """Failed runs of before count no more: what they were to compute is asked for again."""
+    instance.daemon_cursor_storage.set_cursor_values({_RESUMED: now.astimezone(UTC).isoformat()})
+
+
+def _waits(tries: Sequence[dg.RunRecord], ask: Ask, now: datetime) -> str:
+    """Why there is no further try now; empty: there is."""
+    if not tries:
+        return ""
+    last = tries[0].dagster_run
+    said = f"{ask.datasets[0]} of {ask.window}: run {last.run_id[:8]}, which was to compute it ({ask.reason}),"
+    if last.status == dg.DagsterRunStatus.CANCELED:
+        return f"{said} was cancelled. To go on: affirm resume"
+    if len(tries) >= MOST_TRIES and _window(last) == ask.window:
+        how = "failed" if last.status == dg.DagsterRunStatus.FAILURE else "changed nothing"
+        return f"{said} {how}, the {len(tries)}. try. Mend what it says, then: affirm resume"
+    ended = datetime.fromtimestamp(tries[0].end_time, UTC) if tries[0].end_time else tries[0].update_timestamp
+    again = ended.astimezone(UTC) + _WAITS[min(len(tries), len(_WAITS) - 1)]
+    return f"{said} ended at {ended:%H:%M:%S} UTC; again at {again:%H:%M:%S}" if now < again else ""
+
+
+def _resumed(instance: dg.DagsterInstance) -> datetime:
+    found = instance.daemon_cursor_storage.get_cursor_values({_RESUMED}).get(_RESUMED)
+    return datetime.fromisoformat(found) if found else datetime.min.replace(tzinfo=UTC)
+
+
+def _key(window: Window | None) -> str | None:
+    return str(window.first) if window and window.first == window.last else None
+
+
+def _tags(window: Window | None, kind: Partitions | None) -> Mapping[str, str]:
+    if window is None or kind is None or window.first == window.last:
+        return {}
+    return {_FIRST: str(window.first), _LAST: str(window.last)}
+
+
+def _window(run: dg.DagsterRun) -> Window | None:
+    """What a run computes; None: it does not say."""
+    first = run.tags.get(_FIRST) or run.tags.get(_ONE)
+    last = run.tags.get(_LAST) or run.tags.get(_ONE)
+    if not first or not last:
+        return None
+    return Window(date.fromisoformat(first), date.fromisoformat(last))

@@ -1,0 +1,329 @@
+"""What should be computed next: decided from what the tables say is published, and from nothing else.
+
+Pure. A lost event, a daemon that was away or a run started by hand changes nothing: whoever asks again gets the same
+answer from the same tables.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from affirm_assets.declare.dataset import AUTOMATIC, Dataset
+from affirm_assets.declare.inputs import Before, Beside, Landing, Later, Mapped, MappedTable, Previous, Through
+from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
+from affirm_assets.steps.published import Publication, Record, joined
+
+_NEVER = date.max
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Datasets to compute in one run, upstream first, all for one window; None: they have no partitions.
+
+    `restates`: the window was published before. `trigger` names what made it necessary, for as long as it is necessary.
+    """
+
+    datasets: tuple[str, ...]
+    window: Window | None
+    reason: str
+    trigger: str
+    restates: bool = False
+
+    def meets(self, other: "Ask") -> bool:
+        """Whether both compute a dataset for the same days."""
+        is_shared = bool(set(self.datasets) & set(other.datasets))
+        return is_shared and (self.window is None or other.window is None or self.window.overlaps(other.window))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to ask for, and what waits for what."""
+
+    asks: tuple[Ask, ...] = ()
+    waits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Need:
+    """The first partition that is missing or out of date, and why."""
+
+    first: date
+    reason: str
+    trigger: str
+    restates: bool
+
+
+@dataclass(frozen=True)
+class Books:
+    """The datasets of a project, upstream first, and what is published of each.
+
+    `first`: the first business date. `by_hand`: the names of those that nothing asks for.
+    """
+
+    datasets: Mapping[str, Dataset]
+    records: Mapping[str, Record]
+    first: date
+    by_hand: frozenset[str] = frozenset()
+
+    @staticmethod
+    def of(datasets: Mapping[str, Dataset], records: Mapping[str, Record], first: date) -> "Books":
+        """`datasets` upstream first."""
+        by_hand = frozenset(name for name, each in datasets.items() if each.starts != AUTOMATIC)
+        return Books(datasets, records, first, by_hand)
+
+    def plan(self, through: date, busy: Iterable[Ask] = ()) -> Plan:
+        """Everything that is missing or out of date, for the business dates through `through`.
+
+        One ask for each kind of partitions. `busy`: what runs are computing now. What they compute, and what reads it,
+        waits.
+        """
+        busy = [*busy]
+        asks: list[Ask] = []
+        waits: list[str] = []
+        for kind in (Daily, Monthly, type(None)):
+            names = [name for name, each in self.datasets.items() if isinstance(each.partitions, kind)]
+            found = self._plan([name for name in names if name not in self.by_hand], through)
+            waits += found.waits
+            for ask in found.asks:
+                if running := [each for each in (*busy, *asks) if self._depends(ask, each)]:
+                    waits.append(f"{_several(ask.datasets)} of {ask.window}: after {running[0].reason}")
+                else:
+                    asks.append(ask)
+        return Plan(tuple(asks), tuple(waits))
+
+    def only(self, name: str, through: date) -> Plan:
+        """What is missing or out of date of one dataset, whoever asks for it otherwise."""
+        return self._plan([name], through)
+
+    def missing(self, name: str, through: date) -> date | None:
+        """The first partition of a dataset that should be published and is not."""
+        dataset = self.datasets[name]
+        return next((day for day in self._starts(dataset, through) if not self.records[name].covers(day)), None)
+
+    def readers(self, names: Iterable[str]) -> set[str]:
+        """The datasets that read one of these, directly or not."""
+        found = set(names)
+        for name, each in self.datasets.items():  # upstream first
+            if found & {mapped.dataset for mapped in _tables_read(each)}:
+                found.add(name)
+        return found - set(names)
+
+    def _plan(self, names: list[str], through: date) -> Plan:
+        """`names`: of one kind of partitions. What cannot be computed yet is left out, and what reads it."""
+        left, waits = list(names), list[str]()
+        while needs := {name: need for name in left if (need := self._need(self.datasets[name], through))}:
+            first = min(each.first for each in needs.values())
+            begun = [name for name, need in needs.items() if need.first == first]
+            together = [name for name in left if name in {*begun, *self.readers(begun)}]
+            last = self._last(together, first, through, restates=needs[begun[0]].restates)
+            ready = {name: self._last_ready(name, together, first, last) for name in together}
+            if not (lacking := {name: lacks for name, lacks in ready.items() if isinstance(lacks, str)}):
+                need, last = needs[begun[0]], min([last, *(each for each in ready.values() if isinstance(each, date))])
+                window = None if self.datasets[begun[0]].partitions is None else Window(first, last)
+                asked = Ask(tuple(together), window, need.reason, need.trigger, need.restates)
+                return Plan((asked,), tuple(waits))
+            waits += [f"{self.datasets[name]} of {first}: waits for {lacks}" for name, lacks in lacking.items()]
+            left = [name for name in left if name not in {*lacking, *self.readers(lacking)}]
+        return Plan((), tuple(waits))
+
+    def _last(self, names: list[str], first: date, through: date, *, restates: bool) -> date:
+        """The last partition to compute, if all is there that it reads."""
+        last = max(self._starts(self.datasets[names[0]], through), default=first)
+        if restates:
+            published = [min(each.last, last) for name in names for each in self.records[name].windows]
+            last = max(first, *published)
+        return last if all(self.datasets[name].ranges for name in names) else first
+
+    def _last_ready(self, name: str, together: list[str], first: date, last: date) -> date | str:
+        """The last partition up to which all that it reads is published or computed with it; text: what lacks."""
+        kind = self.datasets[name].partitions
+        for mapped in _tables_read(self.datasets[name]):
+            if mapped.dataset not in together:
+                ready = self._ready(mapped, kind, first, last)
+                if ready is None:
+                    return str(self.datasets[mapped.dataset])
+                last = min(last, ready)
+        return last
+
+    def _ready(self, mapped: MappedTable, kind: Partitions | None, first: date, last: date) -> date | None:
+        """The last partition for which an input of the same days is published; None: not even the first."""
+        record, source = self.records[mapped.dataset], self.datasets[mapped.dataset].partitions
+        if source is None:
+            return last if record.whole else None
+        if kind is None:
+            return last if record.windows else None
+        ready = None
+        for start in kind.starts(Window(first, last)):
+            days = kind.days(Window(start, start))
+            days = source.covering(Window(max(days.first, self.first), days.last))
+            if isinstance(mapped, Previous | Before):  # of days before the window, which may be before the first
+                days = source.before(days, 1)
+                if days.first < self.first:
+                    ready = start
+                    continue
+            if not all(map(record.covers, source.starts(days))):
+                break
+            ready = start
+        return ready
+
+    def _need(self, dataset: Dataset, through: date) -> _Need | None:
+        record = self.records[dataset.name]
+        if dataset.partitions is None:
+            if not record.whole:
+                return _Need(self.first, f"{dataset} was never published", "never", restates=False)
+        elif missing := self.missing(dataset.name, through):
+            stale = self._stale(dataset, through)
+            if stale is None or missing <= stale.first:
+                # A hole, with days published after it, is to be filled with all that follows.
+                restates = any(each.last > missing for each in record.windows)
+                return _Need(missing, f"{dataset} of {missing} is not published", "missing", restates)
+            return stale
+        return self._stale(dataset, through)
+
+    def _stale(self, dataset: Dataset, through: date) -> _Need | None:
+        """The first published partition for which something that it reads was published again after it was read."""
+        found: list[_Need] = []
+        record = self.records[dataset.name]
+        for mapped in (each for each in dataset.leaves.values() if not isinstance(each, Landing | Later | Beside)):
+            source = self.datasets[mapped.dataset]
+            own = source.name == dataset.name
+            for publication in self.records[source.name].recent:
+                first = _first_unread(dataset, source, mapped, record, publication, own=own)
+                if first is not None and first <= through:
+                    reason = f"{source} of {publication.window} was published again by run {publication.run_id}"
+                    trigger = f"{source.table} {publication.sequence_number}"
+                    found.append(_Need(first, reason, trigger, restates=True))
+        return min(found, key=lambda each: each.first, default=None)
+
+    def _starts(self, dataset: Dataset, through: date) -> Iterator[date]:
+        """The partitions that should be published. A month should be, though its days are not all there yet."""
+        if dataset.partitions is not None and through >= self.first:
+            yield from dataset.partitions.starts(dataset.partitions.covering(Window(self.first, through)))
+
+    def _depends(self, ask: Ask, running: Ask) -> bool:
+        """Whether an ask computes what a run computes, or reads it."""
+        if ask.meets(running):
+            return True
+        if not set(ask.datasets) & self.readers(running.datasets):
+            return False
+        kinds = {type(self.datasets[name].partitions) for name in (*ask.datasets, *running.datasets)}
+        # Of the same kind, later days of an input do not matter; a month has its days in any case.
+        apart = ask.window and running.window and kinds == {Daily} and running.window.first > ask.window.last
+        return not apart
+
+
+def landing_asks(
+    datasets: Mapping[str, Dataset],
+    records: Mapping[str, Record],
+    feed: str,
+    complete: Iterable[date],
+    changed: Iterable[date],
+    books_through: date,
+) -> list[Ask]:
+    """What to read of a feed's folders.
+
+    `complete`: days whose folder is complete; `changed`: those of them that were read, and hold other files now.
+    `books_through`: the day up to which all feeds are there; up to it the rows are read in one run with all the books.
+    """
+    readers = tuple(name for name, each in datasets.items() if feed in {read.feed for read in each.feeds})
+    asks = [
+        Ask(readers, window, f"late file: {feed} of {window} changed after it was read", "changed", restates=True)
+        for window in _windows(changed)
+    ]
+    fresh = (day for day in complete if day > books_through and not all(records[name].covers(day) for name in readers))
+    return [
+        *asks,
+        *(Ask(readers, window, f"{feed} of {window} arrived", "arrived") for window in _windows(fresh)),
+    ]
+
+
+def first_part(ask: Ask, kind: Partitions | None, tries: int) -> Ask:
+    """A shorter window of a range that has failed before: half as long each time, from the second failure on.
+
+    So one bad day keeps back no day before it.
+    """
+    if ask.window is None or kind is None or tries < 2:
+        return ask
+    starts = list(kind.starts(ask.window))
+    return replace(ask, window=Window(starts[0], starts[max(1, len(starts) >> (tries - 1)) - 1]))
+
+
+def _first_unread(
+    dataset: Dataset, source: Dataset, mapped: MappedTable, record: Record, publication: Publication, *, own: bool
+) -> date | None:
+    """The first published partition that reads this publication of an input, and was computed before it.
+
+    What is known of when a partition was computed are the last publishes. One that is older than all of those has read
+    no more than the oldest of them.
+    """
+
+    def has_read(each: Publication) -> int:
+        # An input that a dataset did not have when it was published says nothing of it.
+        return each.sequence_number if own else each.read.get(source.table, sys.maxsize)
+
+    read = [each for each in record.recent if has_read(each) >= publication.sequence_number]
+    if len(read) == len(record.recent):
+        return None
+    if dataset.partitions is None:
+        return None if record.recent[0] in read else date.min
+    concerned = _concerned(dataset, source, mapped, publication)
+    if own and concerned is not None:
+        inside = Window.parse(publication.window)
+        concerned = Window(inside.last + _DAY, concerned.last) if concerned.last > inside.last else None
+    if concerned is None:
+        return None
+    computed_after = joined([Window.parse(each.window) for each in read], dataset.partitions)
+    for published in record.windows:
+        if published.overlaps(concerned):
+            day = max(published.first, concerned.first)
+            for each in computed_after:
+                if each.contains(day):
+                    day = dataset.partitions.after(each, 1).first
+            if day <= min(published.last, concerned.last):
+                return day
+    return None
+
+
+def _concerned(dataset: Dataset, source: Dataset, mapped: MappedTable, publication: Publication) -> Window | None:
+    """The partitions of a dataset that read what was published of an input; None: none."""
+    assert dataset.partitions is not None
+    if source.partitions is None:
+        return Window(date.min, _NEVER)
+    days = source.partitions.days(Window.parse(publication.window))
+    match mapped:
+        case Previous(n=n):
+            after = source.partitions.days(source.partitions.after(Window.parse(publication.window), n))
+            days = Window(days.first + _DAY, after.last)
+        case Before():
+            days = Window(days.first + _DAY, _NEVER)
+        case Through():
+            days = Window(days.first, _NEVER)
+        case _:
+            pass
+    first = dataset.partitions.covering(Window(days.first, days.first)).first
+    return Window(first, _NEVER) if days.last == _NEVER else dataset.partitions.covering(days)
+
+
+def _tables_read(dataset: Dataset) -> list[MappedTable]:
+    """The inputs that decide when a dataset can be computed."""
+
+    def decides(mapped: Mapped) -> bool:
+        return not isinstance(mapped, Landing | Later | Beside) and mapped.dataset != dataset.name
+
+    return [each for each in dataset.leaves.values() if decides(each) and not isinstance(each, Landing)]
+
+
+def _windows(days: Iterable[date]) -> list[Window]:
+    windows: list[Window] = []
+    for day in sorted(days):
+        if windows and windows[-1].last + _DAY == day:
+            windows[-1] = Window(windows[-1].first, day)
+        else:
+            windows.append(Window(day, day))
+    return windows
+
+
+def _several(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,0 +1,149 @@
+"""How a dataset stands against its deadlines: is the newest due date published, and is nothing missing before it.
+
+Decided from what the tables say is published, from the dataset's own calendar and from the time that is handed in.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import Beside, Landing, Later
+from affirm_assets.declare.partitions import Partitions, Window
+from affirm_assets.steps.published import Record
+
+_MOST_NAMED = 10
+"""Of the windows that are missing."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, in a sentence. `window`: the partition that should have been published and is not."""
+
+    passed: bool
+    text: str
+    window: date | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a dataset that has partitions. `record`: what is published of it.
+
+    `first`: its first partition, or the one that it should have had; None: there is nothing to compute it from.
+    """
+
+    dataset: Dataset
+    partitions: Partitions
+    record: Record
+    first: date | None
+    waits_for: str = ""
+
+    def fresh(self, now: datetime) -> Finding | None:
+        """Whether the newest partition that is due is published; None: the dataset declares no deadline."""
+        due = self.dataset.freshness
+        if due is None:
+            return None
+        if self.first is None:
+            return Finding(True, f"Nothing is due: it waits for {self.waits_for}.")
+        newest = self._newest_due(now)
+        if newest is None:
+            at = due.due_at(self._last_day(self.first))
+            return Finding(True, f"Nothing is due yet: {self.first} is, by {at:%A %Y-%m-%d %H:%M}.")
+        by = f"{newest} was due by {due.due_at(self._last_day(newest)):%A %Y-%m-%d %H:%M} in New York"
+        if self.record.covers(newest):
+            return Finding(True, f"{by} and is published.")
+        published = [each.last for each in self.record.windows if each.last < newest]
+        newest_there = (
+            f"the newest before it that is published is {published[-1]}" if published else "nor is any before it"
+        )
+        return Finding(False, f"{by} and is not published; {newest_there}.", newest)
+
+    def complete(self, now: datetime) -> Finding:
+        """Whether all partitions are published from the first to the newest due one.
+
+        Without a deadline, to the newest that is published. A partition whose run failed is missing like any other.
+        """
+        if self.first is None:
+            return Finding(True, f"Nothing is missing: it waits for {self.waits_for}.")
+        windows = self.record.windows
+        last = self._newest_due(now) if self.dataset.freshness else windows[-1].last if windows else None
+        if last is None or last < self.first:
+            return Finding(True, "Nothing is missing: nothing is due yet.")
+        all_of_it = Window(self.first, last)
+        there_should_be = sum(1 for _ in self.partitions.starts(all_of_it))
+        gaps = missing(self.record, self.partitions, all_of_it)
+        if not gaps:
+            return Finding(True, f"All of {all_of_it} is published: {there_should_be:,} partitions.")
+        count = sum(1 for gap in gaps for _ in self.partitions.starts(gap))
+        named = ", ".join(map(str, gaps[:_MOST_NAMED]))
+        more = f" and {len(gaps) - _MOST_NAMED} more windows" if len(gaps) > _MOST_NAMED else ""
+        return Finding(
+            False, f"{count:,} of {there_should_be:,} partitions of {all_of_it} are not published: {named}{more}."
+        )
+
+    def _newest_due(self, now: datetime) -> date | None:
+        if self.first is None or self.dataset.freshness is None:
+            return None
+        day = self.dataset.freshness.newest_due(now, self.first)
+        if day is None:
+            return None
+        newest = self.partitions.covering(Window(day, day)).first
+        if self._last_day(newest) > day:
+            newest = self.partitions.before(Window(newest, newest), 1).first
+        return newest if newest >= self.first else None
+
+    def _last_day(self, partition: date) -> date:
+        return self.partitions.days(Window(partition, partition)).last
+
+
+def standings(
+    datasets: Iterable[Dataset], records: Mapping[str, Record], arrived: Mapping[str, date], first: date
+) -> Iterator[Standing]:
+    """Of each dataset with partitions. `datasets`: upstream first.
+
+    `records`: what is published, by dataset. `arrived`: the first date of which there are files, of those that read
+    feeds and were never published. `first`: the first business date.
+
+    A dataset's partitions begin with its first that is published, or with that of what it reads, if that is earlier.
+    """
+    firsts: dict[str, date | None] = {}
+    for each in datasets:
+        if each.partitions is None:
+            continue
+        record = records.get(each.name, Record())
+        reads = [name for name in _read(each) if name in firsts]
+        lacking = [name for name in reads if firsts[name] is None]
+        begun = [there for name in reads if (there := firsts[name])]
+        should = arrived.get(each.name) if each.feeds else None
+        if begun and not lacking:
+            should = _begins(each.partitions, max(begun), first)
+        published = record.windows[0].first if record.windows else None
+        firsts[each.name] = min(filter(None, (published, should)), default=None)
+        folders = [f"the first complete folder of feed {feed.feed}, such as {feed.feed}/{first}" for feed in each.feeds]
+        yield Standing(each, each.partitions, record, firsts[each.name], " and ".join([*folders, *lacking]))
+
+
+def missing(record: Record, partitions: Partitions, window: Window) -> list[Window]:
+    """What of the window is not published."""
+    gaps, start = [], window.first
+    for each in record.windows:
+        if each.last < start:
+            continue
+        if each.first > window.last:
+            break
+        if each.first > start:
+            gaps.append(Window(start, partitions.before(each, 1).last))
+        start = partitions.after(each, 1).first
+    return [*gaps, Window(start, window.last)] if start <= window.last else gaps
+
+
+def _read(dataset: Dataset) -> list[str]:
+    """The datasets that it is computed from."""
+    read = [each for each in dataset.leaves.values() if not isinstance(each, Landing | Later | Beside)]
+    return list(dict.fromkeys(each.dataset for each in read if each.dataset != dataset.name))
+
+
+def _begins(partitions: Partitions, day: date, first: date) -> date:
+    """The first partition that has all its days if data begin on `day`. Before `first` there are none."""
+    found = partitions.covering(Window(day, day))
+    return found.first if found.first >= day or day <= first else partitions.after(found, 1).first

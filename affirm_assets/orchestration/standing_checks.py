@@ -1,0 +1,195 @@
+"""The checks `fresh` and `complete` of each dataset with partitions, and the sensor that says how they stand.
+
+No step computes them: they change with time, and with other partitions than those of a run.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import dagster as dg
+from dagster import ResourceParam
+from pyiceberg.catalog import Catalog
+
+from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
+from affirm_assets.declare.registry import Registry
+from affirm_assets.errors import RecordRefused
+from affirm_assets.orchestration.alerts import Alert, AlertHook, tell
+from affirm_assets.orchestration.partitions import asset_key
+from affirm_assets.orchestration.standing import Finding, standings
+from affirm_assets.steps.published import Record, record_of
+from affirm_assets.steps.tables import load_if_exists
+from resources.iceberg import IcebergCatalog
+from resources.landing import LandingZone
+
+_SECONDS_BETWEEN_TICKS = 60
+
+_MOST_NAMED = 10
+"""Of the checks that fail, in what is shown of a tick."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A check's finding, and the dataset that it is of."""
+
+    dataset: Dataset
+    check: str
+    finding: Finding
+
+    @property
+    def key(self) -> dg.AssetCheckKey:
+        return dg.AssetCheckKey(asset_key(self.dataset), self.check)
+
+
+def standing_check_specs(dataset: Dataset) -> Iterator[dg.AssetCheckSpec]:
+    """They are among the checks of the dataset's step, which yields `not_evaluated` for them.
+
+    Dagster shows a check only if some job yields it, and a backfill fails at runs that do not yield all its assets'
+    checks.
+    """
+    if dataset.partitions is None:
+        return
+    if dataset.freshness:
+        yield dg.AssetCheckSpec(
+            FRESH,
+            asset=asset_key(dataset),
+            description=f"The newest business date that is due ({dataset.freshness}, New York) is published.",
+        )
+    yield dg.AssetCheckSpec(
+        COMPLETE,
+        asset=asset_key(dataset),
+        description="Nothing is left failed or missing between the first business date and the newest that is due.",
+    )
+
+
+def not_evaluated(context: dg.AssetExecutionContext, dataset: Dataset) -> Iterator[dg.Output[None]]:
+    """What the dataset's step yields for these checks: an output without an evaluation."""
+    for each in standing_check_specs(dataset):
+        yield dg.Output(None, context.assets_def.get_output_name_for_asset_check_key(each.key))
+
+
+def standing_sensor(registry: Registry, first: date) -> dg.SensorDefinition:
+    """`first`: the first business date of the deployment."""
+    datasets = [each for each in registry.in_order() if each.partitions]
+
+    @dg.sensor(
+        name="standing",
+        minimum_interval_seconds=_SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Says in each dataset's checks `fresh` and `complete` whether the newest due business date is "
+        "published and nothing before it is missing, and tells the owner if a date misses its deadline.",
+    )
+    def standing(
+        context: dg.SensorEvaluationContext,
+        catalog: IcebergCatalog,
+        landing_zone: ResourceParam[LandingZone],
+        alerts: ResourceParam[Sequence[AlertHook]],
+    ) -> dg.SensorResult:
+        now = datetime.now(UTC)
+        found = look(datasets, catalog.load(), landing_zone, first, now)
+        news = not_shown(context.instance, found)
+        tell(context.instance, alerts, late_datasets(found), now)
+        return dg.SensorResult(asset_events=[*map(evaluation, news)], skip_reason=dg.SkipReason(says(found, news)))
+
+    return standing
+
+
+def look(datasets: Sequence[Dataset], catalog: Catalog, zone: LandingZone, first: date, now: datetime) -> list[Found]:
+    """What both checks of each dataset find. `datasets`: those with partitions, upstream first.
+
+    Loads each table once; looks into the landing zone only for those that read feeds and were never published.
+    """
+    records, refused = _records(datasets, catalog)
+    arrived = {
+        each.name: there
+        for each in datasets
+        if each.feeds and not records[each.name].windows
+        if (there := _arrived(each, zone, first, now))
+    }
+    found = []
+    for each in standings(datasets, records, arrived, first):
+        wrong = refused.get(each.dataset.name)
+        if fresh := each.fresh(now):
+            found.append(Found(each.dataset, FRESH, wrong or fresh))
+        found.append(Found(each.dataset, COMPLETE, wrong or each.complete(now)))
+    return found
+
+
+def not_shown(instance: dg.DagsterInstance, found: Sequence[Found]) -> list[Found]:
+    """Those that Dagster's UI does not show already.
+
+    Beside what was never reported or is otherwise now, these are checks of a dataset that was materialized since: an
+    evaluation from before it is shown no more.
+    """
+    keys = [each.key for each in found]
+    executions = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    entries = [each.asset_entry for each in instance.get_asset_records(list({key.asset_key for key in keys}))]
+    materialized = {each.asset_key: each.last_materialization for each in entries}
+    news = []
+    for each in found:
+        execution, last = executions.get(each.key), materialized.get(each.key.asset_key)
+        shown = execution.evaluation if execution else None
+        is_same = (
+            isinstance(shown, dg.AssetCheckEvaluation)  # or it is only announced, by a run
+            and (shown.passed, shown.description) == (each.finding.passed, each.finding.text)
+        )
+        if not execution or not is_same or (last and last.timestamp >= execution.create_timestamp):
+            news.append(each)
+    return news
+
+
+def evaluation(each: Found) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(each.dataset),
+        check_name=each.check,
+        passed=each.finding.passed,
+        description=each.finding.text,
+        severity=dg.AssetCheckSeverity.ERROR,
+        blocking=False,
+    )
+
+
+def late_datasets(found: Sequence[Found]) -> list[Alert]:
+    return [
+        Alert(
+            cause=f"freshness/{each.dataset}/{each.finding.window}",
+            title="not published by its deadline",
+            reason=each.finding.text,
+            owner=each.dataset.owner,
+            dataset=str(each.dataset),
+            window=str(each.finding.window),
+        )
+        for each in found
+        if each.check == FRESH and each.finding.window
+    ]
+
+
+def says(found: Sequence[Found], news: Sequence[Found]) -> str:
+    """What is shown of a tick."""
+    failed = [f"{each.dataset} {each.check}" for each in found if not each.finding.passed]
+    named = ", ".join(failed[:_MOST_NAMED]) + (", ..." if len(failed) > _MOST_NAMED else "")
+    datasets = len({each.dataset.name for each in found})
+    return (
+        f"{len(found)} checks of {datasets} datasets: {len(news)} reported, {len(failed)} failed"
+        f"{f' ({named})' if failed else ''}."
+    )
+
+
+def _records(datasets: Sequence[Dataset], catalog: Catalog) -> tuple[Mapping[str, Record], Mapping[str, Finding]]:
+    """Of each dataset what is published, and why that is not certain where it is not."""
+    records, refused = {}, {}
+    for each in datasets:
+        table = load_if_exists(catalog, each.table)
+        try:
+            records[each.name] = record_of(each, table) if table else Record()
+        except RecordRefused as error:
+            records[each.name], refused[each.name] = Record(), Finding(False, str(error))
+    return records, refused
+
+
+def _arrived(dataset: Dataset, zone: LandingZone, first: date, now: datetime) -> date | None:
+    """The first business date or else the newest that is due, if all the dataset's feeds have it."""
+    newest = dataset.freshness.newest_due(now, first) if dataset.freshness else None
+    days = sorted({first, newest or first})
+    lacking = [zone.lacking(feed.feed, days) for feed in dataset.feeds]
+    return next((day for day in days if not any(day in each for each in lacking)), None)

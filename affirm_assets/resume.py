@@ -1,0 +1,50 @@
+"""`affirm resume`: compute what is missing or out of date, and nothing else, by runs of the dagster CLI."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import gettempdir
+
+import dagster as dg
+from rich.console import Console
+
+import affirm_assets.datasets
+from affirm_assets.declare.registry import Registry
+from affirm_assets.definitions import catalog_of, landing_zone_of
+from affirm_assets.orchestration.arrivals import arrived
+from affirm_assets.orchestration.asking import busy, resume
+from affirm_assets.orchestration.books import today
+from affirm_assets.orchestration.plan import Ask, Books
+from affirm_assets.orchestration.tables import Tables
+from affirm_assets.runs import materialize
+from affirm_assets.settings import Settings
+
+
+def run_resume(settings: Settings) -> int:
+    """Returns the exit status: 0 if all is published that can be. What runs compute just now is left to them."""
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+    datasets = {each.name: each for each in Registry.walk(affirm_assets.datasets).in_order()}
+    catalog, zone, first = catalog_of(settings).load(), landing_zone_of(settings), settings.first_business_date
+    log = Path(settings.lake or gettempdir(), "resume.log")
+    done: list[Ask] = []
+    with dg.DagsterInstance.get() as instance:
+        resume(instance, datetime.now(UTC))
+        while True:
+            tables = Tables.of(datasets, catalog)
+            there = arrived(zone, datasets, tables.records, first, today())
+            plan = Books.of(datasets, tables.records, first).plan(there.through, busy(instance, datasets))
+            if not plan.asks:
+                break
+            for ask in plan.asks:
+                if ask in done:
+                    console.print(f"{ask.reason}, although a run that succeeded was to compute it.")
+                    return 1
+                done.append(ask)
+                console.print(f"{len(ask.datasets)} datasets, {ask.window}: {ask.reason}")
+                if materialize(console, instance, [datasets[name] for name in ask.datasets], ask.window, log) is None:
+                    console.print("Mend it, then run this again.")
+                    return 1
+    for each in (*there.problems, there.lacks, *plan.waits):
+        console.print(each)
+    console.print("Nothing else is missing or out of date.")
+    return 0

@@ -1,0 +1,319 @@
+"""The sensors of the landing zone and of the books, tick by tick, with real runs over a lake of two small feeds."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+import tests.projects.two_feeds
+from affirm_assets.declare.registry import Registry
+from affirm_assets.definitions import build_defs, catalog_of
+from affirm_assets.orchestration.asking import CAUSE, REASON, resume
+from affirm_assets.orchestration.books import today
+from affirm_assets.settings import Settings
+
+FIRST = date(2025, 1, 30)
+SALES, REFUNDS = "sales", "refunds"
+
+
+@dataclass
+class Shops:
+    """A lake of the project with two feeds, an instance, and its sensors' cursors."""
+
+    root: Path
+    instance: dg.DagsterInstance
+    cursors: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settings = Settings.local(self.root, FIRST)
+        self.defs = build_defs(settings, Registry.walk(tests.projects.two_feeds))
+
+    def land(self, feed: str, number: int, *lines: str, complete: bool = True) -> Path:
+        folder = self.folder(feed, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        Path(folder, "part.csv").write_text("\n".join(["shop,amount", *lines]) + "\n")
+        if complete:
+            Path(folder, "_SUCCESS").touch()
+        return folder
+
+    def land_all(self, number: int) -> None:
+        self.land(SALES, number, "north,10.00", "south,5.00")
+        self.land(REFUNDS, number, "north,1.00")
+
+    def folder(self, feed: str, number: int) -> Path:
+        return self.root / "landing" / feed / str(day(number))
+
+    def tick(self, name: str) -> tuple[list[dg.DagsterRun], str]:
+        """Evaluate a sensor as the daemon does, and execute what it asks for; the runs, and why there is none."""
+        sensor = self.defs.get_sensor_def(name)
+        repository = self.defs.get_repository_def()
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursors.get(name),
+            repository_def=repository,
+            sensor_name=name,
+            resources=dict(self.defs.resources or {}),
+        )
+        result = sensor.evaluate_tick(context)
+        for event in result.asset_events:
+            self.instance.report_runless_asset_event(event)
+        self.cursors[name] = result.cursor
+        return [self._execute(each) for each in result.run_requests or ()], result.skip_message or ""
+
+    def _execute(self, request: dg.RunRequest) -> dg.DagsterRun:
+        selection = list(request.asset_selection or ())
+        job = self.defs.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(
+            instance=self.instance,
+            asset_selection=selection,
+            partition_key=request.partition_key,
+            tags=dict(request.tags),
+            raise_on_error=False,
+        )
+        return result.dagster_run if result.success else self.instance.get_run_by_id(result.run_id)
+
+    def settle(self) -> list[tuple[str, str, str]]:
+        """Tick all sensors until none asks for anything; the runs as (sensor, window, reason)."""
+        found = []
+        for _ in range(20):
+            before = len(found)
+            for name in ("sales_landing", "refunds_landing", "books", "months"):
+                found += [(name, window(run), run.tags[REASON]) for run in self.tick(name)[0]]
+            if len(found) == before:
+                return found
+        raise AssertionError(f"no end of asking: {found[-3:]}")
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        found = catalog_of(Settings.local(self.root, FIRST)).load().load_table(table).scan().to_arrow().to_pylist()
+        return sorted(found, key=lambda row: [str(each) for each in row.values()])
+
+
+def day(number: int) -> date:
+    return FIRST + timedelta(days=number)
+
+
+def window(run: dg.DagsterRun) -> str:
+    one = run.tags.get("dagster/partition")
+    return one or "...".join(run.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
+
+
+@pytest.fixture
+def shops(tmp_path: Path) -> Iterator[Shops]:
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
+        yield Shops(tmp_path / "lake", instance)
+
+
+def test_a_first_start_books_the_backlog_in_one_run_and_then_each_date(shops: Shops) -> None:
+    for number in range(4):
+        shops.land_all(number)
+    asked = shops.settle()
+    assert [(name, over) for name, over, _ in asked] == [
+        ("books", f"{day(0)}...{day(3)}"),
+        ("months", "2025-01-01"),  # its last two days
+    ]
+    assert [row["amount"] for row in shops.rows("books.totals") if row["as_of"] == day(3)] == [36, 20]
+    shops.land_all(4)
+    assert [(name, over) for name, over, _ in shops.settle()] == [("books", str(day(4)))]
+    assert not shops.settle()
+
+
+def test_folders_are_reported_once(shops: Shops) -> None:
+    shops.land_all(0)
+    shops.land(SALES, 1, complete=False)
+    for _ in range(2):
+        shops.tick("sales_landing")
+    shops.cursors["sales_landing"] = "lost"
+    _, said = shops.tick("sales_landing")
+    key = dg.AssetKey(["feeds", SALES])
+    (found,) = shops.instance.fetch_materializations(key, limit=10).records
+    assert found.partition_key == str(day(0))
+    assert found.asset_materialization is not None
+    assert {name: each.value for name, each in found.asset_materialization.metadata.items()} == {
+        "files": 1,
+        "bytes": len("shop,amount\nnorth,10.00\nsouth,5.00\n"),
+    }
+    assert f"sales of {day(1)}: waits for _SUCCESS" in said
+
+
+def test_what_can_be_read_is_read_before_the_other_feed_is_there(shops: Shops) -> None:
+    shops.land(SALES, 0, "north,10.00")
+    assert [(name, over) for name, over, _ in shops.settle()] == [("sales_landing", str(day(0)))]
+    _, said = shops.tick("books")
+    assert said.startswith(f"waits for refunds of {day(0)}")
+    shops.land(REFUNDS, 0)
+    assert [name for name, *_ in shops.settle()] == ["books"]
+
+
+def test_a_late_file_restates_from_its_day_on_and_its_month(shops: Shops) -> None:
+    for number in range(4):
+        shops.land_all(number)
+    shops.settle()
+    shops.land(SALES, 1, "north,10.00", "south,6.00")
+    asked = shops.settle()
+    assert [(name, over) for name, over, _ in asked] == [
+        ("sales_landing", str(day(1))),
+        ("books", f"{day(1)}...{day(3)}"),
+        ("months", "2025-01-01"),
+    ]
+    assert asked[0][2] == f"late file: sales of {day(1)} changed after it was read"
+    assert [row["amount"] for row in shops.rows("books.totals") if row["as_of"] == day(3)] == [36, 21]
+
+
+def test_a_file_that_was_only_touched_restates_nothing(shops: Shops) -> None:
+    shops.land_all(0)
+    shops.settle()
+    os.utime(shops.folder(SALES, 0) / "part.csv", (1, 1))
+    assert not shops.settle()
+    shops.cursors.clear()
+    assert not shops.settle()
+
+
+def test_an_archived_folder_is_no_change(shops: Shops) -> None:
+    shops.land_all(0)
+    shops.settle()
+    for feed in (SALES, REFUNDS):
+        for file in shops.folder(feed, 0).iterdir():
+            file.unlink()
+        shops.folder(feed, 0).rmdir()
+    shops.land_all(1)
+    assert ("books", str(day(1))) in [(name, over) for name, over, _ in shops.settle()]
+    assert not shops.settle()
+
+
+@pytest.mark.parametrize("lost", [None, "", "{}", "[1]", '{"reported": ["x"], "older": "", "seen": {}}'])
+def test_a_cursor_that_is_lost_runs_nothing_twice_and_misses_nothing(shops: Shops, lost: str | None) -> None:
+    for number in range(2):
+        shops.land_all(number)
+    shops.settle()
+    shops.land(SALES, 0, "north,7.00")
+    shops.cursors = dict.fromkeys(shops.cursors, lost)
+    assert [(name, over) for name, over, _ in shops.settle()][:2] == [
+        ("sales_landing", str(day(0))),
+        ("books", f"{day(0)}...{day(1)}"),
+    ]
+
+
+def test_a_bad_day_is_tried_three_times_and_again_once_its_file_is_another(
+    shops: Shops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("affirm_assets.orchestration.asking._WAITS", (timedelta(0),) * 3)
+    shops.land_all(0)
+    shops.land(SALES, 1, "north,1.00")
+    shops.land(REFUNDS, 1, "north,9.00")  # more than was sold
+    asked = shops.settle()
+    assert ("books", str(day(0))) in [(name, over) for name, over, _ in asked]
+    failed = [run for run in shops.instance.get_runs() if run.status == dg.DagsterRunStatus.FAILURE]
+    assert len([run for run in failed if window(run) == str(day(1))]) == 3
+    _, said = shops.tick("books")
+    assert "failed, the 3. try" in said
+    assert "affirm resume" in said
+    resume(shops.instance, datetime.now(UTC))
+    assert [over for _, over, _ in shops.settle()] == [str(day(1))] * 3
+    shops.land(REFUNDS, 1, "north,1.00")
+    shops.settle()
+    assert [row["amount"] for row in shops.rows("books.takings") if row["as_of"] == day(1)] == [0]
+
+
+def test_what_a_run_computes_is_not_asked_for_again(shops: Shops) -> None:
+    shops.land_all(0)
+    names = [dg.AssetKey(["books", "takings"])]
+    running = shops.instance.create_run_for_job(
+        shops.defs.resolve_implicit_global_asset_job_def(),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": str(day(0))},
+        asset_selection=frozenset(names),
+    )
+    runs, said = shops.tick("books")
+    assert not runs
+    assert f"after run {running.run_id[:8]}" in said
+
+
+BAD_ENTRIES: Mapping[str, str] = {
+    "2025-13-45": "expected a folder named <YYYY-MM-DD>",
+    "20250131": "expected a folder named <YYYY-MM-DD>",
+    "jane@example.com": "an entry beside",
+    str(FIRST - timedelta(days=1)): "before the first business date",
+    "9999-12-31": "expected a business date that has begun",
+}
+
+
+def test_bad_names_are_told_and_stop_nothing(shops: Shops, tmp_path: Path) -> None:
+    shops.land_all(0)
+    root = shops.root / "landing" / SALES
+    for name in BAD_ENTRIES:
+        (root / name).mkdir()
+        (root / name / "_SUCCESS").touch()
+    (root / "stray.csv").write_text("shop,amount\n")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "_SUCCESS").touch()
+    (root / str(day(1))).symlink_to(outside)
+    _, said = shops.tick("sales_landing")
+    for words in [*BAD_ENTRIES.values(), "found a file of another name", "a link that leads out of it"]:
+        assert words in said
+    assert "jane@example.com" not in said
+    assert [over for name, over, _ in shops.settle() if name == "books"] == [str(day(0))]
+
+
+def test_a_link_inside_of_a_folder_that_leads_out_is_not_read(shops: Shops, tmp_path: Path) -> None:
+    shops.land_all(0)
+    secret = tmp_path / "secret.csv"
+    secret.write_text("shop,amount\nnorth,1.00\n")
+    (shops.folder(SALES, 0) / "more.csv").symlink_to(secret)
+    _, said = shops.tick("sales_landing")
+    assert "more.csv" in said
+    assert "a link that leads out of it" in said
+    _, said = shops.tick("books")
+    assert f"waits for sales of {day(0)}" in said
+
+
+def test_success_that_comes_before_its_files_is_a_late_file_in_the_end(shops: Shops) -> None:
+    folder = shops.land(SALES, 0)
+    shops.land(REFUNDS, 0)
+    shops.settle()
+    assert shops.rows("landing.sale_rows") == []
+    (folder / "part.csv").write_text("shop,amount\nnorth,3.00\n")
+    shops.settle()
+    assert [row["amount"] for row in shops.rows("books.takings")] == [3]
+
+
+def test_a_folder_that_is_being_written_again_waits(shops: Shops) -> None:
+    shops.land_all(0)
+    shops.settle()
+    folder = shops.folder(SALES, 0)
+    (folder / "_SUCCESS").unlink()
+    (folder / "part.csv").write_text("shop,amo")
+    assert not shops.settle()
+    _, said = shops.tick("sales_landing")
+    assert f"sales of {day(0)}: waits for _SUCCESS" in said
+
+
+def test_older_folders_are_looked_at_in_turn(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("affirm_assets.orchestration.landing.LOOK_BACK", timedelta(days=1))
+    monkeypatch.setattr("affirm_assets.orchestration.landing.OLDER_FOLDERS", 2)
+    for number in range(6):
+        shops.land_all(number)
+    shops.settle()
+    shops.land(SALES, 1, "north,8.00")
+    late = [run for _ in range(5) for run in shops.tick("sales_landing")[0]]
+    assert [window(run) for run in late] == [str(day(1))]
+
+
+def test_a_run_says_why_it_was_asked_for(shops: Shops) -> None:
+    shops.land_all(0)
+    ((run,), _) = shops.tick("books")
+    assert run.tags[REASON] == f"landing/refund_rows of {day(0)} is not published"
+    assert len(run.tags[CAUSE]) == 12
+    assert json.dumps(sorted(str(key.path[-1]) for key in run.asset_selection or ())) == json.dumps(
+        ["refund_rows", "sale_rows", "takings", "totals"]
+    )
+
+
+def test_the_business_date_is_new_york_s() -> None:
+    assert abs((today() - date.today()).days) <= 1

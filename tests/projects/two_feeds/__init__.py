@@ -1,0 +1,1 @@
+"""Two feeds and what is made of them: small, so that tests of sensors and daemons are fast."""

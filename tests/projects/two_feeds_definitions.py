@@ -1,0 +1,40 @@
+"""The code location of this project, for a webserver or a daemon. Its sensors tick often, and may be made slow."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import tests.projects.two_feeds
+from affirm_assets.declare.registry import Registry
+from affirm_assets.orchestration import books, landing
+from resources.landing import Arrival, LandingFile, LandingZone
+
+books.SECONDS_BETWEEN_TICKS = landing.SECONDS_BETWEEN_TICKS = 2
+
+from affirm_assets.definitions import build_defs  # noqa: E402
+from affirm_assets.settings import Settings  # noqa: E402
+
+
+@dataclass(frozen=True)
+class SlowZone(LandingZone):
+    """While the file `slow` lies beside its folder, each listing and each pin takes the seconds that it says."""
+
+    def arrivals(self, feed: str, after: str = "") -> Iterator[Arrival]:
+        self._wait("slow listing")
+        return super().arrivals(feed, after)
+
+    def pin(self, feed: str, first: date, last: date) -> tuple[LandingFile, ...]:
+        self._wait("slow pin")
+        return super().pin(feed, first, last)
+
+    def _wait(self, name: str) -> None:
+        file = Path(self.root).parent / name
+        if file.exists():
+            time.sleep(float(file.read_text()))
+
+
+settings = Settings.of(os.environ)
+defs = build_defs(settings, Registry.walk(tests.projects.two_feeds), {"landing_zone": SlowZone(settings.landing)})
