@@ -1,8 +1,7 @@
 """The event log of a local instance: Dagster's SQLite storage, with a batch of events in one transaction.
 
 A range over n partitions is announced by n events for each dataset and reported by n more. Dagster's storage opens its
-databases anew for each of them (8 ms): a minute, for 17 datasets over 180 days. It also announces each check once for
-each partition, although a check of this project is one for the whole range: 87 MB of rows that nothing reads.
+databases anew for each of them (8 ms): a minute, for 17 datasets over 180 days.
 """
 
 import os
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from dagster import EventLogEntry, StringSource
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
@@ -21,13 +19,15 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 
+from resources.checks_by_partition import ChecksByPartition
+
 _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
 """Dagster hands over batches only where this is set."""
 
 _EVENTS = "500"  # enough that opening the databases costs nothing
 
 
-class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
+class BatchingSqliteEventLogStorage(ChecksByPartition, SqliteEventLogStorage):
     """For `event_log_storage` in dagster.yaml; `home` is the instance's folder."""
 
     _db_lock: Any
@@ -75,14 +75,6 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         for event, id in zip(events, ids, strict=True):
             if event.dagster_event_type in ASSET_CHECK_EVENTS:
                 self.store_asset_check_event(event, id)
-
-    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
-        """Announced once: the checks have no partitions, though a run over a range says so of each of its checks."""
-        announced = event.get_dagster_event()
-        check = announced.asset_check_planned_data
-        planned = AssetCheckEvaluationPlanned(asset_key=check.asset_key, check_name=check.check_name)
-        whole = event._replace(dagster_event=announced._replace(event_specific_data=planned))
-        super()._store_asset_check_evaluation_planned(whole, event_id)
 
     @contextmanager
     def _one_transaction(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ Spark sessions, Dagster.
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -17,7 +17,7 @@ import pyiceberg.types as iceberg
 
 from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar, Due
 from affirm_assets.declare.carry import CARRY_AUDITS, LATER_PARTITIONS, PREVIOUS_PARTITION, Carry
-from affirm_assets.declare.contract import Contract, columns, key_columns
+from affirm_assets.declare.contract import Contract, columns, key_columns, money_columns, personal_columns, spark_schema
 from affirm_assets.declare.inputs import (
     GIVEN,
     STAGED,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 NOT_NULL, IN_WINDOW, UNIQUE_KEY, CONTROL_TOTALS = BUILT_IN_AUDITS = (
     "not_null",
     "in_window",
-    "unique_key",
+    "keys_are_unique",
     "control_totals",
 )
 """Audits that every dataset has, beside those of its contract."""
@@ -133,6 +133,7 @@ class Dataset:
     ranges: bool = True
     carry: Carry | None = None
     starts: str = AUTOMATIC
+    sums: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> "DataFrame":
         """The transform itself, for a unit test to hand frames to."""
@@ -194,6 +195,7 @@ def dataset(
     ranges: bool = True,
     carry: Carry | None = None,
     starts: str = AUTOMATIC,
+    sums: Sequence[str] | None = None,
 ) -> Callable[[Callable[..., "DataFrame"]], Dataset]:
     """Declare the decorated function as the transform of a dataset named like it.
 
@@ -205,7 +207,8 @@ def dataset(
     can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is for one that only
     one engine computes rightly; otherwise what a step reads decides. `starts` says who asks for it: "automatic" (what
     it reads is there), "by_hand" (nobody but people), or a cron schedule in New York's time, such as "0 6 * * MON".
-    Raises DeclarationError, naming file and dataset.
+    `sums` are the Money columns whose sums Dagster plots over time: by default all of them. Raises DeclarationError,
+    naming file and dataset.
     """
 
     audits = tuple(audits)
@@ -233,6 +236,7 @@ def dataset(
             ranges=ranges,
             carry=carry,
             starts=starts,
+            sums=_money(contract) if sums is None else tuple(sums),
         )
         _check_declaration(declared)
         return declared
@@ -243,6 +247,10 @@ def dataset(
 def _partitions_of(upstream: Partitions | None) -> Partitions:
     assert upstream is not None
     return upstream
+
+
+def _money(contract: type[Contract]) -> tuple[str, ...]:
+    return money_columns(spark_schema(contract))
 
 
 def _deadline(where: str, text: str | None, calendar: BusinessCalendar) -> Due | None:
@@ -284,6 +292,11 @@ def _check_declaration(item: Dataset) -> None:
                 f"{where}: its partition column {spec.name!r} must be a date, never null; found "
                 f"{'' if spec.required else 'nullable '}{spec.iceberg_type}."
             )
+    if unknown := [name for name in item.sums if name not in _money(item.contract)]:
+        raise DeclarationError(
+            f"{where}: expected sums= to name Money columns of {item.contract.__name__}, which are "
+            f"{', '.join(_money(item.contract)) or 'none'}; found {', '.join(unknown)}."
+        )
     if item.feeds and item.domain != "landing":
         raise DeclarationError(f"{where}: only datasets in the folder landing/ read files; found a landing() input.")
     for each in item.feeds:
@@ -339,4 +352,9 @@ def _check_carry(where: str, item: Dataset, carry: Carry) -> None:
         raise DeclarationError(
             f"{where}: its carry= names {', '.join(unknown)}; expected columns of {item.contract.__name__}, which has "
             f"{', '.join(item.contract.model_fields)}."
+        )
+    if personal := sorted(personal_columns(item.contract) & {*named}):
+        raise DeclarationError(
+            f"{where}: where what is carried differs, its audits show both values; expected no personal column in "
+            f"carry=, found {', '.join(personal)}."
         )

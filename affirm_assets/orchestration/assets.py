@@ -1,5 +1,6 @@
 """A dataset as a Dagster asset with its checks, and a feed as an external asset."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,19 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Daily
 from affirm_assets.declare.registry import Registry
+from affirm_assets.orchestration.checks import check_events, check_specs, failure_of
 from affirm_assets.orchestration.code_version import code_version
 from affirm_assets.orchestration.compute import op_tags, profile_of
 from affirm_assets.orchestration.engines import StepEngines, StepSpark
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
-from affirm_assets.orchestration.report import check_results, check_specs, materialization, partition_metadata
+from affirm_assets.orchestration.report import materialization, partition_metadata
 from affirm_assets.orchestration.standing_checks import not_evaluated, standing_check_specs
 from affirm_assets.settings import Settings
 from affirm_assets.steps.acceptance import TAG, acceptances, accepting
+from affirm_assets.steps.audits_failed import AuditsFailed
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
-from affirm_assets.steps.run import AuditsFailed, run_step
+from affirm_assets.steps.run import run_step
 from affirm_assets.steps.storage import LandingZone, Storage
 from resources import landing
 from resources.compute import Profile
@@ -85,11 +88,14 @@ def _asset(
     retries: dg.RetryPolicy | None,
 ) -> dg.AssetsDefinition:
     version, profile = _code_version(dataset), profile_of(dataset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # of checks by partition
+        checks = [*check_specs(dataset, partition_sets.of(dataset.partitions))]
 
     @dg.multi_asset(
         name=_step_key(dataset),
         specs=[_spec(dataset, datasets, partition_sets, version, profile)],
-        check_specs=[*check_specs(dataset), *standing_check_specs(dataset)],
+        check_specs=[*checks, *standing_check_specs(dataset)],
         backfill_policy=_backfill_policy(dataset),
         retry_policy=retries,
         pool=_pool(dataset),
@@ -111,14 +117,15 @@ def _asset(
                 storage = Storage(catalog.load(), landing_zone, catalog.name)
                 result = run_step(dataset, datasets, window, run, version, storage, engines)
         except AuditsFailed as failure:
-            yield from check_results(dataset, failure.outcomes)
+            yield from check_events(dataset, window, failure.outcomes, _check_outputs(context))
             # Bad data does not get better by waiting.
-            raise dg.Failure(str(failure), allow_retries=False) from failure
-        for key, metadata in partition_metadata(dataset, result):
+            raise failure_of(failure) from None  # the cause's text is the same
+        for key, metadata in partition_metadata(dataset, result, engines.metadata):
             context.add_asset_metadata(metadata, asset_key=asset_key(dataset), partition_key=key)
-        yield from check_results(dataset, result.outcomes)
-        yield from not_evaluated(context, dataset)
+        # Before the checks: one that is older than its partition's materialization counts for nothing.
         yield materialization(dataset, result, engines.metadata)
+        yield from check_events(dataset, window, result.outcomes, _check_outputs(context))
+        yield from not_evaluated(context, dataset)
 
     return step
 
@@ -144,6 +151,12 @@ def _spec(
         },
         partitions_def=partition_sets.of(dataset.partitions),
     )
+
+
+def _check_outputs(context: dg.AssetExecutionContext) -> dict[str, str]:
+    """By check: the step's output that stands for it."""
+    definition = context.assets_def
+    return {key.name: definition.get_output_name_for_asset_check_key(key) for key in definition.check_keys}
 
 
 def _step_key(dataset: Dataset) -> str:

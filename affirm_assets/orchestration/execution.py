@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from affirm_assets.errors import AffirmError, PublishConflict, StageLost
-from affirm_assets.steps.run import AuditsFailed
+from affirm_assets.steps.audits_failed import AuditsFailed
 from resources.iceberg import CatalogDamaged, CatalogLost
 from resources.kubernetes.executor import affirm_step_executor
 from resources.memory import MemoryWatch, causes

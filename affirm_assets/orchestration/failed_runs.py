@@ -229,7 +229,7 @@ def _checks(run: dg.DagsterRun, found: _Events, asset: dg.AssetKey, place: Place
 
 
 def _said(checks: Sequence[dg.AssetCheckEvaluation]) -> str:
-    """Names and counts, such as `unique_key: 3 of 100 failed (2025-01-03)`; never what a check says of rows."""
+    """Names and counts, such as `keys_are_unique: 3 of 100 failed (2025-01-03)`; never what a check says of rows."""
     said = [
         f"{each.check_name}{_counts(each)}{f' ({each.partition})' if each.partition else ''}"
         for each in sorted(checks, key=lambda each: (each.check_name, each.partition or ""))

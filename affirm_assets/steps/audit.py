@@ -33,7 +33,8 @@ MASK = "***"
 class Outcome:
     """What one audit found. `checked` and `failed` count rows (or what the audit compares); `sample` shows some.
 
-    of_rows: it is of single rows, each by itself.
+    of_rows: it is of single rows, each by itself. failed_in: how many failed of each partition, by its first day; empty
+    if none did, or if nobody can say of which partition they are.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Outcome:
     totals: Mapping[str, str] = field(default_factory=dict)
     sample: tuple[Mapping[str, str | None], ...] = ()
     of_rows: bool = False
+    failed_in: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def value_outcomes(dataset: Dataset, rules: Sequence[Rule], staged: DataFrame) -
             failed=count,
             sample=_key_sample(dataset, staged.where(rule.violation)) if count else (),
             of_rows=True,
+            failed_in=_by_partition(dataset, staged.where(rule.violation)) if count else {},
         )
         for rule, count in zip(rules, failed, strict=True)
     ]
@@ -116,11 +119,20 @@ def unique_outcome(dataset: Dataset, staged: DataFrame, rows: int) -> Outcome:
     repeated = staged.groupBy(*keys).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1")
     failed = repeated.agg(F.coalesce(F.sum(F.col("rows") - 1), F.lit(0)).alias("failed")).first()
     assert failed is not None
-    sample = _sample(personal_columns(dataset.contract), repeated.orderBy(*keys)) if failed["failed"] else ()
-    return Outcome(spec.name, spec.description, failed["failed"] == 0, rows, int(failed["failed"]), sample=sample)
+    if not failed["failed"]:  # two keys with one hash
+        return Outcome(spec.name, spec.description, True, rows, 0)
+    return Outcome(
+        spec.name,
+        spec.description,
+        False,
+        rows,
+        int(failed["failed"]),
+        sample=_sample(personal_columns(dataset.contract), repeated.orderBy(*keys)),
+        failed_in=_by_partition(dataset, repeated),
+    )
 
 
-def declared_outcome(each: Audit, frames: Frames, staged: DataFrame) -> Outcome:
+def declared_outcome(dataset: Dataset, each: Audit, frames: Frames, staged: DataFrame) -> Outcome:
     """Run one declared audit: count what it compared and what is not ok (null counts as not ok), add up its numbers."""
     compared = frames.call(each.function, staged=staged)
     not_ok = ~F.coalesce(F.col("ok"), F.lit(False))
@@ -141,6 +153,15 @@ def declared_outcome(each: Audit, frames: Frames, staged: DataFrame) -> Outcome:
         blocking=each.blocking,
         totals={name: _text(found[f"total {name}"] or 0) or "0" for name in numbers},
         sample=_sample(frames.personal_columns, compared.where(not_ok).drop("ok")) if failed else (),
+        failed_in=_by_partition(dataset, compared.where(not_ok)) if failed else {},
+    )
+
+
+def masked_rows(masked: Collection[str], rows: DataFrame, most: int) -> tuple[Mapping[str, str | None], ...]:
+    """The first rows as text, for people: what a masked column holds is not shown, only whether it holds anything."""
+    return tuple(
+        {name: MASK if name in masked and value is not None else _text(value) for name, value in row.asDict().items()}
+        for row in rows.limit(most).collect()
     )
 
 
@@ -184,24 +205,30 @@ def control_totals_spec(dataset: Dataset) -> AuditSpec:
     sums = money_columns(spark_schema(dataset.contract))
     of_what = "rows" + "".join(f", {name}" for name in sums)
     return AuditSpec(
-        CONTROL_TOTALS, f"rows and sums, read back from the files by PyArrow, equal what the engine counted: {of_what}"
+        CONTROL_TOTALS, f"Rows and sums, read back from the files by PyArrow, equal what the engine counted: {of_what}."
     )
 
 
 def _unique_spec(dataset: Dataset) -> AuditSpec:
-    return AuditSpec(UNIQUE_KEY, f"one row for each {', '.join(_unique_columns(dataset))}")
+    return AuditSpec(UNIQUE_KEY, f"One row for each {', '.join(_unique_columns(dataset))}.")
 
 
 def _key_sample(dataset: Dataset, rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:
-    keys = key_columns(dataset.contract)
+    keys = _unique_columns(dataset)
     return _sample(personal_columns(dataset.contract), rows.select(*keys).orderBy(*keys))
 
 
+def _by_partition(dataset: Dataset, failed: DataFrame) -> Mapping[str, int]:
+    """How many of the rows that failed are of each partition, where they have its column."""
+    column = dataset.partitions.column if dataset.partitions else None
+    if column is None or dict(failed.dtypes).get(column) != "date":
+        return {}
+    counted = failed.where(F.col(column).isNotNull()).groupBy(column).agg(F.count(F.lit(1)).alias("rows"))
+    return {str(row[column]): int(row["rows"]) for row in counted.orderBy(column).collect()}
+
+
 def _sample(masked: Collection[str], rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:
-    return tuple(
-        {name: MASK if name in masked else _text(value) for name, value in row.asDict().items()}
-        for row in rows.limit(SAMPLE_ROWS).collect()
-    )
+    return masked_rows(masked, rows, SAMPLE_ROWS)
 
 
 def _text(value: Any) -> str | None:

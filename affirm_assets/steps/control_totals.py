@@ -31,14 +31,19 @@ class Totals:
     sums: Mapping[str, Decimal]
 
 
-def totals_of(files: Sequence[DataFile], columns: Sequence[str], io: FileIO) -> Totals:
-    """Of Parquet files, by PyArrow over their own columns."""
+def totals_of_files(files: Sequence[DataFile], columns: Sequence[str], io: FileIO) -> list[Totals]:
+    """Of each Parquet file, by PyArrow over its own columns."""
     with ThreadPoolExecutor(_THREADS) as threads:
-        of_files = list(threads.map(lambda file: _totals_of_file(file, columns, io), files))
-    return Totals(
-        rows=sum(each.rows for each in of_files),
-        sums={name: sum((each.sums[name] for each in of_files), _NOTHING) for name in columns},
-    )
+        return list(threads.map(lambda file: _totals_of_file(file, columns, io), files))
+
+
+def added_up(totals: Iterable[Totals], columns: Sequence[str]) -> Totals:
+    """Of all of them together."""
+    rows, sums = 0, dict.fromkeys(columns, _NOTHING)
+    for each in totals:
+        rows += each.rows
+        sums = {name: sums[name] + each.sums[name] for name in columns}
+    return Totals(rows, sums)
 
 
 def control_totals_outcome(spec: AuditSpec, staged: Staged, listed_rows: int, found: Totals) -> Outcome:

@@ -1,7 +1,7 @@
 """One step, from request to result."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 from affirm_assets.declare.contract import column_differences, columns, spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
-from affirm_assets.errors import AffirmError, StageLost, UnfitForEngine, WrongColumns, WrongSession
+from affirm_assets.errors import StageLost, UnfitForEngine, WrongColumns, WrongSession
 from affirm_assets.steps.audit import (
     Outcome,
     control_totals_spec,
@@ -24,8 +24,9 @@ from affirm_assets.steps.audit import (
     value_outcomes,
     value_rules,
 )
+from affirm_assets.steps.audits_failed import AuditsFailed
 from affirm_assets.steps.beside import check_beside_unchanged
-from affirm_assets.steps.control_totals import control_totals_outcome, listed_rows, totals_of
+from affirm_assets.steps.control_totals import Totals, added_up, control_totals_outcome, listed_rows, totals_of_files
 from affirm_assets.steps.engine import Days, Engine, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
 from affirm_assets.steps.prerequisites import check_inputs_published, check_no_gap
@@ -42,6 +43,7 @@ from affirm_assets.steps.published import Publication
 from affirm_assets.steps.read import Frames
 from affirm_assets.steps.request import Pinned, Request, Run, pin
 from affirm_assets.steps.scan_size import ScanSize, scan_size
+from affirm_assets.steps.shown import Sums, sample_rows, sums_by_partition
 from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import SUMMARY, ensure_table
 
@@ -66,7 +68,8 @@ class Engines(Protocol):
 class Result:
     """What a step published. `rows` by partition (first day; None: unpartitioned), zeros included; sizes in bytes.
 
-    `engine`: which one computed it, and why that one; None for a step that was already published.
+    `engine`: which one computed it, and why that one; `sums` of the dataset's declared columns; `sample`: a few rows,
+    masked. These and the lineage are not known of a step that was already published.
     """
 
     request: Request
@@ -81,27 +84,9 @@ class Result:
     already_published: bool = False
     engine: str | None = None
     lineage: Lineage = field(default_factory=dict)
+    sums: Sums = field(default_factory=dict)
+    sample: tuple[Mapping[str, str | None], ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-
-
-class AuditsFailed(AffirmError):
-    """One blocking audit or more failed: readers see what they saw before."""
-
-    def __init__(
-        self, dataset: Dataset, request: Request, outcomes: tuple[Outcome, ...], kept: str, staged_snapshot: int | None
-    ) -> None:
-        """`kept` says where the refused rows can be looked at; `staged_snapshot` holds them, if they were written."""
-        self.outcomes = outcomes
-        self.staged_snapshot = staged_snapshot
-        failed = "\n  - ".join(
-            f"{each.name}: {each.failed} of {each.checked} failed ({each.description})"
-            + (f"; such as {list(map(dict, each.sample[:3]))}" if each.sample else "")
-            for each in outcomes
-            if each.blocking and not each.passed
-        )
-        super().__init__(
-            f"{dataset} {request.window_text}: nothing was published, blocking audits failed:\n  - {failed}\n{kept}"
-        )
 
 
 @dataclass(frozen=True)
@@ -110,6 +95,8 @@ class _Computed:
     outcomes: tuple[Outcome, ...]
     lineage: Lineage
     engine: str
+    sums: Sums
+    sample: tuple[Mapping[str, str | None], ...]
 
 
 def run_step(
@@ -139,7 +126,7 @@ def run_step(
     check_inputs_published(dataset, upstream, pinned)
     step = _Step(dataset, upstream, pinned, storage, table, timer)
     computed = step.compute(engines)
-    if any(each.blocking and not each.passed for each in computed.outcomes):
+    if not _may_publish(computed.outcomes):
         raise step.failed(computed)
     with timer.part("publish"):
         check_beside_unchanged(dataset, upstream, pinned, storage)
@@ -148,7 +135,13 @@ def run_step(
         )
     report = report_of(dataset, pinned.request, computed.staged, computed.outcomes, table)
     result = _result(pinned.request, publication, report, table, timer.seconds)
-    return replace(result, lineage=computed.lineage, engine=computed.engine)
+    return replace(
+        result,
+        lineage=computed.lineage,
+        engine=computed.engine,
+        sums=computed.sums,
+        sample=computed.sample,
+    )
 
 
 @dataclass(frozen=True)
@@ -181,7 +174,7 @@ class _Step:
         days = self._target.days
         table, where = self.dataset.table, f" WHERE {days.sql}" if days else ""
         kept = (
-            f"The staged rows are kept: SELECT * FROM {self.storage.name}.{table} VERSION AS OF {snapshot}{where}\n"
+            f"The refused rows: SELECT * FROM {self.storage.name}.{table} VERSION AS OF {snapshot}{where}\n"
             f"Without Spark, as the README reads tables: .load_table({table!r}).scan(snapshot_id={snapshot}).to_arrow()"
         )
         return AuditsFailed(self.dataset, self.pinned.request, computed.outcomes, kept, snapshot)
@@ -196,13 +189,11 @@ class _Step:
         frames = Frames(self.dataset, self.upstream, self.pinned, self.storage, engine)
         try:
             with engine.active():
-                staged, outcomes, lineage = self._stage_and_audit(engine, frames)
+                return self._stage_and_audit(engine, frames)
         finally:
             engine.close()
-        notes = f" ({engine.notes})" if engine.notes else ""
-        return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}{notes}")
 
-    def _stage_and_audit(self, engine: Engine, frames: Frames) -> tuple[Staged, tuple[Outcome, ...], Lineage]:
+    def _stage_and_audit(self, engine: Engine, frames: Frames) -> _Computed:
         dataset, target = self.dataset, self._target
         with self.timer.part("transform"):
             rows = _conform(dataset, frames.call(dataset.function), engine)
@@ -215,14 +206,19 @@ class _Step:
             raise AuditsFailed(dataset, self.pinned.request, (null_outcome(dataset, rows),), kept, None) from None
         with self.timer.part("audit"):
             frame = engine.look(staged, target, spark_schema(dataset.contract))
-            outcomes = [
+            totals = totals_of_files(staged.files, list(staged.sums), self.table.io)
+            outcomes = (
                 *self._values(rows, frame, staged),
-                self._control_totals(staged),
+                self._control_totals(staged, totals),
                 unique_outcome(dataset, frame, staged.rows),
-                *(declared_outcome(each, frames, frame) for each in declared_audits(dataset)),
-            ]
+                *(declared_outcome(dataset, each, frames, frame) for each in declared_audits(dataset)),
+            )
             engine.check_inputs()
-        return staged, tuple(outcomes), lineage
+        with self.timer.part("sample"):
+            sample = sample_rows(dataset, self.table, staged.files, frame) if _may_publish(outcomes) else ()
+        sums = sums_by_partition(dataset, self.table, staged.files, totals)
+        notes = f" ({engine.notes})" if engine.notes else ""
+        return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}{notes}", sums, sample)
 
     def _values(self, rows: DataFrame, looked_at: DataFrame, staged: Staged) -> list[Outcome]:
         rules = value_rules(self.dataset, self.pinned.request.window)
@@ -238,9 +234,13 @@ class _Step:
             )
         return outcomes
 
-    def _control_totals(self, staged: Staged) -> Outcome:
-        found = totals_of(staged.files, list(staged.sums), self.table.io)
+    def _control_totals(self, staged: Staged, of_files: Sequence[Totals]) -> Outcome:
+        found = added_up(of_files, list(staged.sums))
         return control_totals_outcome(control_totals_spec(self.dataset), staged, listed_rows(staged.files), found)
+
+
+def _may_publish(outcomes: Iterable[Outcome]) -> bool:
+    return all(each.passed or not each.blocking for each in outcomes)
 
 
 def _conform(dataset: Dataset, result: DataFrame, engine: Engine) -> DataFrame:

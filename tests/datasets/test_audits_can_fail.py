@@ -35,7 +35,7 @@ from affirm_assets.steps.audit import (
     value_outcomes,
     value_rules,
 )
-from affirm_assets.steps.control_totals import control_totals_outcome, totals_of
+from affirm_assets.steps.control_totals import control_totals_outcome, totals_of_files
 from affirm_assets.steps.engine import Staged
 from tests.datasets.lender import (
     LOANS,
@@ -550,11 +550,13 @@ def test_control_totals_find_an_amount_that_was_written_otherwise(
 ) -> None:
     staged = of_days(tables, dataset.name, window_of(dataset))
     amounts = money_columns(spark_schema(dataset.contract))
-    said = Staged((), staged.count(), totals_of([written(dataset, staged, tmp_path)], amounts, PyArrowFileIO()).sums)
+    said = Staged(
+        (), staged.count(), totals_of_files([written(dataset, staged, tmp_path)], amounts, PyArrowFileIO())[0].sums
+    )
 
     def found(rows: DataFrame) -> Outcome:
         file = written(dataset, rows, tmp_path)
-        totals = totals_of([file], amounts, PyArrowFileIO())
+        [totals] = totals_of_files([file], amounts, PyArrowFileIO())
         return control_totals_outcome(control_totals_spec(dataset), said, file.record_count, totals)
 
     assert found(staged).passed

@@ -148,7 +148,7 @@ def test_each_reading_has_one_fate_and_only_a_refused_one_has_reasons(spark: Spa
 
 
 def test_a_staged_id_that_is_booked_later_is_not_ok(spark: SparkSession) -> None:
-    staged = spark.createDataFrame([("L1",), ("L2",)], "loan_id string")
+    staged = spark.createDataFrame([("L1", 1), ("L2", 2)], "loan_id string, day int")
     later = spark.createDataFrame([("L2", 3), ("L2", 4), ("L3", 3)], "loan_id string, day int")
-    found = not_booked_later(staged, later, "loan_id")
-    assert sorted(tuple(row) for row in found.collect()) == [("L1", True), ("L2", False)]
+    found = not_booked_later(staged, later, "loan_id", "day")
+    assert sorted(tuple(row) for row in found.collect()) == [("L1", 1, True), ("L2", 2, False)]

@@ -15,7 +15,7 @@ from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
-from affirm_assets.steps.run import AuditsFailed
+from affirm_assets.steps.audits_failed import AuditsFailed
 from tests.datasets.lender import Row, row, source
 from tests.storage import Steps
 
@@ -84,7 +84,7 @@ class Lender:
         with pytest.raises(AuditsFailed) as caught:
             self.run(window, dataset)
         assert [each.name for each in caught.value.outcomes if not each.passed] == ["next_day_opens_as_closed"]
-        assert f"'differs': '{differs}', 'run_instead': '{Window(window.first, D5)}'" in str(caught.value)
+        assert f"differs={differs}, run_instead={Window(window.first, D5)}" in str(caught.value)
         assert self.rows(dataset) == before
 
     def rows(self, dataset: Dataset) -> list[tuple[Any, ...]]:

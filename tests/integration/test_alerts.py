@@ -134,7 +134,8 @@ class TestRuns:
             "*tests/amounts 2025-01-02: audits failed*",
             "team:tests:",
             "- tests/amounts 2025-01-02: audits failed",
-            "  contract: 1 of 2 failed; unique_key: 1 of 2 failed. Readers still see what they saw before.",
+            "  contract: 1 of 2 failed (2025-01-02); keys_are_unique: 1 of 2 failed (2025-01-02). "
+            "Readers still see what they saw before.",
             f"  {UI}/runs/{result.run_id}",
         ]
         assert "KEY-OF-A-ROW" not in text

@@ -427,6 +427,11 @@ class Refused:
     retried: bool = False
 
 
+def constraint(name: str, rule: str, checked: int, failed: int, keys: str = "") -> Mapping[str, str]:
+    """A row of the table of constraints."""
+    return {"constraint": name, "rule": rule, "checked": str(checked), "failed": str(failed), "keys": keys}
+
+
 REFUSED = (
     Refused(
         "contract that changed",
@@ -460,20 +465,15 @@ REFUSED = (
     Refused(
         "failed audit of the contract",
         replace(GOOD_AMOUNTS, function=amounts_of(("a", "-1.00"), ("b", "2.00"), ("c", "-3.00")).function),
-        ("nothing was published, blocking audits failed", "amount_ge: 2 of 3 failed", "VERSION AS OF"),
+        ("nothing was published, as amount_ge failed in 2025-01-01", "amount_ge: 2 of 3 failed", "VERSION AS OF"),
         {
             "contract": (
                 3,
                 2,
                 [
-                    {"constraint": "amount_ge", "rule": "amount >= 0", "failed": "2", "keys": "id=a; id=c"},
-                    {"constraint": "not_null", "rule": "never null: id, day, amount", "failed": "0", "keys": ""},
-                    {
-                        "constraint": "in_window",
-                        "rule": "day is a partition of the window that was computed",
-                        "failed": "0",
-                        "keys": "",
-                    },
+                    constraint("amount_ge", "amount >= 0", 3, 2, "id=a, day=2025-01-01; id=c, day=2025-01-01"),
+                    constraint("not_null", "never null: id, day, amount", 3, 0),
+                    constraint("in_window", "day is a partition of the window that was computed", 3, 0),
                 ],
             )
         },
@@ -490,8 +490,8 @@ REFUSED = (
     Refused(
         "repeated key",
         replace(GOOD_AMOUNTS, function=amounts_of(("a", "1.00"), ("b", "2.00"), ("a", "3.00")).function),
-        ("unique_key: 1 of 3 failed (one row for each id, day)",),
-        {"unique_key": (3, 1, [{"id": "a", "day": "2025-01-01", "rows": "2"}])},
+        ("keys_are_unique: 1 of 3 failed (One row for each id, day.)",),
+        {"keys_are_unique": (3, 1, [{"id": "a", "day": "2025-01-01", "rows": "2"}])},
     ),
     Refused(
         "null in a required column",
@@ -501,7 +501,7 @@ REFUSED = (
             "contract": (
                 2,
                 1,
-                [{"constraint": "not_null", "rule": "never null: id, day, amount", "failed": "1", "keys": "id=b"}],
+                [constraint("not_null", "never null: id, day, amount", 2, 1, "id=b, day=2025-01-01")],
             )
         },
     ),

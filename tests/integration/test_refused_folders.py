@@ -98,10 +98,10 @@ def test_a_day_of_semicolons_is_not_a_quiet_day(folder: Folder) -> None:
     assert not result.success
     message = said(result)
     for text in (
-        "nothing was published, blocking audits failed",
+        "nothing was published, as few_are_refused failed in",
         "few_are_refused: 2 of 2 failed",
         f"transactions/{folder.day}/payments.csv",
-        "'records': '202', 'refused': '202', 'percent': '100.0'",
+        "records=202, refused=202, percent=100.0",
         "header: none of its names is a field of the feed (202)",
         f"affirm accept transactions {folder.day} --reason TEXT",
     ):
@@ -153,7 +153,7 @@ def test_what_was_booked_before_does_not_make_up_for_what_is_refused(folder: Fol
     folder.land(a_jsonl=jsonl(folder.payments(good=1100)))
     assert folder.run().success
     folder.next.land(a_jsonl=jsonl([*folder.payments(good=1100), *folder.next.payments(bad=11)]))
-    assert "'records': '11', 'refused': '11', 'percent': '100.0'" in said(folder.next.run())
+    assert "records=11, refused=11, percent=100.0" in said(folder.next.run())
 
 
 def test_the_commonest_reasons_come_first(folder: Folder) -> None:

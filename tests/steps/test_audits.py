@@ -12,7 +12,7 @@ from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.dataset import audit
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps.audit import unique_outcome
-from affirm_assets.steps.run import AuditsFailed
+from affirm_assets.steps.audits_failed import AuditsFailed
 from tests.conftest import declare
 from tests.steps.amounts import D1, D2, D3, D4, Amount, Person, amounts_of, frame, one
 from tests.storage import NewStorage, Steps, StorageWithEngine
@@ -25,7 +25,7 @@ def test_rows_are_published_and_reported_by_partition(steps: Steps) -> None:
     assert (result.total_rows, result.added_files, result.partitions_touched) == (3, 2, 2)
     assert result.added_bytes > 0
     assert steps.rows(amounts) == [("a", D1, Decimal("1.10")), ("b", D1, Decimal("2.20")), ("c", D3, Decimal("3.30"))]
-    assert set(result.seconds) == {"pin", "measure", "session", "transform", "stage", "audit", "publish"}
+    assert set(result.seconds) == {"pin", "measure", "session", "transform", "stage", "audit", "sample", "publish"}
 
 
 def test_no_reader_sees_a_row_before_its_audits(steps: Steps, new_storage: NewStorage) -> None:
@@ -52,7 +52,7 @@ def test_a_failed_blocking_audit_leaves_main_and_keeps_the_stage(steps: Steps, n
     assert storage.catalog.load_table("tests.amounts").current_snapshot().snapshot_id == before
     assert [row[0] for row in steps.rows(good)] == ["a"]
     outcome = next(each for each in caught.value.outcomes if each.name == "amount_ge")
-    assert (outcome.checked, outcome.failed, outcome.sample) == (2, 1, ({"id": "b"},))
+    assert (outcome.checked, outcome.failed, outcome.sample) == (2, 1, ({"id": "b", "day": "2025-01-01"},))
     staged = storage.read(good, caught.value.staged_snapshot).orderBy("id")
     assert [row["id"] for row in staged.collect()] == ["b", "c"]
     assert f"VERSION AS OF {caught.value.staged_snapshot}" in str(caught.value)
@@ -131,7 +131,7 @@ def test_an_empty_first_run_publishes_an_empty_table(steps: Steps) -> None:
 def test_a_null_in_a_required_column_is_a_failed_audit(steps: Steps) -> None:
     with pytest.raises(AuditsFailed, match="not_null: 1 of 2 failed") as caught:
         steps.run(amounts_of(("a", D1, None), ("b", D1, "1.00")), one(D1))
-    assert caught.value.outcomes[0].sample == ({"id": "a"},)
+    assert caught.value.outcomes[0].sample == ({"id": "a", "day": "2025-01-01"},)
     assert "Nothing was staged" in str(caught.value)
 
 
@@ -143,9 +143,9 @@ def test_a_row_of_another_day_is_a_failed_audit(steps: Steps) -> None:
 
 
 def test_a_repeated_key_is_a_failed_audit_with_a_sample(steps: Steps) -> None:
-    with pytest.raises(AuditsFailed, match="unique_key: 2 of 4 failed") as caught:
+    with pytest.raises(AuditsFailed, match="keys_are_unique: 2 of 4 failed") as caught:
         steps.run(amounts_of(("a", D1, "1.00"), ("a", D1, "2.00"), ("a", D1, "3.00"), ("b", D1, "1.00")), one(D1))
-    outcome = next(each for each in caught.value.outcomes if each.name == "unique_key")
+    outcome = next(each for each in caught.value.outcomes if each.name == "keys_are_unique")
     assert outcome.sample == ({"id": "a", "day": "2025-01-01", "rows": "3"},)
 
 

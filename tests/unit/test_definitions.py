@@ -198,7 +198,7 @@ class TestChecks:
         checks = [graph.get(key) for key in graph.get(key_of(dataset)).check_keys if key.name not in STANDING_CHECKS]
         specs = audit_specs(dataset)
         of_rows = sum(each.of_rows for each in specs)
-        contract = f"what each row may hold: {of_rows} constraints of {dataset.contract.__name__}"
+        contract = f"What each row may hold: {of_rows} constraints of {dataset.contract.__name__}."
         assert {(check.key.name, check.description, check.blocking) for check in checks} == {
             ("contract", contract, True),
             *((each.name, each.description, True) for each in specs if not each.of_rows),
@@ -214,7 +214,7 @@ class TestChecks:
 
     @each_dataset
     def test_contract_gives_the_audits_that_every_dataset_has(self, dataset: Dataset) -> None:
-        assert {"not_null", "unique_key"} <= {each.name for each in audit_specs(dataset)}
+        assert {"not_null", "keys_are_unique"} <= {each.name for each in audit_specs(dataset)}
 
     @pytest.mark.parametrize("dataset", [each for each in DATASETS if each.partitions], ids=str)
     def test_rows_outside_the_window_are_audited(self, dataset: Dataset) -> None:

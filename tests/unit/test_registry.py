@@ -370,6 +370,12 @@ class TestRefusedDeclarations:
             ),
             pytest.param(
                 '{"opening": "closing"}',
+                {"contract": CARRIED.replace('column("As it ended")', 'column("As it ended", pii="direct")')},
+                "expected no personal column in carry=, found closing",
+                id="a personal column",
+            ),
+            pytest.param(
+                '{"opening": "closing"}',
                 {"contract": CARRIED.replace('key("Business date")', 'column("Business date")')},
                 "expected its partition column 'as_of' to be a key column",
                 id="key without the partition",
@@ -396,6 +402,11 @@ class TestRefusedDeclarations:
         with pytest.raises(DeclarationError, match=rf"x/loans\.py: dataset 'loans': .*{message}"):
             walk({"x/loans.py": declared})
 
+    def test_a_sum_of_what_is_no_money(self, walk: Walk) -> None:
+        declared = module("loans", more=', sums=["loan_id"]')
+        with pytest.raises(DeclarationError, match=r"'loans': expected sums= to name Money columns .*; found loan_id"):
+            walk({"x/loans.py": declared})
+
     def test_two_audits_of_one_name(self, walk: Walk) -> None:
         declared = module("loans", audits="[agrees, agrees]", before=self.AUDIT.format(parameter="window"))
         with pytest.raises(
@@ -403,7 +414,7 @@ class TestRefusedDeclarations:
         ):
             walk({"x/loans.py": declared})
 
-    @pytest.mark.parametrize("name", ["not_null", "in_window", "unique_key", "loan_id_min_length"])
+    @pytest.mark.parametrize("name", ["not_null", "in_window", "keys_are_unique", "loan_id_min_length"])
     def test_audit_of_a_name_that_the_dataset_has_already(self, walk: Walk, name: str) -> None:
         before = self.AUDIT.format(parameter="window").replace("agrees", name)
         contract = CONTRACT.replace('key("Loan")', 'key("Loan", min_length=1)')

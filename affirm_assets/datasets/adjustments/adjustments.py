@@ -62,7 +62,7 @@ def few_are_refused(
 @audit()
 def none_is_booked_later(staged: DataFrame, later_adjustments: DataFrame) -> DataFrame:
     """No adjustment is booked again on a later day, which did not know of it: run days in order, or as a range."""
-    return not_booked_later(staged, later_adjustments, "adjustment_id")
+    return not_booked_later(staged, later_adjustments, "adjustment_id", "posted_on")
 
 
 @dataset(

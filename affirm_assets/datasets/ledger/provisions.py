@@ -212,6 +212,7 @@ def owed_by_bucket(loan_balances: DataFrame) -> DataFrame:
     ],
     owner="team:finance",
     freshness="06:15 next business day",
+    sums=("charged_off", "recovered", "provision", "closing"),
 )
 def provisions(owed_by_bucket: DataFrame, previous_partition: DataFrame, window: Window) -> DataFrame:
     """The allowance by product and day, and the provision that brings it to the expected losses at each month's end."""

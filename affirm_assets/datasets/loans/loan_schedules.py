@@ -65,7 +65,7 @@ def instalments_follow_each_other(staged: DataFrame, loans: DataFrame) -> DataFr
     """Each payment is its interest and its principal, and leaves what the instalment before it had left, less that."""
     ok = F.expr("payment = interest + principal AND balance = balance_before - principal AND due_on > since")
     joined = _with_the_one_before(staged, loans)
-    return joined.select("loan_id", "number", "balance_before", "balance", F.coalesce(ok, F.lit(False)).alias("ok"))
+    return joined.select(*_LOAN, "number", "balance_before", "balance", F.coalesce(ok, F.lit(False)).alias("ok"))
 
 
 @audit()
@@ -85,7 +85,7 @@ def interest_is_what_accrues(staged: DataFrame, loans: DataFrame) -> DataFrame:
     is_too_much = F.col("posted") > F.col("accrued") + F.lit(_ROUNDING)
     is_too_little = (F.col("posted") < F.col("accrued") - F.lit(_ROUNDING)) & (F.col("principal") > 0)
     ok = F.coalesce(~is_too_much & ~is_too_little, F.lit(False))
-    return totals.select("loan_id", "number", "posted", "accrued", ok.alias("ok"))
+    return totals.select(*_LOAN, "number", "posted", "accrued", ok.alias("ok"))
 
 
 @audit()
@@ -100,7 +100,7 @@ def all_but_the_last_are_level(staged: DataFrame, loans: DataFrame) -> DataFrame
     )
     ok = (F.col("least") == F.col("most")) & (F.col("least") == F.coalesce("instalment", "least"))
     return levels.join(loans.select(*_LOAN, "instalment"), _LOAN).select(
-        "loan_id", "least", "most", "instalment", ok.alias("ok")
+        *_LOAN, "least", "most", "instalment", ok.alias("ok")
     )
 
 

@@ -78,7 +78,7 @@ def few_are_refused(staged: DataFrame, loan_fates: DataFrame, accepted_days: Map
 @audit()
 def none_is_booked_later(staged: DataFrame, later_loans: DataFrame) -> DataFrame:
     """No loan is booked again on a later day, which did not know of it: run days in order, or as a range."""
-    return not_booked_later(staged, later_loans, "loan_id")
+    return not_booked_later(staged, later_loans, "loan_id", "booked_on")
 
 
 @dataset(

@@ -169,6 +169,7 @@ def totals_equal_the_ledger(staged: DataFrame, trial_balance: DataFrame) -> Data
     audits=[parts_add_up, totals_equal_the_balances, totals_equal_the_ledger],
     owner="team:credit-risk",
     freshness="06:30 next business day",
+    sums=("principal", "interest", "credit", "principal_lent", "amount_past_due", "charged_off_principal"),
 )
 def portfolio_daily(loan_balances: DataFrame) -> DataFrame:
     """Balances, movements and delinquency by day, product and month of origination."""

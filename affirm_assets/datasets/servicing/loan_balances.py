@@ -370,13 +370,13 @@ def income_waits_as_the_rules_say(
 @audit()
 def every_loan_is_lent_once(staged: DataFrame, loans: DataFrame) -> DataFrame:
     """The principal lent on each day is that of the loans booked on it, loan by loan."""
-    lent = staged.where("principal_lent <> 0").select("loan_id", F.col("as_of").alias("booked_on"), "principal_lent")
+    lent = staged.where("principal_lent <> 0").select("loan_id", "as_of", "principal_lent")
     return (
-        loans.select("loan_id", "booked_on", "principal")
-        .join(lent, ["loan_id", "booked_on"], "full")
+        loans.select("loan_id", F.col("booked_on").alias("as_of"), "principal")
+        .join(lent, ["loan_id", "as_of"], "full")
         .select(
             "loan_id",
-            "booked_on",
+            "as_of",
             "principal",
             "principal_lent",
             F.col("principal").eqNullSafe(F.col("principal_lent")).alias("ok"),
@@ -441,6 +441,7 @@ def _closed(balances: DataFrame) -> DataFrame:
     owner="team:servicing",
     compute="medium",
     freshness="06:00 next business day",
+    sums=("principal", "interest", "credit", "amount_past_due", "charged_off_principal"),
 )
 def loan_balances(
     loans: DataFrame,

@@ -134,6 +134,7 @@ def applications_are_the_balances_movements(staged: DataFrame, loan_balances: Da
     audits=[every_transaction_has_one, applications_are_the_balances_movements],
     owner="team:servicing",
     freshness="06:00 next business day",
+    sums=("amount", "principal", "interest", "unapplied"),
 )
 def payment_applications(
     loans: DataFrame,

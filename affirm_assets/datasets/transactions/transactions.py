@@ -61,7 +61,7 @@ def few_are_refused(
 @audit()
 def none_is_booked_later(staged: DataFrame, later_transactions: DataFrame) -> DataFrame:
     """No transaction is booked again on a later day, which did not know of it: run days in order, or as a range."""
-    return not_booked_later(staged, later_transactions, "transaction_id")
+    return not_booked_later(staged, later_transactions, "transaction_id", "posted_on")
 
 
 @dataset(

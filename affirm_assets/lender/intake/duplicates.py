@@ -93,10 +93,13 @@ def with_fate(fates: DataFrame, fate: str) -> DataFrame:
     return fates.where(F.col("fate") == fate)
 
 
-def not_booked_later(staged: DataFrame, later: DataFrame, name: str) -> DataFrame:
-    """One row for each staged one, for an audit: `ok` if its id `name` is not booked on a later day, in `later`."""
+def not_booked_later(staged: DataFrame, later: DataFrame, name: str, day: str) -> DataFrame:
+    """One row for each staged one, for an audit: `ok` if its id `name` is not booked on a later day, in `later`.
+
+    `day`: the column of the day on which it is booked here.
+    """
     booked_later = later.select(name, F.lit(True).alias("is_later")).distinct()
-    return staged.select(name).join(booked_later, name, "left").select(name, F.isnull("is_later").alias("ok"))
+    return staged.select(name, day).join(booked_later, name, "left").select(name, day, F.isnull("is_later").alias("ok"))
 
 
 def decide_fates(rows: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
