@@ -77,12 +77,15 @@ class _Folders:
             return self._is_complete(self.zone.arrival(self.feed, day))
         self._listed = self._listed or self.zone.arrivals(self.feed, (day - _DAY).isoformat())
         while (found := self._next or next(self._listed, None)) is not None:
-            self._next = found
-            if found.name > day.isoformat():
+            self._next = None if found.problem else found
+            if found.problem:  # a bucket lists 2025-01-30-old before 2025-01-30
+                self.problems.append(found.problem)
+            elif found.name > day.isoformat():
                 return False
+            elif found.name == day.isoformat():
+                self._next = None
+                return found.is_complete
             self._next = None
-            if found.name == day.isoformat():
-                return self._is_complete(found)
         return False
 
     def _is_complete(self, found: Arrival | None) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -116,4 +117,6 @@ def _window(run: dg.DagsterRun) -> Window | None:
     last = run.tags.get(_LAST) or run.tags.get(_ONE)
     if not first or not last:
         return None
-    return Window(date.fromisoformat(first), date.fromisoformat(last))
+    with suppress(ValueError):  # of a job whose partitions are no dates
+        return Window(date.fromisoformat(first), date.fromisoformat(last))
+    return None

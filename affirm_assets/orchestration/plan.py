@@ -139,7 +139,7 @@ class Books:
         last = self._last_start(self.datasets[names[0]], through) or first
         if restates:
             published = [min(each.last, last) for name in names for each in self.records[name].windows]
-            last = max(first, *published)
+            last = max([first, *published])
         return last if all(self.datasets[name].ranges for name in names) else first
 
     def _last_ready(self, name: str, together: list[str], first: date, last: date) -> date | str:
@@ -235,6 +235,8 @@ def landing_asks(
     `books_through`: the day up to which all feeds are there; up to it the rows are read in one run with all the books.
     """
     readers = tuple(name for name, each in datasets.items() if feed in {read.feed for read in each.feeds})
+    if not readers:  # all of them start by hand or by a schedule
+        return []
     asks = [
         Ask(readers, window, f"late file: {feed} of {window} changed after it was read", "changed", restates=True)
         for window in _windows(changed)

@@ -108,7 +108,7 @@ class Folder:
 
     def _check_inside(self, name: str) -> None:
         """A link to a place outside would let files in that nobody has landed."""
-        if not Path(self.root, name).resolve().is_relative_to(Path(self.root).resolve()):
+        if not Path(os.path.realpath(Path(self.root, name))).is_relative_to(Path(self.root).resolve()):  # a loop, too
             raise UnknownLandingFile(
                 f"landing zone's entry {self.location(name)!a}",
                 "files and folders that lie in the landing zone",
