@@ -9,6 +9,7 @@ import dagster as dg
 from rich.console import Console
 
 import affirm_assets.datasets
+from affirm_assets.declare.dataset import AUTOMATIC
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import catalog_of, landing_zone_of
 from affirm_assets.orchestration.arrivals import arrived
@@ -26,25 +27,30 @@ def run_resume(settings: Settings) -> int:
     datasets = {each.name: each for each in Registry.walk(affirm_assets.datasets).in_order()}
     catalog, zone, first = catalog_of(settings).load(), landing_zone_of(settings), settings.first_business_date
     log = Path(settings.lake or gettempdir(), "resume.log")
-    done: list[Ask] = []
+    tried: list[Ask] = []
+    without: set[str] = set()
     with dg.DagsterInstance.get() as instance:
         resume(instance, datetime.now(UTC))
         while True:
             tables = Tables.of(datasets, catalog)
             there = arrived(zone, datasets, tables.records, first, today())
-            plan = Books.of(datasets, tables.records, first).plan(there.through, busy(instance, datasets))
+            running = busy(instance, datasets, datetime.now(UTC))
+            plan = Books.of(datasets, tables.records, first).plan(there.through, running, {*without, *tables.refused})
             if not plan.asks:
                 break
             for ask in plan.asks:
-                if ask in done:
-                    console.print(f"{ask.reason}, although a run that succeeded was to compute it.")
-                    return 1
-                done.append(ask)
+                if ask in tried:  # what it computes, and what reads that, is left out; the others go on
+                    without |= {*ask.datasets}
+                    continue
+                tried.append(ask)
                 console.print(f"{len(ask.datasets)} datasets, {ask.window}: {ask.reason}")
-                if materialize(console, instance, [datasets[name] for name in ask.datasets], ask.window, log) is None:
-                    console.print("Mend it, then run this again.")
-                    return 1
-    for each in (*there.problems, there.lacks, *plan.waits):
+                materialize(console, instance, [datasets[name] for name in ask.datasets], ask.window, log)
+    for each in (*there.problems, there.lacks, *tables.refused.values(), *plan.waits):
         console.print(each)
+    if by_hand := [str(each) for each in datasets.values() if each.starts != AUTOMATIC]:
+        console.print(f"Not looked at, since nothing starts them by itself: {', '.join(by_hand)}")
+    if without or tables.refused:
+        console.print("Not everything could be computed. Mend what is said above, then run this again.")
+        return 1
     console.print("Nothing else is missing or out of date.")
     return 0

@@ -83,7 +83,7 @@ def _say_it_is_published(settings: Settings, registry: Registry, days: Window) -
         record = Record().with_window(covered, dataset.partitions)
         for feed in dataset.feeds:
             listings = zone.listings(feed.feed, days.first, days.last)
-            read = {(feed.feed, day): Folder(listings[f"{feed.feed}/{day}"], "") for day in _each(days)}
+            read = {(feed.feed, day): Folder(listings[f"{feed.feed}/{day}"], "", 1) for day in _each(days)}
             record = record.with_folders(read)
         _set(ensure_table(catalog, dataset), record)
 

@@ -6,6 +6,7 @@ Belongs here: what a parameter may mean. Does not: reading it.
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar, Due
@@ -89,7 +90,7 @@ class Landing:
     """The files that arrived in a feed for the window's days. `fields`: name -> kind of the feed's fields.
 
     `delimiter`: the character between values in the feed's CSV files. `due`: by when the folder of each day must be
-    complete, as it was declared; None: nobody waits for it.
+    complete, as it was declared; None: nobody waits for it. `since`: the feed's first day; None: the deployment's.
     """
 
     feed: str
@@ -97,6 +98,7 @@ class Landing:
     delimiter: str = ","
     due: str | None = None
     calendar: BusinessCalendar = US_FEDERAL
+    since: date | None = None
 
     @property
     def deadline(self) -> Due | None:
@@ -157,19 +159,21 @@ def landing(
     delimiter: str = ",",
     due: str | None = None,
     calendar: BusinessCalendar = US_FEDERAL,
+    since: date | None = None,
 ) -> Landing:
     """Read the records of `landing/<feed>/<day>/`, fields as text. Only datasets of the landing domain may.
 
     `delimiter` is one character, between the values of a CSV line. `due` is the deadline of a day's folder, such as
     "05:00 next business day" in New York, by the business days of `calendar`; who owns the dataset is told if the
-    folder is not complete then.
+    folder is not complete then. `since` is the first day of a feed that begins later than the others: what reads it
+    begins with that day, too.
     """
     if len(delimiter) != 1 or delimiter in "\"'\r\n" or delimiter.isalnum():
         raise DeclarationError(
             f"landing({feed!r}): expected a delimiter of one character that is no quote, line break, letter or digit; "
             f"found {delimiter!r}. Declare the character that stands between two values in the feed's CSV files."
         )
-    return Landing(feed, dict(fields), delimiter, due, calendar)
+    return Landing(feed, dict(fields), delimiter, due, calendar, since)
 
 
 def shared(inputs: Mapping[str, Input] | None = None) -> Callable[[Callable[..., "DataFrame"]], Shared]:

@@ -28,12 +28,15 @@ def arrived(
     Raises LandingUnreachable.
     """
     readers = feed_readers(datasets)
-    day = min((unread(records, names, first) for names in readers.values()), default=today + _DAY)
+    begins = {feed: max([first, *_since(datasets, feed)]) for feed in readers}
+    day = min((unread(records, names, begins[feed]) for feed, names in readers.items()), default=today + _DAY)
     folders = {feed: _Folders(zone, feed) for feed in readers}
     lacks: list[str] = []
     while day <= today:
         for feed, names in readers.items():
-            if not all(records[name].covers(day) for name in names) and not folders[feed].is_complete(day):
+            if day < begins[feed] or all(records[name].covers(day) for name in names):
+                continue
+            if not folders[feed].is_complete(day):
                 lacks.append(feed)
         if lacks:
             break
@@ -50,6 +53,10 @@ def feed_readers(datasets: Mapping[str, Dataset]) -> Mapping[str, tuple[str, ...
         feed: tuple(name for name, each in datasets.items() if feed in {read.feed for read in each.feeds})
         for feed in feeds
     }
+
+
+def _since(datasets: Mapping[str, Dataset], feed: str) -> list[date]:
+    return [read.since for each in datasets.values() for read in each.feeds if read.feed == feed and read.since]
 
 
 def unread(records: Mapping[str, Record], names: tuple[str, ...], first: date) -> date:

@@ -28,6 +28,9 @@ _RESUMED = "affirm/resumed"
 _FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 _ONE = "dagster/partition"
 
+_MOST_TO_START = timedelta(minutes=10)
+"""A run that was made so long ago and is not even queued will not start: whoever made it was killed."""
+
 _RUNNING = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -37,16 +40,17 @@ _RUNNING = [
 ]
 
 
-def busy(instance: dg.DagsterInstance, datasets: Mapping[str, Dataset]) -> list[Ask]:
+def busy(instance: dg.DagsterInstance, datasets: Mapping[str, Dataset], now: datetime) -> list[Ask]:
     """What the runs compute that have not ended, whoever started them."""
     names = {asset_key(each): name for name, each in datasets.items()}
     found = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=_RUNNING)):
-        # A run without a selection of assets may be a job of anything.
-        selected = run.asset_selection
-        computed = [*datasets] if selected is None else [names[key] for key in selected if key in names]
-        if computed:
-            found.append(Ask(tuple(sorted(computed)), _window(run), f"run {run.run_id[:8]}", run.run_id))
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_RUNNING)):
+        run = record.dagster_run
+        is_lost = record.create_timestamp.astimezone(UTC) < now - _MOST_TO_START
+        if run.status == dg.DagsterRunStatus.NOT_STARTED and is_lost:
+            continue
+        if computed := sorted(names[key] for key in run.asset_selection or () if key in names):
+            found.append(Ask(tuple(computed), _window(run), f"run {run.run_id[:8]}", run.run_id))
     return found
 
 
@@ -68,7 +72,8 @@ def run_request(
     if waits := _waits(counted, ask, now):
         return waits
     return dg.RunRequest(
-        run_key=f"{cause}/{len(records)}",
+        # By the try before it: a daemon that was killed in a tick asks for the same one again, and Dagster sees that.
+        run_key=f"{cause}/{records[0].dagster_run.run_id if records else 'first'}",
         asset_selection=[asset_key(datasets[name]) for name in ask.datasets],
         tags={CAUSE: cause, REASON: ask.reason, **_tags(ask.window, kind)},
         partition_key=_key(ask.window),
@@ -85,6 +90,8 @@ def _waits(tries: Sequence[dg.RunRecord], ask: Ask, now: datetime) -> str:
     if not tries:
         return ""
     last = tries[0].dagster_run
+    if not last.is_finished:
+        return f"{ask.datasets[0]} of {ask.window}: after run {last.run_id[:8]}"
     said = f"{ask.datasets[0]} of {ask.window}: run {last.run_id[:8]}, which was to compute it ({ask.reason}),"
     if last.status == dg.DagsterRunStatus.CANCELED:
         return f"{said} was cancelled. To go on: affirm resume"

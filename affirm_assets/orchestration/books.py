@@ -1,7 +1,7 @@
 """The sensor that keeps the books up to date, and the schedules of datasets that have one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -16,12 +16,15 @@ from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.arrivals import arrived
 from affirm_assets.orchestration.asking import busy, resume, run_request
 from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, asset_key
-from affirm_assets.orchestration.plan import Ask, Books, Plan
+from affirm_assets.orchestration.plan import Ask, Books
 from affirm_assets.orchestration.tables import Tables
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 
 SECONDS_BETWEEN_TICKS = 15
+
+_MOST_SHOWN = 10
+"""Messages of a tick."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,12 @@ def today() -> date:
     return datetime.now(ZoneInfo(BOOKS_TIME_ZONE)).date()
 
 
+def shown(messages: Sequence[str]) -> str:
+    """What is shown, and kept, of each tick."""
+    more = [f"and {len(messages) - _MOST_SHOWN} more"] * (len(messages) > _MOST_SHOWN)
+    return "; ".join([*messages[:_MOST_SHOWN], *more])
+
+
 _SENSORS: Mapping[type, tuple[str, str]] = {
     Daily: ("books", "Computes a business date once all feeds are there, and what follows from a late file"),
     Monthly: ("months", "Computes a month once all of its days are published, and again once for each change of them"),
@@ -89,14 +98,33 @@ def _sensor(project: Project, kind: type, name: str, description: str) -> dg.Sen
     def books(
         context: dg.SensorEvaluationContext, catalog: IcebergCatalog, landing_zone: ResourceParam[LandingZone]
     ) -> dg.SensorResult:
+        now = datetime.now(UTC)
         # Before the tables: what a run publishes meanwhile is seen, or the run is.
-        running = busy(context.instance, project.datasets)
+        running = busy(context.instance, project.datasets, now)
         tables = Tables.of(project.datasets, catalog.load())
         there = arrived(landing_zone, project.datasets, tables.records, project.first, today())
-        plan = project.books(tables).plan(there.through, running)
-        asks = tuple(each for each in plan.asks if own.keys() >= {*each.datasets})
-        said = (*there.problems, there.lacks)
-        return _result(context, project, replace(plan, asks=asks), tables, landing_zone, said)
+        messages = [*there.problems, there.lacks, *tables.refused.values()]
+        without, requests = {*tables.refused}, list[dg.RunRequest]()
+        while not requests:
+            plan = project.books(tables).plan(there.through, running, without)
+            asks = [each for each in plan.asks if own.keys() >= {*each.datasets}]
+            asked = [
+                run_request(context.instance, ask, project.datasets, project.state(ask, tables, landing_zone), now)
+                for ask in asks
+            ]
+            requests = [each for each in asked if isinstance(each, dg.RunRequest)]
+            messages += [each for each in asked if isinstance(each, str)]
+            # What is not tried now keeps back what reads it, and nothing else.
+            not_now = [ask.datasets for ask, each in zip(asks, asked, strict=True) if isinstance(each, str)]
+            if not not_now:
+                messages += plan.waits
+                break
+            without.update(*not_now)
+        if behind := sorted(project.books(tables).readers(without)):
+            messages.append(f"these wait for what is not computed: {', '.join(behind)}")
+        for each in messages:
+            context.log.info(each)
+        return dg.SensorResult(run_requests=requests, skip_reason=None if requests else dg.SkipReason(shown(messages)))
 
     return books
 
@@ -138,33 +166,22 @@ def _schedule(project: Project, dataset: Dataset) -> dg.ScheduleDefinition:
     def schedule(
         context: dg.ScheduleEvaluationContext, catalog: IcebergCatalog, landing_zone: ResourceParam[LandingZone]
     ) -> dg.RunRequest | dg.SkipReason:
+        now = datetime.now(UTC)
+        running = busy(context.instance, project.datasets, now)
         tables = Tables.of(project.datasets, catalog.load())
-        plan = project.books(tables).only(dataset.name, today())
+        if tables.refused:
+            return dg.SkipReason(shown([*tables.refused.values()]))
+        through = today()
+        if dataset.feeds:
+            through = arrived(landing_zone, {dataset.name: dataset}, tables.records, project.first, through).through
+        plan = project.books(tables).only(dataset.name, through)
         if not plan.asks:
-            return dg.SkipReason("; ".join(plan.waits) or f"{dataset} is up to date")
+            return dg.SkipReason(shown(plan.waits) or f"{dataset} is up to date")
         (ask,) = plan.asks
+        if meets := next((each for each in running if ask.meets(each)), None):
+            return dg.SkipReason(f"{dataset} of {ask.window}: after {meets.reason}")
         state = project.state(ask, tables, landing_zone)
-        asked = run_request(context.instance, ask, project.datasets, state, datetime.now(UTC))
+        asked = run_request(context.instance, ask, project.datasets, state, now)
         return dg.SkipReason(asked) if isinstance(asked, str) else asked
 
     return schedule
-
-
-def _result(
-    context: dg.SensorEvaluationContext,
-    project: Project,
-    plan: Plan,
-    tables: Tables,
-    zone: LandingZone,
-    said: Sequence[str],
-) -> dg.SensorResult:
-    now = datetime.now(UTC)
-    asked = [
-        run_request(context.instance, ask, project.datasets, project.state(ask, tables, zone), now) for ask in plan.asks
-    ]
-    requests = [each for each in asked if isinstance(each, dg.RunRequest)]
-    messages = [*said, *plan.waits, *(each for each in asked if isinstance(each, str))]
-    for each in messages:
-        context.log.info(each)
-    skip = None if requests else dg.SkipReason("; ".join(messages))
-    return dg.SensorResult(run_requests=requests, skip_reason=skip)

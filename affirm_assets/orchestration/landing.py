@@ -1,7 +1,7 @@
 """The sensors that watch the landing zone: one for each feed."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -10,16 +10,16 @@ from typing import Any
 import dagster as dg
 from dagster import ResourceParam
 
-from affirm_assets.declare.dataset import AUTOMATIC
+from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.orchestration.arrivals import arrived, feed_readers
 from affirm_assets.orchestration.asking import busy, run_request
-from affirm_assets.orchestration.books import SECONDS_BETWEEN_TICKS, Project, today
+from affirm_assets.orchestration.books import SECONDS_BETWEEN_TICKS, Project, shown, today
 from affirm_assets.orchestration.partitions import asset_key, feed_key
 from affirm_assets.orchestration.plan import Ask, landing_asks
 from affirm_assets.orchestration.tables import Tables
-from affirm_assets.steps.folders import Folders
-from affirm_assets.steps.published import joined
+from affirm_assets.steps.folders import Folder
+from affirm_assets.steps.published import Record, joined
 from affirm_assets.steps.request import contents_digest
 from resources.iceberg import IcebergCatalog
 from resources.landing import Arrival, LandingError, LandingZone
@@ -33,8 +33,13 @@ OLDER_FOLDERS = 100
 NEW_FOLDERS = 5_000
 """Looked at in one tick: a tick that takes longer than a minute is given up, and would be for ever."""
 
-MOST_BYTES = 1 << 30
-"""Of a changed folder that is read to see whether its files are others. A larger one is taken to be changed."""
+MOST_BYTES = 256 << 20
+"""Of changed folders that are read in one tick to see whether their files are others; the rest waits for the next tick.
+
+A folder that is larger by itself is taken to be changed."""
+
+MOST_FOLDERS = 20
+"""That are read so in one tick: each costs some requests, too."""
 
 _DAY = timedelta(days=1)
 
@@ -44,12 +49,13 @@ class Cursor:
     """What a sensor remembers. All of it can be lost: then it is made anew from the tables and the instance.
 
     `reported`: the days that the instance was told of. `older`: the name up to which older folders were looked at.
-    `seen`: of the days whose folder is not as it was read: its listing, and whether its files are others.
+    `seen`: of the days whose folder is not as it was read: its listing, and the datasets that have read other files;
+    None: it may be changing still.
     """
 
     reported: tuple[Window, ...] = ()
     older: str = ""
-    seen: dict[date, tuple[str, bool]] = field(default_factory=dict)
+    seen: dict[date, tuple[str, list[str] | None]] = field(default_factory=dict)
 
     @staticmethod
     def parse(text: str | None) -> "Cursor | None":
@@ -57,9 +63,9 @@ class Cursor:
         try:
             said: dict[str, Any] = json.loads(text or "")
             reported = tuple(map(Window.parse, said["reported"]))
-            seen = {
-                date.fromisoformat(day): (str(listing), bool(other)) for day, (listing, other) in said["seen"].items()
-            }
+            seen = {date.fromisoformat(day): (str(listing), by) for day, (listing, by) in said["seen"].items()}
+            if not all(by is None or isinstance(by, list) for _, by in seen.values()):
+                return None
             return Cursor(reported, str(said["older"]), seen)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -71,17 +77,19 @@ class Cursor:
 
 @dataclass
 class _Tick:
-    """What one look at a feed's folders brings."""
+    """What one look at a feed's folders brings. `records`: of the datasets that read the feed, by name."""
 
     feed: str
-    read: Sequence[Folders]
+    records: Mapping[str, Record]
     cursor: Cursor
     first: date
     today: date
     news: list[Arrival] = field(default_factory=list)
     complete: list[date] = field(default_factory=list)
-    changed: list[date] = field(default_factory=list)
+    changed: dict[date, list[str]] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+    bytes_left: int = MOST_BYTES
+    folders_left: int = MOST_FOLDERS
 
     def look(self, zone: LandingZone) -> None:
         newest = max((each.last for each in self.cursor.reported), default=self.first)
@@ -113,28 +121,54 @@ class _Tick:
             self.messages.append(f"{self.feed} of {day}: waits for _SUCCESS")
         else:
             self.complete.append(day)
-            is_other, is_news = self._is_other(zone, found, day)
-            if is_other:
-                self.changed.append(day)
+            by, is_news = self._changed(zone, found, day)
+            if by:
+                self.changed[day] = by
             if is_news or not any(each.contains(day) for each in self.cursor.reported):
                 self.news.append(found)
 
-    def _is_other(self, zone: LandingZone, found: Arrival, day: date) -> tuple[bool, bool]:
-        """Whether a folder that was read holds other files now, and whether that is found out just now."""
-        read = {folder for each in self.read if (folder := each.get(self.feed, day))}
-        seen = self.cursor.seen.get(day)
-        if all(each.listing == found.listing for each in read):
+    def _changed(self, zone: LandingZone, found: Arrival, day: date) -> tuple[list[str], bool]:
+        """The datasets that have read other files than the folder holds, and whether that is found out just now."""
+        read = {name: each.folders.get(self.feed, day) for name, each in self.records.items() if each.covers(day)}
+        # Of a day that is published nobody may know what was read: somebody has removed that property.
+        differ = {name: each for name, each in read.items() if each is None or each.listing != found.listing}
+        if not differ:
             self.cursor.seen.pop(day, None)
-            return False, False
-        if seen and seen[0] == found.listing:
-            return seen[1], False
+            return [], False
+        if fewer := [each for each in differ.values() if each and found.files < each.files]:
+            self.messages.append(
+                f"{self.feed} of {day}: expected the {fewer[0].files} files that were read of it, found {found.files}. "
+                f"Put the others back. If they are to go, materialize {' and '.join(differ)} of that date by hand."
+            )
+            return [], False
+        listing, by = self.cursor.seen.get(day, ("", None))
+        if listing != found.listing:
+            # It may be being written just now: looked at again at the next tick.
+            self.cursor.seen[day] = found.listing, None
+            return [], False
+        if by is not None:
+            return [name for name in by if name in differ], False
+        if not self.folders_left or not self.bytes_left:
+            return [], False
+        by = self._others(zone, found, day, differ)
+        if by is not None:
+            self.cursor.seen[day] = found.listing, by
+        return by or [], bool(by)
+
+    def _others(
+        self, zone: LandingZone, found: Arrival, day: date, differ: Mapping[str, Folder | None]
+    ) -> list[str] | None:
+        """Those of the datasets whose files are others than the folder's; None: it changes while it is read."""
+        if found.bytes > MOST_BYTES:
+            return [*differ]
+        self.folders_left -= 1
+        self.bytes_left = max(0, self.bytes_left - found.bytes)
         try:
-            is_other = found.bytes > MOST_BYTES or {_contents(zone, self.feed, day)} != {each.contents for each in read}
-        except LandingError as error:  # it changes while it is read, say
+            contents = contents_digest((each.name, each.sha256) for each in zone.pin(self.feed, day, day))
+        except LandingError as error:
             self.messages.append(str(error))
-            return False, False
-        self.cursor.seen[day] = found.listing, is_other
-        return is_other, is_other
+            return None
+        return [name for name, each in differ.items() if each is None or each.contents != contents]
 
 
 def landing_sensors(project: Project) -> list[dg.SensorDefinition]:
@@ -156,14 +190,17 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...]) -> dg.SensorDef
     def landing(
         context: dg.SensorEvaluationContext, catalog: IcebergCatalog, landing_zone: ResourceParam[LandingZone]
     ) -> dg.SensorResult:
-        running = busy(context.instance, project.datasets)
-        readers = {name: each for each in project.datasets.values() for name in [each.name] if each.feeds}
+        running = busy(context.instance, project.datasets, datetime.now(UTC))
+        readers = {name: each for name, each in project.datasets.items() if each.feeds}
         tables = Tables.of(readers, catalog.load())
-        there = arrived(landing_zone, readers, tables.records, project.first, today())
         cursor = Cursor.parse(context.cursor) or Cursor(_reported(context.instance, feed))
-        tick = _Tick(feed, [tables.records[name].folders for name in names], cursor, project.first, today())
+        known = {name: tables.records[name] for name in names if name not in tables.refused}
+        tick = _Tick(feed, known, cursor, project.first, today())
         tick.look(landing_zone)
-        asks = landing_asks(automatic, tables.records, feed, tick.complete, tick.changed, there.through)
+        tick.messages += [tables.refused[name] for name in names if name in tables.refused]
+        through = _all_feeds_through(landing_zone, readers, tables, project.first)
+        able = {name: each for name, each in automatic.items() if name in known}
+        asks = landing_asks(able, tables.records, feed, tick.complete, tick.changed, through)
         requests = []
         for ask in asks:
             asked = _asked(context, project, tables, landing_zone, ask, running)
@@ -173,7 +210,7 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...]) -> dg.SensorDef
                 requests.append(asked)
         for each in tick.messages:
             context.log.info(each)
-        said = "; ".join(tick.messages) or f"{len(tick.news)} new folders of {feed}"
+        said = shown(tick.messages) or f"{len(tick.news)} new folders of {feed}"
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(said),
@@ -198,8 +235,11 @@ def _asked(
     return run_request(context.instance, ask, project.datasets, state, datetime.now(UTC))
 
 
-def _contents(zone: LandingZone, feed: str, day: date) -> str:
-    return contents_digest((each.name, each.sha256) for each in zone.pin(feed, day, day))
+def _all_feeds_through(zone: LandingZone, readers: Mapping[str, Dataset], tables: Tables, first: date) -> date:
+    try:
+        return arrived(zone, readers, tables.records, first, today()).through
+    except LandingError:  # another feed's, whose own sensor says it
+        return first - _DAY
 
 
 def _reported(instance: dg.DagsterInstance, feed: str) -> tuple[Window, ...]:

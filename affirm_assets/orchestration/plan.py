@@ -4,13 +4,23 @@ Pure. A lost event, a daemon that was away or a run started by hand changes noth
 answer from the same tables.
 """
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
-from affirm_assets.declare.inputs import Before, Beside, Landing, Later, Mapped, MappedTable, Previous, Through
+from affirm_assets.declare.inputs import (
+    Before,
+    Beside,
+    Landing,
+    Later,
+    Mapped,
+    MappedTable,
+    Previous,
+    SameWindow,
+    Through,
+)
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.steps.published import Publication, Record, joined
 
@@ -73,18 +83,19 @@ class Books:
         by_hand = frozenset(name for name, each in datasets.items() if each.starts != AUTOMATIC)
         return Books(datasets, records, first, by_hand)
 
-    def plan(self, through: date, busy: Iterable[Ask] = ()) -> Plan:
+    def plan(self, through: date, busy: Iterable[Ask] = (), without: Collection[str] = ()) -> Plan:
         """Everything that is missing or out of date, for the business dates through `through`.
 
         One ask for each kind of partitions. `busy`: what runs are computing now. What they compute, and what reads it,
-        waits.
+        waits; so does what reads one of `without`, which nobody can compute just now.
         """
         busy = [*busy]
+        out = {*self.by_hand, *without, *self.readers(without)}
         asks: list[Ask] = []
         waits: list[str] = []
         for kind in (Daily, Monthly, type(None)):
             names = [name for name, each in self.datasets.items() if isinstance(each.partitions, kind)]
-            found = self._plan([name for name in names if name not in self.by_hand], through)
+            found = self._plan([name for name in names if name not in out], through)
             waits += found.waits
             for ask in found.asks:
                 if running := [each for each in (*busy, *asks) if self._depends(ask, each)]:
@@ -103,10 +114,18 @@ class Books:
         last = self._last_start(dataset, through)
         if dataset.partitions is None or last is None:
             return None
-        day = dataset.partitions.covering(Window(self.first, self.first)).first
+        begins = self.begins(name)
+        day = dataset.partitions.covering(Window(begins, begins)).first
         while held := next((each for each in record.windows if each.contains(day)), None):
             day = dataset.partitions.after(held, 1).first
         return day if day <= last else None
+
+    def begins(self, name: str) -> date:
+        """A dataset's first business date: the deployment's, or that of a feed that it reads and that begins later."""
+        dataset = self.datasets[name]
+        later = [each.since for each in dataset.feeds if each.since]
+        read = [self.begins(each.dataset) for each in _tables_read(dataset) if isinstance(each, SameWindow)]
+        return max([self.first, *later, *read])
 
     def readers(self, names: Iterable[str]) -> set[str]:
         """The datasets that read one of these, directly or not."""
@@ -163,10 +182,11 @@ class Books:
         ready = None
         for start in kind.starts(Window(first, last)):
             days = kind.days(Window(start, start))
-            days = source.covering(Window(max(days.first, self.first), days.last))
+            begins = self.begins(mapped.dataset)
+            days = source.covering(Window(min(max(days.first, begins), days.last), days.last))
             if isinstance(mapped, Previous | Before):  # of days before the window, which may be before the first
                 days = source.before(days, 1)
-                if days.first < self.first:
+                if days.first < source.covering(Window(begins, begins)).first:
                     ready = start
                     continue
             if not all(map(record.covers, source.starts(days))):
@@ -194,9 +214,9 @@ class Books:
         record = self.records[dataset.name]
         for mapped in (each for each in dataset.leaves.values() if not isinstance(each, Landing | Later | Beside)):
             source = self.datasets[mapped.dataset]
-            own = source.name == dataset.name
-            for publication in self.records[source.name].recent:
-                first = _first_unread(dataset, source, mapped, record, publication, own=own)
+            of_source = self.records[source.name]
+            for publication in of_source.recent:
+                first = _first_unread(dataset, source, mapped, record, publication, of_source.table_id)
                 if first is not None and first <= through:
                     reason = f"{source} of {publication.window} was published again by run {publication.run_id}"
                     trigger = f"{source.table} {publication.sequence_number}"
@@ -226,26 +246,34 @@ def landing_asks(
     records: Mapping[str, Record],
     feed: str,
     complete: Iterable[date],
-    changed: Iterable[date],
+    changed: Mapping[date, Collection[str]],
     books_through: date,
 ) -> list[Ask]:
-    """What to read of a feed's folders.
+    """What to read of a feed's folders, by those of these datasets that read no other feed.
 
-    `complete`: days whose folder is complete; `changed`: those of them that were read, and hold other files now.
-    `books_through`: the day up to which all feeds are there; up to it the rows are read in one run with all the books.
+    `complete`: days whose folder is complete; `changed`: those of them that hold other files than were read, and by
+    which datasets. `books_through`: the day up to which all feeds are there; up to it the rows are read in one run with
+    all the books.
     """
-    readers = tuple(name for name, each in datasets.items() if feed in {read.feed for read in each.feeds})
-    if not readers:  # all of them start by hand or by a schedule
-        return []
+    readers = [name for name, each in datasets.items() if {read.feed for read in each.feeds} == {feed}]
+    late: dict[tuple[str, ...], list[date]] = defaultdict(list)
+    fresh: dict[tuple[str, ...], list[date]] = defaultdict(list)
+    for day, by in sorted(changed.items()):
+        late[tuple(name for name in readers if name in by)].append(day)
+    for day in complete:
+        if day > books_through:
+            fresh[tuple(name for name in readers if not records[name].covers(day))].append(day)
     asks = [
-        Ask(readers, window, f"late file: {feed} of {window} changed after it was read", "changed", restates=True)
-        for window in _windows(changed)
+        Ask(names, window, f"late file: {feed} of {window} changed after it was read", "changed", restates=True)
+        for names, days in late.items()
+        for window in _windows(days, datasets, names)
     ]
-    fresh = (day for day in complete if day > books_through and not all(records[name].covers(day) for name in readers))
-    return [
-        *asks,
-        *(Ask(readers, window, f"{feed} of {window} arrived", "arrived") for window in _windows(fresh)),
+    asks += [
+        Ask(names, window, f"{feed} of {window} arrived", "arrived")
+        for names, days in fresh.items()
+        for window in _windows(days, datasets, names)
     ]
+    return [each for each in asks if each.datasets]
 
 
 def first_part(ask: Ask, kind: Partitions | None, tries: int) -> Ask:
@@ -260,23 +288,28 @@ def first_part(ask: Ask, kind: Partitions | None, tries: int) -> Ask:
 
 
 def _first_unread(
-    dataset: Dataset, source: Dataset, mapped: MappedTable, record: Record, publication: Publication, *, own: bool
+    dataset: Dataset, source: Dataset, mapped: MappedTable, record: Record, publication: Publication, source_id: str
 ) -> date | None:
     """The first published partition that reads this publication of an input, and was computed before it.
 
     What is known of when a partition was computed are the last publishes. One that is older than all of those has read
-    no more than the oldest of them.
+    no more than the oldest of them. `source_id`: of the input's table, as it is now.
     """
+    own = source.name == dataset.name
 
-    def has_read(each: Publication) -> int:
-        # An input that a dataset did not have when it was published says nothing of it.
-        return each.sequence_number if own else each.read.get(source.table, sys.maxsize)
+    def has_read(each: Publication) -> bool:
+        if own:
+            return each.sequence_number >= publication.sequence_number
+        if source.table not in each.read:  # an input that it did not have then
+            return True
+        read_id, _, number = each.read[source.table].partition(" ")
+        return read_id == source_id and int(number) >= publication.sequence_number
 
-    read = [each for each in record.recent if has_read(each) >= publication.sequence_number]
-    if len(read) == len(record.recent):
+    read = [each for each in record.recent if has_read(each)]
+    if record.recent and len(read) == len(record.recent):
         return None
     if dataset.partitions is None:
-        return None if record.recent[0] in read else date.min
+        return None if record.recent and record.recent[0] in read else date.min
     concerned = _concerned(dataset, source, mapped, publication)
     if own and concerned is not None:
         inside = Window.parse(publication.window)
@@ -296,10 +329,14 @@ def _first_unread(
 
 
 def _concerned(dataset: Dataset, source: Dataset, mapped: MappedTable, publication: Publication) -> Window | None:
-    """The partitions of a dataset that read what was published of an input; None: none."""
+    """The partitions of a dataset that read what was published of an input; None: none.
+
+    A table without partitions is published as a whole each time: its readers take it as it is, and a change of it
+    restates nothing, or each day would restate all days before.
+    """
     assert dataset.partitions is not None
     if source.partitions is None:
-        return Window(date.min, _NEVER)
+        return None
     days = source.partitions.days(Window.parse(publication.window))
     match mapped:
         case Previous(n=n):
@@ -324,10 +361,11 @@ def _tables_read(dataset: Dataset) -> list[MappedTable]:
     return [each for each in dataset.leaves.values() if decides(each) and not isinstance(each, Landing)]
 
 
-def _windows(days: Iterable[date]) -> list[Window]:
+def _windows(days: Iterable[date], datasets: Mapping[str, Dataset], names: tuple[str, ...]) -> list[Window]:
+    """As few as can be; of single days, for a dataset that computes no ranges."""
     windows: list[Window] = []
     for day in sorted(days):
-        if windows and windows[-1].last + _DAY == day:
+        if windows and windows[-1].last + _DAY == day and all(datasets[name].ranges for name in names):
             windows[-1] = Window(windows[-1].first, day)
         else:
             windows.append(Window(day, day))

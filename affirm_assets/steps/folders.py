@@ -11,19 +11,20 @@ from affirm_assets.steps.tables import SUMMARY
 FOLDERS = f"{SUMMARY}folders."
 """Prefix of the table properties, one for each feed and month.
 
-`affirm.folders.loans.2025-01`: `02 <digest of the listing> <digest of the contents>, 03 ...`. Ten years of a feed are
-100 KiB, which each commit to its one table writes again."""
+`affirm.folders.loans.2025-01`: `02 <digest of the listing> <digest of the contents> <files>, 03 ...`. Ten years of a
+feed are 110 KiB, which each commit to its one table writes again."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What was read of a day's folder: a digest of its listing, and one of its files' contents."""
+    """What was read of a day's folder: a digest of its listing, one of its files' contents, and how many they were."""
 
     listing: str
     contents: str
+    files: int
 
 
-_UNREADABLE = Folder("", "")
+_UNREADABLE = Folder("", "", 0)
 """Of a property that somebody has changed: equal to no folder, so that the folder is read again."""
 
 
@@ -58,10 +59,11 @@ def _days(text: str) -> dict[str, Folder]:
     for each in filter(None, text.split(", ")):
         day, *digests = each.split(" ")
         found[day] = _UNREADABLE
-        with suppress(TypeError):
-            found[day] = Folder(*digests)
+        with suppress(TypeError, ValueError):
+            listing, contents, files = digests
+            found[day] = Folder(listing, contents, int(files))
     return found
 
 
 def _text(days: Mapping[str, Folder]) -> str:
-    return ", ".join(f"{day} {read.listing} {read.contents}" for day, read in sorted(days.items()))
+    return ", ".join(f"{day} {read.listing} {read.contents} {read.files}" for day, read in sorted(days.items()))

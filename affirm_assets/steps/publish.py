@@ -319,7 +319,8 @@ class _Attempt:
             sequence_number=snapshot.sequence_number,
             published_at=self.now.astimezone(UTC),
             total_rows=int(snapshot.summary.get("total-records") or 0),
-            read=self.request.sequences,
+            read=self.request.versions,
+            again=record.has_any_of(self.request.window),
         )
         return snapshot, publication
 

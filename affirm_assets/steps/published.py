@@ -17,7 +17,7 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.errors import RecordRefused
 from affirm_assets.steps.folders import Folder, Folders
-from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, main_snapshot, window_of
+from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, main_snapshot, table_id, window_of
 
 PUBLISHED_PROPERTY = f"{SUMMARY}published"
 """The table property with the windows that were published: `2025-01-01...2025-06-29, 2025-07-02`, or `all`.
@@ -29,7 +29,7 @@ RECENT = f"{SUMMARY}recent"
 
 _WEEKS_KEPT = timedelta(weeks=5)
 _PUBLISHES_KEPT = 64
-_BYTES_KEPT = 16 * 1024
+_BYTES_KEPT = 32 * 1024
 """Of `RECENT`: every commit to the table writes its properties again."""
 
 _LONGEST_IN_SUMMARY = 300
@@ -40,8 +40,8 @@ _LONGEST_IN_SUMMARY = 300
 class Publication:
     """One publish: the work (a digest of the request's wap_id), its snapshot, and the rows in the table after it.
 
-    `read`: the sequence number that each other table had, by name, when it was pinned. What is published there later
-    was not read.
+    `read`: the version of each other table, by name, when it was pinned. What is published there later was not read.
+    `again`: partitions of the window were published before, so that others may have read them as they were.
     """
 
     run_id: str
@@ -51,7 +51,8 @@ class Publication:
     sequence_number: int
     published_at: datetime
     total_rows: int
-    read: Mapping[str, int]
+    read: Mapping[str, str]
+    again: bool
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,20 @@ class Record:
     """The windows that were published, in order and never adjacent, and the last publishes, newest first.
 
     `whole`: a table without partitions was published. `folders`: of a dataset that reads feeds, the last that was read
-    of each day.
+    of each day. `table_id`: of the table; one that was dropped and made again has another.
     """
 
     windows: tuple[Window, ...] = ()
     recent: tuple[Publication, ...] = ()
     whole: bool = False
     folders: Folders = field(default_factory=Folders)
+    table_id: str = ""
 
     def covers(self, day: date) -> bool:
         return any(each.contains(day) for each in self.windows)
+
+    def has_any_of(self, window: Window | None) -> bool:
+        return self.whole if window is None else any(each.overlaps(window) for each in self.windows)
 
     def with_window(self, window: Window | None, partitions: Partitions | None) -> "Record":
         if window is None or partitions is None:
@@ -100,14 +105,14 @@ def record_of(dataset: Dataset, table: Table) -> Record:
     if text is None:
         if RECENT in table.properties or any(window_of(each) for each in history):
             found = f"no property {PUBLISHED_PROPERTY}, although snapshots of this platform are in the table"
-            raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, history))
+            raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, table, history))
         return Record()
     try:
         record = _parse(text, table.properties.get(RECENT, "[]"), dataset.partitions)
-        record = replace(record, folders=Folders.of(table.properties))
+        record = replace(record, folders=Folders.of(table.properties), table_id=table_id(table))
     except (ValueError, KeyError, TypeError) as error:
         found = f"properties {PUBLISHED_PROPERTY} and {RECENT} that cannot be read ({error})"
-        raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, history)) from error
+        raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, table, history)) from error
     if lost := _not_on_main(record.recent, history):
         raise _taken_back(dataset, table, history, lost)
     if back := _went_back_to(record.recent, history):
@@ -187,7 +192,9 @@ def _taken_back(
         f"{main}, which does not descend from snapshot {newest.snapshot}, with which run {newest.run_id} published "
         f"{newest.window}: somebody took main back, and what was published of {windows} is no longer on it"
     )
-    return RecordRefused(dataset.table, found, _forward(dataset, table, newest), _how_to_repair(dataset, history))
+    return RecordRefused(
+        dataset.table, found, _forward(dataset, table, newest), _how_to_repair(dataset, table, history)
+    )
 
 
 def _went_back(
@@ -199,7 +206,9 @@ def _went_back(
         f"{newest.total_rows} rows in the table after it: {back.total_rows} is what it held after run {back.run_id} "
         f"had published {back.window}, so somebody took main back to there"
     )
-    return RecordRefused(dataset.table, found, _forward(dataset, table, newest), _how_to_repair(dataset, history))
+    return RecordRefused(
+        dataset.table, found, _forward(dataset, table, newest), _how_to_repair(dataset, table, history)
+    )
 
 
 def _forward(dataset: Dataset, table: Table, newest: Publication) -> str:
@@ -212,14 +221,16 @@ def _forward(dataset: Dataset, table: Table, newest: Publication) -> str:
     )
 
 
-def _how_to_repair(dataset: Dataset, history: Sequence[Snapshot]) -> str:
+def _how_to_repair(dataset: Dataset, table: Table, history: Sequence[Snapshot]) -> str:
     """How somebody says what is published, in Spark SQL."""
     text = _last_said(dataset, history)
     said = f"'{text}'" if text else "'<what is published, such as 2025-01-01...2025-06-29>'"
     unsure = "" if text else " (or unset it too, if nothing is)"
+    # What was read of folders may be what was taken back: then they are read again.
+    unset = ", ".join(f"'{name}'" for name in (RECENT, *sorted(Folders.of(table.properties).months)))
     return (
         f"ALTER TABLE <catalog>.{dataset.table} SET TBLPROPERTIES ('{PUBLISHED_PROPERTY}' = {said}){unsure} and "
-        f"ALTER TABLE <catalog>.{dataset.table} UNSET TBLPROPERTIES IF EXISTS ('{RECENT}'), then run again the steps "
+        f"ALTER TABLE <catalog>.{dataset.table} UNSET TBLPROPERTIES IF EXISTS ({unset}), then run again the steps "
         "of the days that are missing"
     )
 
@@ -257,12 +268,17 @@ def joined(windows: Iterable[Window], partitions: Partitions) -> tuple[Window, .
 
 
 def _kept(publications: tuple[Publication, ...]) -> tuple[Publication, ...]:
-    """The newest always; of the others those of the last weeks, while they are few."""
+    """The newest always; of the others those of the last weeks, and those that replaced partitions, while they are few.
+
+    Whoever has read what was replaced must be computed again, however late somebody mends what keeps it from that.
+    """
     newest, *others = publications
     since = newest.published_at - _WEEKS_KEPT
-    kept = [newest, *(each for each in others if each.published_at >= since)][:_PUBLISHES_KEPT]
+    new = [newest, *(each for each in others if each.published_at >= since and not each.again)][:_PUBLISHES_KEPT]
+    kept = [each for each in publications if each in new or each.again]
     while len(kept) > 1 and len(_recent_to_json(kept)) > _BYTES_KEPT:
-        kept.pop()
+        first_published = [each for each in kept[1:] if not each.again]
+        kept.remove((first_published or kept)[-1])
     return tuple(kept)
 
 

@@ -17,7 +17,7 @@ from affirm_assets.errors import WindowRefused
 from affirm_assets.steps.folders import Folder
 from affirm_assets.steps.published import last_change
 from affirm_assets.steps.storage import PinnedFile, Storage
-from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_sequence, main_snapshot
+from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot, version_of
 
 RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -74,7 +74,7 @@ class Request:
     `inputs` are the snapshots of the other tables that it reads, by parameter, and `contents` those that last changed
     rows there: a compaction makes another snapshot of the same rows. None: nothing is published there. `settings`: of
     the session, whatever engine computes it. `beside`: the snapshots of what only audits look at; they decide whether
-    the result may be published, and not what it is. `sequences`: the sequence numbers of the input snapshots, by table.
+    the result may be published, and not what it is. `versions`: those of the input tables, by name.
     `listings`: a digest of what lay in each landing folder, by `feed/date`.
     """
 
@@ -88,7 +88,7 @@ class Request:
     settings: Mapping[str, str] = field(default_factory=lambda: dict(RESULT_SETTINGS))
     contents: Mapping[str, int | None] = field(default_factory=dict)
     beside: Mapping[str, int | None] = field(default_factory=dict)
-    sequences: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
     listings: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -114,7 +114,7 @@ class Request:
         found: dict[tuple[str, date], Folder] = {}
         for name, listing in self.listings.items():
             feed, day = name.rsplit("/", 1)
-            found[feed, date.fromisoformat(day)] = Folder(listing, contents_digest(contents[name]))
+            found[feed, date.fromisoformat(day)] = Folder(listing, contents_digest(contents[name]), len(contents[name]))
         return found
 
     def to_json(self) -> str:
@@ -138,7 +138,7 @@ class Request:
             ),
             settings=value["settings"],
             beside=value["beside"],
-            sequences=value["sequences"],
+            versions=value["versions"],
             listings=value["listings"],
         )
 
@@ -184,7 +184,7 @@ def pin(
     inputs: dict[str, int | None] = {}
     contents: dict[str, int | None] = {}
     beside: dict[str, int | None] = {}
-    sequences: dict[str, int] = {}
+    versions: dict[str, str] = {}
     listings: dict[str, str] = {}
     files: list[PinnedFile] = []
     for parameter, mapped in dataset.leaves.items():
@@ -205,7 +205,7 @@ def pin(
                 beside[parameter] = main_snapshot(loaded[name])
                 continue
             inputs[parameter] = main_snapshot(loaded[name])
-            sequences[name] = main_sequence(loaded[name])
+            versions[name] = version_of(loaded[name])
             contents[parameter] = last_change(upstream[mapped.dataset], loaded[name])
     base = main_snapshot(loaded[dataset.table])
     request = Request(
@@ -218,7 +218,7 @@ def pin(
         tuple(files),
         contents=contents,
         beside=beside,
-        sequences=sequences,
+        versions=versions,
         listings=listings,
     )
     return Pinned(request, {name: table for name, table in loaded.items() if table is not None})

@@ -76,10 +76,17 @@ def main_snapshot(table: Table | None) -> int | None:
     return current.snapshot_id if current else None
 
 
-def main_sequence(table: Table | None) -> int:
-    """The sequence number of that snapshot; 0: there is none."""
-    current = table.current_snapshot() if table else None
-    return (current.sequence_number or 0) if current else 0
+def table_id(table: Table) -> str:
+    """Eight hex digits. A table that was dropped and made again has others, and its sequence numbers begin again."""
+    return str(table.metadata.table_uuid)[:8]
+
+
+def version_of(table: Table | None) -> str:
+    """`<table_id> <sequence number of main's snapshot>`: later publishes of the same table have higher numbers."""
+    if table is None:
+        return ""
+    current = table.current_snapshot()
+    return f"{table_id(table)} {(current.sequence_number or 0) if current else 0}"
 
 
 def schema_of(table: Table, snapshot: int) -> Schema:

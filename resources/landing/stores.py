@@ -75,7 +75,7 @@ class Folder:
         return str(Path(self.root, name))
 
     def folders(self, parent: str, after: str = "") -> Iterator[tuple[str, Found]]:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._reached(parent):
             names = os.listdir(Path(self.root, parent))  # noqa: PTH208  (a hundred thousand paths cost far more)
             for name in sorted(name for name in names if name > after):
                 yield name, self._found(f"{parent}/{name}")
@@ -100,11 +100,26 @@ class Folder:
     def for_worker(self) -> Store:
         return self
 
+    @contextmanager
+    def _reached(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise LandingUnreachable(
+                f"landing zone, {self.location(name)!a}", "a folder that can be read", str(error), "Mend it."
+            ) from error
+
     def _found(self, folder: str) -> Found:
         try:
             return self.entries(folder)
         except UnknownLandingFile as error:
             return error
+        except OSError as error:
+            return UnknownLandingFile(
+                f"landing folder {self.location(folder)!a}", "a folder that can be read", str(error), "Mend it."
+            )
 
     def _check_inside(self, name: str) -> None:
         """A link to a place outside would let files in that nobody has landed."""

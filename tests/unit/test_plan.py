@@ -36,7 +36,7 @@ class World:
     """Folders, tables and what is in them."""
 
     folders: dict[tuple[str, date], int] = field(default_factory=dict)
-    records: dict[str, Record] = field(default_factory=lambda: dict.fromkeys(DATASETS, Record()))
+    records: dict[str, Record] = field(default_factory=lambda: dict.fromkeys(DATASETS, Record(table_id="id")))
     values: dict[str, dict[date, str]] = field(default_factory=lambda: defaultdict(dict))
     read: dict[tuple[str, date], int] = field(default_factory=dict)
     runs: int = 0
@@ -57,12 +57,13 @@ class World:
         for name in names:
             dataset = DATASETS[name]
             assert dataset.partitions is not None
-            sequences = {DATASETS[x].table: _sequence(self.records[x]) for x in _sources(dataset)}
+            versions = {DATASETS[x].table: f"id {_sequence(self.records[x])}" for x in _sources(dataset)}
             for start in dataset.partitions.starts(window):
                 self.values[name][start] = self._value(dataset, start)
             record = self.records[name]
             number = _sequence(record) + 1
-            new = Publication(f"run{self.runs}", str(window), "", number, number, NOW, 0, sequences)
+            again = record.has_any_of(window)
+            new = Publication(f"run{self.runs}", str(window), "", number, number, NOW, 0, versions, again)
             self.records[name] = record.with_window(window, dataset.partitions).with_publication(new)
 
     def _value(self, dataset: Dataset, start: date) -> str:
@@ -83,9 +84,11 @@ class World:
     def asks(self) -> Iterator[Ask]:
         for feed in FEEDS:
             there = [on for (each, on) in self.folders if each == feed]
-            changed = [
-                on for on in there if self.read.get((feed, on), self.folders[feed, on]) != self.folders[feed, on]
-            ]
+            changed = {
+                on: FEEDS[feed]
+                for on in there
+                if self.read.get((feed, on), self.folders[feed, on]) != self.folders[feed, on]
+            }
             yield from landing_asks(DATASETS, self.records, feed, there, changed, self.through)
         yield from Books(DATASETS, self.records, FIRST).plan(self.through).asks
 
@@ -230,3 +233,38 @@ def test_a_range_that_fails_is_tried_in_halves() -> None:
     last = [first_part(ask, Daily("as_of"), tries).window for tries in range(11)]
     days = [(each.last - each.first).days + 1 for each in last if each]
     assert days == [180, 180, 90, 45, 22, 11, 5, 2, 1, 1, 1]
+
+
+def test_what_cannot_be_computed_now_keeps_back_what_reads_it_and_nothing_else() -> None:
+    world = landed(3)
+    settle(world)
+    for feed in FEEDS:
+        world.land(feed, day(3))
+    plan = Books(DATASETS, world.records, FIRST).plan(world.through, without=["suspense"])
+    (ask,) = plan.asks
+    assert {"loan_rows", "transactions", "borrowers"} <= set(ask.datasets)
+    assert not {"suspense", "loan_balances", "ledger_entries", "trial_balance"} & set(ask.datasets)
+
+
+def test_a_table_that_was_dropped_and_made_again_is_read_again() -> None:
+    world = landed(3)
+    settle(world)
+    again = Publication("new", f"{day(0)}...{day(2)}", "", 1, 1, NOW, 0, {}, again=False)
+    world.records["loans"] = replace(world.records["loans"], recent=(again,), table_id="another")
+    (ask,) = Books(DATASETS, world.records, FIRST).plan(world.through).asks
+    assert (ask.window, ask.restates) == (Window(day(0), day(2)), True)
+    assert "loan_balances" in ask.datasets
+
+
+def test_a_restatement_that_nobody_has_followed_is_known_after_many_publishes() -> None:
+    world = landed(2)
+    settle(world)
+    world.run(["loans"], Window(day(0), day(0)))
+    for number in range(2, 200):
+        world.records["loans"] = world.records["loans"].with_publication(
+            Publication(
+                "x", str(day(number)), "", 500 + number, 500 + number, NOW + timedelta(days=number), 0, {}, False
+            )
+        )
+    (ask,) = Books(DATASETS, world.records, FIRST).plan(world.through).asks
+    assert ask.window == Window(day(0), day(1))

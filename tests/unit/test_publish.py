@@ -569,7 +569,7 @@ def test_windows_are_as_few_as_can_be(partitions: Partitions, windows: list[str]
 
 
 def publication(number: int, days_ago: float = 0, run_id: str = "run") -> Publication:
-    return Publication(run_id, "2025-01-01", f"w{number}", number, number, NOW - timedelta(days=days_ago), 1, {})
+    return Publication(run_id, "2025-01-01", f"w{number}", number, number, NOW - timedelta(days=days_ago), 1, {}, False)
 
 
 def test_few_publishes_are_remembered_and_only_of_the_last_weeks() -> None:
@@ -581,7 +581,7 @@ def test_few_publishes_are_remembered_and_only_of_the_last_weeks() -> None:
     assert [each.snapshot for each in old.recent] == [2]
     for number in range(10):
         record = record.with_publication(publication(number, run_id="x" * 3_000))
-    assert len(record.properties()[RECENT]) <= 16 * 1024
+    assert len(record.properties()[RECENT]) <= 32 * 1024
     huge = record.with_publication(publication(7, run_id="x" * 100_000))
     assert [each.snapshot for each in huge.recent] == [7]
 
