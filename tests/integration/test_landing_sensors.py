@@ -1,7 +1,9 @@
 """The sensors of the landing zone and of the books, tick by tick, with real runs over a lake of two small feeds."""
 
+import importlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -20,6 +22,38 @@ from affirm_assets.settings import Settings
 
 FIRST = date(2025, 1, 30)
 SALES, REFUNDS = "sales", "refunds"
+ASKING = ("_landing", "books", "months")
+"""How the names of sensors end that ask for runs."""
+
+DISPUTES = """
+from datetime import date
+
+from pyspark.sql import DataFrame
+
+from affirm_assets.declare import Contract, Daily, column, dataset, key, landing
+
+
+class DisputeRow(Contract):
+    \"""One record of a file of the disputes feed, its fields as text.\"""
+
+    file: str = key("Path of the file in the landing zone")
+    record_number: int = key("Line of a text file", ge=1)
+    business_date: date = column("Date of the folder")
+    shop: str | None = column("Shop")
+    problem: str | None = column("Why the record is not well-formed")
+    raw: str | None = column("The record's text, if it is not well-formed")
+
+
+@dataset(
+    DisputeRow,
+    partitions=Daily("business_date"),
+    inputs={"records": landing("disputes", {"shop": "text"}, since=date(2025, 2, 1))},
+    owner="team:disputes",
+)
+def dispute_rows(records: DataFrame) -> DataFrame:
+    \"""Records of the disputes feed as they arrived.\"""
+    return records
+"""
 
 
 @dataclass
@@ -31,8 +65,11 @@ class Shops:
     cursors: dict[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        settings = Settings.local(self.root, FIRST)
-        self.defs = build_defs(settings, Registry.walk(tests.projects.two_feeds))
+        self.declare(Registry.walk(tests.projects.two_feeds))
+
+    def declare(self, registry: Registry) -> None:
+        """The datasets are these from now on."""
+        self.defs = build_defs(Settings.local(self.root, FIRST), registry)
 
     def land(self, feed: str, number: int, *lines: str, complete: bool = True) -> Path:
         folder = self.folder(feed, number)
@@ -84,7 +121,7 @@ class Shops:
         quiet = 0
         for _ in range(30):
             before = len(found)
-            for name in ("sales_landing", "refunds_landing", "books", "months"):
+            for name in [each.name for each in self.defs.sensors or () if each.name.endswith(ASKING)]:
                 found += [(name, window(run), run.tags[REASON]) for run in self.tick(name)[0]]
             quiet = quiet + 1 if len(found) == before else 0
             if quiet == 3:  # a folder that changed is looked at twice before it is read again
@@ -359,3 +396,26 @@ def test_a_table_in_disorder_stops_nothing_that_does_not_read_it(shops: Shops) -
     assert {row["as_of"] for row in shops.rows("books.takings")} == {day(0), day(1), day(2)}
     _, said = shops.tick("books")
     assert "books.totals: expected the record of what is published to agree" in said
+
+
+def test_a_feed_is_added_by_one_file_and_may_begin_later_than_the_others(
+    shops: Shops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        shops.land_all(number)
+    shops.settle()
+    shutil.copytree(Path(tests.projects.two_feeds.__file__).parent, tmp_path / "with_disputes")
+    (tmp_path / "with_disputes" / "landing" / "dispute_rows.py").write_text(DISPUTES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shops.declare(Registry.walk(importlib.import_module("with_disputes")))
+    shops.land_all(2)  # 1 February, of which the new feed is not there yet
+    assert {name for name, *_ in shops.settle()} == {"sales_landing", "refunds_landing"}
+    _, said = shops.tick("books")
+    assert f"waits for disputes of {day(2)}" in said
+    folder = shops.folder("disputes", 2)
+    folder.mkdir(parents=True)
+    (folder / "part.csv").write_text("shop\nnorth\n")
+    (folder / "_SUCCESS").touch()
+    assert ("books", str(day(2))) in [(name, over) for name, over, _ in shops.settle()]
+    assert [row["shop"] for row in shops.rows("landing.dispute_rows")] == ["north"]
+    assert {row["as_of"] for row in shops.rows("books.takings")} == {day(0), day(1), day(2)}
