@@ -27,7 +27,7 @@ from tests.services import FIRST_BUSINESS_DATE, Services, kill, wait_for
 FIRST = date.fromisoformat(FIRST_BUSINESS_DATE)
 DATASETS = {each.name: each for each in Registry.walk(tests.projects.two_feeds).in_order()}
 DAILY = ("sale_rows", "refund_rows", "takings", "totals")
-SECONDS = 120
+SECONDS = 300
 
 
 @pytest.fixture
