@@ -115,6 +115,11 @@ class Steps:
             made[each.name] = self._call(dataset, each.function, dataset.inputs, given)
         return made
 
+    def audits_that_know_what_is_published(self, dataset: Dataset) -> list[str]:
+        """Whose frame is another one where days before have been published."""
+        given = {"last_published", "accepted_days"}
+        return [each.name for each in declared_audits(dataset) if given & set(signature(each.function).parameters)]
+
     def table(self, dataset: Dataset) -> DataFrame:
         path = self._folder / f"{dataset.name}.parquet"
         return self._sail.file(path, spark_schema(dataset.contract), table=dataset.table)
