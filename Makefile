@@ -18,7 +18,7 @@ ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this 
 test: ready ## Run the test suite
 	@$(BIN)/pytest --numprocesses 2
 
-same-rows-test: ready ## Compute every dataset on both engines, and compare them row for row (minutes)
+same-rows-test: ready ## Compute every expression and every dataset on both engines, and compare them (minutes)
 	@$(BIN)/pytest tests/same_rows
 
 daemon-test: ready ## Have a real daemon make books of files that land, and kill what can be killed (minutes)

@@ -21,7 +21,7 @@ from affirm_assets.declare.inputs import Beside, Landing, SameWindow, Shared
 from affirm_assets.declare.partitions import Monthly
 from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.sail.checker import Checked, Checker
-from affirm_assets.engines.sail.lineage import Leaves
+from affirm_assets.engines.sail.lineage import Leaves, column_lineage
 from affirm_assets.engines.sail.plan import Columns
 from affirm_assets.steps.audit import declared_audits
 
@@ -115,6 +115,11 @@ class Steps:
             made[each.name] = self._call(dataset, each.function, dataset.inputs, given)
         return made
 
+    def audits_that_know_what_is_published(self, dataset: Dataset) -> list[str]:
+        """Whose frame is another one where days before have been published."""
+        given = {"last_published", "accepted_days"}
+        return [each.name for each in declared_audits(dataset) if given & set(signature(each.function).parameters)]
+
     def table(self, dataset: Dataset) -> DataFrame:
         path = self._folder / f"{dataset.name}.parquet"
         return self._sail.file(path, spark_schema(dataset.contract), table=dataset.table)
@@ -141,3 +146,19 @@ class Steps:
             path = self._folder / f"{meant.feed}.records.parquet"
             return self._sail.file(path, spark_schema(dataset.contract))
         return self.table(self._registry[meant.dataset])
+
+
+Lineages = Mapping[str, Mapping[str, set[str]]]
+"""By table and column: the columns that it comes from."""
+
+
+def lineages(registry: Registry, folder: Path) -> Lineages:
+    """Of every dataset, from its Connect plan."""
+    with checked_sail() as sail, connect_functions():
+        steps, found = Steps(sail, registry, folder), {}
+        for dataset in registry.in_order():
+            lineage = column_lineage(sail.checked(steps.transform(dataset)).columns)
+            found[dataset.table] = {
+                name: {f"{each.table}.{each.column}" for each in columns} for name, columns in lineage.items()
+            }
+    return found

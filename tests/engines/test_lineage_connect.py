@@ -1,6 +1,6 @@
-"""Lineage told by the check of a Connect plan: by the rules that hold for Spark's, and the same for every dataset."""
+"""Lineage told by the check of a Connect plan: by the rules that hold for Spark's, and of every dataset."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -11,12 +11,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DateType, DecimalType, StringType, StructField, StructType
 
 import affirm_assets.datasets
+from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.sail.lineage import column_lineage
-from tests.engines.connect import CheckedSail, Steps, checked_sail, connect_functions
-from tests.spark.test_lineage import books
-
-__all__ = ["books"]
+from tests.engines.connect import CheckedSail, Lineages, lineages
 
 DAY = date(2025, 1, 1)
 
@@ -150,32 +148,42 @@ REGISTRY = Registry.walk(affirm_assets.datasets)
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, set[str]]]:
-    """Lineage of every dataset, from its Connect plan."""
-    with checked_sail() as sail, connect_functions():
-        steps, found = Steps(sail, REGISTRY, tmp_path_factory.mktemp("empty")), {}
-        for dataset in REGISTRY.in_order():
-            lineage = column_lineage(sail.checked(steps.transform(dataset)).columns)
-            found[dataset.table] = {
-                name: {f"{each.table}.{each.column}" for each in columns} for name, columns in lineage.items()
-            }
-    return found
+def told(tmp_path_factory: pytest.TempPathFactory) -> Lineages:
+    """Of every dataset, from its Connect plan. That Spark's plans tell the same is shown by tests/same_rows."""
+    return lineages(REGISTRY, tmp_path_factory.mktemp("empty"))
 
 
-def test_every_dataset_of_the_project_has_lineage(told: Mapping[str, Mapping[str, set[str]]]) -> None:
+def test_every_dataset_of_the_project_has_lineage(told: Lineages) -> None:
+    known = {f"{each.table}.{name}" for each in REGISTRY.datasets.values() for name in each.contract.model_fields}
     for dataset in REGISTRY.in_order():
-        assert set(told[dataset.table]) == set(dataset.contract.model_fields)
-        named = set().union(*told[dataset.table].values())
+        found = told[dataset.table]
+        assert set(found) == set(dataset.contract.model_fields)
+        upstream = {REGISTRY[each.dataset].table for each in dataset.leaves.values() if not isinstance(each, Landing)}
+        named = set().union(*found.values())
+        assert named <= known
+        assert {each.rpartition(".")[0] for each in named} <= upstream
         assert bool(named) != bool(dataset.feeds)
 
 
-def test_it_is_what_spark_tells(
-    told: Mapping[str, Mapping[str, set[str]]], books: Mapping[str, Mapping[str, set[str]]]
-) -> None:
-    differences = {
-        f"{table}.{name}": (told[table].get(name), columns)
-        for table, of_columns in books.items()
-        for name, columns in of_columns.items()
-        if told[table].get(name) != columns
+@pytest.mark.parametrize("table", ["loans.rejected_loans", "transactions.rejected_transactions"])
+def test_each_refused_field_comes_from_its_own(told: Lineages, table: str) -> None:
+    rows = {"loans": "landing.loan_rows", "transactions": "landing.transaction_rows"}[table.split(".")[0]]
+    for name in ("loan_id", "merchant_id"):
+        assert told[table][name] == {f"{rows}.{name}"}
+
+
+def test_lineage_of_the_books_is_what_their_code_says(told: Lineages) -> None:
+    daily, loans, cash = (told[t] for t in ("portfolio.originations_daily", "loans.loans", "portfolio.cash_daily"))
+    assert daily["principal"] == {"loans.loans.principal"}
+    assert daily["apr"] == {"loans.loans.principal", "loans.loans.apr"}
+    assert daily["loans"] == set()
+    assert loans["loan_id"] == {"landing.loan_rows.loan_id"}
+    assert loans["booked_on"] == {"landing.loan_rows.business_date"}
+    assert cash["received"] == {"transactions.transactions.kind", "transactions.transactions.amount"}
+    assert told["portfolio.originations_monthly"]["month"] == {"portfolio.originations_daily.booked_on"}
+    assert told["loans.borrowers"]["borrower_email"] == {"landing.loan_rows.borrower_email"}
+    assert told["transactions.transactions"]["product"] == {
+        "loans.loans.product",
+        "loans.loans.booked_on",
+        "landing.transaction_rows.business_date",
     }
-    assert differences == {}

@@ -1,8 +1,9 @@
 """Helpers of the integration tests: a lake, Dagster runs over it, and what came of them."""
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,16 @@ class Books:
     @property
     def landing(self) -> Path:
         return Path(self.settings.landing)
+
+    def fork(self, folder: Path) -> "Books":
+        """Another lake, which begins with what has landed and is published here; neither sees what the other does then.
+
+        Both read the files that there are by now, so this is for lakes from which nobody removes any.
+        """
+        shutil.copytree(self.landing, folder / "landing")
+        if (catalog := self.folder / "catalog.db").exists():
+            shutil.copy(catalog, folder)
+        return replace(self, folder=folder, instance=dg.DagsterInstance.ephemeral())
 
     def land(self, feed: str, day: date, files: Mapping[str, bytes], *, complete: bool = True) -> None:
         folder = self.landing / feed / day.isoformat()

@@ -64,11 +64,19 @@ def land(books: Books, transactions: dict[int, list[dict[str, Any]]] = TRANSACTI
 
 
 @pytest.fixture(scope="module")
-def books(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
+def arrived(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
+    """All that arrived, in one run, and no books of it: to be forked."""
+    arrived = Books(tmp_path_factory.mktemp("arrived"), spark_if_needed, first=FIRST)
+    land(arrived)
+    arrived.materialize(UPSTREAM, FIRST, LAST)
+    return arrived
+
+
+@pytest.fixture(scope="module")
+def books(arrived: Books, tmp_path_factory: pytest.TempPathFactory) -> Books:
     """All days in one run."""
-    books = Books(tmp_path_factory.mktemp("range"), spark_if_needed, first=FIRST)
-    land(books)
-    books.materialize(f"{DAILY},{ADJUSTMENT_STEPS},{BOOKS}", FIRST, LAST)
+    books = arrived.fork(tmp_path_factory.mktemp("range"))
+    books.materialize(OWN_STEPS, FIRST, LAST)
     return books
 
 
@@ -210,15 +218,9 @@ def test_the_ledger_closes_at_zero_and_ties_to_the_loans(books: Books) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_by_one(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Books:
-    """What arrived in one run; the books in windows of many days and of one."""
-    books = Books(tmp_path_factory.mktemp("days"), spark_if_needed, first=FIRST)
-    land(books)
-    books.materialize(
-        UPSTREAM,
-        FIRST,
-        LAST,
-    )
+def one_by_one(arrived: Books, tmp_path_factory: pytest.TempPathFactory) -> Books:
+    """The books in windows of many days and of one."""
+    books = arrived.fork(tmp_path_factory.mktemp("days"))
     for first, last in ((1, 4), (5, 5), (6, 12)):
         books.materialize(OWN_STEPS, day(first), day(last))
     return books

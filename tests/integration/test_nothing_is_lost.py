@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,22 +107,73 @@ FEEDS = {
 
 
 @dataclass
+class Lakes:
+    """Lakes that tests begin with, each made once, and then forked."""
+
+    folder: Path
+    sessions: SparkSessions
+    landed: dict[str, Books] = field(default_factory=dict)
+    published: dict[tuple[str, bool], Books] = field(default_factory=dict)
+
+    def with_landed(self, feed: Feed) -> Books:
+        """The feed's records have landed; what its steps need beside is published."""
+        if feed.name not in self.landed:
+            books = Books(self._new_folder(f"{feed.name} landed"), self.sessions)
+            # What the others are on; its days must have been published.
+            books.land("loans", DAY, {"part.jsonl": jsonl([loan()])})
+            books.land("loans", NEXT_DAY, {})
+            for day in (DAY, NEXT_DAY):
+                books.land(feed.name, day, {"part.jsonl": jsonl(feed.records[day])})
+            if feed.name != "loans":
+                assert books.materialize("landing/loan_rows,loans/loans", DAY, NEXT_DAY).success
+            self.landed[feed.name] = books
+        return self.landed[feed.name]
+
+    def with_published(self, feed: Feed, refuses_large: bool) -> Books:
+        """All that becomes of the feed's records is published too, under the code that is in force."""
+        name = feed.name, refuses_large
+        if name not in self.published:
+            books = self.with_landed(feed).fork(self._new_folder(f"{feed.name} published {refuses_large}"))
+            assert books.materialize(feed.all, DAY, NEXT_DAY).success
+            self.published[name] = books
+        return self.published[name]
+
+    def _new_folder(self, name: str) -> Path:
+        folder = self.folder / name.replace(" ", "-")
+        folder.mkdir()
+        return folder
+
+
+@dataclass
 class Case:
     """A feed's lake, and the code that its runs are computed by."""
 
-    books: Books
+    lakes: Lakes
     feed: Feed
+    folder: Path
     patch: pytest.MonkeyPatch
     usual: dict[str, Any] = field(default_factory=dict)
+    refuses_large: bool = False
+
+    @cached_property
+    def books(self) -> Books:
+        """Before anything of the feed is published, unless `begin_with_all_published`."""
+        return self.lakes.with_landed(self.feed).fork(self.folder)
+
+    def begin_with_all_published(self) -> None:
+        """By one run over both days, under the code that is in force."""
+        self.books = self.lakes.with_published(self.feed, self.refuses_large).fork(self.folder)
 
     def refuse_large(self) -> None:
         for name, value in self.feed.limits.items():
             self.usual.setdefault(name, getattr(self.feed.module, name))
             self.patch.setattr(self.feed.module, name, value)
+        self.refuses_large = True
 
     def accept_large(self) -> None:
         for name, value in self.usual.items():
             self.patch.setattr(self.feed.module, name, value)
+        self.refuses_large = False
 
     def run(self, select: str, first: date = DAY, last: date | None = None) -> dg.ExecuteInProcessResult:
         return self.books.materialize(select, first, last, raises=False)
@@ -151,20 +203,14 @@ class Case:
         return found == Counter({place: 1 for place in places["received"] if place[1] != 3})
 
 
+@pytest.fixture(scope="module")
+def lakes(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Lakes:
+    return Lakes(tmp_path_factory.mktemp("lakes"), spark_if_needed)
+
+
 @pytest.fixture(params=FEEDS)
-def case(
-    request: pytest.FixtureRequest, tmp_path: Path, sessions: SparkSessions, monkeypatch: pytest.MonkeyPatch
-) -> Case:
-    feed = FEEDS[request.param]
-    books = Books(tmp_path, sessions)
-    # What the others are on; its days must have been published.
-    books.land("loans", DAY, {"part.jsonl": jsonl([loan()])})
-    books.land("loans", NEXT_DAY, {})
-    for day in (DAY, NEXT_DAY):
-        books.land(feed.name, day, {"part.jsonl": jsonl(feed.records[day])})
-    if feed.name != "loans":
-        assert books.materialize("landing/loan_rows,loans/loans", DAY, NEXT_DAY).success
-    return Case(books, feed, monkeypatch)
+def case(request: pytest.FixtureRequest, tmp_path: Path, lakes: Lakes, monkeypatch: pytest.MonkeyPatch) -> Case:
+    return Case(lakes, FEEDS[request.param], tmp_path, monkeypatch)
 
 
 def failed(result: dg.ExecuteInProcessResult) -> dict[str, set[str]]:
@@ -190,7 +236,7 @@ def assert_says_what_to_do(result: dg.ExecuteInProcessResult, case: Case) -> Non
 
 def test_what_is_run_again_alone_under_other_code_puts_no_record_into_two_tables(case: Case) -> None:
     case.refuse_large()
-    assert case.run(case.feed.all, DAY, NEXT_DAY).success
+    case.begin_with_all_published()
     case.accept_large()
     again = case.run(case.feed.accepted)
     assert case.is_whole(), "a record is in two tables"
@@ -200,7 +246,7 @@ def test_what_is_run_again_alone_under_other_code_puts_no_record_into_two_tables
 
 
 def test_what_is_run_again_alone_under_other_code_takes_no_record_out_of_all_tables(case: Case) -> None:
-    assert case.run(case.feed.all, DAY, NEXT_DAY).success
+    case.begin_with_all_published()
     case.refuse_large()
     again = case.run(case.feed.accepted)
     assert case.is_whole(), "a record is in no table"
@@ -213,7 +259,7 @@ def test_what_is_run_again_alone_under_other_code_takes_no_record_out_of_all_tab
 def test_the_refused_records_are_not_run_again_alone_either(case: Case, first_refuses: bool) -> None:
     if first_refuses:
         case.refuse_large()
-    assert case.run(case.feed.all, DAY, NEXT_DAY).success
+    case.begin_with_all_published()
     case.accept_large() if first_refuses else case.refuse_large()
     again = case.run(case.feed.rejected)
     assert case.is_whole()
@@ -224,7 +270,7 @@ def test_the_refused_records_are_not_run_again_alone_either(case: Case, first_re
 def test_all_of_them_in_one_run_take_over_what_other_code_decides(case: Case) -> None:
     """Over a range and for one day in the middle, which is the deadlock that each of them alone would be in."""
     case.refuse_large()
-    assert case.run(case.feed.all, DAY, NEXT_DAY).success
+    case.begin_with_all_published()
     case.accept_large()
     assert not case.run(case.feed.accepted).success
     assert not case.run(case.feed.rejected).success
@@ -260,7 +306,7 @@ def test_of_a_range_only_the_days_that_the_others_have_published_are_compared(ca
 def test_a_run_from_the_failure_of_another_does_not_count_on_what_is_not_run_again(case: Case) -> None:
     """Its job still has the refused records, which the first try has published."""
     case.refuse_large()
-    assert case.run(case.feed.all, DAY, NEXT_DAY).success
+    case.begin_with_all_published()
     case.accept_large()
     step = case.feed.accepted.replace("/", "__")
     again = case.run_steps(case.feed.all, step)
@@ -272,7 +318,7 @@ def test_borrowers_are_those_of_the_published_loans(case: Case) -> None:
     if not case.feed.others:
         pytest.skip("only loans have borrowers")
     case.refuse_large()
-    assert case.run(case.feed.all, DAY, NEXT_DAY).success
+    case.begin_with_all_published()
     case.accept_large()
     assert failed(case.run("loans/borrowers")) == {"loans/borrowers": {"every_booked_loan_has_a_borrower"}}
     without = case.run("loans/loans,loans/rejected_loans")

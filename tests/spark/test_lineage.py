@@ -8,21 +8,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-import affirm_assets.datasets
 from affirm_assets.declare.contract import Contract, Money, column, key
-from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Daily, Window
-from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.spark.lineage import lineage_of
 from affirm_assets.steps.lineage import ColumnRef
-from affirm_assets.steps.request import Run, pin
-from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import ensure_table
-from resources.iceberg import IcebergCatalog
-from resources.landing import LandingZone
-from resources.spark import SparkSessions
 from tests.conftest import declare
-from tests.storage import NewStorage, Steps, StorageWithEngine, on_spark
+from tests.storage import NewStorage, Steps, StorageWithEngine
 
 DAY = date(2025, 1, 1)
 
@@ -169,63 +161,3 @@ def test_a_step_can_ask_for_the_lineage_of_its_result(steps: Steps) -> None:
     steps.run(upstream, Window(DAY, DAY))
     steps.run(declare(doubled, Amount, Daily("day")), Window(DAY, DAY), upstream=(upstream,))
     assert seen == [{name: {f"tests.amounts.{name}"} for name in ("id", "day", "amount")}]
-
-
-@pytest.fixture(scope="module")
-def books(sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, set[str]]]:
-    """Lineage of every dataset of the project, on empty tables that have a snapshot, and empty landing folders."""
-    registry, window, folder = Registry.walk(affirm_assets.datasets), Window(DAY, DAY), tmp_path_factory.mktemp("books")
-    catalog = IcebergCatalog(uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
-    landing = folder / "landing"
-    without_engine = Storage(catalog.load(), LandingZone(str(landing)), catalog.name)
-    storage = on_spark(without_engine, sessions.session(catalog.spark_conf()))
-    for feed in registry.feeds:
-        day = landing / feed / str(DAY)
-        day.mkdir(parents=True)
-        (day / "_SUCCESS").touch()
-    for dataset in registry.in_order():
-        table = ensure_table(storage.catalog, dataset)
-        table.append(table.schema().as_arrow().empty_table())
-    found = {}
-    for dataset in registry.in_order():
-        pinned = pin(dataset, registry.datasets, window, Run("run", "run"), "v1", storage)
-        frames = storage.frames(dataset, registry.datasets, pinned)
-        found[dataset.table] = texts(lineage_of(frames.call(dataset.function)))
-    return found
-
-
-def test_every_dataset_of_the_project_has_lineage(books: Mapping[str, Mapping[str, set[str]]]) -> None:
-    registry = Registry.walk(affirm_assets.datasets)
-    known = {f"{each.table}.{name}" for each in registry.datasets.values() for name in each.contract.model_fields}
-    for dataset in registry.in_order():
-        found = books[dataset.table]
-        assert set(found) == set(dataset.contract.model_fields)
-        upstream = {registry[each.dataset].table for each in dataset.leaves.values() if not isinstance(each, Landing)}
-        named = set().union(*found.values())
-        assert named <= known
-        assert {each.rpartition(".")[0] for each in named} <= upstream
-        assert bool(named) != bool(dataset.feeds)
-
-
-@pytest.mark.parametrize("table", ["loans.rejected_loans", "transactions.rejected_transactions"])
-def test_each_refused_field_comes_from_its_own(books: Mapping[str, Mapping[str, set[str]]], table: str) -> None:
-    rows = {"loans": "landing.loan_rows", "transactions": "landing.transaction_rows"}[table.split(".")[0]]
-    for name in ("loan_id", "merchant_id"):
-        assert books[table][name] == {f"{rows}.{name}"}
-
-
-def test_lineage_of_the_books_is_what_their_code_says(books: Mapping[str, Mapping[str, set[str]]]) -> None:
-    daily, loans, cash = (books[t] for t in ("portfolio.originations_daily", "loans.loans", "portfolio.cash_daily"))
-    assert daily["principal"] == {"loans.loans.principal"}
-    assert daily["apr"] == {"loans.loans.principal", "loans.loans.apr"}
-    assert daily["loans"] == set()
-    assert loans["loan_id"] == {"landing.loan_rows.loan_id"}
-    assert loans["booked_on"] == {"landing.loan_rows.business_date"}
-    assert cash["received"] == {"transactions.transactions.kind", "transactions.transactions.amount"}
-    assert books["portfolio.originations_monthly"]["month"] == {"portfolio.originations_daily.booked_on"}
-    assert books["loans.borrowers"]["borrower_email"] == {"landing.loan_rows.borrower_email"}
-    assert books["transactions.transactions"]["product"] == {
-        "loans.loans.product",
-        "loans.loans.booked_on",
-        "landing.transaction_rows.business_date",
-    }

@@ -1,6 +1,6 @@
 """What is proven equal on Sail and on Spark (ANSI), for all values, overflow included. What is not here does not run.
 
-The list is data: the suite of tests/engines evaluates each line on both engines over the values that break such things.
+The list is data: tests/same_rows evaluates each line on both engines over the values that break such things.
 A line says what the arguments may be, what Spark makes of them, and whether a rewriting (`mend`) is needed first.
 
 Arguments, apart by blanks; the last may end in `*`, for none or more of it:

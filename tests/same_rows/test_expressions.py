@@ -7,20 +7,17 @@ tried too: a version that changes any of it, for the better too, is noticed here
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from affirm_assets.engines.sail import proven
 from resources.sail import sail_problem
 from resources.spark import java_problem
 from tests.engines.cases import cases, differences, queries
 from tests.engines.evaluate import RAISES, Found, read_found, write_frames
-
-LINES = {f"{each.name} {' '.join(each.arguments.split())}": each for each in (*proven.LIST, *proven.WINDOW_ONLY)}
+from tests.engines.test_cases import LINES
 
 ONLY_SAIL_RAISES: Mapping[str, str] = {}
 """Lines for some of whose values Sail raises where Spark does not: no row is wrong, and the error is seen."""
@@ -78,7 +75,6 @@ def test_line_is_proven(line: str, both: Both) -> None:
         if found:
             wrong[name] = found
     assert not wrong
-    assert of_line or any(line in each.proves for each in queries()), "the list claims what no case here proves"
 
 
 @pytest.mark.parametrize("line", ONLY_SAIL_RAISES)
@@ -118,16 +114,6 @@ def test_difference_is_there_and_is_refused_or_mended(name: str, both: Both) -> 
 @pytest.mark.parametrize("name", [each.name for each in queries() if each.differs])
 def test_query_that_differs_is_mended(name: str, both: Both) -> None:
     assert otherwise(both.spark["queries"][name], both.sail["raw queries"][name]), "Sail and Spark agree now"
-
-
-def test_cases_are_of_lines_that_there_are() -> None:
-    claimed = {each.proves for each in cases()} | {line for each in queries() for line in each.proves}
-    assert claimed - {"cast"} <= set(LINES)
-
-
-def test_names_are_used_once() -> None:
-    names = Counter(each.name for each in (*cases(), *queries(), *differences()))
-    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_many_values_reach_each_case(both: Both) -> None:
