@@ -13,7 +13,7 @@ from tests.browser.ui import UI
 from tests.services import Services
 
 CHROMIUM = shutil.which("chromium")
-SECONDS = 30
+SECONDS = 90
 """For what a daemon does until it can be seen."""
 
 

@@ -1,9 +1,8 @@
-"""What a person does and sees in Dagster's UI, in the order of a first day: each test goes on where the last one ended."""
+"""What a person does and sees in Dagster's UI on a first day: each test goes on where the one before ended."""
 
 import re
 from datetime import date, timedelta
 
-import pytest
 from playwright.sync_api import expect
 
 from affirm_assets.definitions import catalog_of
@@ -49,16 +48,18 @@ def test_a_partition_is_materialized_from_the_button(ui: UI, services: Services,
     land(services, first)
     ui.open(UPSTREAM_OF_TOTALS)
     page = ui.launch("Materialize all", str(first))
-    expect(page.get_by_text("Success").first).to_be_visible()
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
     ui.shot("run")
 
     page = ui.open(f"/assets/books/takings?view=partitions&partition={first}")
-    for name, value in (("rows", "1"), ("sum/amount", "9"), ("snapshot", str(main_of(services, first, "books.takings")))):
+    snapshot = str(main_of(services, first, "books.takings"))
+    for name, value in (("rows", "1"), ("sum/amount", "9"), ("snapshot", snapshot)):
         row = page.get_by_role("row").filter(has=page.get_by_text(name, exact=True)).first
         expect(row).to_contain_text(value)
     ui.shot("partition")
-    page = ui.open("/assets/books/takings?view=checks")
-    expect(page.get_by_text("no_shop_gives_more_than_it_takes").first).to_be_visible()
+    page = ui.open("/assets/books/takings?view=checks&checkDetail=no_shop_gives_more_than_it_takes")
+    expect(page.get_by_text("Of no shop are the refunds of a day above its sales.").first).to_be_visible()
+    expect(page.get_by_text("Passed", exact=True)).to_be_visible()
     ui.shot("checks")
 
 
@@ -69,7 +70,7 @@ def test_a_failed_audit_names_its_keys_and_readers_see_the_former_snapshot(
     land(services, first + timedelta(days=1), sales="south,1.00", refunds="south,9.00")
     ui.open(UPSTREAM_OF_TOTALS)
     page = ui.launch("Materialize all", str(first + timedelta(days=1)))
-    expect(page.get_by_text("Failure").first).to_be_visible()
+    expect(page.get_by_text("Failure", exact=True).first).to_be_visible()
     error = page.get_by_text("no_shop_gives_more_than_it_takes").first
     expect(error).to_be_visible()
     expect(page.get_by_text(re.compile("south")).first).to_be_visible()
@@ -83,7 +84,7 @@ def test_a_range_is_backfilled(ui: UI, services: Services, first: date) -> None:
         land(services, first + timedelta(days=number))
     ui.open(UPSTREAM_OF_TOTALS)
     page = ui.launch("Materialize all", f"[{begin}...{end}]")
-    expect(page.get_by_text(re.compile("Success|Completed")).first).to_be_visible()
+    expect(page.get_by_text(re.compile("^(Success|Completed)$")).first).to_be_visible()
     ui.shot("backfill")
     page = ui.open("/assets/books/takings?view=partitions")
     expect(page.get_by_text("Materialized (4)")).to_be_visible()
