@@ -24,6 +24,9 @@ same-rows-test: ready ## Compute every expression and every dataset on both engi
 daemon-test: ready ## Have a real daemon make books of files that land, and kill what can be killed (minutes)
 	@$(BIN)/pytest tests/daemon
 
+browser-test: ready ## Use Dagster's UI in a real browser, as a person does (needs chromium; minutes)
+	@$(BIN)/pytest tests/browser
+
 kubernetes-test: ready ## Bring the platform up on the cluster of KUBECONFIG and test it there (minutes)
 	@$(BIN)/pytest tests/kubernetes
 
@@ -56,4 +59,4 @@ $(INSTALLED): requirements-dev.txt pyproject.toml dagster.yaml
 ready: $(INSTALLED)
 	@test -e .env -a -e .dagster/dagster.yaml || $(BIN)/affirm setup
 
-.PHONY: ready help demo ui test same-rows-test daemon-test kubernetes-test lint typecheck bench lock clean
+.PHONY: ready help demo ui test same-rows-test daemon-test browser-test kubernetes-test lint typecheck bench lock clean

@@ -22,7 +22,7 @@ class SaleRow(Contract):
 @dataset(
     SaleRow,
     partitions=Daily("business_date"),
-    inputs={"records": landing("sales", {"shop": "text", "amount": "money"})},
+    inputs={"records": landing("sales", {"shop": "text", "amount": "money"}, due="05:00 next business day")},
     owner="team:shops",
 )
 def sale_rows(records: DataFrame) -> DataFrame:

@@ -1,0 +1,115 @@
+"""What a person does and sees in Dagster's UI on a first day: each test goes on where the one before ended."""
+
+import re
+from datetime import date, timedelta
+
+from playwright.sync_api import expect
+
+from affirm_assets.definitions import catalog_of
+from affirm_assets.settings import Settings
+from tests.browser.ui import UI
+from tests.services import Services
+
+UPSTREAM_OF_TOTALS = "/assets/books/totals?view=lineage&lineageScope=upstream&lineageDepth=5"
+
+
+def land(services: Services, day: date, sales: str = "north,10.00", refunds: str = "north,1.00") -> None:
+    for feed, line in (("sales", sales), ("refunds", refunds)):
+        folder = services.lake / "landing" / feed / str(day)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "part.csv").write_text(f"shop,amount\n{line}\n")
+        (folder / "_SUCCESS").touch()
+
+
+def main_of(services: Services, first: date, table: str) -> int:
+    """The snapshot that readers see."""
+    found = catalog_of(Settings.local(services.lake, first)).load().load_table(table).current_snapshot()
+    assert found
+    return found.snapshot_id
+
+
+def test_the_asset_graph(ui: UI) -> None:
+    page = ui.open("/asset-groups")
+    expect(page.get_by_role("button", name="Materialize all (5)")).to_be_visible()
+    page.keyboard.press("Alt+KeyE")  # expands all groups
+    for dataset in ("sale_rows", "refund_rows", "takings", "totals", "takings_monthly"):
+        expect(page.get_by_text(dataset, exact=True).first).to_be_visible()
+    ui.shot("graph")
+
+
+def test_a_sensor_is_switched_off(ui: UI) -> None:
+    page = ui.open_automation("sensors", "books")
+    expect(page.get_by_text("View logs").first).to_be_visible()  # it ticks
+    ui.switch().click()
+    expect(ui.switch().get_by_role("checkbox")).not_to_be_checked()
+
+
+def test_a_partition_is_materialized_from_the_button(ui: UI, services: Services, first: date) -> None:
+    land(services, first)
+    ui.open(UPSTREAM_OF_TOTALS)
+    page = ui.launch("Materialize all", str(first))
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+    ui.shot("run")
+
+    page = ui.open(f"/assets/books/takings?view=partitions&partition={first}")
+    snapshot = str(main_of(services, first, "books.takings"))
+    for name, value in (("rows", "1"), ("sum/amount", "9"), ("snapshot", snapshot)):
+        row = page.get_by_role("row").filter(has=page.get_by_text(name, exact=True)).first
+        expect(row).to_contain_text(value)
+    ui.shot("partition")
+    page = ui.open("/assets/books/takings?view=checks&checkDetail=no_shop_gives_more_than_it_takes")
+    expect(page.get_by_text("Of no shop are the refunds of a day above its sales.").first).to_be_visible()
+    expect(page.get_by_text("Passed", exact=True)).to_be_visible()
+    ui.shot("checks")
+
+
+def test_a_failed_audit_names_its_keys_and_readers_see_the_former_snapshot(
+    ui: UI, services: Services, first: date
+) -> None:
+    before = main_of(services, first, "books.takings")
+    land(services, first + timedelta(days=1), sales="south,1.00", refunds="south,9.00")
+    ui.open(UPSTREAM_OF_TOTALS)
+    page = ui.launch("Materialize all", str(first + timedelta(days=1)))
+    expect(page.get_by_text("Failure", exact=True).first).to_be_visible()
+    error = page.get_by_text("no_shop_gives_more_than_it_takes").first
+    expect(error).to_be_visible()
+    expect(page.get_by_text(re.compile("south")).first).to_be_visible()
+    ui.shot("failed")
+    assert main_of(services, first, "books.takings") == before
+
+
+def test_a_range_is_backfilled(ui: UI, services: Services, first: date) -> None:
+    begin, end = first + timedelta(days=2), first + timedelta(days=4)
+    for number in range(2, 5):
+        land(services, first + timedelta(days=number))
+    ui.open(UPSTREAM_OF_TOTALS)
+    page = ui.launch("Materialize all", f"[{begin}...{end}]")
+    expect(page.get_by_text(re.compile("^(Success|Completed)$")).first).to_be_visible()
+    ui.shot("backfill")
+    page = ui.open("/assets/books/takings?view=partitions")
+    expect(page.get_by_text("Materialized (4)")).to_be_visible()
+
+
+def test_files_that_land_appear_without_a_click(ui: UI, services: Services, first: date) -> None:
+    ui.open_automation("sensors", "books")
+    ui.switch().click()
+    expect(ui.switch().get_by_role("checkbox")).to_be_checked()
+    land(services, first + timedelta(days=1), sales="south,9.00", refunds="south,9.00")
+    land(services, first + timedelta(days=5))
+    page = ui.open("/assets/books/takings?view=partitions")
+    expect(page.get_by_text("Materialized (6)")).to_be_visible()
+    ui.shot("landed")
+
+
+def test_the_ticks_of_a_sensor_and_the_page_of_a_schedule(ui: UI) -> None:
+    page = ui.open_automation("sensors", "books")
+    expect(page.get_by_text("1 run requested").first).to_be_visible()
+    ui.shot("ticks")
+    page = ui.open_automation("schedules", "sales_due")
+    expect(page.get_by_text("Looks whether the folders of feed sales that are due")).to_be_visible()
+    expect(ui.switch().get_by_role("checkbox")).to_be_checked()
+    ui.shot("schedule")
+
+
+def test_the_browser_had_nothing_to_complain_of(ui: UI) -> None:
+    assert ui.complaints == []
