@@ -1,8 +1,11 @@
 """A day in the middle of the loans' books is run again: what the next day took over may not be corrected behind it."""
 
+import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +19,11 @@ from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.audits_failed import AuditsFailed
+from resources.iceberg import IcebergCatalog
+from resources.landing import LandingZone
+from tests.conftest import opens_engine
 from tests.datasets.lender import Row, row, source
-from tests.storage import Steps
+from tests.storage import Steps, StorageWithEngine
 
 D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 6))
 ALL = Window(D1, D5)
@@ -53,22 +59,27 @@ TRANSACTIONS = (
 )
 
 
+def came_in(transactions: Iterable[Row] = TRANSACTIONS, loans: Iterable[Row] = LOANS) -> tuple[Dataset, ...]:
+    return (
+        source("loans", Loan, "booked_on", loans),
+        source("transactions", Transaction, "posted_on", transactions),
+        source("suspense", Suspense, "as_of", ()),
+        source("adjustments", Adjustment, "posted_on", ()),
+    )
+
+
 class Lender:
     """The books of a few loans, a step of its own for each dataset."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, runs: int = 0) -> None:
+        """`runs`: how many there have been on this lake."""
         self.steps = steps
-        self.runs = 0
-        self.book()
+        self.runs = runs
+        self.sources = came_in()
 
     def book(self, transactions: Iterable[Row] = TRANSACTIONS, loans: Iterable[Row] = LOANS) -> None:
         """Publish what came in the five days; again, if it was corrected."""
-        self.sources = (
-            source("loans", Loan, "booked_on", loans),
-            source("transactions", Transaction, "posted_on", transactions),
-            source("suspense", Suspense, "as_of", ()),
-            source("adjustments", Adjustment, "posted_on", ()),
-        )
+        self.sources = came_in(transactions, loans)
         for each in self.sources:
             self.run(ALL, each)
 
@@ -96,11 +107,39 @@ class Lender:
         return [each[name] for each in rows if each["loan_id"] == loan_id]
 
 
-@pytest.fixture
-def lender(steps: Steps) -> Lender:
-    lender = Lender(steps)
+def catalog_in(folder: Path) -> IcebergCatalog:
+    return IcebergCatalog(uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
+
+
+@dataclass(frozen=True)
+class Booked:
+    """A lake with the books of the five days."""
+
+    folder: Path
+    runs: int
+
+
+@pytest.fixture(scope="module")
+def booked(engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Booked:
+    folder = tmp_path_factory.mktemp("booked")
+    catalog, landing = catalog_in(folder), LandingZone(str(folder / "landing"))
+    opens = opens_engine(engine, catalog.spark_conf(), request)
+    lender = Lender(Steps(lambda: StorageWithEngine(catalog.load(), landing, catalog.name, opens=opens)))
+    lender.book()
     lender.run(ALL, loan_balances, charge_offs)
-    return lender
+    return Booked(folder, lender.runs)
+
+
+@pytest.fixture
+def catalog(booked: Booked, tmp_path: Path) -> IcebergCatalog:
+    """Begins with what is booked, and reads its files: what a test publishes then is in its own lake alone."""
+    shutil.copy(booked.folder / "catalog.db", tmp_path)
+    return catalog_in(tmp_path)
+
+
+@pytest.fixture
+def lender(booked: Booked, steps: Steps) -> Lender:
+    return Lender(steps, booked.runs)
 
 
 def without(transaction_id: str, *instead: Row) -> list[Row]:
