@@ -9,7 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from affirm_assets.definitions import catalog_of
 from affirm_assets.local_instance import prepare_instance
+from affirm_assets.settings import Settings
+from affirm_assets.steps.published import PUBLISHED_PROPERTY
 from tests.conftest import QUICK_JVM
 from tests.integration.books import Books, jsonl, loan
 
@@ -55,6 +58,28 @@ def test_the_demo_shows_what_it_did_and_does_it_again(environ: dict[str, str], m
     assert again.returncode == 0, again.stdout + again.stderr
     assert "Sample data: 150 loans over 3 business dates from 2025-01-29" in again.stdout
     assert "The same rows as before this run, in all 23 datasets." in again.stdout
+
+    # What is missing is computed, and nothing else.
+    resumed = run(environ, "affirm", "resume")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    (asked,) = [line for line in resumed.stdout.splitlines() if " datasets, 2025-" in line]
+    assert asked == "22 datasets, 2025-02-01: landing/adjustment_rows of 2025-02-01 is not published"
+    assert "waits for adjustments and loans and transactions of 2025-02-02" in resumed.stdout
+    nothing = run(environ, "affirm", "resume")
+    assert (nothing.returncode, " datasets, 2025-" in nothing.stdout) == (0, False)
+
+    # A file that nobody can read keeps back what reads it: the exit status says so.
+    bad = run(environ, "affirm", "sample-data", "--next")
+    assert bad.returncode == 0, bad.stderr
+    for file in Path(environ["AFFIRM_LAKE"], "landing", "transactions", "2025-02-02").glob("*.csv"):
+        file.write_bytes(file.read_bytes().replace(b",", b";") * 3)
+    failed = run(environ, "affirm", "resume")
+    assert failed.returncode == 1
+    assert "few_are_refused" in failed.stdout
+    assert "Not everything could be computed. Mend what is said above, then run this again." in failed.stdout
+    lake = catalog_of(Settings.local(Path(environ["AFFIRM_LAKE"]), date(2025, 1, 29))).load()
+    assert lake.load_table("loans.loans").properties[PUBLISHED_PROPERTY] == "2025-01-29...2025-02-02"
+    assert lake.load_table("servicing.loan_balances").properties[PUBLISHED_PROPERTY] == "2025-01-29...2025-02-01"
 
 
 def test_the_demo_refuses_dates_that_have_not_begun(environ: dict[str, str]) -> None:
