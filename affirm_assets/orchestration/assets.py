@@ -112,9 +112,9 @@ def _asset(
         engines = StepEngines(spark, conf, catalog.name, sail, profile, settings.engines)
         window = window_of(dataset, context)
         try:
-            with step_failures():
+            with step_failures(), catalog.load() as loaded:
                 run = _run(context, datasets)
-                storage = Storage(catalog.load(), landing_zone, catalog.name)
+                storage = Storage(loaded, landing_zone, catalog.name)
                 result = run_step(dataset, datasets, window, run, version, storage, engines)
         except AuditsFailed as failure:
             yield from check_events(dataset, window, failure.outcomes, _check_outputs(context))

@@ -101,7 +101,8 @@ def _sensor(project: Project, kind: type, name: str, description: str) -> dg.Sen
         now = datetime.now(UTC)
         # Before the tables: what a run publishes meanwhile is seen, or the run is.
         running = busy(context.instance, project.datasets, now)
-        tables = Tables.of(project.datasets, catalog.load())
+        with catalog.load() as loaded:
+            tables = Tables.of(project.datasets, loaded)
         there = arrived(landing_zone, project.datasets, tables.records, project.first, today())
         messages = [*there.problems, there.lacks, *tables.refused.values()]
         without, requests = {*tables.refused}, list[dg.RunRequest]()
@@ -168,7 +169,8 @@ def _schedule(project: Project, dataset: Dataset) -> dg.ScheduleDefinition:
     ) -> dg.RunRequest | dg.SkipReason:
         now = datetime.now(UTC)
         running = busy(context.instance, project.datasets, now)
-        tables = Tables.of(project.datasets, catalog.load())
+        with catalog.load() as loaded:
+            tables = Tables.of(project.datasets, loaded)
         if tables.refused:
             return dg.SkipReason(shown([*tables.refused.values()]))
         through = today()

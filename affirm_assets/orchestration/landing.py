@@ -192,7 +192,8 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...]) -> dg.SensorDef
     ) -> dg.SensorResult:
         running = busy(context.instance, project.datasets, datetime.now(UTC))
         readers = {name: each for name, each in project.datasets.items() if each.feeds}
-        tables = Tables.of(readers, catalog.load())
+        with catalog.load() as loaded:  # closed: a server ticks for months, and each holds a connection
+            tables = Tables.of(readers, loaded)
         cursor = Cursor.parse(context.cursor) or Cursor(_reported(context.instance, feed))
         known = {name: tables.records[name] for name in names if name not in tables.refused}
         tick = _Tick(feed, known, cursor, project.first, today())

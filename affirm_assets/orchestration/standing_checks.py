@@ -86,7 +86,8 @@ def standing_sensor(registry: Registry, first: date) -> dg.SensorDefinition:
         alerts: ResourceParam[Sequence[AlertHook]],
     ) -> dg.SensorResult:
         now = datetime.now(UTC)
-        found = look(datasets, catalog.load(), landing_zone, first, now)
+        with catalog.load() as loaded:
+            found = look(datasets, loaded, landing_zone, first, now)
         news = not_shown(context.instance, found)
         tell(context.instance, alerts, late_datasets(found), now)
         return dg.SensorResult(asset_events=[*map(evaluation, news)], skip_reason=dg.SkipReason(says(found, news)))

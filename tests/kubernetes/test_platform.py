@@ -111,7 +111,8 @@ def test_no_account_reads_secrets_or_leaves_its_namespace(platform: Platform, ac
 
 
 def _is_published(platform: Platform, day: date) -> bool:
-    tables = [load_if_exists(platform.catalog(), each.table) for each in REGISTRY.datasets.values()]
+    with platform.catalog() as catalog:
+        tables = [load_if_exists(catalog, each.table) for each in REGISTRY.datasets.values()]
     daily = [each for each in REGISTRY.datasets.values() if isinstance(each.partitions, Daily)]
     found = {table.name()[-1]: table for table in tables if table}
     return all(each.name in found and record_of(each, found[each.name]).covers(day) for each in daily)
