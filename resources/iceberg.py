@@ -258,6 +258,16 @@ def _check_whole(catalog: SqlCatalog) -> None:
             raise DatabaseError("PRAGMA quick_check", None, ValueError(str(found)))
 
 
+def _is_being_made(catalog: Catalog) -> bool:
+    """Whether the first table of a new lake comes: whoever makes it writes its metadata file before it is listed."""
+    end = time.monotonic() + _SECONDS_OF_A_CREATION
+    while not _tables_of(catalog):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 def _tables_of(catalog: Catalog) -> set[str]:
     return {".".join(table) for namespace in catalog.list_namespaces() for table in catalog.list_tables(namespace)}
 
@@ -303,7 +313,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
 
             return GlueCatalog(self.name, **properties)
         catalog = self._load_sql(properties)
-        if not _tables_of(catalog) and (found := self.tables_in_warehouse()):
+        if not _tables_of(catalog) and (found := self.tables_in_warehouse()) and not _is_being_made(catalog):
             first = next(iter(found))
             raise CatalogLost(
                 f"catalog {self.uri}: expected the {len(found)} tables that lie in {self.warehouse} (such as {first}), "

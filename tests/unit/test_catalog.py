@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
@@ -281,6 +282,14 @@ class TestLost:
         assert [table.name() for table in full.register_tables().registered] == [("loans", "loans")]
         assert sorted(full.load().load_table("loans.loans").scan().to_arrow()["id"].to_pylist()) == ["a", "b"]
         assert full.register_tables() == Registration([], {}, {})
+
+    def test_a_first_table_that_is_being_made_is_waited_for(self, full: IcebergCatalog, tmp_path: Path) -> None:
+        """Its metadata file is there before it is listed: several first steps of a new lake begin at once."""
+        (tmp_path / "catalog.db").unlink()
+        listed = threading.Timer(0.3, full.register_tables)
+        listed.start()
+        assert full.load().list_tables("loans") == [("loans", "loans")]
+        listed.join()
 
     def test_namespaces_alone_are_no_catalog(self, full: IcebergCatalog) -> None:
         full.load().drop_table("loans.loans")
