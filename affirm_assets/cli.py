@@ -3,10 +3,9 @@
 import getpass
 import os
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import click
 from dotenv import load_dotenv
@@ -59,9 +58,10 @@ def demo(start: datetime | None, days: int | None, loans: int | None, seed: int 
     stays.
     """
     from affirm_assets.demo import Asked, run_demo
+    from affirm_assets.orchestration.partitions import today
 
     asked = Asked(start.date() if start else None, days, loans, seed)
-    sys.exit(run_demo(Settings.of(os.environ), asked, _today()))
+    sys.exit(run_demo(Settings.of(os.environ), asked, today()))
 
 
 @main.command("register-tables")
@@ -140,6 +140,7 @@ def sample_data(loans: int | None, start: datetime | None, days: int | None, see
     made at the same rate.
     """
     from affirm_assets.lender.sample_data import Business
+    from affirm_assets.orchestration.partitions import today
     from affirm_assets.sample import land_next, write_sample
 
     settings = Settings.of(os.environ)
@@ -147,7 +148,7 @@ def sample_data(loans: int | None, start: datetime | None, days: int | None, see
         if next_date:
             if (loans, start, days, seed) != (None, None, None, None):
                 raise click.UsageError("--next goes on with the sample that is there: expected no other option.")
-            day, summary = land_next(settings, _today())
+            day, summary = land_next(settings, today())
             click.echo(
                 f"{day} has landed: {_written(summary)} under {settings.landing}/<feed>/{day}\n"
                 "The sensors of a running `make ui`, or of the deployment, materialize it without a click."
@@ -167,13 +168,6 @@ def _written(summary: "SampleSummary") -> str:
         f"beside {sum(each.records for each in summary.oddities):,} duplicate, conflicting or malformed records, in "
         f"{summary.files:,} files"
     )
-
-
-def _today() -> date:
-    """By the books' clock."""
-    from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE
-
-    return datetime.now(ZoneInfo(BOOKS_TIME_ZONE)).date()
 
 
 @main.command()

@@ -14,7 +14,7 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import catalog_of, landing_zone_of
 from affirm_assets.orchestration.arrivals import arrived
 from affirm_assets.orchestration.asking import busy, resume
-from affirm_assets.orchestration.books import today
+from affirm_assets.orchestration.partitions import today
 from affirm_assets.orchestration.plan import Ask, Books
 from affirm_assets.orchestration.tables import Tables
 from affirm_assets.runs import materialize

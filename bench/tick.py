@@ -13,7 +13,7 @@ import affirm_assets.datasets
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs, catalog_of, landing_zone_of
-from affirm_assets.orchestration.books import today
+from affirm_assets.orchestration.partitions import today
 from affirm_assets.settings import Settings
 from affirm_assets.steps.folders import Folder
 from affirm_assets.steps.published import Record

@@ -27,6 +27,7 @@ from affirm_assets.declare.inputs import (
     Landing,
     Later,
     Mapped,
+    MappedTable,
     Previous,
     SameWindow,
     Shared,
@@ -152,6 +153,12 @@ class Dataset:
         found: dict[str, Mapped] = {}
         collect_leaves(f"{self.source}: dataset {self.name!r}", self.inputs, found, {})
         return found
+
+    @property
+    def computed_from(self) -> tuple[MappedTable, ...]:
+        """The tables that it reads and that come before it, other partitions of its own among them."""
+        tables = (each for each in self.leaves.values() if not isinstance(each, Landing))
+        return tuple(each for each in tables if not isinstance(each, Later | Beside))
 
     @property
     def feeds(self) -> tuple[Landing, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps.published import Record
 from resources.landing import Arrival, LandingZone
 
@@ -29,7 +30,7 @@ def arrived(
     """
     readers = feed_readers(datasets)
     begins = {feed: max([first, *_since(datasets, feed)]) for feed in readers}
-    day = min((unread(records, names, begins[feed]) for feed, names in readers.items()), default=today + _DAY)
+    day = min((_unread(records, names, begins[feed]) for feed, names in readers.items()), default=today + _DAY)
     folders = {feed: _Folders(zone, feed) for feed in readers}
     lacks: list[str] = []
     while day <= today:
@@ -59,12 +60,9 @@ def _since(datasets: Mapping[str, Dataset], feed: str) -> list[date]:
     return [read.since for each in datasets.values() for read in each.feeds if read.feed == feed and read.since]
 
 
-def unread(records: Mapping[str, Record], names: tuple[str, ...], first: date) -> date:
+def _unread(records: Mapping[str, Record], names: tuple[str, ...], first: date) -> date:
     """The first day, from `first` on, that one of these has not published."""
-    day = first
-    while all(records[name].covers(day) for name in names):
-        day = min(each.last for name in names for each in records[name].windows if each.contains(day)) + _DAY
-    return day
+    return min(records[name].missing(Window(first, date.max), Daily(""))[0].first for name in names)
 
 
 @dataclass

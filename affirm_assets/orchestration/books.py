@@ -1,9 +1,8 @@
 """The sensor that keeps the books up to date, and the schedules of datasets that have one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 from dagster import ResourceParam
@@ -15,7 +14,7 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.arrivals import arrived
 from affirm_assets.orchestration.asking import busy, resume, run_request
-from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, asset_key
+from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, asset_key, today
 from affirm_assets.orchestration.plan import Ask, Books
 from affirm_assets.orchestration.tables import Tables
 from resources.iceberg import IcebergCatalog
@@ -51,18 +50,21 @@ class Project:
     def books(self, tables: Tables) -> Books:
         return Books.of(self.datasets, tables.records, self.first)
 
-    def state(self, ask: Ask, tables: Tables, zone: LandingZone) -> Iterator[str]:
+    def run_request(
+        self, instance: dg.DagsterInstance, ask: Ask, running: Iterable[Ask], tables: Tables, zone: LandingZone
+    ) -> dg.RunRequest | str:
+        """The next try of what is asked, or why there is none now. `running`: what runs compute."""
+        if meets := next((each for each in running if ask.meets(each)), None):
+            return f"{ask.datasets[0]} of {ask.window}: after {meets.reason}"
+        return run_request(instance, ask, self.datasets, self._state(ask, tables, zone), datetime.now(UTC))
+
+    def _state(self, ask: Ask, tables: Tables, zone: LandingZone) -> Iterator[str]:
         """What a try depends on beside its window: other files, code or acceptances may make it succeed."""
         yield from (f"{name} {self.versions[name]}" for name in ask.datasets)
         if ask.window:
             day = ask.window.first
             yield tables.accepted.get(day, "")
             yield from (f"{feed} {found.listing}" for feed in self.feeds if (found := zone.arrival(feed, day)))
-
-
-def today() -> date:
-    """The business date that has begun."""
-    return datetime.now(ZoneInfo(BOOKS_TIME_ZONE)).date()
 
 
 def shown(messages: Sequence[str]) -> str:
@@ -98,21 +100,17 @@ def _sensor(project: Project, kind: type, name: str, description: str) -> dg.Sen
     def books(
         context: dg.SensorEvaluationContext, catalog: IcebergCatalog, landing_zone: ResourceParam[LandingZone]
     ) -> dg.SensorResult:
-        now = datetime.now(UTC)
         # Before the tables: what a run publishes meanwhile is seen, or the run is.
-        running = busy(context.instance, project.datasets, now)
+        running = busy(context.instance, project.datasets, datetime.now(UTC))
         with catalog.load() as loaded:
             tables = Tables.of(project.datasets, loaded)
         there = arrived(landing_zone, project.datasets, tables.records, project.first, today())
         messages = [*there.problems, there.lacks, *tables.refused.values()]
-        without, requests = {*tables.refused}, list[dg.RunRequest]()
+        books_of_now, without, requests = project.books(tables), {*tables.refused}, list[dg.RunRequest]()
         while not requests:
-            plan = project.books(tables).plan(there.through, running, without)
+            plan = books_of_now.plan(there.through, running, without)
             asks = [each for each in plan.asks if own.keys() >= {*each.datasets}]
-            asked = [
-                run_request(context.instance, ask, project.datasets, project.state(ask, tables, landing_zone), now)
-                for ask in asks
-            ]
+            asked = [project.run_request(context.instance, ask, running, tables, landing_zone) for ask in asks]
             requests = [each for each in asked if isinstance(each, dg.RunRequest)]
             messages += [each for each in asked if isinstance(each, str)]
             # What is not tried now keeps back what reads it, and nothing else.
@@ -121,7 +119,7 @@ def _sensor(project: Project, kind: type, name: str, description: str) -> dg.Sen
                 messages += plan.waits
                 break
             without.update(*not_now)
-        if behind := sorted(project.books(tables).readers(without)):
+        if behind := sorted(books_of_now.readers(without)):
             messages.append(f"these wait for what is not computed: {', '.join(behind)}")
         for each in messages:
             context.log.info(each)
@@ -167,8 +165,7 @@ def _schedule(project: Project, dataset: Dataset) -> dg.ScheduleDefinition:
     def schedule(
         context: dg.ScheduleEvaluationContext, catalog: IcebergCatalog, landing_zone: ResourceParam[LandingZone]
     ) -> dg.RunRequest | dg.SkipReason:
-        now = datetime.now(UTC)
-        running = busy(context.instance, project.datasets, now)
+        running = busy(context.instance, project.datasets, datetime.now(UTC))
         with catalog.load() as loaded:
             tables = Tables.of(project.datasets, loaded)
         if tables.refused:
@@ -180,10 +177,7 @@ def _schedule(project: Project, dataset: Dataset) -> dg.ScheduleDefinition:
         if not plan.asks:
             return dg.SkipReason(shown(plan.waits) or f"{dataset} is up to date")
         (ask,) = plan.asks
-        if meets := next((each for each in running if ask.meets(each)), None):
-            return dg.SkipReason(f"{dataset} of {ask.window}: after {meets.reason}")
-        state = project.state(ask, tables, landing_zone)
-        asked = run_request(context.instance, ask, project.datasets, state, now)
+        asked = project.run_request(context.instance, ask, running, tables, landing_zone)
         return dg.SkipReason(asked) if isinstance(asked, str) else asked
 
     return schedule

@@ -1,7 +1,7 @@
 """The sensors that watch the landing zone: one for each feed."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -13,10 +13,10 @@ from dagster import ResourceParam
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.orchestration.arrivals import arrived, feed_readers
-from affirm_assets.orchestration.asking import busy, run_request
-from affirm_assets.orchestration.books import SECONDS_BETWEEN_TICKS, Project, shown, today
-from affirm_assets.orchestration.partitions import asset_key, feed_key
-from affirm_assets.orchestration.plan import Ask, landing_asks
+from affirm_assets.orchestration.asking import busy
+from affirm_assets.orchestration.books import SECONDS_BETWEEN_TICKS, Project, shown
+from affirm_assets.orchestration.partitions import asset_key, feed_key, today
+from affirm_assets.orchestration.plan import landing_asks
 from affirm_assets.orchestration.tables import Tables
 from affirm_assets.steps.folders import Folder
 from affirm_assets.steps.published import Record, joined
@@ -204,7 +204,7 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...]) -> dg.SensorDef
         asks = landing_asks(able, tables.records, feed, tick.complete, tick.changed, through)
         requests = []
         for ask in asks:
-            asked = _asked(context, project, tables, landing_zone, ask, running)
+            asked = project.run_request(context.instance, ask, running, tables, landing_zone)
             if isinstance(asked, str):
                 tick.messages.append(asked)
             else:
@@ -220,20 +220,6 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...]) -> dg.SensorDef
         )
 
     return landing
-
-
-def _asked(
-    context: dg.SensorEvaluationContext,
-    project: Project,
-    tables: Tables,
-    zone: LandingZone,
-    ask: Ask,
-    running: Iterable[Ask],
-) -> dg.RunRequest | str:
-    if meets := next((each for each in running if ask.meets(each)), None):
-        return f"{ask.datasets[0]} of {ask.window}: after {meets.reason}"
-    state = project.state(ask, tables, zone)
-    return run_request(context.instance, ask, project.datasets, state, datetime.now(UTC))
 
 
 def _all_feeds_through(zone: LandingZone, readers: Mapping[str, Dataset], tables: Tables, first: date) -> date:

@@ -16,6 +16,11 @@ BOOKS_TIME_ZONE = NEW_YORK.key
 """A business date ends at midnight here."""
 
 
+def today() -> date:
+    """The business date that has begun."""
+    return datetime.now(NEW_YORK).date()
+
+
 @dataclass(frozen=True)
 class PartitionSets:
     """The deployment's daily and monthly partitions, from its first business date to today's, today included."""

@@ -8,19 +8,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cached_property
 
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
-from affirm_assets.declare.inputs import (
-    Before,
-    Beside,
-    Landing,
-    Later,
-    Mapped,
-    MappedTable,
-    Previous,
-    SameWindow,
-    Through,
-)
+from affirm_assets.declare.inputs import Before, MappedTable, Previous, SameWindow, Through
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.steps.published import Publication, Record, joined
 
@@ -110,22 +101,24 @@ class Books:
 
     def missing(self, name: str, through: date) -> date | None:
         """The first partition of a dataset that should be published and is not."""
-        dataset, record = self.datasets[name], self.records[name]
+        dataset = self.datasets[name]
         last = self._last_start(dataset, through)
         if dataset.partitions is None or last is None:
             return None
-        begins = self.begins(name)
-        day = dataset.partitions.covering(Window(begins, begins)).first
-        while held := next((each for each in record.windows if each.contains(day)), None):
-            day = dataset.partitions.after(held, 1).first
-        return day if day <= last else None
+        begins = self.begins[name]
+        first = dataset.partitions.covering(Window(begins, begins)).first
+        gaps = self.records[name].missing(Window(first, last), dataset.partitions) if first <= last else []
+        return gaps[0].first if gaps else None
 
-    def begins(self, name: str) -> date:
-        """A dataset's first business date: the deployment's, or that of a feed that it reads and that begins later."""
-        dataset = self.datasets[name]
-        later = [each.since for each in dataset.feeds if each.since]
-        read = [self.begins(each.dataset) for each in _tables_read(dataset) if isinstance(each, SameWindow)]
-        return max([self.first, *later, *read])
+    @cached_property
+    def begins(self) -> Mapping[str, date]:
+        """Each dataset's first business date: the deployment's, or that of a feed it reads, if that begins later."""
+        found: dict[str, date] = {}
+        for name, each in self.datasets.items():  # upstream first
+            later = [feed.since for feed in each.feeds if feed.since]
+            read = [found[mapped.dataset] for mapped in _tables_read(each) if isinstance(mapped, SameWindow)]
+            found[name] = max([self.first, *later, *read])
+        return found
 
     def readers(self, names: Iterable[str]) -> set[str]:
         """The datasets that read one of these, directly or not."""
@@ -179,10 +172,9 @@ class Books:
             return last if record.whole else None
         if kind is None:
             return last if record.windows else None
-        ready = None
+        ready, begins = None, self.begins[mapped.dataset]
         for start in kind.starts(Window(first, last)):
             days = kind.days(Window(start, start))
-            begins = self.begins(mapped.dataset)
             days = source.covering(Window(min(max(days.first, begins), days.last), days.last))
             if isinstance(mapped, Previous | Before):  # of days before the window, which may be before the first
                 days = source.before(days, 1)
@@ -196,23 +188,20 @@ class Books:
 
     def _need(self, dataset: Dataset, through: date) -> _Need | None:
         record = self.records[dataset.name]
-        if dataset.partitions is None:
-            if not record.whole:
-                return _Need(self.first, f"{dataset} was never published", "never", restates=False)
-        elif missing := self.missing(dataset.name, through):
-            stale = self._stale(dataset, through)
-            if stale is None or missing <= stale.first:
-                # A hole, with days published after it, is to be filled with all that follows.
-                restates = any(each.last > missing for each in record.windows)
-                return _Need(missing, f"{dataset} of {missing} is not published", "missing", restates)
+        if dataset.partitions is None and not record.whole:
+            return _Need(self.first, f"{dataset} was never published", "never", restates=False)
+        missing, stale = self.missing(dataset.name, through), self._stale(dataset, through)
+        if missing is None or (stale and stale.first < missing):
             return stale
-        return self._stale(dataset, through)
+        # A hole, with days published after it, is to be filled with all that follows.
+        restates = any(each.last > missing for each in record.windows)
+        return _Need(missing, f"{dataset} of {missing} is not published", "missing", restates)
 
     def _stale(self, dataset: Dataset, through: date) -> _Need | None:
         """The first published partition for which something that it reads was published again after it was read."""
         found: list[_Need] = []
         record = self.records[dataset.name]
-        for mapped in (each for each in dataset.leaves.values() if not isinstance(each, Landing | Later | Beside)):
+        for mapped in dataset.computed_from:
             source = self.datasets[mapped.dataset]
             of_source = self.records[source.name]
             for publication in of_source.recent:
@@ -354,11 +343,7 @@ def _concerned(dataset: Dataset, source: Dataset, mapped: MappedTable, publicati
 
 def _tables_read(dataset: Dataset) -> list[MappedTable]:
     """The inputs that decide when a dataset can be computed."""
-
-    def decides(mapped: Mapped) -> bool:
-        return not isinstance(mapped, Landing | Later | Beside) and mapped.dataset != dataset.name
-
-    return [each for each in dataset.leaves.values() if decides(each) and not isinstance(each, Landing)]
+    return [each for each in dataset.computed_from if each.dataset != dataset.name]
 
 
 def _windows(days: Iterable[date], datasets: Mapping[str, Dataset], names: tuple[str, ...]) -> list[Window]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Beside, Landing, Later
 from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.steps.published import Record
 
@@ -71,7 +70,7 @@ class Standing:
             return Finding(True, "Nothing is missing: nothing is due yet.")
         all_of_it = Window(self.first, last)
         there_should_be = sum(1 for _ in self.partitions.starts(all_of_it))
-        gaps = missing(self.record, self.partitions, all_of_it)
+        gaps = self.record.missing(all_of_it, self.partitions)
         if not gaps:
             return Finding(True, f"All of {all_of_it} is published: {there_should_be:,} partitions.")
         count = sum(1 for gap in gaps for _ in self.partitions.starts(gap))
@@ -111,7 +110,7 @@ def standings(
         if each.partitions is None:
             continue
         record = records.get(each.name, Record())
-        reads = [name for name in _read(each) if name in firsts]
+        reads = [name for name in _upstream(each) if name in firsts]
         lacking = [name for name in reads if firsts[name] is None]
         begun = [there for name in reads if (there := firsts[name])]
         should = arrived.get(each.name) if each.feeds else None
@@ -123,24 +122,9 @@ def standings(
         yield Standing(each, each.partitions, record, firsts[each.name], " and ".join([*folders, *lacking]))
 
 
-def missing(record: Record, partitions: Partitions, window: Window) -> list[Window]:
-    """What of the window is not published."""
-    gaps, start = [], window.first
-    for each in record.windows:
-        if each.last < start:
-            continue
-        if each.first > window.last:
-            break
-        if each.first > start:
-            gaps.append(Window(start, partitions.before(each, 1).last))
-        start = partitions.after(each, 1).first
-    return [*gaps, Window(start, window.last)] if start <= window.last else gaps
-
-
-def _read(dataset: Dataset) -> list[str]:
-    """The datasets that it is computed from."""
-    read = [each for each in dataset.leaves.values() if not isinstance(each, Landing | Later | Beside)]
-    return list(dict.fromkeys(each.dataset for each in read if each.dataset != dataset.name))
+def _upstream(dataset: Dataset) -> list[str]:
+    """The other datasets that it is computed from."""
+    return list(dict.fromkeys(each.dataset for each in dataset.computed_from if each.dataset != dataset.name))
 
 
 def _begins(partitions: Partitions, day: date, first: date) -> date:

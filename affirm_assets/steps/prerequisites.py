@@ -1,7 +1,6 @@
 """What must be published before a window is computed: the partition before it, and what it reads."""
 
 from collections.abc import Mapping
-from itertools import groupby
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import SameWindow
@@ -19,7 +18,11 @@ def check_inputs_published(dataset: Dataset, upstream: Mapping[str, Dataset], pi
     window = pinned.request.window
     if window is None:
         return
-    missing = {str(each): _not_published(each, window, pinned) for each in _read_for_the_window(dataset, upstream)}
+    missing = {
+        str(each): _record(each, pinned).missing(window, each.partitions)
+        for each in _read_for_the_window(dataset, upstream)
+        if each.partitions
+    }
     if any(missing.values()):
         found = {name: ", ".join(map(str, windows)) for name, windows in missing.items() if windows}
         raise InputsNotPublished(str(dataset), str(window), found)
@@ -49,14 +52,6 @@ def check_no_gap(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinn
         if first < window.first:
             found = f"nothing was published before {window}, while {each}, which it reads, begins with {first}"
             raise GapRefused(str(dataset), str(window), before, found, str(Window(first, window.last)))
-
-
-def _not_published(source: Dataset, window: Window, pinned: Pinned) -> list[Window]:
-    assert source.partitions is not None
-    record = _record(source, pinned)
-    by_run = groupby(source.partitions.starts(window), record.covers)
-    runs = [list(days) for is_covered, days in by_run if not is_covered]
-    return [Window(days[0], days[-1]) for days in runs]
 
 
 def _record(dataset: Dataset, pinned: Pinned) -> Record:

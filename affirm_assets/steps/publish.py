@@ -404,7 +404,7 @@ def _check_not_overtaken(dataset: Dataset, request: Request, table: Table, recor
         cause = "that this snapshot is no longer in the history of main: others expired it, or took main back"
         raise PublishConflict(dataset.table, request.window_text, request.base, cause)
     # Since there was nothing, snapshots may have come and expired; the record stays.
-    if record.whole or any(concerned is None or each.overlaps(concerned) for each in record.windows):
+    if record.has_any_of(concerned):
         cause = f"that {record.text} was published"
         raise PublishConflict(dataset.table, request.window_text, request.base, cause)
 

@@ -72,6 +72,19 @@ class Record:
     def covers(self, day: date) -> bool:
         return any(each.contains(day) for each in self.windows)
 
+    def missing(self, window: Window, partitions: Partitions) -> list[Window]:
+        """What of the window is not published, in order. Both ends of it are starts of partitions."""
+        gaps, start = [], window.first
+        for each in self.windows:
+            if each.last < start:
+                continue
+            if each.first > window.last:
+                break
+            if each.first > start:
+                gaps.append(Window(start, partitions.before(each, 1).last))
+            start = partitions.after(each, 1).first
+        return [*gaps, Window(start, window.last)] if start <= window.last else gaps
+
     def has_any_of(self, window: Window | None) -> bool:
         return self.whole if window is None else any(each.overlaps(window) for each in self.windows)
 

@@ -94,12 +94,8 @@ class LandingZone:
 
     def arrival(self, feed: str, day: date) -> "Arrival | None":
         """A day's folder; None: it is not there. Raises LandingUnreachable."""
-        location, name = self.store.location(_folder(feed, day)), day.isoformat()
-        try:
-            found = self.store.entries(_folder(feed, day))
-        except UnknownLandingFile as error:
-            return _arrival(location, name, error)
-        return None if found is None else _arrival(location, name, found)
+        found = self.store.found(_folder(feed, day))
+        return None if found is None else _arrival(self.store.location(_folder(feed, day)), day.isoformat(), found)
 
     def listings(self, feed: str, first: date, last: date) -> Mapping[str, str]:
         """A digest of what lies in the folder of each of these days, by `feed/date`; of those that are there."""
@@ -111,10 +107,8 @@ class LandingZone:
         """Of these days those that are not complete, and what is said of each. Raises LandingUnreachable."""
 
         def lack(day: date) -> str | None:
-            try:
-                return self._lack(feed, day, self.store.entries(_folder(feed, day)))
-            except UnknownLandingFile as error:
-                return f"{day}: {error}"
+            found = self.store.found(_folder(feed, day))
+            return f"{day}: {found}" if isinstance(found, UnknownLandingFile) else self._lack(feed, day, found)
 
         with ThreadPoolExecutor(THREADS) as threads:
             found = zip(days, threads.map(lack, days), strict=True)

@@ -46,6 +46,9 @@ class Store(Protocol):
     def entries(self, folder: str) -> Mapping[str, Entry] | None:
         """What lies directly in a folder, by name; None if there is no such folder."""
 
+    def found(self, folder: str) -> Found:
+        """The same, or why nobody looks into it: for whoever goes on with other folders."""
+
     def folders(self, parent: str, after: str = "") -> Iterator[tuple[str, Found]]:
         """The names in a folder that come after `after`, in order, with what lies in each.
 
@@ -78,7 +81,7 @@ class Folder:
         with suppress(FileNotFoundError), self._reached(parent):
             names = os.listdir(Path(self.root, parent))  # noqa: PTH208  (a hundred thousand paths cost far more)
             for name in sorted(name for name in names if name > after):
-                yield name, self._found(f"{parent}/{name}")
+                yield name, self.found(f"{parent}/{name}")
 
     def entries(self, folder: str) -> Mapping[str, Entry] | None:
         if not Path(self.root, folder).is_dir():
@@ -111,7 +114,7 @@ class Folder:
                 f"landing zone, {self.location(name)!a}", "a folder that can be read", str(error), "Mend it."
             ) from error
 
-    def _found(self, folder: str) -> Found:
+    def found(self, folder: str) -> Found:
         try:
             return self.entries(folder)
         except UnknownLandingFile as error:
@@ -193,6 +196,9 @@ class Bucket:
         is_there = bool(found)
         found.pop("", None)  # what some programs write to show an empty folder
         return found if is_there else None
+
+    def found(self, folder: str) -> Found:
+        return self.entries(folder)
 
     def folders(self, parent: str, after: str = "") -> Iterator[tuple[str, Found]]:
         for name, keys in groupby(self._keys(parent, after), lambda each: each[0].partition("/")[0]):

@@ -17,7 +17,7 @@ import tests.projects.two_feeds
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs, catalog_of
 from affirm_assets.orchestration.asking import CAUSE, REASON, resume
-from affirm_assets.orchestration.books import today
+from affirm_assets.orchestration.partitions import today
 from affirm_assets.settings import Settings
 
 FIRST = date(2025, 1, 30)

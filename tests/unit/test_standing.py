@@ -16,7 +16,7 @@ from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs, catalog_of, landing_zone_of
-from affirm_assets.orchestration.standing import Finding, Standing, missing, standings
+from affirm_assets.orchestration.standing import Finding, Standing, standings
 from affirm_assets.orchestration.standing_checks import (
     Found,
     evaluation,
@@ -57,11 +57,11 @@ class TestMissing:
         ],
     )
     def test_days(self, published: list[str], window: str, gaps: list[str]) -> None:
-        assert list(map(str, missing(record(*published), Daily("day"), Window.parse(window)))) == gaps
+        assert list(map(str, record(*published).missing(Window.parse(window), Daily("day")))) == gaps
 
     def test_months(self) -> None:
         published = record("2025-01-01...2025-02-01", "2025-04-01")
-        gaps = missing(published, Monthly("month"), Window.parse("2025-01-01...2025-06-01"))
+        gaps = published.missing(Window.parse("2025-01-01...2025-06-01"), Monthly("month"))
         assert list(map(str, gaps)) == ["2025-03-01", "2025-05-01...2025-06-01"]
 
 
