@@ -243,8 +243,8 @@ class TestHook:
         assert len(webhook.texts) == 1
 
     def test_without_one_nothing_is_looked_for(self, instance: dg.DagsterInstance) -> None:
-        context = dg.build_sensor_context(instance, resources={"alerts": []})
-        said = alert_sensor(REGISTRY, UI)(context)
+        with dg.build_sensor_context(instance, resources={"alerts": []}) as context:
+            said = alert_sensor(REGISTRY, UI)(context)
         assert isinstance(said, dg.SkipReason)
         assert str(said.skip_message).startswith("No hook is set (AFFIRM_ALERT_WEBHOOK or AFFIRM_ALERT_SMTP)")
 

@@ -90,14 +90,14 @@ class Shops:
         """Evaluate a sensor as the daemon does, and execute what it asks for; the runs, and why there is none."""
         sensor = self.defs.get_sensor_def(name)
         repository = self.defs.get_repository_def()
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursors.get(name),
             repository_def=repository,
             sensor_name=name,
             resources=dict(self.defs.resources or {}),
-        )
-        result = sensor.evaluate_tick(context)
+        ) as context:
+            result = sensor.evaluate_tick(context)
         for event in result.asset_events:
             self.instance.report_runless_asset_event(event)
         self.cursors[name] = result.cursor

@@ -135,10 +135,11 @@ class TestSchedules:
 
     def tick(self, instance: dg.DagsterInstance, zone: LandingZone, hook: Hook, tick: str) -> dg.SkipReason | Any:
         (schedule,) = [each for each in deadline_schedules(REGISTRY, FIRST) if each.name == "loans_due"]
-        context = dg.build_schedule_context(
+        # An open one leaves its instance to the garbage collector, and a dead instance to the tests that come after.
+        with dg.build_schedule_context(
             instance, scheduled_execution_time=at(tick), resources={"landing_zone": zone, "alerts": [hook]}
-        )
-        return schedule.evaluate_tick(context)
+        ) as context:
+            return schedule.evaluate_tick(context)
 
     def test_there_is_one_for_each_feed_that_declares_a_deadline(self) -> None:
         schedules = deadline_schedules(REGISTRY, FIRST)

@@ -76,6 +76,7 @@ def test_the_sensor_takes_what_is_left_of_runs_that_are_over(monkeypatch: pytest
         monkeypatch.setattr(module, "own_namespace", lambda: "affirm")
         monkeypatch.setattr(module, "made_by_runs", lambda *_: found)
         monkeypatch.setattr(module, "_LIVING", timedelta(0))
-        said = reaper(dg.build_sensor_context(instance))
+        with dg.build_sensor_context(instance) as context:
+            said = reaper(context)
     assert api.removed == ["over"]
     assert said.skip_message == "1 of 2 objects removed"
