@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 
 from resources.event_log import BatchingSqliteEventLogStorage
@@ -122,3 +123,33 @@ def test_check_of_a_range_is_announced_once(batched: dg.DagsterInstance) -> None
     materialize(batched)
     history = batched.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(KEY, "whole"), limit=100)
     assert [each.status.value for each in history] == ["SUCCEEDED"]
+
+
+def test_who_watches_a_run_sees_its_events_while_its_database_is_open(batched: dg.DagsterInstance) -> None:
+    """The UI does so, in another process; `Observer` looks at the file."""
+    run_id = materialize(batched)
+    storage = batched.event_log_storage
+    (event, *_) = batched.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    cursor = storage.get_records_for_run(run_id).cursor
+    assert isinstance(storage, BatchingSqliteEventLogStorage)
+    told, seen_by = threading.Event(), []
+
+    def tell(entry: dg.EventLogEntry, _: str) -> None:
+        seen_by.append(entry)
+        told.set()
+
+    with dg.DagsterInstance.from_config(batched.root_directory) as other:
+        other.event_log_storage.watch(run_id, cursor, tell)
+        storage.store_event(event)
+        assert told.wait(10)
+        other.event_log_storage.end_watch(run_id, tell)
+    assert [each.dagster_event_type for each in seen_by] == [event.dagster_event_type]
+
+
+def test_few_databases_stay_open(batched: dg.DagsterInstance) -> None:
+    ids = [materialize(batched) for _ in range(6)]
+    assert all(batched.all_logs(each) for each in ids)
+    assert 1 < len([each for each in psutil.Process().open_files() if each.path.endswith(".db")]) <= 4
+    batched.wipe()
+    assert batched.all_logs(ids[0]) == []
+    assert materialize(batched) in {each.run_id for each in batched.get_runs()}

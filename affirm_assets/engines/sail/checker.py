@@ -72,12 +72,17 @@ class Checker:
         """query: proto.Plan, of rows or of a command on a frame; it is not changed. Raises NotProven."""
         made = proto.Plan()
         made.CopyFrom(query)
+        root = _root(made)
         try:
-            return Checked(made, self._relation(_root(made)))
+            columns = self._relation(root)
         except DecodeError:
             raise NotProven(
                 "a query", "one expression holds another too deep; keep a frame, or select in steps"
             ) from None
+        # A frame that was asked for is asked for again: first what its columns are, then its rows.
+        if root.common.HasField("plan_id"):
+            self._keep(root)
+        return Checked(made, columns)
 
     def _relation(self, relation: Message) -> Columns:
         """Mend the relation where it is, and say what columns it makes."""
@@ -93,11 +98,14 @@ class Checker:
         if plan_id is not None:
             if plan_id in self._plans:
                 columns = self._plans[plan_id]
-                kept = proto.Relation()
-                kept.CopyFrom(relation)
-                self._mended[plan_id] = kept
+                self._keep(relation)
             self._plans[plan_id] = columns
         return columns
+
+    def _keep(self, mended: Message) -> None:
+        if mended.common.plan_id not in self._mended:
+            self._mended[mended.common.plan_id] = kept = proto.Relation()
+            kept.CopyFrom(mended)
 
     def _scope(self, columns: Columns) -> Scope:
         return Scope(columns, self._plans, mended=self.functions_mended)
