@@ -17,7 +17,7 @@ from affirm_assets.declare.partitions import Daily
 from affirm_assets.steps.publish import read_report
 from affirm_assets.steps.published import record_of
 from affirm_assets.steps.request import RESULT_SETTINGS
-from resources.spark import SparkSessions
+from resources.spark import SparkSessions, local_sessions
 from tests.conftest import declare
 from tests.steps.amounts import D1, Amount, frame, one
 from tests.storage import NewStorage, Steps
@@ -85,15 +85,14 @@ SCRIPT = """
 """
 
 
-@pytest.fixture(scope="module", params=["a folder that is gone", "another Spark"])
-def another_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What SPARK_HOME names."""
+@pytest.fixture(scope="module")
+def another_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What SPARK_HOME names: another Spark."""
     home = tmp_path_factory.mktemp("home") / "spark"
-    if request.param == "another Spark":
-        submit = home / "bin" / "spark-submit"
-        submit.parent.mkdir(parents=True)
-        submit.write_text(f"#!/bin/sh\ntouch {home}/was-started\nexit 1\n")
-        submit.chmod(0o755)
+    submit = home / "bin" / "spark-submit"
+    submit.parent.mkdir(parents=True)
+    submit.write_text(f"#!/bin/sh\ntouch {home}/was-started\nexit 1\n")
+    submit.chmod(0o755)
     return home
 
 
@@ -150,6 +149,16 @@ def test_our_own_spark_is_started_and_the_other_one_is_named(
         logged = f"LOGGED {name}={value} is not used: this project starts its own Spark, {ours}."
         assert logged in process.stderr.splitlines()
     assert not (another_home / "was-started").exists()
+
+
+def test_a_home_that_is_gone_is_not_used_either(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SPARK_HOME", f"{tmp_path}/gone")
+    local_sessions("512m")
+    ours = str(Path(pyspark.__file__).parent)
+    assert os.environ["SPARK_HOME"] == ours
+    assert f"SPARK_HOME={tmp_path}/gone is not used: this project starts its own Spark, {ours}." in caplog.messages
 
 
 def test_the_settings_of_a_step_are_in_its_request_and_its_report(steps: Steps, new_storage: NewStorage) -> None:

@@ -251,11 +251,11 @@ class TestDaysAfterIt:
 
     @pytest.mark.parametrize("start", [date(2024, 1, 30), date(2024, 9, 1), date(2024, 12, 15)], ids=str)
     def test_days_one_by_one_have_the_bytes_of_a_longer_sample(self, tmp_path: Path, start: date) -> None:
-        business: dict[str, Any] = {"loans": 600, "start": start, "days": 60, "seed": 4}
-        write_sample_data(tmp_path / "longer", **business, only=Window(start, start + timedelta(119)))
+        business: dict[str, Any] = {"loans": 300, "start": start, "days": 50, "seed": 4}
+        write_sample_data(tmp_path / "longer", **business, only=Window(start, start + timedelta(89)))
         write_sample_data(tmp_path / "by day", **business)
         assert digests(tmp_path / "by day").items() <= digests(tmp_path / "longer").items()
-        for day in (start + timedelta(number) for number in range(60, 120)):
+        for day in (start + timedelta(number) for number in range(50, 90)):
             write_sample_data(tmp_path / "by day", **business, only=Window(day, day))
         assert digests(tmp_path / "by day") == digests(tmp_path / "longer")
 
