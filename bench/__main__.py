@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench import books, demo, growth, kubernetes, limit, load, step, tick
+from bench import arrivals, books, demo, growth, kubernetes, limit, load, step, tick
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "load": load.measure,
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "books": books.measure,
     "demo": demo.measure,
     "tick": tick.measure,
+    "arrivals": arrivals.measure,
 }
 ON_A_CLUSTER = {"kubernetes": kubernetes.measure}
 

@@ -1,16 +1,22 @@
 """Dagster's storage in PostgreSQL, with asset checks by partition."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from dagster import EventLogEntry
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 
 from resources.checks_by_partition import ChecksByPartition
+from resources.event_log import apart
 
 
 class PostgresEventLogWithChecks(ChecksByPartition, PostgresEventLogStorage):
-    """As PostgresEventLogStorage."""
+    """As PostgresEventLogStorage, but for the times of what comes in a batch."""
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        super().store_event_batch(apart(events))
 
 
 class PostgresStorage(DagsterPostgresStorage):

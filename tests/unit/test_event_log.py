@@ -153,3 +153,12 @@ def test_few_databases_stay_open(batched: dg.DagsterInstance) -> None:
     batched.wipe()
     assert batched.all_logs(ids[0]) == []
     assert materialize(batched) in {each.run_id for each in batched.get_runs()}
+
+
+def test_the_days_of_a_range_are_milliseconds_apart(batched: dg.DagsterInstance) -> None:
+    """The UI shows an asset's events page by page, each of those before a millisecond."""
+    materialize(batched)
+    records = batched.fetch_materializations(KEY, limit=100).records
+    assert len({int(each.timestamp * 1000) for each in records}) == 20
+    newest_first = [each.timestamp for each in records]
+    assert newest_first == sorted(newest_first, reverse=True)
