@@ -123,8 +123,9 @@ def _eventful(agreed: pa.RecordBatch, rows: Sequence[Day], schema: pa.Schema) ->
     return pa.RecordBatch.from_arrays([*agreed.columns, *days.columns], schema=schema)
 
 
-_STATE = attrgetter("day", *(name for name in STATE if name != "as_of"))
+_STATE = attrgetter(*("day" if name == "as_of" else name for name in STATE))
 _CHANGES = ("interest", "accrued", "highest_days_past_due", "nonaccrual_since", "deferred_discount")
+"""What quiet days change of an account, beside its day."""
 
 
 def _quiet(
@@ -138,13 +139,11 @@ def _quiet(
     for place in np.flatnonzero(~fit).tolist():
         by_rules = list(quiet_days(accounts[place], until[place]))
         yield _eventful(agreed.take(pa.array([place] * len(by_rules))), by_rules, schema)
-    places = np.flatnonzero(fit)
-    places = np.flatnonzero(fit)
+    places = iter(np.flatnonzero(fit).tolist())
     for rows, quiet in _expanded(typed.filter(pa.array(fit)), columns[fit], to[fit], schema):
         yield rows
-        ends = rows.select(_CHANGES).take(pa.array(quiet.last_rows())).to_pylist()
-        for place, changed in zip(places, ends, strict=False):
-            for name, value in changed.items():
-                setattr(accounts[place], name, value)
+        for ends in rows.select(_CHANGES).take(pa.array(quiet.last_rows())).to_pylist():
+            place = next(places)
             accounts[place].day = until[place]
-        places = places[len(ends) :]
+            for name, value in ends.items():
+                setattr(accounts[place], name, value)

@@ -22,8 +22,11 @@ def accounts_of(batch: pa.RecordBatch) -> Accounts:
     product = pc.index_in(batch["product"], pa.array(PRODUCTS)).to_numpy()
     waived_below = np.array([ceil(each.waived_below * 100) for each in rules])
     nonaccrual_after = np.array([NEVER if each.nonaccrual_after is None else each.nonaccrual_after for each in rules])
+    is_biweekly = pc.equal(batch["frequency"], "biweekly").to_numpy(zero_copy_only=False)
     columns = {
         "day": from_arrow(batch["as_of"]),
+        # Of a monthly loan it is always known; without it, the loan is left to the rules.
+        "due_day": np.where(is_biweekly, 0, from_arrow(pc.fill_null(batch["due_day"], -1))),
         "waived_below": waived_below[product],
         "nonaccrual_after": nonaccrual_after[product],
     }
@@ -34,19 +37,20 @@ def accounts_of(batch: pa.RecordBatch) -> Accounts:
 
 
 def from_arrow(column: pa.Array) -> Ints:
-    """Dates as days since 1970, NEVER where there is none; else a decimal's or an integer's digits, 0 where null."""
+    """Dates as days since 1970, NEVER where there is none. Else the digits of decimals or integers, of which none is
+    null. Raises TypeError for decimals of more digits than int64 holds."""
+    values: Ints
     if pa.types.is_date32(column.type):
-        days = pc.fill_null(column.cast(pa.int32()), NEVER)
-        return days.to_numpy().astype(np.int64)
-    if pa.types.is_decimal128(column.type):
+        values = pc.fill_null(column.cast(pa.int32()), NEVER).to_numpy().astype(np.int64)
+    elif pa.types.is_decimal128(column.type):
         if column.type.precision > 18:
-            raise TypeError(f"expected no more than 18 digits, which int64 holds; found {column.type}.")
+            raise TypeError(f"expected decimals of no more than 18 digits, which int64 holds; found {column.type}.")
         # Two words each, of which the lower has all digits.
         words = np.frombuffer(column.buffers()[1], dtype=np.int64)[2 * column.offset :]
-        digits = words[: 2 * len(column) : 2]
+        values = words[: 2 * len(column) : 2]
     else:
-        digits = pc.fill_null(column, 0).to_numpy()
-    return digits
+        values = column.to_numpy()
+    return values
 
 
 def to_arrow(name: str, values: Ints, type_: pa.DataType) -> pa.Array:

@@ -34,4 +34,5 @@ def days_past_due(oldest_due_on: date, as_of: date) -> int:
 
 def bucket(days: int) -> DelinquencyBucket:
     """The bucket of an open loan; at 120 days it is charged off."""
-    return OPEN_BUCKETS[bisect(BUCKETS_END, days)]
+    name: DelinquencyBucket = OPEN_BUCKETS[bisect(BUCKETS_END, days)]
+    return name

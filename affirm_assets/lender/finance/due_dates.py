@@ -38,4 +38,5 @@ def _first_of(month: Ints) -> Ints:
 
 def _day_of_month(month: Ints, day: Ints) -> Ints:
     """In a shorter month its last."""
-    return np.minimum(_first_of(month) + day, _first_of(month + 1)) - 1
+    dates: Ints = np.minimum(_first_of(month) + day, _first_of(month + 1)) - 1
+    return dates

@@ -92,7 +92,8 @@ class Accounts:
 
     @property
     def is_charged_off(self) -> Bools:
-        return self.charged_off_on != NEVER
+        is_charged_off: Bools = self.charged_off_on != NEVER
+        return is_charged_off
 
     @property
     def is_open(self) -> Bools:
@@ -105,7 +106,8 @@ class Accounts:
 
     @property
     def instalments_met(self) -> Ints:
-        return np.minimum(self.met // self.instalment, self.last_instalment - 1)
+        met: Ints = np.minimum(self.met // self.instalment, self.last_instalment - 1)
+        return met
 
     @property
     def oldest_due_on(self) -> Ints:
@@ -139,7 +141,8 @@ class Accounts:
         for day in (late_since + CHARGE_OFF_DAYS, self.charge_off_by, waived_on):
             closes_on = np.maximum(day, self.booked_on)
             closes |= (closes_on > self.day) & (closes_on <= until)
-        return closes & (late_since != NEVER)
+        closes &= self.is_open
+        return closes
 
     def last_kept(self, until: Ints) -> Ints:
         """The last day, up to one, for which an account has a row if nothing moves."""
@@ -167,6 +170,7 @@ _MOST = {
     ),
     **dict.fromkeys(("accrued", "deferred_discount"), _MOST_ACCRUED),
     **dict.fromkeys(("instalments", "last_instalment"), _MOST_INSTALMENTS),
+    "due_day": 31,
     "apr": _MOST_APR,
     "effective_rate": _MOST_EFFECTIVE_RATE,
 }
@@ -216,6 +220,7 @@ class _Days:
     number: Ints
     as_of: Ints
     late_since: Ints
+    is_first: Bools
 
     @staticmethod
     def of(accounts: Accounts, lengths: Ints) -> "_Days":
@@ -223,11 +228,7 @@ class _Days:
         counts = np.searchsorted(-lengths, -np.arange(longest))
         number = np.repeat(np.arange(1, longest + 1), counts)
         at = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return _Days(accounts, counts, at, number, accounts.day[at] + number, accounts.late_since[at])
-
-    @property
-    def is_first(self) -> Bools:
-        return self.number == 1
+        return _Days(accounts, counts, at, number, accounts.day[at] + number, accounts.late_since[at], number == 1)
 
 
 def _accrued(days: _Days) -> dict[str, Ints]:
