@@ -1,10 +1,12 @@
 """What a loan's contract says, and when its instalments fall due."""
 
 import calendar
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from itertools import islice
 
 from affirm_assets.lender.finance.accrual import ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.discount import effective_rate
@@ -79,8 +81,8 @@ class Terms:
 
     def scheduled_principal(self, day: date, ahead: int = 0) -> Decimal:
         """The principal at the end of a day, if each instalment is paid on its due date, and so many before it."""
-        to_come = [principal for due_on, _, principal in _periods(self) if day < due_on]
-        return to_come[ahead] if ahead < len(to_come) else ZERO
+        to_come = (principal for due_on, _, principal in _known_periods(self) if day < due_on)
+        return next(islice(to_come, ahead, None), ZERO)
 
     def due_on(self, number: int) -> date:
         """The day on which instalment `number`, counted from 1, falls due.
@@ -106,19 +108,37 @@ class Terms:
         return before + (self.due_on(before + 1) < day)
 
 
-# Of a loan that is past due, each day asks again; how many loans there are does not matter.
-@lru_cache(maxsize=8)
-def _periods(terms: Terms) -> tuple[tuple[date, int, Decimal], ...]:
-    """From one due date to the next, if each instalment is paid on its own: the latter, the days, and the principal."""
-    periods = []
+Period = tuple[date, int, Decimal]
+"""From one due date to the next, if each instalment is paid on its own: the latter, the days, and the principal."""
+
+
+def _periods(terms: Terms) -> Iterator[Period]:
     since, principal = terms.originated_on, terms.principal
     for number in range(1, terms.instalments + 1):
         due_on = terms.due_on(number)
-        periods.append((due_on, (due_on - since).days, principal))
+        yield due_on, (due_on - since).days, principal
         interest = to_cents(daily_interest(principal, terms.apr) * (due_on - since).days)
         principal = max(principal + min(interest - terms.instalment, ZERO), ZERO)
         since = due_on
-    return tuple(periods)
+
+
+class _Known:
+    """What was asked for of an iterator, and no more of it: a payment asks for the periods up to its day."""
+
+    def __init__(self, periods: Iterator[Period]) -> None:
+        self._periods, self._known = periods, list[Period]()
+
+    def __iter__(self) -> Iterator[Period]:
+        yield from self._known
+        for each in self._periods:
+            self._known.append(each)
+            yield each
+
+
+# Of a loan that is past due, each day asks again; how many loans there are does not matter.
+@lru_cache(maxsize=8)
+def _known_periods(terms: Terms) -> Iterable[Period]:
+    return _Known(_periods(terms))
 
 
 def _effective_rate(terms: Terms) -> Decimal:
@@ -142,5 +162,6 @@ def months_after(first: date, months: int, day: int | None = None) -> date:
     return date(year, month + 1, min(day or first.day, _length(year, month + 1)))
 
 
+@lru_cache(maxsize=4096)
 def _length(year: int, month: int) -> int:
     return calendar.monthrange(year, month)[1]
