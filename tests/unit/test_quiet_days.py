@@ -182,6 +182,30 @@ def test_a_days_income_is_exact(amount: int, rate: int) -> None:
     assert quiet._daily_income(np.array([amount]), np.array([rate])).tolist() == [int(income.scaleb(8))]
 
 
+SCHEDULES = [
+    pytest.param({}, id="level instalments"),
+    pytest.param({"due_day": 31, "first_due_on": "2025-01-31", "apr": "0"}, id="at the end of the month, at no rate"),
+    pytest.param({"frequency": "biweekly", "instalment": Decimal("10.00")}, id="most of it is left at the end"),
+    pytest.param({"apr": "999", "instalment": Decimal("10.00")}, id="less than the interest"),
+    pytest.param({"instalment": Decimal("400.00")}, id="repaid before the last instalment"),
+]
+
+
+@pytest.mark.parametrize("changed", SCHEDULES)
+def test_the_contract_s_principal_is_that_of_the_terms(changed: dict[str, Any]) -> None:
+    """On each day from the origination to long after the last instalment, and less what was refunded."""
+    terms, refunded = agreed(**changed), Decimal("123.45")
+    account = replace(Account.opened(terms), refunded=refunded)
+    state = {**{name: getattr(account, name) for name in STATE[1:]}, "as_of": terms.originated_on}
+    loan = {**_loan("L", terms, terms.originated_on), **state, "product": "installment"}
+    accounts = _integers.accounts_of(_days._typed(_batch([loan]), SCHEMA))
+    every_day = [terms.originated_on + number * A_DAY for number in range(200)]
+    numbers = np.array([_integers.days_since_1970(each) for each in every_day])
+    expected = [max(terms.scheduled_principal(each) - refunded, Decimal(0)) for each in every_day]
+    found = quiet._scheduled_principal(accounts, np.zeros(len(numbers), dtype=np.int64), numbers).tolist()
+    assert found == [int(each * 100) for each in expected]
+
+
 @pytest.mark.parametrize("frequency", ["monthly", "biweekly"])
 def test_instalments_fall_due_as_the_terms_say(frequency: str) -> None:
     """Of first due dates around a leap day, on each day of four years."""

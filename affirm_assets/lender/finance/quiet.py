@@ -305,7 +305,8 @@ def _deferred(days: _Days) -> dict[str, Ints]:
     # Where days past due are enough for nonaccrual already, the first day finds out, and earns.
     since = np.where(of.nonaccrual_since != NEVER, of.nonaccrual_since, of.late_since + of.nonaccrual_after)
     since = np.where(of.nonaccrual_since == NEVER, np.maximum(since, of.day + 1), since)
-    earns = ((of.deferred_discount > 0) & ~of.is_charged_off)[at] & (begins_after < since[at])
+    # A charged-off loan has no principal, and so earns nothing.
+    earns = (of.deferred_discount > 0)[at] & (begins_after < since[at])
     principal = of.principal[at]
     is_late = earns & (days.late_since < begins_after)
     principal[is_late] = np.minimum(principal[is_late], _scheduled_principal(of, at[is_late], begins_after[is_late]))
@@ -345,13 +346,12 @@ def _daily_interest(principal: Ints, apr: Ints) -> Ints:
 
 
 def _daily_income(amount: Ints, rate: Ints) -> Ints:
-    """accrual.daily_interest of an amount with eight places at a rate with eight; of one below zero, zero.
+    """accrual.daily_interest of an amount with eight places at a rate with eight; of one below zero, zero or less.
 
     By long division, six digits of the amount at a time: the whole product is more than int64 holds.
     """
     divisor, base = _PERCENT_DAYS * 10**8, 10**6
-    left = np.maximum(amount, 0)
-    quotient, rest = np.zeros_like(left), np.zeros_like(left)
+    left, quotient, rest = amount, np.zeros_like(amount), np.zeros_like(amount)
     for power in (base**2, base, 1):
         digits = left // power
         left = left - digits * power
