@@ -26,14 +26,15 @@ BUCKETS: tuple[DelinquencyBucket, ...] = (*OPEN_BUCKETS, "charged_off")
 STATUSES: tuple[LoanStatus, ...] = ("open", "repaid", "charged_off")
 """What the numbers in the columns `bucket` and `status` stand for."""
 
-# With these, no product or sum here is more than int64 holds, nor a sum more than its column: ten million dollars, a
-# thousand percent, an effective rate of discount.MOST, a thousand instalments and the days of a hundred years.
+# With these, no product or sum here is more than int64 holds, nor a sum more than its column does: ten million dollars
+# (of what is accrued, a thousand million), a thousand percent, an effective rate of discount.MOST, a thousand
+# instalments, and the days of ten years.
 _MOST_CENTS = 10**9
 _MOST_ACCRUED = 10**17
 _MOST_APR = 10**9
 _MOST_EFFECTIVE_RATE = 36_500 * 10**8
 _MOST_INSTALMENTS = 1_000
-_MOST_DAYS = 36_525
+_MOST_DAYS = 3_653
 
 _PERCENT_DAYS = 36_500
 _CENT = 10**6
@@ -255,6 +256,8 @@ def _late(days: _Days) -> dict[str, Ints]:
     highest, since = of.highest_days_past_due[at], of.nonaccrual_since[at]
     begins_on = days.late_since + of.nonaccrual_after[at]
     is_charged_off = of.is_charged_off[at]
+    bucket = np.searchsorted(BUCKETS_END, late, side="right")
+    status = np.where(of.is_open[at], STATUSES.index("open"), STATUSES.index("repaid"))
 
     def highest_by(late: Ints) -> Ints:
         return np.maximum(highest, late)
@@ -265,8 +268,8 @@ def _late(days: _Days) -> dict[str, Ints]:
     return {
         "oldest_due_on": of.oldest_due_on[at],
         "days_past_due": late,
-        "bucket": np.where(is_charged_off, len(OPEN_BUCKETS), np.searchsorted(BUCKETS_END, late, side="right")),
-        "status": np.where(is_charged_off, 2, np.where(of.is_open[at], 0, 1)),
+        "bucket": np.where(is_charged_off, BUCKETS.index("charged_off"), bucket),
+        "status": np.where(is_charged_off, STATUSES.index("charged_off"), status),
         "opening_highest_days_past_due": np.where(days.is_first, highest, highest_by(late - 1)),
         "highest_days_past_due": highest_by(late),
         "opening_nonaccrual_since": np.where(days.is_first, since, since_by(days.as_of - 1)),
@@ -303,8 +306,8 @@ def _deferred(days: _Days) -> dict[str, Ints]:
     of, at = days.accounts, days.at
     begins_after = days.as_of - 1
     # Where days past due are enough for nonaccrual already, the first day finds out, and earns.
-    since = np.where(of.nonaccrual_since != NEVER, of.nonaccrual_since, of.late_since + of.nonaccrual_after)
-    since = np.where(of.nonaccrual_since == NEVER, np.maximum(since, of.day + 1), since)
+    begins_on = np.maximum(of.late_since + of.nonaccrual_after, of.day + 1)
+    since = np.where(of.nonaccrual_since == NEVER, begins_on, of.nonaccrual_since)
     # A charged-off loan has no principal, and so earns nothing.
     earns = (of.deferred_discount > 0)[at] & (begins_after < since[at])
     principal = of.principal[at]

@@ -1,12 +1,10 @@
 """What a loan's contract says, and when its instalments fall due."""
 
 import calendar
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from itertools import islice
 
 from affirm_assets.lender.finance.accrual import ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.discount import effective_rate
@@ -81,8 +79,12 @@ class Terms:
 
     def scheduled_principal(self, day: date, ahead: int = 0) -> Decimal:
         """The principal at the end of a day, if each instalment is paid on its due date, and so many before it."""
-        to_come = (principal for due_on, _, principal in _known_periods(self) if day < due_on)
-        return next(islice(to_come, ahead, None), ZERO)
+        number = self.due_before(day + timedelta(days=1)) + ahead
+        if number >= self.instalments:
+            return ZERO
+        # In tens, so that neither a payment asks for many years, nor each due date anew.
+        _, _, principal = _periods(self, number - number % 10 + 10)[number]
+        return principal
 
     def due_on(self, number: int) -> date:
         """The day on which instalment `number`, counted from 1, falls due.
@@ -108,41 +110,26 @@ class Terms:
         return before + (self.due_on(before + 1) < day)
 
 
-Period = tuple[date, int, Decimal]
-"""From one due date to the next, if each instalment is paid on its own: the latter, the days, and the principal."""
+# Of a loan that is past due, each day asks again; how many loans there are does not matter.
+@lru_cache(maxsize=8)
+def _periods(terms: Terms, most: int) -> tuple[tuple[date, int, Decimal], ...]:
+    """From one due date to the next, if each instalment is paid on its own: the latter, the days, and the principal.
 
-
-def _periods(terms: Terms) -> Iterator[Period]:
+    The first of them, of which there are `most` or as many as instalments.
+    """
+    periods = []
     since, principal = terms.originated_on, terms.principal
-    for number in range(1, terms.instalments + 1):
+    for number in range(1, min(terms.instalments, most) + 1):
         due_on = terms.due_on(number)
-        yield due_on, (due_on - since).days, principal
+        periods.append((due_on, (due_on - since).days, principal))
         interest = to_cents(daily_interest(principal, terms.apr) * (due_on - since).days)
         principal = max(principal + min(interest - terms.instalment, ZERO), ZERO)
         since = due_on
-
-
-class _Known:
-    """What was asked for of an iterator, and no more of it: a payment asks for the periods up to its day."""
-
-    def __init__(self, periods: Iterator[Period]) -> None:
-        self._periods, self._known = periods, list[Period]()
-
-    def __iter__(self) -> Iterator[Period]:
-        yield from self._known
-        for each in self._periods:
-            self._known.append(each)
-            yield each
-
-
-# Of a loan that is past due, each day asks again; how many loans there are does not matter.
-@lru_cache(maxsize=8)
-def _known_periods(terms: Terms) -> Iterable[Period]:
-    return _Known(_periods(terms))
+    return tuple(periods)
 
 
 def _effective_rate(terms: Terms) -> Decimal:
-    periods = ((days, principal) for _, days, principal in _periods(terms))
+    periods = ((days, principal) for _, days, principal in _periods(terms, terms.instalments))
     return effective_rate(terms.deferred_discount, terms.apr, periods)
 
 
