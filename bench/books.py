@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -49,7 +50,8 @@ class Book:
         whole = days(1, last_day)
         self._write("loans", self._made_loans, whole)
         self._write("transactions", lambda: self._made_payments(whole), whole)
-        self._write("suspense", lambda: self._nothing("suspense"), whole)
+        for name in ("suspense", "adjustments"):
+            self._write(name, partial(self._nothing, name), whole)
 
     def balance(self, window: Window) -> None:
         """Run the balances of the window."""
@@ -57,7 +59,7 @@ class Book:
         assert all(rows == self._loans for rows in result.rows.values())
 
     def _write(self, name: str, function: Callable[[], DataFrame], window: Window) -> None:
-        self._run(replace(self._datasets[name], inputs={}, audits=(), function=function), window)
+        self._run(replace(self._datasets[name], inputs={}, audits=(), carry=None, function=function), window)
 
     def _run(self, dataset: Dataset, window: Window) -> Any:
         name = f"run{next(self._count)}"

@@ -19,7 +19,7 @@ from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.terms import Terms
 from affirm_assets.lender.vocabulary import ADJUSTMENT_KINDS
 from tests.datasets.lender import RULES, Row, frame, row, with_rules
-from tests.unit.test_integer_books import History, _history
+from tests.unit.histories import History, random_history
 
 DAY = date.fromisoformat
 
@@ -67,7 +67,7 @@ NOTHING_SEEMS_TO_MOVE = [
 def histories() -> list[History]:
     found = [*NOTHING_SEEMS_TO_MOVE]
     for seed in range(150):
-        history = _history(random.Random(seed))
+        history = random_history(random.Random(seed))
         found.append(replace(history, terms=replace(history.terms, rules=RULES)))
     return found
 

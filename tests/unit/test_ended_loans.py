@@ -45,7 +45,7 @@ def rows(paid: str, day: date) -> list[tuple[Any, ...]]:
         "earlier": [payment("p1", paid, SETTLED)],
         "moved": [payment("p2", "10.00", day)],
     }
-    return list(_accounts._rows_of_loan(loan, Window(day, day), days, ("loan_id",)))
+    return list(_accounts.rows_of_loan(loan, Window(day, day), days, ("loan_id",)))
 
 
 @pytest.mark.parametrize("after", [1, 2, 12])

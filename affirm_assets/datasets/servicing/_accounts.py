@@ -85,10 +85,12 @@ _KEPT = ("loan_id", *_MOVEMENT, "came_on", "is_from_suspense")
 # Ids as literals let Iceberg and Parquet skip what they hold none of; of more than these, a join is cheaper.
 _MOST_LITERALS = 2_000
 
-_ROWS_IN_BATCH = 20_000
+ROWS_IN_BATCH = 20_000
 
 Names = Sequence[str]
 Row = tuple[Any, ...]
+Loan = Mapping[str, Any]
+"""A row of `accounts`."""
 
 
 class RowsOf(Protocol):
@@ -97,6 +99,14 @@ class RowsOf(Protocol):
     def __call__(
         self, account: Account, last: date, movements: list[Movement], /, *, is_new: bool
     ) -> Iterable[Row]: ...
+
+
+class BatchesOf(Protocol):
+    """The rows of the window, as batches of the schema, of batches of `accounts`."""
+
+    def __call__(
+        self, batches: Iterator[pa.RecordBatch], /, *, window: Window, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]: ...
 
 
 def movements(transactions: DataFrame, suspense: DataFrame, adjustments: DataFrame) -> DataFrame:
@@ -169,17 +179,63 @@ def accounts(
 
 
 def run(
-    accounts: DataFrame, window: Window, rows_of: RowsOf, *, contract: type[Contract], of_loan: Names, of_row: Names
+    accounts: DataFrame, window: Window, batches_of: BatchesOf, *, contract: type[Contract], columns: Names
 ) -> DataFrame:
-    """The rows that `rows_of` makes of each account, the loan's columns `of_loan` before them, typed as the contract.
+    """The rows that `batches_of` makes of the accounts: these columns, typed as the contract.
 
     Runs in Arrow batches, side by side in as many tasks as a shuffle has.
     """
     tasks = int(accounts.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
     typed = spark_schema(contract)
-    schema = T.StructType([typed[name] for name in (*of_loan, *of_row)])
-    work = partial(_run, window=window, rows_of=rows_of, of_loan=of_loan, schema=to_arrow_schema(schema))
+    schema = T.StructType([typed[name] for name in columns])
+    work = partial(batches_of, window=window, schema=to_arrow_schema(schema))
     return accounts.repartition(tasks, "loan_id").mapInArrow(work, schema)
+
+
+def one_by_one(
+    batches: Iterator[pa.RecordBatch], *, window: Window, schema: pa.Schema, rows_of: RowsOf, of_loan: Names
+) -> Iterator[pa.RecordBatch]:
+    """The rows that `rows_of` makes of each account, the loan's columns `of_loan` before them."""
+    rows: list[Row] = []
+    for batch in batches:
+        for loan in batch.to_pylist():
+            rows += rows_of_loan(loan, window, rows_of, of_loan)
+            if len(rows) >= ROWS_IN_BATCH:
+                yield batch_of(rows, schema)
+                rows = []
+    yield batch_of(rows, schema)
+
+
+def rows_of_loan(loan: Loan, window: Window, rows_of: RowsOf, of_loan: Names) -> Iterator[Row]:
+    account, movements = opened(loan, window)
+    prefix = loan_columns(loan, account.terms, of_loan)
+    for row in rows_of(account, window.last, movements, is_new=is_new(loan, window)):
+        yield (*prefix, *row)
+
+
+def is_new(loan: Loan, window: Window) -> bool:
+    """Whether the loan is booked in the window."""
+    return bool(loan["booked_on"] >= window.first)
+
+
+def opened(loan: Loan, window: Window) -> tuple[Account, list[Movement]]:
+    """The account as the window begins, and what moves it in the window."""
+    terms = _terms(loan)
+    return _account(loan, terms, window), [Movement(**each) for each in loan["moved"] or ()]
+
+
+def loan_columns(loan: Loan, terms: Terms, names: Names) -> Row:
+    """Columns of the loan and its terms; what the contract does not state, as the terms have it."""
+    due_day = terms.due_day if terms.frequency == "monthly" else None
+    known = {**loan, "instalment": terms.instalment, "due_day": due_day, "effective_rate": terms.effective_rate}
+    return tuple(known[name] for name in names)
+
+
+def batch_of(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )
 
 
 def _carried(opening_balances: DataFrame) -> DataFrame:
@@ -232,40 +288,15 @@ def _with_terms(loans: DataFrame) -> DataFrame:
     return loans.withColumns(named).select(*LOAN, *TERMS)
 
 
-def _run(
-    batches: Iterator[pa.RecordBatch], *, window: Window, rows_of: RowsOf, of_loan: Names, schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    rows: list[Row] = []
-    for batch in batches:
-        names = batch.schema.names
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            rows += _rows_of_loan(dict(zip(names, values, strict=True)), window, rows_of, of_loan)
-            if len(rows) >= _ROWS_IN_BATCH:
-                yield _batch(rows, schema)
-                rows = []
-    yield _batch(rows, schema)
-
-
-def _rows_of_loan(loan: Mapping[str, Any], window: Window, rows_of: RowsOf, of_loan: Names) -> Iterator[Row]:
-    terms = _terms(loan)
-    moved = [Movement(**each) for each in loan["moved"] or ()]
-    account = _account(loan, terms, window)
-    due_day = terms.due_day if terms.frequency == "monthly" else None
-    known = {**loan, "instalment": terms.instalment, "due_day": due_day, "effective_rate": terms.effective_rate}
-    prefix = tuple(known[name] for name in of_loan)
-    for row in rows_of(account, window.last, moved, is_new=loan["booked_on"] >= window.first):
-        yield (*prefix, *row)
-
-
 _FIELD = {"amount_lent": "principal"}
 
 
-def _terms(loan: Mapping[str, Any]) -> Terms:
+def _terms(loan: Loan) -> Terms:
     agreed = {_FIELD.get(name, name): loan[name] for name in TERMS}
     return Terms.agreed(**agreed, rules=PRODUCTS[loan["product"]].rules)
 
 
-def _account(loan: Mapping[str, Any], terms: Terms, window: Window) -> Account:
+def _account(loan: Loan, terms: Terms, window: Window) -> Account:
     """The account on the day before the window, or just opened if the loan is booked in it."""
     yesterday = window.first - timedelta(days=1)
     if loan["booked_on"] > yesterday:
@@ -291,7 +322,7 @@ def _check_same(account: Account, replayed: Account, loan_id: str) -> None:
         )
 
 
-def _replayed(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
+def _replayed(loan: Loan, terms: Terms, last: date) -> Account:
     """The account as all that moved it up to a day has left it."""
     booked_on = loan["booked_on"]
     account = Account.opened(terms, booked_on)
@@ -310,10 +341,3 @@ def _replayed(loan: Mapping[str, Any], terms: Terms, last: date) -> Account:
             f"{DAYS_KEPT_SETTLED} days before; found none. Run the balances from {booked_on}."
         )
     return account
-
-
-def _batch(rows: list[Row], schema: pa.Schema) -> pa.RecordBatch:
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    return pa.RecordBatch.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
-    )

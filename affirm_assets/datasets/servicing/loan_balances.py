@@ -9,9 +9,9 @@ from pydantic import Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.servicing import _accounts
+from affirm_assets.datasets.servicing import _accounts, _days
 from affirm_assets.declare import Carry, Contract, Daily, Money, Rate, Window, audit, column, dataset, key
-from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day, days
+from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day
 from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.money import signed_amount
 from affirm_assets.lender.products import PRODUCTS
@@ -459,4 +459,6 @@ def loan_balances(
     accounts = _accounts.accounts(
         moved, loans, previous_partition, all_loans, all_transactions, all_adjustments, window
     )
-    return _accounts.run(accounts, window, days, contract=LoanBalance, of_loan=_LOAN_AND_TERMS, of_row=Day._fields)
+    return _accounts.run(
+        accounts, window, _days.of_accounts, contract=LoanBalance, columns=(*_LOAN_AND_TERMS, *Day._fields)
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -43,6 +44,7 @@ class PaymentApplication(Contract):
     exception: str | None = column("Why it could not be applied")
 
 
+_OF_LOAN = ("loan_id", "product")
 _MOVEMENT = ("transaction_id", "posted_on", "kind", "amount", "effective_on", "reverses")
 _APPLICATION = (
     "interest",
@@ -153,10 +155,9 @@ def payment_applications(
     applied = _accounts.run(
         accounts.where("moved IS NOT NULL"),
         window,
-        _rows,
+        partial(_accounts.one_by_one, rows_of=_rows, of_loan=_OF_LOAN),
         contract=PaymentApplication,
-        of_loan=("loan_id", "product"),
-        of_row=(*_MOVEMENT, *_APPLICATION),
+        columns=(*_OF_LOAN, *_MOVEMENT, *_APPLICATION),
     )
     return applied.join(
         moved.select("transaction_id", "posted_on", "is_from_suspense"), ["transaction_id", "posted_on"]

@@ -141,7 +141,9 @@ _OPENS_WITHOUT = {
     **dict.fromkeys(("opening_last_instalment", "opening_highest_days_past_due"), 0),
 }
 _NO_OPENING = tuple(_OPENS_WITHOUT.get(name, ZERO) for name in _OPENING)
-_NOTHING_MOVED = dict.fromkeys(_columns("principal_lent", "adjusted"), ZERO)
+MOVED = _columns("principal_lent", "adjusted")
+"""The columns of what a day moved. Of a quiet day, all but `interest_accrued` are zero."""
+_NOTHING_MOVED = dict.fromkeys(MOVED, ZERO)
 
 
 def days(account: Account, last: date, movements: Iterable[Movement], *, is_new: bool = False) -> Iterator[Day]:
@@ -149,13 +151,25 @@ def days(account: Account, last: date, movements: Iterable[Movement], *, is_new:
 
     A settled loan has none after DAYS_KEPT_SETTLED days, but for a day on which something moves. The account goes on.
     """
+    for each in stretches(account, last, movements, is_new=is_new):
+        if isinstance(each, Day):
+            yield each
+        else:
+            yield from quiet_days(account, each)
+
+
+def stretches(
+    account: Account, last: date, movements: Iterable[Movement], *, is_new: bool = False
+) -> Iterator[Day | date]:
+    """As `days`, but a date where quiet days begin: the last of them, to which who iterates takes the account."""
     by_day = _by_day(account, movements, is_new=is_new)
     for day in _event_days(account, last, by_day):
         is_first = is_new and day == account.booked_on
-        if not is_first:
-            yield from _quiet(account, day - timedelta(days=1))
+        if not is_first and account.day < (until := _last_kept(account, day - _A_DAY)):
+            yield until
         yield _eventful(account, day, by_day[day], is_first=is_first)
-    yield from _quiet(account, last)
+    if account.day < (until := _last_kept(account, last)):
+        yield until
 
 
 def applications(
@@ -206,11 +220,9 @@ def _last_kept(account: Account, last: date) -> date:
     return min(last, account.settled_on + timedelta(days=DAYS_KEPT_SETTLED))
 
 
-def _quiet(account: Account, last: date) -> Iterator[Day]:
-    """Days on which nothing moves but interest: in all else, each repeats the one before."""
-    last = _last_kept(account, last)
-    if account.day >= last:
-        return
+def quiet_days(account: Account, last: date) -> Iterator[Day]:
+    """Days on which nothing moves but interest: in all else, each repeats the one before. Of many loans at once,
+    finance.quiet computes them."""
     # Changed in place, since there is a row for each loan and day.
     row: list[Any] = [*_day(account, _opening(account), _NOTHING_MOVED)]
     # What follows from instalments and payments is the same until the next one falls due.

@@ -1,13 +1,17 @@
 """How late a loan is. Past-due age runs from the oldest instalment that is not met."""
 
+from bisect import bisect
 from datetime import date
 from decimal import Decimal
 
 from affirm_assets.lender.finance.rules import Rules
-from affirm_assets.lender.vocabulary import DelinquencyBucket
+from affirm_assets.lender.vocabulary import OPEN_BUCKETS, DelinquencyBucket
 
 CHARGE_OFF_DAYS = 120
 """Closed-end retail loans are charged off at this age: FFIEC, Uniform Retail Credit Classification, 65 FR 36903."""
+
+BUCKETS_END = (1, 30, 60, 90)
+"""Days past due at which one bucket of an open loan ends and the next begins."""
 
 
 def shortage_after(met: Decimal, shortage: Decimal, instalment: Decimal, rules: Rules) -> Decimal:
@@ -30,10 +34,5 @@ def days_past_due(oldest_due_on: date, as_of: date) -> int:
 
 def bucket(days: int) -> DelinquencyBucket:
     """The bucket of an open loan; at 120 days it is charged off."""
-    if days == 0:
-        return "current"
-    if days < 30:
-        return "1-29"
-    if days < 60:
-        return "30-59"
-    return "60-89" if days < 90 else "90-119"
+    name: DelinquencyBucket = OPEN_BUCKETS[bisect(BUCKETS_END, days)]
+    return name

@@ -79,8 +79,12 @@ class Terms:
 
     def scheduled_principal(self, day: date, ahead: int = 0) -> Decimal:
         """The principal at the end of a day, if each instalment is paid on its due date, and so many before it."""
-        to_come = [principal for due_on, _, principal in _periods(self) if day < due_on]
-        return to_come[ahead] if ahead < len(to_come) else ZERO
+        number = self.due_before(day + timedelta(days=1)) + ahead
+        if number >= self.instalments:
+            return ZERO
+        # In tens, so that neither a payment asks for many years, nor each due date anew.
+        _, _, principal = _periods(self, number - number % 10 + 10)[number]
+        return principal
 
     def due_on(self, number: int) -> date:
         """The day on which instalment `number`, counted from 1, falls due.
@@ -108,11 +112,14 @@ class Terms:
 
 # Of a loan that is past due, each day asks again; how many loans there are does not matter.
 @lru_cache(maxsize=8)
-def _periods(terms: Terms) -> tuple[tuple[date, int, Decimal], ...]:
-    """From one due date to the next, if each instalment is paid on its own: the latter, the days, and the principal."""
+def _periods(terms: Terms, most: int) -> tuple[tuple[date, int, Decimal], ...]:
+    """From one due date to the next, if each instalment is paid on its own: the latter, the days, and the principal.
+
+    The first of them, of which there are `most` or as many as instalments.
+    """
     periods = []
     since, principal = terms.originated_on, terms.principal
-    for number in range(1, terms.instalments + 1):
+    for number in range(1, min(terms.instalments, most) + 1):
         due_on = terms.due_on(number)
         periods.append((due_on, (due_on - since).days, principal))
         interest = to_cents(daily_interest(principal, terms.apr) * (due_on - since).days)
@@ -122,7 +129,7 @@ def _periods(terms: Terms) -> tuple[tuple[date, int, Decimal], ...]:
 
 
 def _effective_rate(terms: Terms) -> Decimal:
-    periods = ((days, principal) for _, days, principal in _periods(terms))
+    periods = ((days, principal) for _, days, principal in _periods(terms, terms.instalments))
     return effective_rate(terms.deferred_discount, terms.apr, periods)
 
 
@@ -142,5 +149,6 @@ def months_after(first: date, months: int, day: int | None = None) -> date:
     return date(year, month + 1, min(day or first.day, _length(year, month + 1)))
 
 
+@lru_cache(maxsize=4096)
 def _length(year: int, month: int) -> int:
     return calendar.monthrange(year, month)[1]

@@ -1,0 +1,309 @@
+"""Days of many loans as columns, against the account's rules: each column of each row, on random histories.
+
+Run more of them with HISTORIES=30000.
+"""
+
+import os
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
+
+from affirm_assets.datasets.servicing import _accounts, _days, _integers
+from affirm_assets.datasets.servicing._accounts import LOAN, STATE, TERMS
+from affirm_assets.datasets.servicing.loan_balances import LoanBalance
+from affirm_assets.declare import Window
+from affirm_assets.declare.contract import spark_schema
+from affirm_assets.lender.finance import due_dates, quiet
+from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.accrual import daily_interest
+from affirm_assets.lender.finance.days import Day, applications, days, keeps_row
+from affirm_assets.lender.finance.movements import Event, Movement
+from affirm_assets.lender.finance.terms import Terms, months_after
+from affirm_assets.lender.products import PRODUCTS
+from tests.unit.books import agreed
+from tests.unit.histories import History, random_history
+
+HISTORIES = int(os.environ.get("HISTORIES", "200"))
+GROUPS = 5
+A_DAY = timedelta(days=1)
+
+_TYPES = spark_schema(LoanBalance)
+SCHEMA = to_arrow_schema(StructType([_TYPES[name] for name in (*LOAN, *TERMS, *Day._fields)]))
+
+_MONEY, _DAY = pa.decimal128(18, 2), pa.date32()
+_MOVED = {
+    "transaction_id": pa.string(),
+    "kind": pa.string(),
+    "amount": _MONEY,
+    "posted_on": _DAY,
+    "effective_on": _DAY,
+    "reverses": pa.string(),
+}
+ACCOUNTS = pa.schema(
+    [
+        *(SCHEMA.field(name).with_nullable(True) for name in (*LOAN, *TERMS, *STATE)),
+        ("moved", pa.list_(pa.struct({**_MOVED, "came_on": _DAY}))),
+        ("needs_earlier", pa.bool_()),
+        ("earlier", pa.list_(pa.struct(_MOVED))),
+    ]
+)
+
+
+@pytest.fixture(params=range(GROUPS))
+def histories(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, History]:
+    """By the loan's id. Each loan is of a product of its own, with the rules of its terms."""
+    seeds = range(request.param, HISTORIES, GROUPS)
+    histories = {f"L{seed}": random_history(random.Random(seed)) for seed in seeds}
+    like = PRODUCTS["installment"]
+    products = {name: replace(like, rules=history.terms.rules) for name, history in histories.items()}
+    for module in (_accounts, _integers):
+        monkeypatch.setattr(module, "PRODUCTS", products)
+    return histories
+
+
+def test_loans_booked_in_a_range_have_the_rows_of_the_rules(histories: dict[str, History]) -> None:
+    """Each with its whole history, and long after: till a credit is old, and a settled loan has no rows any more."""
+    window = Window(
+        min(each.booked_on for each in histories.values()), max(each.last for each in histories.values()) + 200 * A_DAY
+    )
+    accounts, rows = [], []
+    for loan_id, history in histories.items():
+        accounts.append({**_loan(loan_id, history.terms, history.booked_on), "moved": history.movements})
+        rows += [(loan_id, each) for each in _rows(history, window.last)]
+    _same(_computed(accounts, window), rows, accounts)
+
+
+@pytest.mark.parametrize("length", [1, 3, 35, 400])
+def test_loans_taken_over_have_the_rows_of_the_rules(histories: dict[str, History], length: int) -> None:
+    """From any day of their lives, with what moves them after it, or nothing."""
+    rng = random.Random(length)
+    for first in _some_days(rng, histories.values()):
+        window = Window(first, first + (length - 1) * A_DAY)
+        accounts, rows = [], []
+        for loan_id, history in histories.items():
+            if history.booked_on >= first:
+                continue
+            opening = next((each for each in _rows(history, first - A_DAY) if each.as_of == first - A_DAY), None)
+            moved = [each for each in history.movements if first <= each.posted_on <= window.last]
+            if opening is None or not keeps_row(_taken_over(history, opening), first):
+                continue
+            moved = moved if rng.random() < 0.5 else []
+            account = _taken_over(history, opening)
+            earlier = [each for each in history.movements if each.posted_on < first]
+            if moved:
+                account.events = _events(history, first - A_DAY)
+            accounts.append(
+                {
+                    **_loan(loan_id, history.terms, history.booked_on),
+                    **{name: getattr(opening, name) for name in STATE},
+                    "moved": moved,
+                    "needs_earlier": bool(moved),
+                    "earlier": [replace(each, posted_on=each.came_on or each.posted_on) for each in earlier],
+                }
+            )
+            rows += [(loan_id, each) for each in days(account, window.last, moved)]
+        _same(_computed(accounts, window), rows, accounts)
+
+
+def test_a_quiet_loan_becomes_no_object(histories: dict[str, History], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_accounts, "opened", lambda loan, window: pytest.fail(f"{loan['loan_id']} became an account"))
+    accounts, rows = [], []
+    for loan_id, history in histories.items():
+        opening = _rows(history, history.last)[-1]
+        account = _taken_over(history, opening)
+        if account.closes_on != history.last + A_DAY and keeps_row(account, history.last + A_DAY):
+            window = Window(history.last + A_DAY, history.last + A_DAY)
+            state = {name: getattr(opening, name) for name in STATE}
+            accounts = [{**_loan(loan_id, history.terms, history.booked_on), **state}]
+            rows = [(loan_id, each) for each in days(account, window.last, [])]
+            _same(_computed(accounts, window), rows, accounts)
+    assert rows
+
+
+def test_the_histories_have_what_the_columns_compute() -> None:
+    seen: set[Any] = set()
+    for seed in range(HISTORIES):
+        history = random_history(random.Random(seed))
+        terms = history.terms
+        for row in _rows(history, history.last + 200 * A_DAY):
+            is_quiet = not any(getattr(row, name) for name in _MOVES) and row.principal == row.opening_principal > 0
+            if is_quiet and row.interest_accrued and row.interest == row.opening_interest + row.interest_accrued:
+                earns = row.opening_deferred_discount > row.deferred_discount
+                seen |= {row.bucket, terms.frequency, earns, (earns, row.days_past_due > 1)}
+                seen |= {name for name in ("reaged_on", "charge_off_by", "shortage", "refunded") if getattr(row, name)}
+                seen |= {"due on the last of a month"} if terms.due_day == 31 else set()
+                seen |= {"nonaccrual"} if row.nonaccrual_since not in (None, row.opening_nonaccrual_since) else set()
+            seen |= {"old credit"} if row.credit_over_six_months and not row.credit_overpaid else set()
+            seen |= {"recovered"} if row.recovered_interest and not row.recovery_interest else set()
+    assert seen >= {"current", "1-29", "30-59", "60-89", "90-119", "monthly", "biweekly"}
+    assert seen >= {(True, True), (True, False), (False, True), (False, False)}
+    assert seen >= {"reaged_on", "charge_off_by", "shortage", "refunded", "due on the last of a month"}
+    assert seen >= {"nonaccrual", "old credit", "recovered"}
+
+
+_MOVES = ("principal_lent", "principal_paid", "interest_paid", "principal_charged_off", "principal_waived")
+
+AN_AMOUNT = Decimal("10000000.00")
+
+
+@pytest.mark.parametrize(
+    ("more", "fits"), [(Decimal("0.00"), True), (Decimal("0.01"), False), (Decimal("9e9"), False)], ids=str
+)
+def test_as_much_as_the_columns_hold_and_more(more: Decimal, fits: bool) -> None:
+    """At the highest rates that there are, half a year late: what is more is left to the rules."""
+    terms = agreed(principal="1.00", apr="999.999999", originated_on="2024-08-01", first_due_on="2024-10-04")
+    terms = replace(terms, principal=AN_AMOUNT + more, effective_rate=Decimal("36500.00000000"), instalments=120)
+    eve, window = date(2024, 12, 31), Window(date(2025, 1, 1), date(2025, 1, 30))
+    deferred = Decimal("9999999.87654321")
+    state = {"principal": terms.principal, "last_instalment": 120, "deferred_discount": deferred}
+    account = Account(terms, eve, terms.originated_on, **state)
+    loan = {**_loan("L", terms, terms.originated_on), **{name: getattr(account, name) for name in STATE[1:]}}
+    accounts = [{**loan, "product": "installment", "as_of": eve}]
+    typed = _days._typed(_batch(accounts), SCHEMA)
+    assert _integers.accounts_of(typed).fit(np.array([_integers.days_since_1970(window.last)])).tolist() == [fits]
+    _same(_computed(accounts, window), [("L", each) for each in days(account, window.last, [])], accounts)
+
+
+@given(st.integers(0, 10**15), st.integers(0, 36_500 * 10**8))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_a_days_income_is_exact(amount: int, rate: int) -> None:
+    income = daily_interest(Decimal(amount).scaleb(-8), Decimal(rate).scaleb(-8))
+    assert quiet._daily_income(np.array([amount]), np.array([rate])).tolist() == [int(income.scaleb(8))]
+
+
+SCHEDULES = [
+    pytest.param({}, id="level instalments"),
+    pytest.param({"due_day": 31, "first_due_on": "2025-01-31", "apr": "0"}, id="at the end of the month, at no rate"),
+    pytest.param({"frequency": "biweekly", "instalment": Decimal("10.00")}, id="most of it is left at the end"),
+    pytest.param({"apr": "999", "instalment": Decimal("10.00")}, id="less than the interest"),
+    pytest.param({"instalment": Decimal("400.00")}, id="repaid before the last instalment"),
+]
+
+
+@pytest.mark.parametrize("changed", SCHEDULES)
+def test_the_contract_s_principal_is_that_of_the_terms(changed: dict[str, Any]) -> None:
+    """On each day from the origination to long after the last instalment, and less what was refunded."""
+    terms, refunded = agreed(**changed), Decimal("123.45")
+    account = replace(Account.opened(terms), refunded=refunded)
+    state = {**{name: getattr(account, name) for name in STATE[1:]}, "as_of": terms.originated_on}
+    loan = {**_loan("L", terms, terms.originated_on), **state, "product": "installment"}
+    accounts = _integers.accounts_of(_days._typed(_batch([loan]), SCHEMA))
+    every_day = [terms.originated_on + number * A_DAY for number in range(200)]
+    numbers = np.array([_integers.days_since_1970(each) for each in every_day])
+    expected = [max(terms.scheduled_principal(each) - refunded, Decimal(0)) for each in every_day]
+    found = quiet._scheduled_principal(accounts, np.zeros(len(numbers), dtype=np.int64), numbers).tolist()
+    assert found == [int(each * 100) for each in expected]
+
+
+@pytest.mark.parametrize("frequency", ["monthly", "biweekly"])
+def test_instalments_fall_due_as_the_terms_say(frequency: str) -> None:
+    """Of first due dates around a leap day, on each day of four years."""
+    every_day = np.arange(_day("2023-11-01"), _day("2027-11-01"))
+    for first in np.arange(_day("2023-12-28"), _day("2024-03-03")).tolist():
+        on = date(1970, 1, 1) + first * A_DAY
+        for due_day in {on.day, 29, 30, 31}:
+            terms = replace(
+                agreed(first_due_on=str(on), originated_on="2023-11-01"), frequency=frequency, due_day=due_day
+            )
+            columns = np.array([first]), np.array([due_day if frequency == "monthly" else 0])
+            number = np.arange(1, 50)
+            due_on = due_dates.due_on(*columns, number).tolist()
+            assert due_on == [_integers.days_since_1970(terms.due_on(each)) for each in number.tolist()]
+            due = due_dates.due_before(*columns, every_day).tolist()
+            assert due == [terms.due_before(date(1970, 1, 1) + each * A_DAY) for each in every_day.tolist()]
+
+
+def test_months_after_a_date_are_as_the_terms_count_them() -> None:
+    every_day = np.arange(_day("2023-01-01"), _day("2027-01-01"))
+    expected = [
+        _integers.days_since_1970(months_after(date(1970, 1, 1) + each * A_DAY, 6)) for each in every_day.tolist()
+    ]
+    assert due_dates.months_after(every_day, 6).tolist() == expected
+
+
+def test_decimals_of_more_digits_than_a_whole_number_holds_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"found decimal128\(19, 2\)"):
+        _integers.from_arrow(pa.array([Decimal("1.00")], pa.decimal128(19, 2)))
+
+
+def _day(text: str) -> int:
+    return _integers.days_since_1970(date.fromisoformat(text))
+
+
+def _some_days(rng: random.Random, histories: Iterable[History]) -> Iterator[date]:
+    """The day after one on which something happened to a loan, and any other."""
+    for history in rng.sample(list(histories), 3):
+        yield history.booked_on + rng.randrange(1, (history.last - history.booked_on).days + 200) * A_DAY
+    for history in rng.sample([each for each in histories if each.movements], 3):
+        yield rng.choice(history.movements).posted_on + A_DAY
+
+
+def _rows(history: History, last: date) -> list[Day]:
+    moved = [each for each in history.movements if each.posted_on <= last]
+    return list(days(Account.opened(history.terms, history.booked_on), last, moved, is_new=True))
+
+
+def _taken_over(history: History, opening: Day) -> Account:
+    state = {name: getattr(opening, name) for name in STATE if name != "as_of"}
+    return Account(history.terms, opening.as_of, history.booked_on, **state)
+
+
+def _events(history: History, until: date) -> list[Event] | None:
+    account = Account.opened(history.terms, history.booked_on)
+    earlier = [each for each in history.movements if each.posted_on <= until]
+    for _ in applications(account, until, earlier, is_new=True):
+        pass
+    return account.events
+
+
+def _loan(loan_id: str, terms: Terms, booked_on: date) -> dict[str, Any]:
+    """Columns of the loan, as loan_balances has them."""
+    agreed = {name: getattr(terms, "principal" if name == "amount_lent" else name) for name in TERMS}
+    due_day = terms.due_day if terms.frequency == "monthly" else None
+    return {"loan_id": loan_id, "product": loan_id, "booked_on": booked_on, **agreed, "due_day": due_day}
+
+
+def _batch(accounts: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
+    def listed(movements: Iterable[Movement] | None, names: Iterable[str]) -> list[dict[str, Any]] | None:
+        return [{name: getattr(each, name) for name in names} for each in movements or ()] or None
+
+    rows = [
+        {
+            **each,
+            "moved": listed(each.get("moved"), (*_MOVED, "came_on")),
+            "earlier": listed(each.get("earlier"), _MOVED),
+        }
+        for each in accounts
+    ]
+    return pa.RecordBatch.from_pylist(rows, ACCOUNTS)
+
+
+def _computed(accounts: Iterable[Mapping[str, Any]], window: Window) -> pa.Table:
+    """In two batches, the second a slice of the whole, as engines may give it."""
+    batch = _batch(accounts)
+    batches = batch.slice(0, len(batch) // 2), batch.slice(len(batch) // 2)
+    return pa.Table.from_batches(_days.of_accounts(iter(batches), window=window, schema=SCHEMA), SCHEMA)
+
+
+def _same(computed: pa.Table, rows: Iterable[tuple[str, Day]], accounts: Iterable[Mapping[str, Any]]) -> None:
+    loans = {each["loan_id"]: each for each in accounts}
+    given = [(*(loans[loan_id][name] for name in (*LOAN, *TERMS)), *row) for loan_id, row in rows]
+    expected = pa.Table.from_batches([_accounts.batch_of(given, SCHEMA)])
+    by_key = [("loan_id", "ascending"), ("as_of", "ascending")]
+    computed, expected = computed.sort_by(by_key), expected.sort_by(by_key)
+    if not computed.equals(expected):
+        pairs = zip(computed.to_pylist(), expected.to_pylist(), strict=True)
+        for found, row in pairs:
+            differs = {name: (found[name], row[name]) for name in row if found[name] != row[name]}
+            assert not differs, f"{row['loan_id']} on {row['as_of']}, found and expected: {differs}"
