@@ -166,13 +166,19 @@ def test_as_much_as_the_columns_hold_and_more(more: Decimal, fits: bool) -> None
     terms = replace(terms, principal=AN_AMOUNT + more, effective_rate=Decimal("36500.00000000"), instalments=120)
     eve, window = date(2024, 12, 31), Window(date(2025, 1, 1), date(2025, 1, 30))
     deferred = Decimal("9999999.87654321")
-    state = {"principal": terms.principal, "last_instalment": 120, "deferred_discount": deferred}
-    account = Account(terms, eve, terms.originated_on, **state)
-    loan = {**_loan("L", terms, terms.originated_on), **{name: getattr(account, name) for name in STATE[1:]}}
-    accounts = [{**loan, "product": "installment", "as_of": eve}]
-    typed = _days._typed(_batch(accounts), SCHEMA)
-    assert _integers.accounts_of(typed).fit(np.array([_integers.days_since_1970(window.last)])).tolist() == [fits]
-    _same(_computed(accounts, window), [("L", each) for each in days(account, window.last, [])], accounts)
+    account, loan = _stood(terms, eve, principal=terms.principal, last_instalment=120, deferred_discount=deferred)
+    until = np.array([_integers.days_since_1970(window.last)])
+    assert _integers.accounts_of(_days._typed(_batch([loan]), SCHEMA)).fit(until).tolist() == [fits]
+    _same(_computed([loan], window), [("L", each) for each in days(account, window.last, [])], [loan])
+
+
+def test_no_more_is_past_due_than_is_owed() -> None:
+    """After a refund, which meets no instalment: two of four are unpaid, and most of the loan was refunded."""
+    eve, window = date(2025, 3, 1), Window(date(2025, 3, 2), date(2025, 3, 31))
+    account, loan = _stood(agreed(), eve, principal=Decimal("50.00"), last_instalment=4, refunded=Decimal("950.00"))
+    rows = list(days(account, window.last, []))
+    assert rows[0].amount_past_due == rows[0].principal + rows[0].interest
+    _same(_computed([loan], window), [("L", each) for each in rows], [loan])
 
 
 @given(st.integers(0, 10**15), st.integers(0, 36_500 * 10**8))
@@ -195,9 +201,7 @@ SCHEDULES = [
 def test_the_contract_s_principal_is_that_of_the_terms(changed: dict[str, Any]) -> None:
     """On each day from the origination to long after the last instalment, and less what was refunded."""
     terms, refunded = agreed(**changed), Decimal("123.45")
-    account = replace(Account.opened(terms), refunded=refunded)
-    state = {**{name: getattr(account, name) for name in STATE[1:]}, "as_of": terms.originated_on}
-    loan = {**_loan("L", terms, terms.originated_on), **state, "product": "installment"}
+    _, loan = _stood(terms, terms.originated_on, principal=terms.principal, last_instalment=4, refunded=refunded)
     accounts = _integers.accounts_of(_days._typed(_batch([loan]), SCHEMA))
     every_day = [terms.originated_on + number * A_DAY for number in range(200)]
     numbers = np.array([_integers.days_since_1970(each) for each in every_day])
@@ -265,6 +269,13 @@ def _events(history: History, until: date) -> list[Event] | None:
     for _ in applications(account, until, earlier, is_new=True):
         pass
     return account.events
+
+
+def _stood(terms: Terms, day: date, **state: Any) -> tuple[Account, dict[str, Any]]:
+    """An account, and the columns that it is taken over by."""
+    account = Account(terms, day, terms.originated_on, **state)
+    carried = {"as_of": day, **{name: getattr(account, name) for name in STATE if name != "as_of"}}
+    return account, {**_loan("L", terms, terms.originated_on), "product": "installment", **carried}
 
 
 def _loan(loan_id: str, terms: Terms, booked_on: date) -> dict[str, Any]:
