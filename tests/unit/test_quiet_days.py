@@ -26,7 +26,7 @@ from affirm_assets.declare import Window
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.lender.finance import due_dates, quiet
 from affirm_assets.lender.finance.account import Account
-from affirm_assets.lender.finance.accrual import daily_interest
+from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest
 from affirm_assets.lender.finance.days import Day, applications, days, keeps_row
 from affirm_assets.lender.finance.movements import Event, Movement
 from affirm_assets.lender.finance.terms import Terms, months_after
@@ -114,6 +114,27 @@ def test_loans_taken_over_have_the_rows_of_the_rules(histories: dict[str, Histor
             )
             rows += [(loan_id, each) for each in days(account, window.last, moved)]
         _same(_computed(accounts, window), rows, accounts)
+
+
+def test_the_day_that_closes_is_the_account_s(histories: dict[str, History]) -> None:
+    """On a day of each month of a loan's life; also if as much is owed as is just waived, or just not."""
+    accounts, ends = [], []
+    for loan_id, history in histories.items():
+        for row in _rows(history, history.last)[::30]:
+            account = _taken_over(history, row)
+            waived = history.terms.rules.waived_below
+            little = [replace(account, principal=waived, interest=each) for each in (ZERO, CENT)]
+            little += [replace(account, principal=max(waived - CENT, ZERO), interest=ZERO)]
+            for each in (account, *(little if row.status == "open" else ())):
+                state = {name: getattr(each, name) for name in STATE if name != "as_of"}
+                accounts.append({**_loan(loan_id, history.terms, history.booked_on), **state, "as_of": row.as_of})
+                ends.append(_integers.days_since_1970(each.closes_on) if each.closes_on else None)
+    columns = _integers.accounts_of(_days._typed(_batch(accounts), SCHEMA))
+    never = [each is None for each in ends]
+    assert 0 < sum(never) < len(never)
+    on = np.array([quiet.NEVER if each is None else each for each in ends])
+    assert columns.close_by(on - 1).tolist() == [False] * len(on)
+    assert columns.close_by(np.where(never, on - 1, on)).tolist() == [not each for each in never]
 
 
 def test_a_quiet_loan_becomes_no_object(histories: dict[str, History], monkeypatch: pytest.MonkeyPatch) -> None:
