@@ -29,6 +29,7 @@ from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest
 from affirm_assets.lender.finance.days import Day, applications, days, keeps_row
 from affirm_assets.lender.finance.movements import Event, Movement
+from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.finance.terms import Terms, months_after
 from affirm_assets.lender.products import PRODUCTS
 from tests.unit.books import agreed
@@ -65,11 +66,15 @@ def histories(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """By the loan's id. Each loan is of a product of its own, with the rules of its terms."""
     seeds = range(request.param, HISTORIES, GROUPS)
     histories = {f"L{seed}": random_history(random.Random(seed)) for seed in seeds}
-    like = PRODUCTS["installment"]
-    products = {name: replace(like, rules=history.terms.rules) for name, history in histories.items()}
+    _sell(monkeypatch, {name: history.terms.rules for name, history in histories.items()})
+    return histories
+
+
+def _sell(monkeypatch: pytest.MonkeyPatch, rules: Mapping[str, Rules]) -> None:
+    """Products with these rules, by name."""
+    products = {name: replace(PRODUCTS["installment"], rules=each) for name, each in rules.items()}
     for module in (_accounts, _integers):
         monkeypatch.setattr(module, "PRODUCTS", products)
-    return histories
 
 
 def test_loans_booked_in_a_range_have_the_rows_of_the_rules(histories: dict[str, History]) -> None:
@@ -202,6 +207,19 @@ def test_no_more_is_past_due_than_is_owed() -> None:
     _same(_computed([loan], window), [("L", each) for each in rows], [loan])
 
 
+def test_a_product_that_stops_to_accrue_finds_loans_that_are_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first day finds that a loan is 95 days past due, and earns of its discount; no other does."""
+    terms = agreed(instalments=24, rules=Rules(nonaccrual_after=90))
+    _sell(monkeypatch, {"installment": terms.rules})
+    eve, window = date(2025, 5, 7), Window(date(2025, 5, 8), date(2025, 5, 10))
+    state = {"principal": terms.principal, "last_instalment": 24, "deferred_discount": Decimal("40.00000000")}
+    account, loan = _stood(terms, eve, **state)
+    rows = list(days(account, window.last, []))
+    assert [each.opening_deferred_discount > each.deferred_discount for each in rows] == [True, False, False]
+    assert rows[0].nonaccrual_since == date(2025, 5, 2)
+    _same(_computed([loan], window), [("L", each) for each in rows], [loan])
+
+
 @given(st.integers(0, 10**15), st.integers(0, 36_500 * 10**8))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_a_days_income_is_exact(amount: int, rate: int) -> None:
@@ -255,6 +273,12 @@ def test_months_after_a_date_are_as_the_terms_count_them() -> None:
         _integers.days_since_1970(months_after(date(1970, 1, 1) + each * A_DAY, 6)) for each in every_day.tolist()
     ]
     assert due_dates.months_after(every_day, 6).tolist() == expected
+
+
+def test_a_part_of_a_column_has_its_own_digits() -> None:
+    column = pa.array([Decimal("1.00"), Decimal("-0.01"), Decimal("2.00")], _MONEY)
+    assert _integers.from_arrow(column.slice(1, 1)).tolist() == [-1]
+    assert _integers.decimals(_integers.from_arrow(column), _MONEY).equals(column)
 
 
 def test_decimals_of_more_digits_than_a_whole_number_holds_are_refused() -> None:

@@ -146,7 +146,7 @@ class Accounts:
         return closes
 
     def last_kept(self, until: Ints) -> Ints:
-        """The last day, up to one, for which an account has a row if nothing moves. A charged-off one is not settled."""
+        """The last day, up to one, for which an account has a row if nothing moves. None is settled and charged off."""
         return np.minimum(until, self.settled_on + DAYS_KEPT_SETTLED)
 
 
