@@ -26,9 +26,10 @@ from affirm_assets.declare import Window
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.lender.finance import due_dates, quiet
 from affirm_assets.lender.finance.account import Account
-from affirm_assets.lender.finance.accrual import daily_interest
+from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest
 from affirm_assets.lender.finance.days import Day, applications, days, keeps_row
 from affirm_assets.lender.finance.movements import Event, Movement
+from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.finance.terms import Terms, months_after
 from affirm_assets.lender.products import PRODUCTS
 from tests.unit.books import agreed
@@ -65,11 +66,15 @@ def histories(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """By the loan's id. Each loan is of a product of its own, with the rules of its terms."""
     seeds = range(request.param, HISTORIES, GROUPS)
     histories = {f"L{seed}": random_history(random.Random(seed)) for seed in seeds}
-    like = PRODUCTS["installment"]
-    products = {name: replace(like, rules=history.terms.rules) for name, history in histories.items()}
+    _sell(monkeypatch, {name: history.terms.rules for name, history in histories.items()})
+    return histories
+
+
+def _sell(monkeypatch: pytest.MonkeyPatch, rules: Mapping[str, Rules]) -> None:
+    """Products with these rules, by name."""
+    products = {name: replace(PRODUCTS["installment"], rules=each) for name, each in rules.items()}
     for module in (_accounts, _integers):
         monkeypatch.setattr(module, "PRODUCTS", products)
-    return histories
 
 
 def test_loans_booked_in_a_range_have_the_rows_of_the_rules(histories: dict[str, History]) -> None:
@@ -114,6 +119,27 @@ def test_loans_taken_over_have_the_rows_of_the_rules(histories: dict[str, Histor
             )
             rows += [(loan_id, each) for each in days(account, window.last, moved)]
         _same(_computed(accounts, window), rows, accounts)
+
+
+def test_the_day_that_closes_is_the_account_s(histories: dict[str, History]) -> None:
+    """On a day of each month of a loan's life; also if as much is owed as is just waived, or just not."""
+    accounts, ends = [], []
+    for loan_id, history in histories.items():
+        for row in _rows(history, history.last)[::30]:
+            account = _taken_over(history, row)
+            waived = history.terms.rules.waived_below
+            little = [replace(account, principal=waived, interest=each) for each in (ZERO, CENT)]
+            little += [replace(account, principal=max(waived - CENT, ZERO), interest=ZERO)]
+            for each in (account, *(little if row.status == "open" else ())):
+                state = {name: getattr(each, name) for name in STATE if name != "as_of"}
+                accounts.append({**_loan(loan_id, history.terms, history.booked_on), **state, "as_of": row.as_of})
+                ends.append(_integers.days_since_1970(each.closes_on) if each.closes_on else None)
+    columns = _integers.accounts_of(_days._typed(_batch(accounts), SCHEMA))
+    never = [each is None for each in ends]
+    assert 0 < sum(never) < len(never)
+    on = np.array([quiet.NEVER if each is None else each for each in ends])
+    assert columns.close_by(on - 1).tolist() == [False] * len(on)
+    assert columns.close_by(np.where(never, on - 1, on)).tolist() == [not each for each in never]
 
 
 def test_a_quiet_loan_becomes_no_object(histories: dict[str, History], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,13 +192,32 @@ def test_as_much_as_the_columns_hold_and_more(more: Decimal, fits: bool) -> None
     terms = replace(terms, principal=AN_AMOUNT + more, effective_rate=Decimal("36500.00000000"), instalments=120)
     eve, window = date(2024, 12, 31), Window(date(2025, 1, 1), date(2025, 1, 30))
     deferred = Decimal("9999999.87654321")
-    state = {"principal": terms.principal, "last_instalment": 120, "deferred_discount": deferred}
-    account = Account(terms, eve, terms.originated_on, **state)
-    loan = {**_loan("L", terms, terms.originated_on), **{name: getattr(account, name) for name in STATE[1:]}}
-    accounts = [{**loan, "product": "installment", "as_of": eve}]
-    typed = _days._typed(_batch(accounts), SCHEMA)
-    assert _integers.accounts_of(typed).fit(np.array([_integers.days_since_1970(window.last)])).tolist() == [fits]
-    _same(_computed(accounts, window), [("L", each) for each in days(account, window.last, [])], accounts)
+    account, loan = _stood(terms, eve, principal=terms.principal, last_instalment=120, deferred_discount=deferred)
+    until = np.array([_integers.days_since_1970(window.last)])
+    assert _integers.accounts_of(_days._typed(_batch([loan]), SCHEMA)).fit(until).tolist() == [fits]
+    _same(_computed([loan], window), [("L", each) for each in days(account, window.last, [])], [loan])
+
+
+def test_no_more_is_past_due_than_is_owed() -> None:
+    """After a refund, which meets no instalment: two of four are unpaid, and most of the loan was refunded."""
+    eve, window = date(2025, 3, 1), Window(date(2025, 3, 2), date(2025, 3, 31))
+    account, loan = _stood(agreed(), eve, principal=Decimal("50.00"), last_instalment=4, refunded=Decimal("950.00"))
+    rows = list(days(account, window.last, []))
+    assert rows[0].amount_past_due == rows[0].principal + rows[0].interest
+    _same(_computed([loan], window), [("L", each) for each in rows], [loan])
+
+
+def test_a_product_that_stops_to_accrue_finds_loans_that_are_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first day finds that a loan is 95 days past due, and earns of its discount; no other does."""
+    terms = agreed(instalments=24, rules=Rules(nonaccrual_after=90))
+    _sell(monkeypatch, {"installment": terms.rules})
+    eve, window = date(2025, 5, 7), Window(date(2025, 5, 8), date(2025, 5, 10))
+    state = {"principal": terms.principal, "last_instalment": 24, "deferred_discount": Decimal("40.00000000")}
+    account, loan = _stood(terms, eve, **state)
+    rows = list(days(account, window.last, []))
+    assert [each.opening_deferred_discount > each.deferred_discount for each in rows] == [True, False, False]
+    assert rows[0].nonaccrual_since == date(2025, 5, 2)
+    _same(_computed([loan], window), [("L", each) for each in rows], [loan])
 
 
 @given(st.integers(0, 10**15), st.integers(0, 36_500 * 10**8))
@@ -195,9 +240,7 @@ SCHEDULES = [
 def test_the_contract_s_principal_is_that_of_the_terms(changed: dict[str, Any]) -> None:
     """On each day from the origination to long after the last instalment, and less what was refunded."""
     terms, refunded = agreed(**changed), Decimal("123.45")
-    account = replace(Account.opened(terms), refunded=refunded)
-    state = {**{name: getattr(account, name) for name in STATE[1:]}, "as_of": terms.originated_on}
-    loan = {**_loan("L", terms, terms.originated_on), **state, "product": "installment"}
+    _, loan = _stood(terms, terms.originated_on, principal=terms.principal, last_instalment=4, refunded=refunded)
     accounts = _integers.accounts_of(_days._typed(_batch([loan]), SCHEMA))
     every_day = [terms.originated_on + number * A_DAY for number in range(200)]
     numbers = np.array([_integers.days_since_1970(each) for each in every_day])
@@ -230,6 +273,12 @@ def test_months_after_a_date_are_as_the_terms_count_them() -> None:
         _integers.days_since_1970(months_after(date(1970, 1, 1) + each * A_DAY, 6)) for each in every_day.tolist()
     ]
     assert due_dates.months_after(every_day, 6).tolist() == expected
+
+
+def test_a_part_of_a_column_has_its_own_digits() -> None:
+    column = pa.array([Decimal("1.00"), Decimal("-0.01"), Decimal("2.00")], _MONEY)
+    assert _integers.from_arrow(column.slice(1, 1)).tolist() == [-1]
+    assert _integers.decimals(_integers.from_arrow(column), _MONEY).equals(column)
 
 
 def test_decimals_of_more_digits_than_a_whole_number_holds_are_refused() -> None:
@@ -265,6 +314,13 @@ def _events(history: History, until: date) -> list[Event] | None:
     for _ in applications(account, until, earlier, is_new=True):
         pass
     return account.events
+
+
+def _stood(terms: Terms, day: date, **state: Any) -> tuple[Account, dict[str, Any]]:
+    """An account, and the columns that it is taken over by."""
+    account = Account(terms, day, terms.originated_on, **state)
+    carried = {"as_of": day, **{name: getattr(account, name) for name in STATE if name != "as_of"}}
+    return account, {**_loan("L", terms, terms.originated_on), "product": "installment", **carried}
 
 
 def _loan(loan_id: str, terms: Terms, booked_on: date) -> dict[str, Any]:

@@ -146,9 +146,8 @@ class Accounts:
         return closes
 
     def last_kept(self, until: Ints) -> Ints:
-        """The last day, up to one, for which an account has a row if nothing moves."""
-        ends = (self.settled_on != NEVER) & ~self.is_charged_off
-        return np.where(ends, np.minimum(until, self.settled_on + DAYS_KEPT_SETTLED), until)
+        """The last day, up to one, for which an account has a row if nothing moves. None is settled and charged off."""
+        return np.minimum(until, self.settled_on + DAYS_KEPT_SETTLED)
 
 
 _MOST = {
