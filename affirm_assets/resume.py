@@ -1,7 +1,8 @@
 """`affirm resume`: compute what is missing or out of date, and nothing else, by runs of the dagster CLI."""
 
 import sys
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -9,16 +10,18 @@ import dagster as dg
 from rich.console import Console
 
 import affirm_assets.datasets
-from affirm_assets.declare.dataset import AUTOMATIC
+from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import catalog_of, landing_zone_of
-from affirm_assets.orchestration.arrivals import arrived
+from affirm_assets.orchestration.arrivals import arrived, feed_readers
 from affirm_assets.orchestration.asking import busy, resume
+from affirm_assets.orchestration.landing import looked_through
 from affirm_assets.orchestration.partitions import today
-from affirm_assets.orchestration.plan import Ask, Books
+from affirm_assets.orchestration.plan import Ask, Books, landing_asks
 from affirm_assets.orchestration.tables import Tables
 from affirm_assets.runs import materialize
 from affirm_assets.settings import Settings
+from resources.landing import LandingZone
 
 
 def run_resume(settings: Settings) -> int:
@@ -35,17 +38,23 @@ def run_resume(settings: Settings) -> int:
             tables = Tables.of(datasets, catalog)
             there = arrived(zone, datasets, tables.records, first, today())
             running = busy(instance, datasets, datetime.now(UTC))
+            folders, messages = _of_folders(zone, datasets, tables, first, there.through)
             plan = Books.of(datasets, tables.records, first).plan(there.through, running, {*without, *tables.refused})
-            if not plan.asks:
+            # What changes the rows of a day goes first: then it is known what follows from them.
+            asks = [ask for ask in folders if ask not in tried and not any(map(ask.meets, running))] or plan.asks
+            if not asks:
                 break
-            for ask in plan.asks:
+            for ask in asks:
                 if ask in tried:  # what it computes, and what reads that, is left out; the others go on
                     without |= {*ask.datasets}
                     continue
                 tried.append(ask)
-                console.print(f"{len(ask.datasets)} datasets, {ask.window}: {ask.reason}")
-                materialize(console, instance, [datasets[name] for name in ask.datasets], ask.window, log)
-    for each in (*there.problems, there.lacks, *tables.refused.values(), *plan.waits):
+                number = len(ask.datasets)
+                console.print(f"{number} dataset{'s' * (number > 1)}, {ask.window}: {ask.reason}")
+                run = materialize(console, instance, [datasets[name] for name in ask.datasets], ask.window, log)
+                if run is None and ask in folders:
+                    without |= {*ask.datasets}
+    for each in (*messages, there.lacks, *tables.refused.values(), *plan.waits):
         console.print(each)
     if by_hand := [str(each) for each in datasets.values() if each.starts != AUTOMATIC]:
         console.print(f"Not looked at, since nothing starts them by itself: {', '.join(by_hand)}")
@@ -54,3 +63,20 @@ def run_resume(settings: Settings) -> int:
         return 1
     console.print("Nothing else is missing or out of date.")
     return 0
+
+
+def _of_folders(
+    zone: LandingZone, datasets: Mapping[str, Dataset], tables: Tables, first: date, through: date
+) -> tuple[list[Ask], list[str]]:
+    """What the sensors of the feeds would ask for, and what they would say."""
+    asks: list[Ask] = []
+    messages: list[str] = []
+    for feed, names in feed_readers(datasets).items():
+        able = {name: datasets[name] for name in names if name not in tables.refused}
+        complete, changed, said = looked_through(
+            zone, feed, {name: tables.records[name] for name in able}, first, today()
+        )
+        automatic = {name: each for name, each in able.items() if each.starts == AUTOMATIC}
+        asks += landing_asks(automatic, tables.records, feed, complete, changed, through)
+        messages += said
+    return asks, messages

@@ -1,6 +1,7 @@
 """The sensors that watch the landing zone: one for each feed."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -169,6 +170,22 @@ class _Tick:
             self.messages.append(str(error))
             return None
         return [name for name, each in differ.items() if each is None or each.contents != contents]
+
+
+def looked_through(
+    zone: LandingZone, feed: str, records: Mapping[str, Record], first: date, today: date
+) -> tuple[list[date], Mapping[date, list[str]], list[str]]:
+    """All folders of a feed, for a person who does not wait for ticks: which days are complete, which of them hold
+    other files than were read, and by which datasets; and messages. `records`: of the datasets that read the feed.
+
+    Raises LandingUnreachable.
+    """
+    tick = _Tick(feed, records, Cursor(), first, today)
+    for _ in range(2):  # a folder is another once it was seen so twice
+        tick = _Tick(feed, records, Cursor(seen=tick.cursor.seen), first, today)
+        tick.bytes_left = tick.folders_left = sys.maxsize
+        tick.look(zone)
+    return tick.complete, tick.changed, tick.messages
 
 
 def landing_sensors(project: Project) -> list[dg.SensorDefinition]:

@@ -52,30 +52,34 @@ def test_the_demo_shows_what_it_did_and_the_business_goes_on(
     with dg.DagsterInstance.get() as instance:
         assert [each.status for each in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 2
 
-    # The next date lands. What is missing is computed, and nothing else.
+    # The next date lands, with a file that nobody can read. It keeps back what reads it: the exit status says so.
     landed = run(environ, "affirm", "sample-data", "--next")
     assert landed.returncode == 0, landed.stderr
     assert landed.stdout.startswith("2025-02-01 has landed: ")
-    resumed = run(environ, "affirm", "resume")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    (asked,) = [line for line in resumed.stdout.splitlines() if " datasets, 2025-" in line]
-    assert asked == "22 datasets, 2025-02-01: landing/adjustment_rows of 2025-02-01 is not published"
-    assert "waits for adjustments and loans and transactions of 2025-02-02" in resumed.stdout
-    nothing = run(environ, "affirm", "resume")
-    assert (nothing.returncode, " datasets, 2025-" in nothing.stdout) == (0, False)
-
-    # A file that nobody can read keeps back what reads it: the exit status says so.
-    bad = run(environ, "affirm", "sample-data", "--next")
-    assert bad.returncode == 0, bad.stderr
-    for file in Path(environ["AFFIRM_LAKE"], "landing", "transactions", "2025-02-02").glob("*.csv"):
-        file.write_bytes(file.read_bytes().replace(b",", b";") * 3)
+    lake = Path(environ["AFFIRM_LAKE"])
+    files = {file: file.read_bytes() for file in (lake / "landing/transactions/2025-02-01").glob("*.csv")}
+    for file, content in files.items():
+        file.write_bytes(content.replace(b",", b";") * 3)
     failed = run(environ, "affirm", "resume")
     assert failed.returncode == 1
     assert "few_are_refused" in failed.stdout
     assert "Not everything could be computed. Mend what is said above, then run this again." in failed.stdout
-    lake = catalog_of(Settings.local(Path(environ["AFFIRM_LAKE"]), date(2025, 1, 29))).load()
-    assert lake.load_table("loans.loans").properties[PUBLISHED_PROPERTY] == "2025-01-29...2025-02-02"
-    assert lake.load_table("servicing.loan_balances").properties[PUBLISHED_PROPERTY] == "2025-01-29...2025-02-01"
+    catalog = catalog_of(Settings.local(lake, date(2025, 1, 29))).load()
+    assert catalog.load_table("loans.loans").properties[PUBLISHED_PROPERTY] == "2025-01-29...2025-02-01"
+    assert catalog.load_table("servicing.loan_balances").properties[PUBLISHED_PROPERTY] == "2025-01-29...2025-01-31"
+
+    # Once it is mended, what is missing is computed, and nothing else.
+    for file, content in files.items():
+        file.write_bytes(content)
+    resumed = run(environ, "affirm", "resume")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert [line for line in resumed.stdout.splitlines() if " 2025-02-01: " in line][:2] == [
+        "1 dataset, 2025-02-01: late file: transactions of 2025-02-01 changed after it was read",
+        "12 datasets, 2025-02-01: transactions/transactions of 2025-02-01 is not published",
+    ]
+    assert "waits for adjustments and loans and transactions of 2025-02-02" in resumed.stdout
+    nothing = run(environ, "affirm", "resume")
+    assert (nothing.returncode, ", 2025-" in nothing.stdout) == (0, False)
 
 
 def test_the_demo_refuses_dates_that_have_not_begun(environ: dict[str, str]) -> None:

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def summary(folder: Path) -> SampleSummary:
-    return write_sample_data(folder / "landing", loans=1000, start=START, days=DAYS, seed=11)
+    return write_sample_data(folder / "landing", loans=600, start=START, days=DAYS, seed=11)
 
 
 @pytest.fixture(scope="module")

@@ -269,7 +269,10 @@ class TestLost:
         table.append(pa.table({"id": ["b"]}))
         return catalog
 
-    def test_no_new_lake_is_begun_over_an_old_one(self, full: IcebergCatalog, tmp_path: Path) -> None:
+    def test_no_new_lake_is_begun_over_an_old_one(
+        self, full: IcebergCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(iceberg, "_SECONDS_OF_A_CREATION", 0.5)
         (tmp_path / "catalog.db").unlink()
         with pytest.raises(
             CatalogLost, match=r"expected the 1 tables .* \(such as loans.loans\), found none"
@@ -291,7 +294,8 @@ class TestLost:
         assert full.load().list_tables("loans") == [("loans", "loans")]
         listed.join()
 
-    def test_namespaces_alone_are_no_catalog(self, full: IcebergCatalog) -> None:
+    def test_namespaces_alone_are_no_catalog(self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(iceberg, "_SECONDS_OF_A_CREATION", 0.5)
         full.load().drop_table("loans.loans")
         with pytest.raises(CatalogLost, match=r"expected the 1 tables"):
             full.load()
