@@ -16,7 +16,7 @@ ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this 
 	@$(BIN)/dagster dev
 
 test: ready ## Run the test suite
-	@$(BIN)/pytest --numprocesses 2
+	@$(BIN)/pytest --numprocesses 3
 
 same-rows-test: ready ## Compute every expression and every dataset on both engines, and compare them (minutes)
 	@$(BIN)/pytest tests/same_rows

@@ -58,6 +58,7 @@ class SparkSessions(LazyPySparkResource):
         """A new session with these settings of its own; SparkSession.active() gives it to code that is handed none."""
         share_password()  # before the first session starts the JVM
         session: SparkSession = self.spark_session.newSession()
+        _import_nothing_from_jars()
         _forget_keys(session)
         _forget_legacy_settings(session)
         for key, value in conf.items():
@@ -66,6 +67,14 @@ class SparkSessions(LazyPySparkResource):
         # The public way to make a session the active one, in Python and in the JVM.
         session.createDataFrame([], "nothing INT")
         return session
+
+
+def _import_nothing_from_jars() -> None:
+    """PySpark puts the jars that it fetched on Python's path. There is no Python in them, and to look takes long: 0.2 s
+    whenever somebody has imports looked up anew."""
+    sys.path[:] = [each for each in sys.path if not each.endswith(".jar")]
+    for path in [each for each in sys.path_importer_cache if each.endswith(".jar")]:
+        del sys.path_importer_cache[path]
 
 
 def _forget_keys(session: Any) -> None:
