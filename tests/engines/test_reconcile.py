@@ -5,9 +5,11 @@ from datetime import date
 
 import pytest
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from affirm_assets.audits import reconcile
 from affirm_assets.declare import Window
+from affirm_assets.lender.intake.accounting import accepted_accounts_for, rejected_accounts_for
 from tests.engines.connect import CheckedSail
 
 RIGHT: Mapping[str, Sequence[int]] = {"received": (1, 2, 3), "accepted": (1,), "rejected": (2,), "duplicate": (3,)}
@@ -59,3 +61,33 @@ def test_what_is_published_stands_in_for_what_is_computed_of_its_days(sail: Chec
     assert sorted(row[0] for row in found.collect()) == [3, 5, 100]
     nothing = reconcile.published_or_computed(published.where("false"), computed, ["number"], day="day", days=())
     assert sorted(row[0] for row in nothing.collect()) == [1, 2, 3, 4, 5]
+
+
+def test_of_a_range_the_day_is_named_whose_file_is_not_accounted_for(sail: CheckedSail) -> None:
+    first, second = date(2025, 1, 2), date(2025, 1, 3)
+    received = sail.spark.createDataFrame(
+        [(first, "a", 1), (second, "b", 1), (second, "b", 2)], "business_date date, file string, record_number bigint"
+    )
+    fates = received.withColumn("fate", F.lit("accepted")).withColumn("day", F.col("business_date"))
+    lost = accepted_accounts_for(
+        fates.where("record_number = 1"),
+        received,
+        fates,
+        fates.where("false"),
+        (),
+        day="day",
+        together=("loans", "rejected_loans"),
+    )
+    assert {(row["file"], row["day"], row["ok"]) for row in lost.collect()} == {
+        ("a", first, True),
+        ("b", second, False),
+    }
+    rejected = rejected_accounts_for(
+        fates.where("record_number = 2"),
+        received,
+        fates,
+        fates.where("record_number = 1 AND file = 'b'"),
+        day="day",
+        together=("loans", "rejected_loans"),
+    )
+    assert {(row["day"], row["ok"]) for row in rejected.collect()} == {(first, False), (second, True)}

@@ -36,7 +36,9 @@ def every_record_is_accounted_for(
 
     Accepted is what adjustments has published.
     """
-    return rejected_accounts_for(staged, adjustment_rows, adjustment_fates, adjustments, together=TOGETHER)
+    return rejected_accounts_for(
+        staged, adjustment_rows, adjustment_fates, adjustments, day="posted_on", together=TOGETHER
+    )
 
 
 @dataset(

@@ -44,7 +44,7 @@ def every_record_is_accounted_for(
 
     Accepted is what loans has published.
     """
-    return rejected_accounts_for(staged, loan_rows, loan_fates, loans, together=TOGETHER)
+    return rejected_accounts_for(staged, loan_rows, loan_fates, loans, day="booked_on", together=TOGETHER)
 
 
 @dataset(

@@ -35,7 +35,9 @@ def every_record_is_accounted_for(
 
     Accepted is what transactions has published.
     """
-    return rejected_accounts_for(staged, transaction_rows, transaction_fates, transactions, together=TOGETHER)
+    return rejected_accounts_for(
+        staged, transaction_rows, transaction_fates, transactions, day="posted_on", together=TOGETHER
+    )
 
 
 @dataset(
