@@ -8,7 +8,6 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import NumericType
 
 from affirm_assets.audits import carry
 from affirm_assets.declare.contract import (
@@ -136,7 +135,7 @@ def declared_outcome(dataset: Dataset, each: Audit, frames: Frames, staged: Data
     """Run one declared audit: count what it compared and what is not ok (null counts as not ok), add up its numbers."""
     compared = frames.call(each.function, staged=staged)
     not_ok = ~F.coalesce(F.col("ok"), F.lit(False))
-    numbers = [f.name for f in compared.schema.fields if isinstance(f.dataType, NumericType)]
+    numbers = frames.numbers(compared)
     found = compared.agg(
         F.count(F.lit(1)).alias("checked"),
         F.count_if(not_ok).alias("failed"),

@@ -105,6 +105,9 @@ class Engine(Protocol):
     def check_inputs(self) -> None:
         """Look again whether what was read is still there, before anything is published of it. Raises FilesLost."""
 
+    def numbers(self, frame: DataFrame) -> list[str]:
+        """The names of the frame's columns that hold numbers. Runs nothing."""
+
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
         """For each column, the table columns that its values are computed from. Runs nothing."""
 

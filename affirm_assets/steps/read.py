@@ -98,6 +98,10 @@ class Frames:
                 arguments[name] = self._frame(name, meanings.get(name))
         return function(**arguments)
 
+    def numbers(self, frame: DataFrame) -> list[str]:
+        """The names of the frame's columns that hold numbers."""
+        return self._engine.numbers(frame)
+
     def _last_published(self) -> date | None:
         """The last date after the window for which the dataset is published now."""
         table = self._storage.catalog.load_table(self._dataset.table)

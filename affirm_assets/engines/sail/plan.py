@@ -63,6 +63,11 @@ DIGITS: Mapping[str, int] = {"tinyint": 3, "smallint": 5, "int": 10, "bigint": 2
 """The precision of the decimal that Spark casts an integer to."""
 MOST_DIGITS = 38
 
+
+def is_number(kind: Type) -> bool:
+    return kind.name in ("decimal", "double", *INTEGERS)
+
+
 _SIMPLE: Mapping[type[spark.DataType], Type] = {
     spark.BooleanType: BOOLEAN,
     spark.DateType: DATE,

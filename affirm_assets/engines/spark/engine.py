@@ -14,7 +14,7 @@ from pyspark import StorageLevel
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import NumericType, StructType
 
 from affirm_assets.declare.contract import money_columns
 from affirm_assets.engines.spark.columns import with_columns_of
@@ -101,6 +101,9 @@ class SparkEngine:
 
     def check_inputs(self) -> None:
         """Spark fails by itself on a file that is gone."""
+
+    def numbers(self, frame: DataFrame) -> list[str]:
+        return [each.name for each in frame.schema.fields if isinstance(each.dataType, NumericType)]
 
     def lineage(self, frame: DataFrame) -> Mapping[str, frozenset[ColumnRef]]:
         return lineage_of(frame)
