@@ -7,10 +7,13 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,50 @@ class S3Server:
 
     def create_bucket(self, name: str) -> None:
         self.client().create_bucket(Bucket=name)
+
+
+@contextmanager
+def throttling(server: S3Server, times: int) -> Iterator[tuple[S3Server, list[str]]]:
+    """The server behind one that answers so many requests as S3 does when there are too many; and what was asked."""
+    asked: list[str] = []
+
+    class Between(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if len(asked) <= times:
+                error = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+                self._answer(503, [("Content-Type", "application/xml")], error)
+                return
+            # With the headers as they are: the signature is over the name of the host, too.
+            behind = HTTPConnection(server.endpoint.removeprefix("http://"))
+            behind.request("GET", self.path, headers=dict(self.headers))
+            response = behind.getresponse()
+            self._answer(response.status, response.getheaders(), response.read())
+            behind.close()
+
+        def _answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+            self.send_response(status)
+            for name, value in headers:
+                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    between = ThreadingHTTPServer((LOCALHOST, 0), Between)
+    thread = threading.Thread(target=between.serve_forever)
+    thread.start()
+    try:
+        yield S3Server(f"http://{LOCALHOST}:{between.server_port}"), asked
+    finally:
+        between.shutdown()
+        thread.join()
+        between.server_close()
 
 
 @contextmanager

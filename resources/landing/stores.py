@@ -24,6 +24,9 @@ PAGE_KEYS = 1000  # the most that S3 lists in one answer
 _GONE = {"404", "NoSuchKey", "PreconditionFailed", "412"}
 _ATTEMPTS = 5  # dagster-aws's default
 
+_TOO_MANY = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable"})
+"""What S3, and servers like it, answer when there are too many requests."""
+
 
 class Entry(NamedTuple):
     """What lies in a folder under one name. It is another once anything was written there again."""
@@ -274,12 +277,18 @@ class Bucket:
             raise self._unreachable(name, type(error).__name__, permission) from None
 
     def _unreachable(self, name: str, found: str, permission: str) -> LandingUnreachable:
+        advice = (
+            "Check AFFIRM_LANDING, AFFIRM_S3_ENDPOINT and AWS_REGION, the keys or the role of this process, and its "
+            f"permission {permission}."
+        )
+        if found in _TOO_MANY:
+            found = f"{found} at each try"
+            advice = "S3 asks for fewer requests. A sensor looks again at its next tick; run a step that failed again."
         return LandingUnreachable(
             f"landing zone, {self.location(name)}",
             f"an answer of {self.endpoint or 'S3'} ({self.region})",
             found,
-            "Check AFFIRM_LANDING, AFFIRM_S3_ENDPOINT and AWS_REGION, the keys or the role of this process, and its "
-            f"permission {permission}.",
+            advice,
         )
 
 

@@ -39,7 +39,7 @@ from resources.landing import (
 )
 from resources.landing.stores import Bucket
 from resources.landing.upload import upload
-from tests.servers import ACCESS_KEY, LOCALHOST, REGION, SECRET_KEY, S3Server
+from tests.servers import ACCESS_KEY, LOCALHOST, REGION, SECRET_KEY, S3Server, throttling
 
 DAY = date(2025, 1, 2)
 FIELDS = {"loan_id": FieldKind.TEXT, "principal": FieldKind.MONEY}
@@ -529,6 +529,24 @@ class TestBucket:
         zone = LandingZone("s3://incoming/landing", REGION, f"http://{LOCALHOST}:1")
         with pytest.raises(LandingUnreachable, match=rf"an answer of http://{LOCALHOST}:1 .* found EndpointConnection"):
             zone.pin("loans", DAY, DAY)
+
+    def test_a_server_that_asks_for_fewer_requests_is_asked_again(self, sender: InBucket, server: S3Server) -> None:
+        land(sender, "2025-01-02", CONTENT)
+        with throttling(server, times=2) as (busy, asked):
+            zone = LandingZone(sender.zone.root, REGION, busy.endpoint)
+            assert [each.day for each in zone.arrivals("loans")] == [DAY]
+            assert len(asked) == 3
+
+    def test_one_that_goes_on_asking_for_fewer_is_said_to(
+        self, sender: InBucket, server: S3Server, fresh_clients: None
+    ) -> None:
+        with throttling(server, times=100) as (busy, asked):
+            zone = LandingZone(sender.zone.root, REGION, busy.endpoint)
+            with pytest.raises(
+                LandingUnreachable, match=r"found SlowDown at each try.*A sensor looks again at its next tick"
+            ):
+                list(zone.arrivals("loans"))
+            assert len(asked) > 1
 
     def test_a_worker_reads_with_the_keys_of_its_environment(self, sender: InBucket) -> None:
         land(sender, "2025-01-02", CONTENT)
