@@ -32,6 +32,8 @@ class Services:
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True)
         (self.home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+        with self.instance():
+            pass  # makes its databases: of two services that begin at once, one would find them half made, and end
 
     @property
     def home(self) -> Path:
