@@ -19,7 +19,7 @@ test: ready ## Run the test suite
 	@$(BIN)/pytest --numprocesses 3
 
 same-rows-test: ready ## Compute every expression and every dataset on both engines, and compare them (minutes)
-	@$(BIN)/pytest tests/same_rows
+	@$(BIN)/pytest --numprocesses 2 tests/same_rows
 
 daemon-test: ready ## Have a real daemon make books of files that land, and kill what can be killed (minutes)
 	@$(BIN)/pytest tests/daemon
