@@ -41,6 +41,12 @@ def apart(events: Sequence[EventLogEntry]) -> Sequence[EventLogEntry]:
     return found
 
 
+def _changes(connection: Connection) -> int:
+    """How many rows were ever changed by the connection to the database that is used."""
+    changes: int = connection.connection.dbapi_connection.total_changes  # type: ignore[union-attr]
+    return changes
+
+
 def _wait_for_no_disk(connection: Any, _: object) -> None:
     """After a power cut the last events may be missing; what is published is in the tables, and never is."""
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -127,10 +133,13 @@ class BatchingSqliteEventLogStorage(ChecksByPartition, SqliteEventLogStorage):
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
             with engine.begin() as connection:
+                before = _changes(connection)
                 yield connection
+                is_changed = _changes(connection) != before
             # The UI follows a run by the changes of its database's file, which SQLite writes when the last connection
-            # is closed; until then what is new is in the file beside it.
-            os.utime(self.path_for_shard(shard))
+            # is closed; until then what is new is in the file beside it. To read is no change: the UI reads when told.
+            if is_changed:
+                os.utime(self.path_for_shard(shard))
 
     def _engine(self, shard: str) -> Engine:
         """With a connection that stays open: to open a database takes longer than to store an event."""

@@ -146,6 +146,17 @@ def test_who_watches_a_run_sees_its_events_while_its_database_is_open(batched: d
     assert [each.dagster_event_type for each in seen_by] == [event.dagster_event_type]
 
 
+def test_reading_a_run_tells_nobody_who_watches_it(batched: dg.DagsterInstance, tmp_path: Path) -> None:
+    """Or the UI, which reads when it is told, would tell itself for ever."""
+    run_id = materialize(batched)
+    database = tmp_path / "history" / "runs" / f"{run_id}.db"
+    before = database.stat().st_mtime_ns
+    assert batched.all_logs(run_id)
+    assert database.stat().st_mtime_ns == before
+    batched.event_log_storage.store_event(batched.all_logs(run_id)[0])
+    assert database.stat().st_mtime_ns > before
+
+
 def test_few_databases_stay_open(batched: dg.DagsterInstance) -> None:
     ids = [materialize(batched) for _ in range(6)]
     assert all(batched.all_logs(each) for each in ids)
