@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 import affirm_assets.datasets
-from affirm_assets.declare.partitions import Daily
+from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import catalog_of
 from affirm_assets.settings import Settings
@@ -26,6 +26,7 @@ from affirm_assets.steps.published import record_of
 from bench.measuring import seconds
 from tests.services import Services, wait_for
 
+REGISTRY = Registry.walk(affirm_assets.datasets)
 FIRST = date(2025, 1, 1)
 DAYS, LOANS = 180, 3000
 NEXT_DATES = 3
@@ -81,17 +82,13 @@ def _wait_for_books(services: Services, last: date) -> None:
 
 def _is_published(services: Services, last: date) -> bool:
     catalog = catalog_of(Settings.local(services.lake, FIRST)).load()
-    daily = [
-        item for item in Registry.walk(affirm_assets.datasets).datasets.values() if isinstance(item.partitions, Daily)
-    ]
     time.sleep(0.5)  # looking costs the daemon its core
-    for item in daily:
-        if not catalog.table_exists(item.table):
-            return False
-        published = record_of(item, catalog.load_table(item.table)).windows
-        if not any(window.first <= FIRST and last <= window.last for window in published):
-            return False
-    return True
+    return all(
+        catalog.table_exists(item.table)
+        and not record_of(item, catalog.load_table(item.table)).missing(Window(FIRST, last), item.partitions)
+        for item in REGISTRY.datasets.values()
+        if isinstance(item.partitions, Daily)
+    )
 
 
 def _cores(pid: int, during: float) -> float:

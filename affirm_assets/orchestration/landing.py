@@ -180,10 +180,10 @@ def looked_through(
 
     Raises LandingUnreachable.
     """
-    tick = _Tick(feed, records, Cursor(), first, today)
+    cursor = Cursor()
     for _ in range(2):  # a folder is another once it was seen so twice
-        tick = _Tick(feed, records, Cursor(seen=tick.cursor.seen), first, today)
-        tick.bytes_left = tick.folders_left = sys.maxsize
+        cursor = Cursor(seen=cursor.seen)
+        tick = _Tick(feed, records, cursor, first, today, bytes_left=sys.maxsize, folders_left=sys.maxsize)
         tick.look(zone)
     return tick.complete, tick.changed, tick.messages
 
