@@ -70,8 +70,8 @@ def demo(start: datetime | None, days: int | None, loans: int | None, seed: int 
 )
 def register_tables(metadata: tuple[str, ...]) -> None:
     """Register the tables of the warehouse in a catalog that has lost them, by their newest metadata files."""
-    from affirm_assets.definitions import catalog_of
     from affirm_assets.steps.published import PUBLISHED_PROPERTY
+    from affirm_assets.stores import catalog_of
 
     done = catalog_of(Settings.of(os.environ)).register_tables(metadata)
     for file, wrong in done.unreadable.items():
@@ -102,9 +102,9 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
     """Let a date of a feed pass although more of it is refused than the feed may have."""
     import affirm_assets.datasets
     from affirm_assets.declare.registry import Registry
-    from affirm_assets.definitions import catalog_of
     from affirm_assets.steps.acceptance import accept, accepting
     from affirm_assets.steps.request import Acceptance
+    from affirm_assets.stores import catalog_of
 
     if not reason.strip():
         raise click.UsageError("--reason: expected a reason, found none.")

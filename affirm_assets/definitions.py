@@ -22,8 +22,7 @@ from affirm_assets.orchestration.reaper import reaper
 from affirm_assets.orchestration.standing_checks import standing_sensor
 from affirm_assets.settings import Settings
 from affirm_assets.steps.request import RESULT_SETTINGS
-from resources.iceberg import IcebergCatalog
-from resources.landing import LandingZone
+from affirm_assets.stores import catalog_of, landing_zone_of
 from resources.sail import SailSessions
 from resources.spark import local_sessions
 from resources.spark_on_kubernetes import KubernetesSparkSessions
@@ -51,19 +50,6 @@ def build_defs(
         schedules=[*schedules(project), *deadline_schedules(registry, settings.first_business_date)],
         jobs=[resume_job()],
     )
-
-
-def catalog_of(settings: Settings) -> IcebergCatalog:
-    return IcebergCatalog(
-        uri=settings.catalog_uri,
-        warehouse=settings.warehouse,
-        region=settings.region,
-        s3_endpoint=settings.s3_endpoint,
-    )
-
-
-def landing_zone_of(settings: Settings) -> LandingZone:
-    return LandingZone(settings.landing, settings.region, settings.s3_endpoint)
 
 
 def _resources(settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from rich.console import Console
 import affirm_assets.datasets
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.registry import Registry
-from affirm_assets.definitions import catalog_of, landing_zone_of
 from affirm_assets.orchestration.arrivals import arrived, feed_readers
 from affirm_assets.orchestration.asking import busy, resume
 from affirm_assets.orchestration.landing import looked_through
@@ -21,6 +20,7 @@ from affirm_assets.orchestration.plan import Ask, Books, landing_asks
 from affirm_assets.orchestration.tables import Tables
 from affirm_assets.runs import materialize
 from affirm_assets.settings import Settings
+from affirm_assets.stores import catalog_of, landing_zone_of
 from resources.landing import LandingZone
 
 

@@ -20,9 +20,9 @@ import psutil
 import affirm_assets.datasets
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.declare.registry import Registry
-from affirm_assets.definitions import catalog_of
 from affirm_assets.settings import Settings
 from affirm_assets.steps.published import record_of
+from affirm_assets.stores import catalog_of
 from bench.measuring import seconds
 from tests.services import Services, wait_for
 

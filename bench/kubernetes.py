@@ -31,7 +31,7 @@ import json, os
 import pyspark.core.context
 import affirm_assets.datasets
 from affirm_assets.declare.registry import Registry
-from affirm_assets.definitions import catalog_of
+from affirm_assets.stores import catalog_of
 from affirm_assets.declare.partitions import Window, iso_date
 from affirm_assets.settings import Settings
 from affirm_assets.steps.storage import Storage

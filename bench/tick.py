@@ -12,12 +12,13 @@ from pyiceberg.table import Table
 import affirm_assets.datasets
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.declare.registry import Registry
-from affirm_assets.definitions import build_defs, catalog_of, landing_zone_of
+from affirm_assets.definitions import build_defs
 from affirm_assets.orchestration.partitions import today
 from affirm_assets.settings import Settings
 from affirm_assets.steps.folders import Folder
 from affirm_assets.steps.published import Record
 from affirm_assets.steps.tables import ensure_table
+from affirm_assets.stores import catalog_of, landing_zone_of
 from bench.measuring import seconds
 
 FOLDERS = (10, 1_000, 100_000)

@@ -12,7 +12,6 @@ import affirm_assets.datasets
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Monthly, Partitions, Window
 from affirm_assets.declare.registry import Registry
-from affirm_assets.definitions import catalog_of
 from affirm_assets.demo.compare import comparison, fingerprint
 from affirm_assets.demo.dates import Asked, business_of
 from affirm_assets.demo.show import datasets_table, trial_balance
@@ -21,6 +20,7 @@ from affirm_assets.lender.sample_data import Business
 from affirm_assets.runs import Materialized, materialize, read_events
 from affirm_assets.sample import begins_with_sample, kept_business, write_sample
 from affirm_assets.settings import Settings
+from affirm_assets.stores import catalog_of
 from resources.landing.stores import Folder
 
 __all__ = ["Asked", "run_demo"]

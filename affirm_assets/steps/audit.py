@@ -1,12 +1,12 @@
 """Audits of staged rows: of single values, of keys, and those that the dataset declares."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from affirm_assets.audits import carry
@@ -58,6 +58,17 @@ class AuditSpec:
     of_rows: bool = False
 
 
+@dataclass(frozen=True)
+class Question:
+    """A query of one row, and what it tells of an audit, or of several. Nothing has run yet.
+
+    `outcomes` may run more: it looks for samples of what failed.
+    """
+
+    query: DataFrame
+    outcomes: Callable[[Row], list[Outcome]]
+
+
 def audit_specs(dataset: Dataset) -> tuple[AuditSpec, ...]:
     """Every audit of the dataset, in the order in which they run."""
     return (
@@ -78,82 +89,82 @@ def value_rules(dataset: Dataset, window: Window | None = None) -> tuple[Rule, .
     return (_not_null(dataset), *_in_window(dataset, window), *(r for c in columns(dataset.contract) for r in c.rules))
 
 
-def value_outcomes(dataset: Dataset, rules: Sequence[Rule], staged: DataFrame) -> list[Outcome]:
-    """Count what breaks each rule, all in one query; rows are read again only where there is a sample to show."""
-    counted = staged.agg(
-        F.count(F.lit(1)).alias("rows"), *(_violations(rule).alias(f"rule {i}") for i, rule in enumerate(rules))
-    ).first()
-    assert counted is not None
-    failed = [int(counted[f"rule {i}"]) for i in range(len(rules))]
-    return [
-        Outcome(
-            name=rule.name,
-            description=rule.description,
-            passed=count == 0,
-            checked=int(counted["rows"]),
-            failed=count,
-            sample=_key_sample(dataset, staged.where(rule.violation)) if count else (),
-            of_rows=True,
-            failed_in=_by_partition(dataset, staged.where(rule.violation)) if count else {},
-        )
-        for rule, count in zip(rules, failed, strict=True)
-    ]
+def value_question(dataset: Dataset, rules: Sequence[Rule], staged: DataFrame) -> Question:
+    """How many rows break each rule, all in one query; rows are read again only where there is a sample to show."""
+
+    def outcomes(counted: Row) -> list[Outcome]:
+        return [
+            Outcome(
+                name=rule.name,
+                description=rule.description,
+                passed=not count,
+                checked=int(counted["rows"]),
+                failed=count,
+                sample=_key_sample(dataset, staged.where(rule.violation)) if count else (),
+                of_rows=True,
+                failed_in=_by_partition(dataset, staged.where(rule.violation)) if count else {},
+            )
+            for rule, count in ((rule, int(counted[f"rule {i}"])) for i, rule in enumerate(rules))
+        ]
+
+    counts = (_violations(rule).alias(f"rule {i}") for i, rule in enumerate(rules))
+    return Question(staged.agg(F.count(F.lit(1)).alias("rows"), *counts), outcomes)
 
 
-def null_outcome(dataset: Dataset, result: DataFrame) -> Outcome:
-    """Count a transform's nulls in columns that have none: such rows cannot even be staged."""
-    return value_outcomes(dataset, [_not_null(dataset)], result)[0]
+def null_question(dataset: Dataset, result: DataFrame) -> Question:
+    """How many nulls a transform gave in columns that have none: such rows cannot even be staged."""
+    return value_question(dataset, [_not_null(dataset)], result)
 
 
-def unique_outcome(dataset: Dataset, staged: DataFrame, rows: int) -> Outcome:
-    """No two staged rows share a key.
+def unique_question(dataset: Dataset, staged: DataFrame, rows: int) -> Question:
+    """Whether two staged rows share a key.
 
     Counts distinct 64-bit hashes of the keys: equal to the rows, it proves uniqueness at the price of shuffling 8 bytes
     a row. Only if it is less (a repeated key, or two keys with one hash) are the keys themselves grouped.
     """
     spec, keys = _unique_spec(dataset), _unique_columns(dataset)
-    hashes = staged.select(F.xxhash64(*keys).alias("hash")).distinct().count()
-    if hashes == rows:
-        return Outcome(spec.name, spec.description, True, rows, 0)
-    repeated = staged.groupBy(*keys).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1")
-    failed = repeated.agg(F.coalesce(F.sum(F.col("rows") - 1), F.lit(0)).alias("failed")).first()
-    assert failed is not None
-    if not failed["failed"]:  # two keys with one hash
-        return Outcome(spec.name, spec.description, True, rows, 0)
-    return Outcome(
-        spec.name,
-        spec.description,
-        False,
-        rows,
-        int(failed["failed"]),
-        sample=_sample(personal_columns(dataset.contract), repeated.orderBy(*keys)),
-        failed_in=_by_partition(dataset, repeated),
-    )
+
+    def outcomes(counted: Row) -> list[Outcome]:
+        unique = Outcome(spec.name, spec.description, True, rows, 0)
+        if counted["hashes"] == rows:
+            return [unique]
+        repeated = staged.groupBy(*keys).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1")
+        failed = repeated.agg(F.coalesce(F.sum(F.col("rows") - 1), F.lit(0)).alias("failed")).first()
+        assert failed is not None
+        if not failed["failed"]:  # two keys with one hash
+            return [unique]
+        sample = _sample(personal_columns(dataset.contract), repeated.orderBy(*keys))
+        in_partition = _by_partition(dataset, repeated)
+        return [replace(unique, passed=False, failed=int(failed["failed"]), sample=sample, failed_in=in_partition)]
+
+    hashes = staged.select(F.xxhash64(*keys).alias("hash")).distinct()
+    return Question(hashes.agg(F.count(F.lit(1)).alias("hashes")), outcomes)
 
 
-def declared_outcome(dataset: Dataset, each: Audit, frames: Frames, staged: DataFrame) -> Outcome:
-    """Run one declared audit: count what it compared and what is not ok (null counts as not ok), add up its numbers."""
+def declared_question(dataset: Dataset, each: Audit, frames: Frames, staged: DataFrame) -> Question:
+    """How many rows a declared audit compared, how many are not ok (null counts as not ok), what its numbers sum to."""
     compared = frames.call(each.function, staged=staged)
     not_ok = ~F.coalesce(F.col("ok"), F.lit(False))
     numbers = frames.numbers(compared)
-    found = compared.agg(
-        F.count(F.lit(1)).alias("checked"),
-        F.count_if(not_ok).alias("failed"),
-        *(F.sum(name).alias(f"total {name}") for name in numbers),
-    ).first()
-    assert found is not None
-    failed = int(found["failed"])
-    return Outcome(
-        name=each.name,
-        description=each.description,
-        passed=failed == 0,
-        checked=int(found["checked"]),
-        failed=failed,
-        blocking=each.blocking,
-        totals={name: _text(found[f"total {name}"] or 0) or "0" for name in numbers},
-        sample=_sample(frames.personal_columns, compared.where(not_ok).drop("ok")) if failed else (),
-        failed_in=_by_partition(dataset, compared.where(not_ok)) if failed else {},
-    )
+
+    def outcomes(found: Row) -> list[Outcome]:
+        failed = int(found["failed"])
+        return [
+            Outcome(
+                name=each.name,
+                description=each.description,
+                passed=failed == 0,
+                checked=int(found["checked"]),
+                failed=failed,
+                blocking=each.blocking,
+                totals={name: _text(found[f"total {name}"] or 0) or "0" for name in numbers},
+                sample=_sample(frames.personal_columns, compared.where(not_ok).drop("ok")) if failed else (),
+                failed_in=_by_partition(dataset, compared.where(not_ok)) if failed else {},
+            )
+        ]
+
+    counts = [F.count(F.lit(1)).alias("checked"), F.count_if(not_ok).alias("failed")]
+    return Question(compared.agg(*counts, *(F.sum(name).alias(f"total {name}") for name in numbers)), outcomes)
 
 
 def masked_rows(masked: Collection[str], rows: DataFrame, most: int) -> tuple[Mapping[str, str | None], ...]:

@@ -3,7 +3,7 @@
 A step knows these verbs and nothing else of an engine: no session's settings, no JVM.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.types import StructType
 
 from affirm_assets.declare.partitions import Window
@@ -101,6 +101,9 @@ class Engine(Protocol):
 
     def look(self, staged: Staged, target: Target, schema: StructType) -> DataFrame:
         """What was staged, read from its files."""
+
+    def answers(self, queries: Iterable[DataFrame]) -> list[Row]:
+        """The one row of each, in their order. A query may be at work while the next is made."""
 
     def check_inputs(self) -> None:
         """Look again whether what was read is still there, before anything is published of it. Raises FilesLost."""

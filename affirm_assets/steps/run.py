@@ -5,23 +5,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import Protocol
 
 from pyiceberg.table import Table
 from pyspark.sql import DataFrame
 
-from affirm_assets.declare.contract import column_differences, columns, spark_schema
+from affirm_assets.declare.contract import Rule, column_differences, columns, spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import StageLost, UnfitForEngine, WrongColumns, WrongSession
 from affirm_assets.steps.audit import (
     Outcome,
+    Question,
     control_totals_spec,
     declared_audits,
-    declared_outcome,
-    null_outcome,
-    unique_outcome,
-    value_outcomes,
+    declared_question,
+    null_question,
+    unique_question,
+    value_question,
     value_rules,
 )
 from affirm_assets.steps.audits_failed import AuditsFailed
@@ -203,15 +205,16 @@ class _Step:
                 staged = engine.stage(rows, target)
         except NullInRequiredColumn:
             kept = "Nothing was staged, since such rows cannot be written at all."
-            raise AuditsFailed(dataset, self.pinned.request, (null_outcome(dataset, rows),), kept, None) from None
+            (nulls,) = _outcomes(engine, [null_question(dataset, rows)])
+            raise AuditsFailed(dataset, self.pinned.request, tuple(nulls), kept, None) from None
         with self.timer.part("audit"):
             frame = engine.look(staged, target, spark_schema(dataset.contract))
             totals = totals_of_files(staged.files, list(staged.sums), self.table.io)
+            values, *others = _outcomes(engine, self._questions(frames, frame, staged))
             outcomes = (
-                *self._values(rows, frame, staged),
+                *self._values(values, rows, staged, engine),
                 self._control_totals(staged, totals),
-                unique_outcome(dataset, frame, staged.rows),
-                *(declared_outcome(dataset, each, frames, frame) for each in declared_audits(dataset)),
+                *chain.from_iterable(others),
             )
             engine.check_inputs()
         with self.timer.part("sample"):
@@ -220,13 +223,22 @@ class _Step:
         notes = f" ({engine.notes})" if engine.notes else ""
         return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}{notes}", sums, sample)
 
-    def _values(self, rows: DataFrame, looked_at: DataFrame, staged: Staged) -> list[Outcome]:
-        rules = value_rules(self.dataset, self.pinned.request.window)
-        outcomes = value_outcomes(self.dataset, rules, looked_at)
-        if all(each.checked == staged.rows for each in outcomes):
-            return outcomes
+    def _questions(self, frames: Frames, looked_at: DataFrame, staged: Staged) -> Iterator[Question]:
+        yield value_question(self.dataset, self._value_rules, looked_at)
+        yield unique_question(self.dataset, looked_at, staged.rows)
+        for each in declared_audits(self.dataset):
+            yield declared_question(self.dataset, each, frames, looked_at)
+
+    @property
+    def _value_rules(self) -> Sequence[Rule]:
+        return value_rules(self.dataset, self.pinned.request.window)
+
+    def _values(self, found: list[Outcome], rows: DataFrame, staged: Staged, engine: Engine) -> list[Outcome]:
+        """What was found of the staged rows; of the transform's, if others were found than those that were staged."""
+        if all(each.checked == staged.rows for each in found):
+            return found
         # Rows of other days are found in the transform's result, and not by looking at the window's days.
-        outcomes = value_outcomes(self.dataset, rules, rows)
+        (outcomes,) = _outcomes(engine, [value_question(self.dataset, self._value_rules, rows)])
         if all(each.passed for each in outcomes):
             raise StageLost(
                 f"{self.dataset} {self.pinned.request.window_text}: expected the {staged.rows} rows that were staged, "
@@ -237,6 +249,19 @@ class _Step:
     def _control_totals(self, staged: Staged, of_files: Sequence[Totals]) -> Outcome:
         found = added_up(of_files, list(staged.sums))
         return control_totals_outcome(control_totals_spec(self.dataset), staged, listed_rows(staged.files), found)
+
+
+def _outcomes(engine: Engine, questions: Iterable[Question]) -> list[list[Outcome]]:
+    """Of each question, in their order."""
+    asked: list[Question] = []
+
+    def queries() -> Iterator[DataFrame]:
+        for each in questions:
+            asked.append(each)
+            yield each.query
+
+    answers = engine.answers(queries())
+    return [each.outcomes(row) for each, row in zip(asked, answers, strict=True)]
 
 
 def _may_publish(outcomes: Iterable[Outcome]) -> bool:

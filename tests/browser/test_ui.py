@@ -5,8 +5,8 @@ from datetime import date, timedelta
 
 from playwright.sync_api import expect
 
-from affirm_assets.definitions import catalog_of
 from affirm_assets.settings import Settings
+from affirm_assets.stores import catalog_of
 from tests.browser.ui import UI
 from tests.services import Services
 

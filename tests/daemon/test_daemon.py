@@ -17,11 +17,11 @@ from dagster._core.scheduler.instigation import TickStatus
 
 import tests.projects.two_feeds
 from affirm_assets.declare.registry import Registry
-from affirm_assets.definitions import catalog_of
 from affirm_assets.orchestration.asking import CAUSE, REASON
 from affirm_assets.settings import Settings
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists, main_history, window_of
+from affirm_assets.stores import catalog_of
 from tests.services import FIRST_BUSINESS_DATE, Services, kill, wait_for
 
 FIRST = date.fromisoformat(FIRST_BUSINESS_DATE)

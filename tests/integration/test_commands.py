@@ -9,10 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from affirm_assets.definitions import catalog_of
 from affirm_assets.local_instance import prepare_instance
 from affirm_assets.settings import Settings
 from affirm_assets.steps.published import PUBLISHED_PROPERTY
+from affirm_assets.stores import catalog_of
 from tests.conftest import QUICK_JVM
 from tests.integration.books import Books, jsonl, loan
 

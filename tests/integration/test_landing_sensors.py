@@ -15,10 +15,11 @@ import pytest
 
 import tests.projects.two_feeds
 from affirm_assets.declare.registry import Registry
-from affirm_assets.definitions import build_defs, catalog_of
+from affirm_assets.definitions import build_defs
 from affirm_assets.orchestration.asking import CAUSE, REASON, resume
 from affirm_assets.orchestration.partitions import today
 from affirm_assets.settings import Settings
+from affirm_assets.stores import catalog_of
 
 FIRST = date(2025, 1, 30)
 SALES, REFUNDS = "sales", "refunds"

@@ -11,9 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.partitions import Daily, Window
-from affirm_assets.definitions import build_defs, catalog_of, landing_zone_of
+from affirm_assets.definitions import build_defs
 from affirm_assets.settings import SAIL, SPARK, Settings
 from affirm_assets.steps.storage import Storage
+from affirm_assets.stores import catalog_of, landing_zone_of
 from resources.landing import LandingFileChanged
 from resources.landing.stores import Bucket
 from resources.sail import SailSessions

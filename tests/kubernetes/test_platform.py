@@ -177,7 +177,7 @@ def _what_the_ui_shows(platform: Platform, run_ids: list[str]) -> str:
 
 _DUMP_SPARK_CONF = """
 import os
-from affirm_assets.definitions import catalog_of
+from affirm_assets.stores import catalog_of
 from affirm_assets.settings import Settings
 from resources.compute import PROFILES
 from resources.spark_on_kubernetes import KubernetesSparkSessions

@@ -15,7 +15,7 @@ from affirm_assets.declare.calendar import NEW_YORK
 from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.declare.registry import Registry
-from affirm_assets.definitions import build_defs, catalog_of, landing_zone_of
+from affirm_assets.definitions import build_defs
 from affirm_assets.orchestration.standing import Finding, Standing, standings
 from affirm_assets.orchestration.standing_checks import (
     Found,
@@ -28,6 +28,7 @@ from affirm_assets.orchestration.standing_checks import (
 from affirm_assets.settings import Settings
 from affirm_assets.steps.published import PUBLISHED_PROPERTY, Record
 from affirm_assets.steps.tables import ensure_table
+from affirm_assets.stores import catalog_of, landing_zone_of
 
 REGISTRY = Registry.walk(affirm_assets.datasets)
 LOANS, LOAN_ROWS, MONTHLY = (REGISTRY[name] for name in ("loans", "loan_rows", "originations_monthly"))

@@ -1,7 +1,8 @@
 """The verbs of a step, on a session of Sail."""
 
+import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial, reduce
@@ -14,7 +15,7 @@ import pyspark
 from pyiceberg.io import FileIO
 from pyiceberg.table import Table
 from pyspark.errors import PySparkException, PythonException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.types import StructType
 
 import affirm_assets
@@ -55,6 +56,7 @@ class SailEngine:
         self._tables: dict[str, str] = {}  # by the path of a file
         self._kept: dict[str, Columns] = {}  # by the path of a kept frame's folder
         self._kept_files: dict[str, list[str]] = {}
+        self._checking = threading.Lock()
         self._checker = Checker(Leaves(self._tables, self._kept))
         self._opened = opens(self._check)
         self.session = self._opened.spark
@@ -142,11 +144,22 @@ class SailEngine:
         return f"mended: {', '.join(sorted(self._checker.functions_mended))}" if self._checker.functions_mended else ""
 
     def _check(self, plan: Message) -> Message:
-        return self._checker.check(plan).plan
+        with self._checking:
+            return self._checker.check(plan).plan
 
     def _checked(self, frame: DataFrame) -> Checked:
         remote: Any = frame
-        return self._checker.check(remote._plan.to_proto(remote.sparkSession.client))
+        plan = remote._plan.to_proto(remote.sparkSession.client)
+        with self._checking:
+            return self._checker.check(plan)
+
+    def answers(self, queries: Iterable[DataFrame]) -> list[Row]:
+        """Two at a time: one seldom keeps more than one core at work, and more would need as many times the memory."""
+        threads = ThreadPoolExecutor(_AT_ONCE)
+        try:
+            return [each.result()[0] for each in [threads.submit(query.collect) for query in queries]]
+        finally:
+            threads.shutdown(cancel_futures=True)
 
     def check_inputs(self) -> None:
         """Raises FilesLost if files that were read are gone: what was computed of them may lack rows."""
@@ -186,6 +199,9 @@ class SailEngine:
         tasks = int(str(self.session.conf.get("spark.sql.shuffle.partitions")))
         return reduce(DataFrame.union, frames).repartition(tasks)
 
+
+_AT_ONCE = 2
+"""Queries of a step that are at work at a time."""
 
 _OF_OUR_MENDINGS = ("[DIVIDE_BY_ZERO]", "[NUMERIC_VALUE_OUT_OF_RANGE]")
 _FOR_SPARK_ALONE = ("NOT_IMPLEMENTED", "JVM_ATTRIBUTE_NOT_SUPPORTED")
