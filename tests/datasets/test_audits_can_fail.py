@@ -28,11 +28,12 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.steps.audit import (
     Outcome,
+    Question,
     audit_specs,
     control_totals_spec,
     declared_audits,
-    unique_outcome,
-    value_outcomes,
+    unique_question,
+    value_question,
     value_rules,
 )
 from affirm_assets.steps.control_totals import control_totals_outcome, totals_of_files
@@ -426,14 +427,19 @@ def of_days(tables: Mapping[str, DataFrame], name: str, days: Window | None) -> 
     return tables[name].where(F.col(partitions.column).between(F.lit(days.first), F.lit(days.last)))
 
 
+def is_answered_well(question: Question) -> bool:
+    (outcome,) = question.outcomes(question.query.collect()[0])
+    return outcome.passed
+
+
 def is_passed(name: str, dataset: Dataset, staged: DataFrame, tables: Mapping[str, DataFrame]) -> bool:
     """What the audit of this name says of the staged rows, as in a step."""
     window = window_of(dataset)
     for rule in value_rules(dataset, window):
         if rule.name == name:
-            return value_outcomes(dataset, [rule], staged)[0].passed
+            return is_answered_well(value_question(dataset, [rule], staged))
     if name == UNIQUE_KEY:
-        return unique_outcome(dataset, staged, staged.count()).passed
+        return is_answered_well(unique_question(dataset, staged, staged.count()))
     (audit,) = (each for each in declared_audits(dataset) if each.name == name)
     given: dict[str, Any] = {"staged": staged, THE_WINDOW: window, "last_published": WINDOW.last}
     given["published"] = defaultdict(lambda: [DAYS])
@@ -486,8 +492,8 @@ def test_the_rules_of_a_contract_find_wrong_values(dataset: Dataset, tables: Map
     (right,) = [each for each in said if not any(each)]
     assert len(said) == len(changes) + 1
     assert {name for each in said for name, is_wrong in each.asDict().items() if is_wrong} == set(right.asDict())
-    assert unique_outcome(dataset, staged, 1).passed
-    assert not unique_outcome(dataset, staged.unionByName(staged), 2).passed
+    assert is_answered_well(unique_question(dataset, staged, 1))
+    assert not is_answered_well(unique_question(dataset, staged.unionByName(staged), 2))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -720,6 +721,59 @@ def test_an_error_of_python_is_the_same_on_each_engine(engine: SailEngine) -> No
 
     with pytest.raises(PythonException, match="loan L1: expected a balance"), engine.active():
         engine.session.range(3).mapInArrow(refuses, "id long").count()
+
+
+class TestAnswers:
+    def test_come_in_the_order_of_the_queries(self, engine: SailEngine) -> None:
+        with engine.active():
+            rows = [engine.session.range(number).agg(F.count(F.lit(1)).alias("rows")) for number in (100_000, 1, 2, 0)]
+            assert [row["rows"] for row in engine.answers(rows)] == [100_000, 1, 2, 0]
+
+    def test_two_are_at_work_at_a_time(self, engine: SailEngine) -> None:
+        """Each waits until the other has begun."""
+        with engine.active():
+            met = engine.session.range(1).mapInArrow(_Meeting(), "id long").agg(F.sum("id").alias("met"))
+            again = engine.session.range(1).mapInArrow(_Meeting(), "id long").agg(F.sum("id").alias("met"))
+            assert [row["met"] for row in engine.answers([met, again])] == [1, 1]
+
+    def test_an_error_of_one_is_raised(self, engine: SailEngine) -> None:
+        def queries() -> Iterator[DataFrame]:
+            yield engine.session.range(1).agg(F.sum("id"))
+            raise LookupError("what an audit raises while its query is made")
+
+        with engine.active():
+            fails = engine.session.range(1).mapInArrow(_fails, "id long").agg(F.sum("id"))
+            with pytest.raises(LookupError, match="what an audit raises"):
+                engine.answers(queries())
+            with pytest.raises(PythonException, match="in the function"):
+                engine.answers([engine.session.range(1).agg(F.sum("id")), fails])
+
+    def test_frames_that_queries_share_are_checked_as_if_one_came_after_another(self, engine: SailEngine) -> None:
+        with engine.active():
+            shared = engine.session.range(1000).selectExpr("id", "CAST(id AS DECIMAL(18, 2)) / 3 AS third")
+            queries = [shared.where(f"id < {most}").agg(F.sum("third").alias("sum")) for most in range(1, 60)]
+            alone = [query.collect()[0] for query in queries]
+            assert engine.answers(queries) == alone
+        assert "divide" in engine.notes or "/" in engine.notes
+
+
+class _Meeting:
+    """Gives 1 if two of it were at work at a time, 0 if not within seconds. Sail runs functions in this process."""
+
+    at_work = threading.Barrier(2)
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            try:
+                self.at_work.wait(timeout=10)
+                met = 1
+            except threading.BrokenBarrierError:
+                met = 0
+            yield pa.RecordBatch.from_arrays([pa.array([met] * batch.num_rows, pa.int64())], ["id"])
+
+
+def _fails(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    raise ValueError("in the function")
 
 
 def test_empty_frames_have_the_schema(engine: SailEngine) -> None:
