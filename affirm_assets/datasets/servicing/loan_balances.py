@@ -336,7 +336,8 @@ def income_waits_as_the_rules_say(
         .withColumns(
             {
                 "earned": F.expr(_EARNED),
-                "earns": F.expr(f"IF({_EARNS_NOTHING}, 0BD, {_EARNS})"),
+                # With a digit to spare: a sum of two that have none is computed row by row, a hundred times slower.
+                "earns": F.expr(f"CAST(IF({_EARNS_NOTHING}, 0BD, {_EARNS}) AS decimal(36,16))"),
                 "to_come": F.expr(_TO_COME),
                 "nonaccrual_after": F.expr(after),
                 "defers": F.expr(defers),

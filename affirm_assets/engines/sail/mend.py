@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import cache
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ from pyspark.sql.connect.expressions import PythonUDF
 from pyspark.util import PythonEvalType
 
 from affirm_assets.engines.sail import plan, proven
+from affirm_assets.engines.sail.exact import exact
 from affirm_assets.engines.sail.plan import (
     BIGINT,
     INT,
@@ -127,7 +127,7 @@ def by_python(name: str, arguments: Sequence[Typed], result: Type) -> Message:
 
 
 def _in_python(name: str, arguments: Sequence[Message], result: Type) -> Message:
-    """By Python's exact decimals, in Arrow batches: slow for millions of rows, and right."""
+    """By a function of Python over Arrow's columns (exact.py)."""
     made = proto.Expression()
     udf = made.common_inline_user_defined_function
     udf.function_name = "exact"
@@ -146,37 +146,6 @@ def _udf(name: str, precision: int, scale: int) -> Message:
     kind = plan.spark_type(decimal(precision, scale))
     made = PythonUDF(kind, PythonEvalType.SQL_SCALAR_ARROW_UDF, work, version)
     return made.to_plan(None)  # type: ignore[arg-type]  # the type is no text that a server would have to parse
-
-
-# A quotient of 38 digits by 38 has at most 76 before the point: it is cut off far behind the place where it is rounded,
-# and nearer to a half than one in 10^76 it cannot be.
-_EXACT = Context(prec=200, rounding=ROUND_HALF_UP)
-_WORK = {
-    "+": _EXACT.add,
-    "-": _EXACT.subtract,
-    "*": _EXACT.multiply,
-    "/": _EXACT.divide,
-    "%": _EXACT.remainder,
-}
-
-
-def exact(ones: pa.Array, others: pa.Array, *, name: str, precision: int, scale: int) -> pa.Array:
-    """As Spark (ANSI) does: half up at the result's scale; raises what overflows. Spark cuts off at 39 digits or places
-    before it rounds, which leaves the digit by which it rounds as it is."""
-    work, last = _WORK[name], Decimal(1).scaleb(-scale)
-    most = Decimal(10) ** (precision - scale)
-    found: list[Decimal | None] = []
-    for one, other in zip(ones.to_pylist(), others.to_pylist(), strict=True):
-        if one is None or other is None:
-            found.append(None)
-            continue
-        if name in "/%" and other == 0:
-            raise ZeroDivisionError(f"[DIVIDE_BY_ZERO] {one} {name} {other}")
-        value = work(one, other).quantize(last, context=_EXACT)
-        if value.copy_abs() >= most:  # abs() would round to fewer digits
-            raise OverflowError(f"[NUMERIC_VALUE_OUT_OF_RANGE] {one} {name} {other} is no decimal({precision},{scale})")
-        found.append(value)
-    return pa.array(found, pa.decimal128(precision, scale))
 
 
 _CLASSES = {"s": r" \t\n\x0B\f\r", "d": "0-9", "w": "A-Za-z0-9_"}
