@@ -13,7 +13,7 @@ def code_version(packages: Mapping[str, Path], *modules: str) -> str:
     """Twelve hex digits for the modules of these dotted names, and for the tables (.csv) beside modules of their name.
 
     `packages`: name of a top-level package of the project -> the folder that holds it. Modules of other packages, third
-    parties', do not count.
+    parties', do not count. Files are read once in a process: what they become later is not what runs in it.
     """
     roots = tuple(sorted(packages.items()))
     found: set[Module] = set()
@@ -25,12 +25,8 @@ def code_version(packages: Mapping[str, Path], *modules: str) -> str:
                 waiting.extend(_imported_modules(name, roots))
     digest = hashlib.sha256()
     for name in sorted(found):
-        file = _file_of(name, roots)
-        assert file is not None
         digest.update(".".join(name).encode())
-        digest.update(file.read_bytes())
-        if (table := file.with_suffix(".csv")).is_file():
-            digest.update(table.read_bytes())
+        digest.update(_content(name, roots))
     return digest.hexdigest()[:12]
 
 
@@ -48,8 +44,24 @@ def _imported_modules(module: Module, roots: tuple[tuple[str, Path], ...]) -> fr
     return frozenset(_imports(ast.parse(file.read_bytes()), package))
 
 
-def _imports(tree: ast.AST, package: Module) -> Iterator[Module]:
-    for node in ast.walk(tree):
+@cache
+def _content(module: Module, roots: tuple[tuple[str, Path], ...]) -> bytes:
+    file = _file_of(module, roots)
+    assert file is not None
+    table = file.with_suffix(".csv")
+    return file.read_bytes() + (table.read_bytes() if table.is_file() else b"")
+
+
+def _statements(parent: ast.AST) -> Iterator[ast.AST]:
+    """All in it, and in each other: an import is one, and most of a tree is the expressions in them."""
+    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for each in getattr(parent, name, ()):
+            yield each
+            yield from _statements(each)
+
+
+def _imports(tree: ast.Module, package: Module) -> Iterator[Module]:
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield tuple(alias.name.split("."))

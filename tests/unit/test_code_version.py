@@ -86,6 +86,10 @@ def test_does_not_change_with(version_of: VersionOf, path: str, source: str) -> 
         pytest.param("from .tools.dates import DAYS", id="relative module"),
         pytest.param("from .tools import dates", id="relative package"),
         pytest.param("def loans():\n    from books.tools.dates import DAYS", id="inside a function"),
+        pytest.param(
+            "try:\n    pass\nexcept ValueError:\n    if DAYS:\n        import books.tools.dates", id="inside statements"
+        ),
+        pytest.param("match 1:\n    case 1:\n        import books.tools.dates", id="inside a case"),
     ],
 )
 def test_follows(version_of: VersionOf, statement: str) -> None:
@@ -148,16 +152,13 @@ def test_a_third_party_s_package_does_not_count(version_of: VersionOf, statement
 
 
 def test_is_over_all_modules_that_are_named(tmp_path: Path) -> None:
-    for path, source in PROJECT.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(source)
+    def version(folder: str, unrelated: str) -> str:
+        for path, source in {**PROJECT, "books/unrelated.py": unrelated}.items():
+            (tmp_path / folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / path).write_text(source)
+        return code_version({"books": tmp_path / folder}, "books.loans", "books.unrelated")
 
-    def version() -> str:
-        return code_version({"books": tmp_path}, "books.loans", "books.unrelated")
-
-    before = version()
-    (tmp_path / "books/unrelated.py").write_text("LIMIT = 2\n")
-    assert version() != before
+    assert version("one", "LIMIT = 1\n") != version("other", "LIMIT = 2\n")
 
 
 def test_follows_into_a_package_of_the_project_in_another_folder(tmp_path: Path) -> None:

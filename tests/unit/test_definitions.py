@@ -133,16 +133,16 @@ class TestAssets:
         assert graph.get(key_of(dataset)).code_version == expected
 
     def test_code_version_of_landing_rows_changes_with_the_parser(self, graph: Graph, tmp_path: Path) -> None:
-        shutil.copytree(PROJECT / "resources", tmp_path / "resources")
         dataset = REGISTRY["loan_rows"]
 
-        def version() -> str:
-            packages = {"affirm_assets": PROJECT, "resources": tmp_path}
+        def version(folder: str, more: str) -> str:
+            shutil.copytree(PROJECT / "resources", tmp_path / folder / "resources")
+            with (tmp_path / folder / "resources/landing/csv_lines.py").open("a") as parser:
+                parser.write(more)
+            packages = {"affirm_assets": PROJECT, "resources": tmp_path / folder}
             return code_version(packages, dataset.function.__module__, "resources.landing")
 
-        assert version() == graph.get(key_of(dataset)).code_version
-        (tmp_path / "resources/landing/csv_lines.py").write_text("# mended\n")
-        assert version() != graph.get(key_of(dataset)).code_version
+        assert version("same", "") == graph.get(key_of(dataset)).code_version != version("mended", "# mended\n")
 
     @each_dataset
     def test_tags_hold_the_declared_ones_and_the_compute_profile(self, graph: Graph, dataset: Dataset) -> None:
