@@ -3,9 +3,9 @@
 import re
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def materialize(
                 console.print(line)
             if ended:
                 break
-            time.sleep(_POLL_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_SECONDS)
     run = instance.get_run_by_id(run_id) if run_id else None
     if process.returncode == 0 and run and run.status == dg.DagsterRunStatus.SUCCESS:
         return run

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from datetime import date, timedelta
 
 import dagster as dg
@@ -13,7 +12,7 @@ import affirm_assets.datasets
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Monthly, Partitions, Window
 from affirm_assets.declare.registry import Registry
-from affirm_assets.demo.compare import Fingerprints, comparison
+from affirm_assets.demo.compare import Comparison
 from affirm_assets.demo.dates import Asked, business_of
 from affirm_assets.demo.show import datasets_table, trial_balance
 from affirm_assets.errors import SettingError
@@ -43,9 +42,7 @@ def run_demo(settings: Settings, asked: Asked, today: date) -> int:
     business = business_of(asked, first, kept_business(Folder(settings.landing)), today)
     window = Window(business.start, business.start + timedelta(days=business.days - 1))
     catalog = catalog_of(settings).load()
-    fingerprints = Fingerprints(catalog)
-    before = fingerprints.of(registry.datasets.values())
-    now: dict[str, Future[str | None]] = {}
+    comparison = Comparison(catalog, registry.datasets.values())
     if first is None:
         console.print(
             f"The first business date of this lake is {business.start}. A UI that runs already shows it once its "
@@ -60,11 +57,11 @@ def run_demo(settings: Settings, asked: Asked, today: date) -> int:
             run = materialize(console, instance, datasets, computed, settings.lake / "demo.log")
             if run is None:
                 return 1
-            now |= fingerprints.of(datasets)
+            comparison.look_again(datasets)
             found |= read_events(instance, run.run_id, datasets)
     console.print()
     console.print(datasets_table([item for item in registry.in_order() if item.name in found], found))
-    console.print(comparison(before, now))
+    console.print(str(comparison))
     console.print(f"{time.monotonic() - started:.0f} seconds in all.\n")
     console.print(f"The books on {window.last}:")
     console.print(trial_balance(catalog, registry["trial_balance"], window.last))

@@ -1,7 +1,7 @@
 """Whether the rows of all datasets are the same as before."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
@@ -13,19 +13,38 @@ from affirm_assets.declare.contract import key_columns
 from affirm_assets.declare.dataset import Dataset
 
 
-class Fingerprints:
-    """Digests of the rows that datasets have now, each computed in a thread, while something else goes on.
+class Comparison:
+    """Of the rows that datasets had when it was made with those that they have later.
 
-    A table's snapshot is chosen at once, so that what is published meanwhile is not seen.
+    Digests are computed in a thread, while something else goes on. A table's snapshot is chosen at once, so that what is
+    published meanwhile is not seen.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, datasets: Iterable[Dataset]) -> None:
         self._catalog = catalog
         self._thread = ThreadPoolExecutor(1)
+        self._before = {each.name: self._digest(each) for each in datasets}
+        self._now: dict[str, Future[str | None]] = {}
 
-    def of(self, datasets: Iterable[Dataset]) -> dict[str, Future[str | None]]:
-        """By name; None for a dataset without rows."""
-        return {each.name: self._thread.submit(_fingerprint, each, self._scan(each)) for each in datasets}
+    def look_again(self, datasets: Iterable[Dataset]) -> None:
+        """At what was computed since. A lake without rows has nothing to compare."""
+        if self._had_rows():
+            self._now |= {each.name: self._digest(each) for each in datasets}
+
+    def __str__(self) -> str:
+        """A line for the user. Datasets that were not looked at again have the rows that they had."""
+        if not self._had_rows():
+            return "The first run of this lake; run `make demo` again and it compares the rows."
+        changed = [name for name, found in self._now.items() if found.result() != self._before[name].result()]
+        if not changed:
+            return f"The same rows as before this run, in all {len(self._before)} datasets."
+        return f"Other rows than before this run in: {', '.join(changed)}."
+
+    def _had_rows(self) -> bool:
+        return any(found.result() is not None for found in self._before.values())
+
+    def _digest(self, dataset: Dataset) -> Future[str | None]:
+        return self._thread.submit(_fingerprint, dataset, self._scan(dataset))
 
     def _scan(self, dataset: Dataset) -> DataScan | None:
         try:
@@ -35,7 +54,7 @@ class Fingerprints:
 
 
 def _fingerprint(dataset: Dataset, scan: DataScan | None) -> str | None:
-    """Of the rows in the order of their key."""
+    """A digest of the rows in the order of their key; None if there are none."""
     rows = scan.to_arrow() if scan else None
     if rows is None or rows.num_rows == 0:
         return None
@@ -52,13 +71,3 @@ def _fingerprint(dataset: Dataset, scan: DataScan | None) -> str | None:
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     return pa.large_string() if pa.types.is_string(kind) else kind
-
-
-def comparison(before: Mapping[str, Future[str | None]], now: Mapping[str, Future[str | None]]) -> str:
-    """`now`: of the datasets that were computed; the others have the rows that they had."""
-    if all(found.result() is None for found in before.values()):
-        return "The first run of this lake; run `make demo` again and it compares the rows."
-    changed = [name for name, found in now.items() if found.result() != before[name].result()]
-    if not changed:
-        return f"The same rows as before this run, in all {len(before)} datasets."
-    return f"Other rows than before this run in: {', '.join(changed)}."

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from affirm_assets.declare.partitions import Window
-from affirm_assets.demo.compare import Fingerprints, comparison
+from affirm_assets.demo.compare import Comparison
 from affirm_assets.steps.storage import Storage
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
@@ -33,15 +33,15 @@ def storage(catalog: IcebergCatalog, tmp_path: Path) -> Storage:
     ids=["another order", "a cent", "a row less", "no rows"],
 )
 def test_rows_are_compared_with_those_of_before(storage: Storage, now: list[tuple[str, date, str]], said: str) -> None:
-    fingerprints = Fingerprints(storage.catalog)
     publish_rows(AMOUNTS, Window(D1, D1), ROWS, storage)
-    before = fingerprints.of([AMOUNTS])
+    comparison = Comparison(storage.catalog, [AMOUNTS])
     publish_rows(AMOUNTS, Window(D1, D1), now, storage, run="second")
-    assert comparison(before, fingerprints.of([AMOUNTS])) == said
+    comparison.look_again([AMOUNTS])
+    assert str(comparison) == said
 
 
 def test_the_first_run_of_a_lake_has_nothing_to_compare(storage: Storage) -> None:
-    fingerprints = Fingerprints(storage.catalog)
-    before = fingerprints.of([AMOUNTS])
+    comparison = Comparison(storage.catalog, [AMOUNTS])
     publish_rows(AMOUNTS, Window(D1, D1), ROWS, storage)
-    assert comparison(before, fingerprints.of([AMOUNTS])).startswith("The first run of this lake;")
+    comparison.look_again([AMOUNTS])
+    assert str(comparison).startswith("The first run of this lake;")
