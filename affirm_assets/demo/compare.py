@@ -16,7 +16,7 @@ from affirm_assets.declare.dataset import Dataset
 class Comparison:
     """Of the rows that datasets had when it was made with those that they have later.
 
-    Digests are computed in a thread, while something else goes on. A table's snapshot is chosen at once, so that what is
+    Digests are computed in a thread, while something else goes on. A table's snapshot is chosen at once: what is
     published meanwhile is not seen.
     """
 
