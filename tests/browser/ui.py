@@ -51,6 +51,12 @@ class UI:
         self.page.wait_for_url(re.compile("/runs/|/backfills?/"))
         return self.page
 
+    def stop_backfill(self) -> None:
+        """On its page."""
+        self.page.locator("button:has([aria-label=expand_more])").click()
+        self.page.get_by_role("menuitem", name="Cancel backfill").click()
+        self.page.get_by_role("dialog").get_by_role("button", name="Cancel backfill").click()
+
     def shot(self, name: str) -> None:
         """Kept as a picture, if the environment names a folder for pictures."""
         if self.screenshots:

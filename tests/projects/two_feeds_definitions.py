@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,7 +21,7 @@ from affirm_assets.settings import Settings  # noqa: E402
 
 @dataclass(frozen=True)
 class SlowZone(LandingZone):
-    """While the file `slow` lies beside its folder, each listing and each pin takes the seconds that it says."""
+    """While the file `slow listing` or `slow pin` lies beside its folder, each takes the seconds that the file says."""
 
     def arrivals(self, feed: str, after: str = "") -> Iterator[Arrival]:
         self._wait("slow listing")
@@ -31,9 +32,10 @@ class SlowZone(LandingZone):
         return super().pin(feed, first, last)
 
     def _wait(self, name: str) -> None:
-        file = Path(self.root).parent / name
-        if file.exists():
-            time.sleep(float(file.read_text()))
+        began = time.monotonic()
+        with suppress(FileNotFoundError):
+            while time.monotonic() - began < float((Path(self.root).parent / name).read_text() or 1):
+                time.sleep(0.1)
 
 
 settings = Settings.of(os.environ)
