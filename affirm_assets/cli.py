@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from dotenv import load_dotenv
 
+import affirm_assets.collector  # noqa: F401  (before what it is for)
 from affirm_assets.errors import AffirmError
 from affirm_assets.settings import Settings
 from resources.iceberg import REGISTER, CatalogError

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+import affirm_assets.collector
 import affirm_assets.datasets
 from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.alert_sensor import alert_sensor
@@ -41,13 +42,13 @@ def build_defs(
         resources={**_resources(settings), **(resource_overrides or {})},
         executor=execution.executor,
         sensors=[
-            *landing_sensors(project),
+            *landing_sensors(project, settings.ui_url),
             *books_sensors(project),
-            standing_sensor(registry, settings.first_business_date),
+            standing_sensor(registry, settings.first_business_date, settings.ui_url),
             alert_sensor(registry, settings.ui_url),
             reaper if settings.deployment == "kubernetes" else lost_runs,
         ],
-        schedules=[*schedules(project), *deadline_schedules(registry, settings.first_business_date)],
+        schedules=[*schedules(project), *deadline_schedules(registry, settings.first_business_date, settings.ui_url)],
         jobs=[resume_job()],
     )
 

@@ -1,4 +1,4 @@
-"""Where a deployment's tables and files lie. Apart from its definitions, which a command would wait for."""
+"""Where a deployment's tables and files lie. Not in definitions.py, for which a command would have to wait."""
 
 from affirm_assets.settings import Settings
 from resources.iceberg import IcebergCatalog

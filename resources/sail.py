@@ -4,8 +4,8 @@ One server for the process, which starts with the first session and ends with th
 its own: settings and frames of one step are not seen by another.
 
 PySpark's functions make columns for classic Spark or for this protocol, and decide by an environment variable. So
-whoever builds or runs frames of a session does it inside `SailSession.active()`; both kinds of Spark can take turns in
-one process, but not at the same time in two threads.
+whoever builds frames of a session does it inside `SailSession.active()`, and what other threads collect meanwhile ends
+before it does; both kinds of Spark can take turns in one process, but not at the same time in two threads.
 """
 
 import atexit
@@ -240,18 +240,25 @@ def _session(url: str, check: Check | None) -> Any:
 
         def config(self, operation: Any) -> Any:
             # PySpark asks for the same settings at each collect, and only this client changes them.
+            ask, kind = partial(super().config, operation), operation.WhichOneof("op_type")
+            if kind in ("set", "unset"):
+                try:
+                    return _read(ask)
+                finally:
+                    self._answers.clear()
+            if kind != "get_with_default":
+                return _read(ask)
             question = operation.SerializeToString(deterministic=True)
-            if operation.WhichOneof("op_type") != "get_with_default":
-                self._answers.clear()
-                return _read(partial(super().config, operation))
-            if question not in self._answers:
-                self._answers[question] = _read(partial(super().config, operation))
-            return self._answers[question]
+            found = self._answers.get(question)
+            if found is None:
+                found = self._answers[question] = _read(ask)
+            return found
 
         def _execute_and_fetch(self, req: Any, *rest: Any, **named: Any) -> Any:
-            # A command writes, and so may a function of Python: a second time would be twice the rows.
+            # A command writes, and so may a function of Python: a second time would be twice the rows. A division that
+            # the check has put into such a function is not asked again either.
             def changes_nothing() -> bool:
-                return not req.plan.HasField("command") and "python_udf" not in str(req.plan)
+                return not req.plan.HasField("command") and "python_ud" not in str(req.plan)
 
             return _read(partial(super()._execute_and_fetch, req, *rest, **named), changes_nothing)
 

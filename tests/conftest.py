@@ -13,6 +13,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from xdist.scheduler import LoadScopeScheduling
 
+import affirm_assets.collector  # noqa: F401  (before what it is for)
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract
 from affirm_assets.declare.dataset import Audit, Dataset

@@ -42,7 +42,6 @@ def run_demo(settings: Settings, asked: Asked, today: date) -> int:
     business = business_of(asked, first, kept_business(Folder(settings.landing)), today)
     window = Window(business.start, business.start + timedelta(days=business.days - 1))
     catalog = catalog_of(settings).load()
-    comparison = Comparison(catalog, registry.datasets.values())
     if first is None:
         console.print(
             f"The first business date of this lake is {business.start}. A UI that runs already shows it once its "
@@ -50,18 +49,18 @@ def run_demo(settings: Settings, asked: Asked, today: date) -> int:
         )
     _write_landing_files(console, settings, business)
     found: dict[str, Materialized] = {}
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, Comparison(catalog, registry.datasets.values()) as comparison:
         for title, datasets, computed in runs_of(registry, window):
             partitions = f"{computed.first}...{computed.last}"
             console.print(f"\n{title}, partitions {partitions}, in one Dagster run")
             run = materialize(console, instance, datasets, computed, settings.lake / "demo.log")
             if run is None:
                 return 1
-            comparison.look_again(datasets)
+            comparison.look_again()
             found |= read_events(instance, run.run_id, datasets)
-    console.print()
-    console.print(datasets_table([item for item in registry.in_order() if item.name in found], found))
-    console.print(str(comparison))
+        console.print()
+        console.print(datasets_table([item for item in registry.in_order() if item.name in found], found))
+        console.print(comparison.said())
     console.print(f"{time.monotonic() - started:.0f} seconds in all.\n")
     console.print(f"The books on {window.last}:")
     console.print(trial_balance(catalog, registry["trial_balance"], window.last))

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -21,36 +22,63 @@ class Comparison:
     """
 
     def __init__(self, catalog: Catalog, datasets: Iterable[Dataset]) -> None:
-        self._catalog = catalog
+        self._catalog, self._datasets = catalog, tuple(datasets)
         self._thread = ThreadPoolExecutor(1)
-        self._before = {each.name: self._digest(each) for each in datasets}
-        self._now: dict[str, Future[str | None]] = {}
+        self._before = {each.name: _Seen.of(each, self._scan(each), self._thread) for each in self._datasets}
+        self._now = dict(self._before)
 
-    def look_again(self, datasets: Iterable[Dataset]) -> None:
-        """At what was computed since. A lake without rows has nothing to compare."""
-        if self._had_rows():
-            self._now |= {each.name: self._digest(each) for each in datasets}
+    def __enter__(self) -> "Comparison":
+        return self
 
-    def __str__(self) -> str:
-        """A line for the user. Datasets that were not looked at again have the rows that they had."""
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def look_again(self) -> None:
+        """At the tables that have another snapshot. A lake without rows has nothing to compare."""
+        if not self._had_rows():
+            return
+        for each in self._datasets:
+            scan = self._scan(each)
+            if _snapshot(scan) != self._now[each.name].snapshot:
+                self._now[each.name] = _Seen.of(each, scan, self._thread)
+
+    def said(self) -> str:
+        """A line for the user. Waits until all is compared."""
+        self.look_again()
         if not self._had_rows():
             return "The first run of this lake; run `make demo` again and it compares the rows."
-        changed = [name for name, found in self._now.items() if found.result() != self._before[name].result()]
+        changed = [
+            name for name, before in self._before.items() if self._now[name].digest.result() != before.digest.result()
+        ]
         if not changed:
             return f"The same rows as before this run, in all {len(self._before)} datasets."
         return f"Other rows than before this run in: {', '.join(changed)}."
 
     def _had_rows(self) -> bool:
-        return any(found.result() is not None for found in self._before.values())
-
-    def _digest(self, dataset: Dataset) -> Future[str | None]:
-        return self._thread.submit(_fingerprint, dataset, self._scan(dataset))
+        return any(each.digest.result() is not None for each in self._before.values())
 
     def _scan(self, dataset: Dataset) -> DataScan | None:
         try:
             return self._catalog.load_table(dataset.table).scan()
         except NoSuchTableError:
             return None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A table's snapshot, and the digest of its rows: None if there are none."""
+
+    snapshot: int | None
+    digest: Future[str | None]
+
+    @staticmethod
+    def of(dataset: Dataset, scan: DataScan | None, thread: ThreadPoolExecutor) -> "_Seen":
+        return _Seen(_snapshot(scan), thread.submit(_fingerprint, dataset, scan))
+
+
+def _snapshot(scan: DataScan | None) -> int | None:
+    found = scan.snapshot() if scan else None
+    return found.snapshot_id if found else None
 
 
 def _fingerprint(dataset: Dataset, scan: DataScan | None) -> str | None:

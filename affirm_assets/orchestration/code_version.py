@@ -13,7 +13,7 @@ def code_version(packages: Mapping[str, Path], *modules: str) -> str:
     """Twelve hex digits for the modules of these dotted names, and for the tables (.csv) beside modules of their name.
 
     `packages`: name of a top-level package of the project -> the folder that holds it. Modules of other packages, third
-    parties', do not count. Files are read once in a process: what they become later is not what runs in it.
+    parties', do not count. A file is not looked at again in a process: what it becomes later is not what runs in it.
     """
     roots = tuple(sorted(packages.items()))
     found: set[Module] = set()
@@ -53,7 +53,7 @@ def _content(module: Module, roots: tuple[tuple[str, Path], ...]) -> bytes:
 
 
 def _statements(parent: ast.AST) -> Iterator[ast.AST]:
-    """All in it, and in each other: an import is one, and most of a tree is the expressions in them."""
+    """Every statement below `parent`, however deep. Imports are statements; most of a tree is expressions."""
     for name in ("body", "orelse", "handlers", "finalbody", "cases"):
         for each in getattr(parent, name, ()):
             yield each

@@ -15,7 +15,7 @@ from affirm_assets.declare.calendar import NEW_YORK, Due
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.alerts import Alert, AlertHook, tell
-from affirm_assets.orchestration.partitions import asset_key
+from affirm_assets.orchestration.partitions import asset_key, partition_page
 from resources.landing import LandingZone
 
 _LOOK_BACK = timedelta(days=7)
@@ -26,22 +26,23 @@ What was told is not told again."""
 
 @dataclass(frozen=True)
 class FeedDue:
-    """A feed's deadline, and the dataset that reads it: its owner is who waits."""
+    """A feed's deadline, the dataset that reads it, whose owner is who waits, and the feed's first business date."""
 
     feed: str
     due: Due
     reader: Dataset
+    first: date
 
 
-def deadline_schedules(registry: Registry, first: date) -> list[dg.ScheduleDefinition]:
+def deadline_schedules(registry: Registry, first: date, ui_url: str) -> list[dg.ScheduleDefinition]:
     """One for each feed that declares a deadline. `first`: the first business date."""
-    return [_schedule(each, first) for each in feeds_due(registry)]
+    return [_schedule(each, ui_url) for each in feeds_due(registry, first)]
 
 
-def feeds_due(registry: Registry) -> list[FeedDue]:
-    """The feeds that declare a deadline."""
+def feeds_due(registry: Registry, first: date) -> list[FeedDue]:
+    """The feeds that declare a deadline. None has a date before `first`."""
     return [
-        FeedDue(feed.feed, due, dataset)
+        FeedDue(feed.feed, due, dataset, max(first, feed.since or first))
         for dataset in registry.in_order()
         for feed in dataset.feeds
         if (due := feed.deadline)
@@ -73,7 +74,7 @@ def says(due: Due, tick: datetime, dates: Sequence[date], lacking: Mapping[date,
     return f"{looked} Late: {'; '.join(lack for _, lack in sorted(lacking.items()))}."
 
 
-def late_files(each: FeedDue, lacking: Mapping[date, str]) -> list[Alert]:
+def late_files(each: FeedDue, lacking: Mapping[date, str], ui_url: str) -> list[Alert]:
     return [
         Alert(
             cause=f"late/{each.feed}/{day}",
@@ -82,12 +83,13 @@ def late_files(each: FeedDue, lacking: Mapping[date, str]) -> list[Alert]:
             owner=each.reader.owner,
             dataset=str(each.reader),
             window=str(day),
+            link=f"{ui_url}/{partition_page(each.reader, str(day))}",
         )
         for day, lack in sorted(lacking.items())
     ]
 
 
-def _schedule(each: FeedDue, first: date) -> dg.ScheduleDefinition:
+def _schedule(each: FeedDue, ui_url: str) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=f"{each.feed}_due",
         cron_schedule=f"{each.due.at.minute} {each.due.at.hour} * * *",
@@ -103,9 +105,9 @@ def _schedule(each: FeedDue, first: date) -> dg.ScheduleDefinition:
         alerts: ResourceParam[Sequence[AlertHook]],
     ) -> dg.SkipReason:
         tick = context.scheduled_execution_time
-        dates = dates_due(each.due, tick, first)
+        dates = dates_due(each.due, tick, each.first)
         lacking = landing_zone.lacking(each.feed, dates)
-        tell(context.instance, alerts, late_files(each, lacking), datetime.now(UTC))
+        tell(context.instance, alerts, late_files(each, lacking, ui_url), datetime.now(UTC))
         return dg.SkipReason(says(each.due, tick, dates, lacking))
 
     return schedule

@@ -8,6 +8,7 @@ and of checks their names and counts.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from hashlib import sha256
 
 import dagster as dg
 from dagster._core.events import JobFailureData
@@ -20,6 +21,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from affirm_assets import errors
 from affirm_assets.orchestration.alerts import Alert
+from affirm_assets.orchestration.asking import CAUSE
 from resources import iceberg
 from resources.landing import errors as landing
 
@@ -183,7 +185,7 @@ def _failed_step(run: dg.DagsterRun, found: _Events, step: str, why: str, place:
     assets = found.planned.get(step, [])
     blocking = [each for each in found.broken(assets) if each.severity is dg.AssetCheckSeverity.ERROR]
     return Alert(
-        cause=f"run/{run.run_id}/{step}",
+        cause=_cause(run, step, ",".join(sorted({each.check_name for each in blocking})) or why),
         title="audits failed" if blocking else "the run failed",
         reason=f"{_said(blocking)}. Readers still see what they saw before." if blocking else why,
         owner=_owner(assets, place),
@@ -191,6 +193,12 @@ def _failed_step(run: dg.DagsterRun, found: _Events, step: str, why: str, place:
         window=window_of_run(run),
         link=place.run(run.run_id),
     )
+
+
+def _cause(run: dg.DagsterRun, of: str, why: str) -> str:
+    """Of a run that a sensor asked for, the same at each try: a file that fails three times is told of once."""
+    asked = run.tags.get(CAUSE)
+    return f"asked/{asked}/{of}/{sha256(why.encode()).hexdigest()[:12]}" if asked else f"run/{run.run_id}/{of}"
 
 
 def _never_began(run: dg.DagsterRun, found: _Events, place: Place) -> Iterator[Alert]:
@@ -201,7 +209,7 @@ def _never_began(run: dg.DagsterRun, found: _Events, place: Place) -> Iterator[A
         by_owner.setdefault(place.owners.get(asset), []).append(asset)
     for owner, owned in (by_owner or {None: []}).items():
         yield Alert(
-            cause=f"run/{run.run_id}/{owner or ''}",
+            cause=_cause(run, owner or "", found.why),
             title="the run failed",
             reason=found.why,
             owner=owner,
@@ -217,8 +225,9 @@ def _checks(run: dg.DagsterRun, found: _Events, asset: dg.AssetKey, place: Place
     names = ",".join(sorted({each.check_name for each in broken}))
     is_computed = any(asset in each for each in found.planned.values())
     is_warning = all(each.severity is dg.AssetCheckSeverity.WARN for each in broken)
+    check = f"check/{asset.to_user_string()}/{names}"
     return Alert(
-        cause=f"check/{run.run_id if is_computed else found.day}/{asset.to_user_string()}/{names}",
+        cause=_cause(run, check, names) if is_computed else f"{found.day}/{check}",
         title="checks warn" if is_warning else "checks failed",
         reason=_said(broken),
         owner=place.owners.get(asset),

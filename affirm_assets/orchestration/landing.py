@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -13,10 +13,11 @@ from dagster import ResourceParam
 
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.partitions import Daily, Window
+from affirm_assets.orchestration.alerts import Alert, AlertHook, tell
 from affirm_assets.orchestration.arrivals import arrived, feed_readers
 from affirm_assets.orchestration.asking import busy
 from affirm_assets.orchestration.books import SECONDS_BETWEEN_TICKS, Project, shown
-from affirm_assets.orchestration.partitions import asset_key, feed_key, today
+from affirm_assets.orchestration.partitions import asset_key, feed_key, partition_page, today
 from affirm_assets.orchestration.plan import landing_asks
 from affirm_assets.orchestration.tables import Tables
 from affirm_assets.steps.folders import Folder
@@ -78,7 +79,10 @@ class Cursor:
 
 @dataclass
 class _Tick:
-    """What one look at a feed's folders brings. `records`: of the datasets that read the feed, by name."""
+    """What one look at a feed's folders brings. `records`: of the datasets that read the feed, by name.
+
+    `fewer`: of the days whose folder has lost files since it was read, what is said of it.
+    """
 
     feed: str
     records: Mapping[str, Record]
@@ -88,6 +92,7 @@ class _Tick:
     news: list[Arrival] = field(default_factory=list)
     complete: list[date] = field(default_factory=list)
     changed: dict[date, list[str]] = field(default_factory=dict)
+    fewer: dict[date, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     bytes_left: int = MOST_BYTES
     folders_left: int = MOST_FOLDERS
@@ -137,10 +142,16 @@ class _Tick:
             self.cursor.seen.pop(day, None)
             return [], False
         if fewer := [each for each in differ.values() if each and found.files < each.files]:
-            self.messages.append(
+            text = (
                 f"{self.feed} of {day}: expected the {fewer[0].files} files that were read of it, found {found.files}. "
                 f"Put the others back. If they are to go, materialize {' and '.join(differ)} of that date by hand."
             )
+            self.messages.append(text)
+            was_so, _ = self.cursor.seen.get(day, ("", None))
+            self.cursor.seen[day] = found.listing, None
+            # At the first look they may be being replaced just now.
+            if was_so == found.listing:
+                self.fewer[day] = text
             return [], False
         listing, by = self.cursor.seen.get(day, ("", None))
         if listing != found.listing:
@@ -188,12 +199,27 @@ def looked_through(
     return tick.complete, tick.changed, tick.messages
 
 
-def landing_sensors(project: Project) -> list[dg.SensorDefinition]:
+def landing_sensors(project: Project, ui_url: str) -> list[dg.SensorDefinition]:
     """One for each feed that a dataset reads."""
-    return [_sensor(project, feed, names) for feed, names in feed_readers(project.datasets).items()]
+    return [_sensor(project, feed, names, ui_url) for feed, names in feed_readers(project.datasets).items()]
 
 
-def _sensor(project: Project, feed: str, names: tuple[str, ...]) -> dg.SensorDefinition:
+def _fewer_files(reader: Dataset, feed: str, fewer: Mapping[date, str], ui_url: str) -> list[Alert]:
+    return [
+        Alert(
+            cause=f"fewer/{feed}/{day}/{text}",
+            title=f"files of feed {feed} are gone",
+            reason=text,
+            owner=reader.owner,
+            dataset=str(reader),
+            window=str(day),
+            link=f"{ui_url}/{partition_page(reader, str(day))}",
+        )
+        for day, text in sorted(fewer.items())
+    ]
+
+
+def _sensor(project: Project, feed: str, names: tuple[str, ...], ui_url: str) -> dg.SensorDefinition:
     automatic = {name: each for name in names if (each := project.datasets[name]).starts == AUTOMATIC}
 
     @dg.sensor(
@@ -205,7 +231,10 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...]) -> dg.SensorDef
         "that date is not there yet, and where a folder has other files than were read.",
     )
     def landing(
-        context: dg.SensorEvaluationContext, catalog: IcebergCatalog, landing_zone: ResourceParam[LandingZone]
+        context: dg.SensorEvaluationContext,
+        catalog: IcebergCatalog,
+        landing_zone: ResourceParam[LandingZone],
+        alerts: ResourceParam[Sequence[AlertHook]],
     ) -> dg.SensorResult:
         running = busy(context.instance, project.datasets, datetime.now(UTC))
         readers = {name: each for name, each in project.datasets.items() if each.feeds}
@@ -226,6 +255,9 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...]) -> dg.SensorDef
                 tick.messages.append(asked)
             else:
                 requests.append(asked)
+        if tick.fewer:
+            gone = _fewer_files(project.datasets[names[0]], feed, tick.fewer, ui_url)
+            tell(context.instance, alerts, gone, datetime.now(UTC))
         for each in tick.messages:
             context.log.info(each)
         said = shown(tick.messages) or f"{len(tick.news)} new folders of {feed}"

@@ -15,7 +15,7 @@ from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import RecordRefused
 from affirm_assets.orchestration.alerts import Alert, AlertHook, tell
-from affirm_assets.orchestration.partitions import asset_key
+from affirm_assets.orchestration.partitions import asset_key, partition_page
 from affirm_assets.orchestration.standing import Finding, standings
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
@@ -68,7 +68,7 @@ def not_evaluated(context: dg.AssetExecutionContext, dataset: Dataset) -> Iterat
         yield dg.Output(None, context.assets_def.get_output_name_for_asset_check_key(each.key))
 
 
-def standing_sensor(registry: Registry, first: date) -> dg.SensorDefinition:
+def standing_sensor(registry: Registry, first: date, ui_url: str) -> dg.SensorDefinition:
     """`first`: the first business date of the deployment."""
     datasets = [each for each in registry.in_order() if each.partitions]
 
@@ -89,7 +89,7 @@ def standing_sensor(registry: Registry, first: date) -> dg.SensorDefinition:
         with catalog.load() as loaded:
             found = look(datasets, loaded, landing_zone, first, now)
         news = not_shown(context.instance, found)
-        tell(context.instance, alerts, late_datasets(found), now)
+        tell(context.instance, alerts, late_datasets(found, ui_url), now)
         return dg.SensorResult(asset_events=[*map(evaluation, news)], skip_reason=dg.SkipReason(says(found, news)))
 
     return standing
@@ -150,7 +150,7 @@ def evaluation(each: Found) -> dg.AssetCheckEvaluation:
     )
 
 
-def late_datasets(found: Sequence[Found]) -> list[Alert]:
+def late_datasets(found: Sequence[Found], ui_url: str) -> list[Alert]:
     return [
         Alert(
             cause=f"freshness/{each.dataset}/{each.finding.window}",
@@ -159,6 +159,7 @@ def late_datasets(found: Sequence[Found]) -> list[Alert]:
             owner=each.dataset.owner,
             dataset=str(each.dataset),
             window=str(each.finding.window),
+            link=f"{ui_url}/{partition_page(each.dataset, str(each.finding.window))}",
         )
         for each in found
         if each.check == FRESH and each.finding.window
@@ -189,7 +190,8 @@ def _records(datasets: Sequence[Dataset], catalog: Catalog) -> tuple[Mapping[str
 
 
 def _arrived(dataset: Dataset, zone: LandingZone, first: date, now: datetime) -> date | None:
-    """The first business date or else the newest that is due, if all the dataset's feeds have it."""
+    """The feeds' first date or else the newest that is due, if all the dataset's feeds have it."""
+    first = max([first, *(feed.since for feed in dataset.feeds if feed.since)])
     newest = dataset.freshness.newest_due(now, first) if dataset.freshness else None
     days = sorted({first, newest or first})
     lacking = [zone.lacking(feed.feed, days) for feed in dataset.feeds]

@@ -60,7 +60,7 @@ class AuditSpec:
 
 @dataclass(frozen=True)
 class Question:
-    """A query of one row, and what it tells of an audit, or of several. Nothing has run yet.
+    """A query that gives one row, and what it tells of an audit, or of several. Nothing has run yet.
 
     `outcomes` may run more: it looks for samples of what failed.
     """
@@ -70,7 +70,7 @@ class Question:
 
 
 def audit_specs(dataset: Dataset) -> tuple[AuditSpec, ...]:
-    """Every audit of the dataset, in the order in which they run."""
+    """Every audit of the dataset, in the order in which they are reported."""
     return (
         *(AuditSpec(rule.name, rule.description, of_rows=True) for rule in value_rules(dataset)),
         control_totals_spec(dataset),

@@ -234,7 +234,7 @@ class _Step:
         return value_rules(self.dataset, self.pinned.request.window)
 
     def _values(self, found: list[Outcome], rows: DataFrame, staged: Staged, engine: Engine) -> list[Outcome]:
-        """What was found of the staged rows; of the transform's, if others were found than those that were staged."""
+        """What was found of the staged rows. If not as many were found as were staged: of the transform's result."""
         if all(each.checked == staged.rows for each in found):
             return found
         # Rows of other days are found in the transform's result, and not by looking at the window's days.
@@ -252,7 +252,7 @@ class _Step:
 
 
 def _outcomes(engine: Engine, questions: Iterable[Question]) -> list[list[Outcome]]:
-    """Of each question, in their order."""
+    """What each question tells, in the order of the questions."""
     asked: list[Question] = []
 
     def queries() -> Iterator[DataFrame]:

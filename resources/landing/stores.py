@@ -4,6 +4,7 @@ is the business of `files`."""
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from resources.landing.errors import LandingUnreachable, UnknownLandingFile
 
@@ -23,6 +24,8 @@ PAGE_KEYS = 1000  # the most that S3 lists in one answer
 
 _GONE = {"404", "NoSuchKey", "PreconditionFailed", "412"}
 _ATTEMPTS = 5  # dagster-aws's default
+
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 _TOO_MANY = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable"})
 """What S3, and servers like it, answer when there are too many requests."""
@@ -128,14 +131,18 @@ class Folder:
             )
 
     def _check_inside(self, name: str) -> None:
-        """A link to a place outside would let files in that nobody has landed."""
-        if not Path(os.path.realpath(Path(self.root, name))).is_relative_to(Path(self.root).resolve()):  # a loop, too
-            raise UnknownLandingFile(
-                f"landing zone's entry {self.location(name)!a}",
-                "files and folders that lie in the landing zone",
-                "a link that leads out of it",
-                "Put what it leads to there, and not a link.",
-            )
+        """A link to a place outside would let files in that nobody has landed; one to another date, files twice."""
+        root, path = Path(self.root).resolve(), Path(self.root, name)
+        place = Path(os.path.realpath(path))  # of a link in a loop, too
+        if not place.is_relative_to(root):
+            self._refuse_link(name, "a link that leads out of it", "Put what it leads to there, and not a link.")
+        feed, day, *_ = (*place.relative_to(root).parts, "", "")
+        if path.is_symlink() and [feed, day] != name.split("/")[:2] and _ISO_DATE.fullmatch(day):
+            self._refuse_link(name, f"a link to {feed}/{day}", "Records of another date count once, there.")
+
+    def _refuse_link(self, name: str, found: str, to_do: str) -> NoReturn:
+        what = "files and folders that lie in the landing zone, each in the folder of its date"
+        raise UnknownLandingFile(f"landing zone's entry {self.location(name)!a}", what, found, to_do)
 
 
 Client = Any

@@ -35,7 +35,7 @@ def main_of(services: Services, first: date, table: str) -> int:
 
 
 def publishes(services: Services, first: date, days: Window) -> dict[str, int]:
-    """How often each daily dataset was published for days among these, of those that were."""
+    """How often each daily dataset was published for some of these days; those that never were are left out."""
     catalog = catalog_of(Settings.local(services.lake, first)).load()
     counts: Counter[str] = Counter()
     for each in Registry.walk(tests.projects.two_feeds).in_order():

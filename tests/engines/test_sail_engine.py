@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -754,7 +755,17 @@ class TestAnswers:
             queries = [shared.where(f"id < {most}").agg(F.sum("third").alias("sum")) for most in range(1, 60)]
             alone = [query.collect()[0] for query in queries]
             assert engine.answers(queries) == alone
-        assert "divide" in engine.notes or "/" in engine.notes
+        assert engine.notes == "mended: /"
+
+    def test_what_fails_does_not_wait_for_what_goes_on(self, engine: SailEngine) -> None:
+        """As does a run that somebody stops."""
+        began = time.monotonic()
+        with engine.active():
+            slow = engine.session.range(1).mapInArrow(_sleeps, "id long").agg(F.sum("id"))
+            fails = engine.session.range(1).mapInArrow(_fails, "id long").agg(F.sum("id"))
+            with pytest.raises(PythonException, match="in the function"):
+                engine.answers([fails, slow])
+        assert time.monotonic() - began < _SLEEP
 
 
 class _Meeting:
@@ -770,6 +781,15 @@ class _Meeting:
             except threading.BrokenBarrierError:
                 met = 0
             yield pa.RecordBatch.from_arrays([pa.array([met] * batch.num_rows, pa.int64())], ["id"])
+
+
+_SLEEP = 8
+
+
+def _sleeps(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        time.sleep(_SLEEP)
+        yield batch
 
 
 def _fails(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

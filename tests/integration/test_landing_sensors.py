@@ -58,6 +58,17 @@ def dispute_rows(records: DataFrame) -> DataFrame:
 
 
 @dataclass
+class Hook:
+    """A way to people that keeps what it was given."""
+
+    name: str = "memory"
+    sent: list[str] = field(default_factory=list)
+
+    def send(self, subject: str, text: str) -> None:
+        self.sent.append(text)
+
+
+@dataclass
 class Shops:
     """A lake of the project with two feeds, an instance, and its sensors' cursors."""
 
@@ -313,6 +324,26 @@ def test_a_link_inside_of_a_folder_that_leads_out_is_not_read(shops: Shops, tmp_
     assert f"waits for sales of {day(0)}" in said
 
 
+def test_a_link_to_another_date_is_not_booked_twice(shops: Shops) -> None:
+    shops.land_all(0)
+    (shops.root / "landing" / SALES / str(day(1))).symlink_to(shops.folder(SALES, 0))
+    shops.land(REFUNDS, 1)
+    _, said = shops.tick("sales_landing")
+    assert f"found a link to sales/{day(0)}" in said
+    assert [over for name, over, _ in shops.settle() if name == "books"] == [str(day(0))]
+
+
+def test_a_date_that_links_to_where_it_is_kept_is_read(shops: Shops) -> None:
+    """As some senders publish a folder at once: `2025-01-02` links to `.sent/2025-01-02.7`."""
+    shops.land_all(0)
+    sent = shops.root / "landing" / ".sent"
+    sent.mkdir()
+    folder = shops.folder(SALES, 0)
+    folder.rename(sent / f"{day(0)}.7")
+    folder.symlink_to(sent / f"{day(0)}.7")
+    assert [over for name, over, _ in shops.settle() if name == "books"] == [str(day(0))]
+
+
 def test_success_that_comes_before_its_files_is_a_late_file_in_the_end(shops: Shops) -> None:
     folder = shops.land(SALES, 0)
     shops.land(REFUNDS, 0)
@@ -369,6 +400,26 @@ def test_a_folder_that_lacks_files_that_were_read_is_not_booked_from_the_rest(sh
     _, said = shops.tick("sales_landing")
     assert f"sales of {day(0)}: expected the 2 files that were read of it, found 1" in said
     assert [row["amount"] for row in shops.rows("books.takings")] == [15]
+
+
+def test_files_that_are_gone_are_told_once_and_not_at_the_first_look(shops: Shops) -> None:
+    """They may be being replaced just then."""
+    hook = Hook()
+    shops.defs = build_defs(
+        Settings.local(shops.root, FIRST), Registry.walk(tests.projects.two_feeds), {"alerts": [hook]}
+    )
+    folder = shops.land(SALES, 0, "north,10.00")
+    (folder / "more.csv").write_text("shop,amount\nnorth,5.00\n")
+    shops.land(REFUNDS, 0)
+    shops.settle()
+    (folder / "more.csv").unlink()
+    shops.tick("sales_landing")
+    assert hook.sent == []
+    for _ in range(3):
+        shops.tick("sales_landing")
+    (text,) = hook.sent
+    assert "files of feed sales are gone" in text
+    assert f"/assets/landing/sale_rows?view=partitions&partition={day(0)}" in text
 
 
 def test_a_day_that_fails_keeps_back_no_day_of_what_does_not_read_it(

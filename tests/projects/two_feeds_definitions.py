@@ -34,7 +34,9 @@ class SlowZone(LandingZone):
     def _wait(self, name: str) -> None:
         began = time.monotonic()
         with suppress(FileNotFoundError):
-            while time.monotonic() - began < float((Path(self.root).parent / name).read_text() or 1):
+            while time.monotonic() - began < float(
+                (Path(self.root).parent / name).read_text() or 1
+            ):  # empty while it is being written
                 time.sleep(0.1)
 
 

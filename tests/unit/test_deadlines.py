@@ -1,7 +1,7 @@
 """Schedules at feeds' deadlines: what they look for, what they say, whom they tell."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -105,14 +105,15 @@ class TestSays:
 
 class TestAlerts:
     def test_name_feed_date_and_owner(self) -> None:
-        (loans,) = [each for each in feeds_due(REGISTRY) if each.feed == "loans"]
-        (alert,) = late_files(loans, {date(2025, 1, 4): "2025-01-04: no folder x"})
+        (loans,) = [each for each in feeds_due(REGISTRY, FIRST) if each.feed == "loans"]
+        (alert,) = late_files(loans, {date(2025, 1, 4): "2025-01-04: no folder x"}, "http://ui")
         assert (alert.cause, alert.owner, alert.dataset, alert.window) == (
             "late/loans/2025-01-04",
             "team:data-platform",
             "landing/loan_rows",
             "2025-01-04",
         )
+        assert alert.link == "http://ui/assets/landing/loan_rows?view=partitions&partition=2025-01-04"
         assert alert.reason == ("expected them by Monday 2025-01-06 05:00 in New York; found 2025-01-04: no folder x")
 
 
@@ -134,7 +135,7 @@ class TestSchedules:
             (folder / "_SUCCESS").touch()
 
     def tick(self, instance: dg.DagsterInstance, zone: LandingZone, hook: Hook, tick: str) -> dg.SkipReason | Any:
-        (schedule,) = [each for each in deadline_schedules(REGISTRY, FIRST) if each.name == "loans_due"]
+        (schedule,) = [each for each in deadline_schedules(REGISTRY, FIRST, "http://ui") if each.name == "loans_due"]
         # An open one leaves its instance to the garbage collector, and a dead instance to the tests that come after.
         with dg.build_schedule_context(
             instance, scheduled_execution_time=at(tick), resources={"landing_zone": zone, "alerts": [hook]}
@@ -142,15 +143,26 @@ class TestSchedules:
             return schedule.evaluate_tick(context)
 
     def test_there_is_one_for_each_feed_that_declares_a_deadline(self) -> None:
-        schedules = deadline_schedules(REGISTRY, FIRST)
+        schedules = deadline_schedules(REGISTRY, FIRST, "http://ui")
         assert {(each.name, each.cron_schedule, each.execution_timezone) for each in schedules} == {
             (f"{feed}_due", "0 5 * * *", "America/New_York") for feed in ("loans", "transactions", "adjustments")
         }
         assert all(each.default_status == dg.DefaultScheduleStatus.RUNNING for each in schedules)
 
+    def test_a_feed_that_begins_later_lacks_no_date_before(self) -> None:
+        begins = date(2025, 3, 3)
+        rows = REGISTRY["loan_rows"]
+        later = replace(rows, inputs={"records": replace(rows.feeds[0], since=begins)})
+        (loans,) = feeds_due(Registry({later.name: later}), FIRST)
+        assert dates_due(loans.due, at("2025-03-03T05:00"), loans.first) == []
+        assert dates_due(loans.due, at("2025-03-05T05:00"), loans.first) == days("2025-03-03", "2025-03-04")
+
     def test_they_load_with_the_assets(self, tmp_path: Path) -> None:
         defs = build_defs(Settings.local(tmp_path, FIRST), REGISTRY)
-        schedules, resources = deadline_schedules(REGISTRY, FIRST), {**(defs.resources or {}), "alerts": []}
+        schedules, resources = (
+            deadline_schedules(REGISTRY, FIRST, "http://ui"),
+            {**(defs.resources or {}), "alerts": []},
+        )
         dg.Definitions.validate_loadable(dg.Definitions(assets=defs.assets, resources=resources, schedules=schedules))
 
     def test_complete_folders_are_said_and_nobody_is_told(

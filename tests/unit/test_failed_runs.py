@@ -9,6 +9,7 @@ import pytest
 
 from affirm_assets.errors import AlertsNotSent, EngineFailed, GapRefused
 from affirm_assets.orchestration.alerts import Alert
+from affirm_assets.orchestration.asking import CAUSE
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run
 from resources.landing.errors import LandingNotReady
@@ -136,11 +137,30 @@ def test_failed_audits_are_names_and_counts(instance: dg.DagsterInstance) -> Non
     assert alert.reason == "accrued; unique_key: 3 of 100 failed. Readers still see what they saw before."
 
 
+def test_the_tries_of_what_a_sensor_asks_for_are_one_cause(instance: dg.DagsterInstance) -> None:
+    """Of the same files and code; of others the sensor's cause is another, and so is what fails otherwise."""
+
+    def audit_fails() -> Iterator[Any]:
+        yield check("unique_key")
+        raise dg.Failure("audits failed", allow_retries=False)
+
+    def cause(does: Callable[[], Any], asked: str, *names: str) -> str:
+        (alert,) = told(instance, run(instance, asset_that(does, *specs(*names)), tags={CAUSE: asked}))
+        return alert.cause
+
+    first = cause(audit_fails, "0123456789ab", "unique_key")
+    assert cause(audit_fails, "0123456789ab", "unique_key") == first
+    assert cause(audit_fails, "cdef01234567", "unique_key") != first
+    assert cause(raises(OSError("No space left on device")), "0123456789ab") != first
+    warning = cause(lambda: [check("unique_key", severity=dg.AssetCheckSeverity.WARN)], "0123456789ab", "unique_key")
+    assert warning not in (first, cause(raises(ValueError()), "0123456789ab"))
+
+
 def test_checks_of_a_run_that_succeeds_are_told_too(instance: dg.DagsterInstance) -> None:
     broken = check("unique_key", severity=dg.AssetCheckSeverity.ERROR)
     run_id = run(instance, asset_that(lambda: [broken], *specs("unique_key")))
     (alert,) = told(instance, run_id)
-    assert alert.cause == f"check/{run_id}/loans/loans/unique_key"
+    assert alert.cause == f"run/{run_id}/check/loans/loans/unique_key"
     assert (alert.title, alert.reason) == ("checks failed", "unique_key: 3 of 100 failed")
     assert (alert.owner, alert.dataset, alert.window) == ("team:loans", "loans/loans", "2025-01-02")
 
@@ -176,7 +196,7 @@ def test_a_check_that_runs_by_itself_is_told_once_a_day(instance: dg.DagsterInst
     runs = [job.execute_in_process(instance=instance).run_id for _ in range(2)]
     causes = {alert.cause for run_id in runs for alert in told(instance, run_id)}
     assert len(causes) == 1
-    assert causes.pop().startswith("check/20")
+    assert causes.pop().startswith("20")
 
 
 def test_the_window_of_a_range_run(instance: dg.DagsterInstance) -> None:

@@ -283,18 +283,21 @@ class TestOnAnInstance:
         self.publish(catalog, LOAN_ROWS, "2025-01-01...2025-01-05")
         self.publish(catalog, LOANS, "2025-01-01...2025-01-04")
         (alert,) = [
-            each for each in late_datasets(self.look(settings, catalog, MONDAY)) if each.dataset == "loans/loans"
+            each
+            for each in late_datasets(self.look(settings, catalog, MONDAY), "http://ui")
+            if each.dataset == "loans/loans"
         ]
         assert (alert.cause, alert.owner, alert.window) == (
             "freshness/loans/loans/2025-01-05",
             LOANS.owner,
             "2025-01-05",
         )
+        assert alert.link == "http://ui/assets/loans/loans?view=partitions&partition=2025-01-05"
         assert "was due by Monday 2025-01-06 05:45 in New York and is not published" in alert.reason
 
     def test_sensor_s_tick(self, settings: Settings, catalog: Catalog, instance: dg.DagsterInstance) -> None:
         self.publish(catalog, LOAN_ROWS, "2025-01-01...2025-01-05")
-        hook, sensor = Hook(), standing_sensor(REGISTRY, FIRST)
+        hook, sensor = Hook(), standing_sensor(REGISTRY, FIRST, "http://ui")
 
         def tick() -> tuple[int, str]:
             resources = {"catalog": catalog_of(settings), "landing_zone": landing_zone_of(settings), "alerts": [hook]}

@@ -154,10 +154,14 @@ class SailEngine:
             return self._checker.check(plan)
 
     def answers(self, queries: Iterable[DataFrame]) -> list[Row]:
-        """Two at a time: one seldom keeps more than one core at work, and more would need as many times the memory."""
+        """Two at a time: one query seldom keeps both of two cores at work, and more would need as many times the
+        memory. What fails or is stopped stops the others: their answers are of no use to anybody."""
         threads = ThreadPoolExecutor(_AT_ONCE)
         try:
             return [each.result()[0] for each in [threads.submit(query.collect) for query in queries]]
+        except BaseException:
+            self.session.interruptAll()
+            raise
         finally:
             threads.shutdown(cancel_futures=True)
 

@@ -28,12 +28,13 @@ _MOST = 2**62
 
 
 def exact(ones: pa.Array, others: pa.Array, *, name: str, precision: int, scale: int) -> pa.Array:
-    """`ones` name `others` (decimals of up to 38 digits), as Spark (ANSI) does: half up at the result's scale.
+    """`ones` and `others`, decimals of up to 38 digits, put together by the operator `name` as Spark (ANSI) does it:
+    half up at the result's scale.
 
     Spark cuts off at 39 digits or places before it rounds, which leaves the digit by which it rounds as it is.
 
     Raises:
-        ZeroDivisionError: Of a row in which both are known.
+        ZeroDivisionError: A divisor is zero in a row where both are known.
         OverflowError: A result that has more digits than `precision`.
     """
     quick = quotients(ones, others, precision, scale) if name == "/" else None
@@ -63,6 +64,8 @@ def quotients(ones: pa.Array, others: pa.Array, precision: int, scale: int) -> p
 
     12.34 / 5 to six places: 1234 / 5 = 246, 4 are left; 4 and four zeros more / 5 = 8000; together 2.468000.
     """
+    if not all(pa.types.is_decimal128(each.type) and len(each) for each in (ones, others)):
+        return None
     zeros = scale - ones.type.scale + others.type.scale
     known = pc.and_(ones.is_valid(), others.is_valid())
     mask = known.to_numpy(zero_copy_only=False)
@@ -86,14 +89,12 @@ def quotients(ones: pa.Array, others: pa.Array, precision: int, scale: int) -> p
     words = np.empty((len(found), 2), dtype=np.int64)
     words[:, 0] = np.where(is_negative, -found, found)
     words[:, 1] = words[:, 0] >> 63
-    is_known = known.buffers()[1] if known.offset == 0 else pa.array(mask).buffers()[1]
+    is_known = pa.array(mask).buffers()[1]
     return pa.Array.from_buffers(pa.decimal128(precision, scale), len(found), [is_known, pa.py_buffer(words)])
 
 
 def _digits(column: pa.Array, mask: npt.NDArray[np.bool_], instead: int) -> Ints | None:
     """The digits of decimals, `instead` where the mask is false; None if those of one do not fit."""
-    if not pa.types.is_decimal128(column.type) or not len(column):
-        return None
     words = np.frombuffer(column.buffers()[1], dtype=np.int64)[2 * column.offset :][: 2 * len(column)].reshape(-1, 2)
     lower, upper = np.where(mask, words[:, 0], instead), np.where(mask, words[:, 1], 0)
     if (upper != lower >> 63).any() or (lower <= -_MOST).any() or (lower >= _MOST).any():
