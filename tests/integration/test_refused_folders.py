@@ -17,6 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from affirm_assets.cli import main
+from affirm_assets.orchestration.alerts import Alert
+from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run
 from affirm_assets.settings import SAIL, EngineSettings
 from resources.spark import SparkSessions
 from tests.integration.books import LOANS, Books, jsonl, loan, transaction
@@ -68,6 +70,12 @@ class Folder:
         ]
 
 
+def alerts_of(folder: Folder, result: dg.ExecuteInProcessResult) -> list[Alert]:
+    run = folder.books.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    return alerts_of_run(run, folder.books.instance.all_logs(result.run_id, of_type=EVENTS), Place({}, "http://ui"))
+
+
 @pytest.fixture(scope="module")
 def folders(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
     # What is refused must be told where there is no Java too: no step may turn to the other engine.
@@ -112,6 +120,11 @@ def test_a_day_of_semicolons_is_not_a_quiet_day(folder: Folder) -> None:
     ):
         assert text in message
     assert folder.published() == (0, 0)
+    # Its rows alone, which are read before the other feeds are there, tell it too: a warning, and not a quiet day.
+    (early,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "few_are_unreadable"]
+    assert (early.passed, early.severity, early.metadata["failed"].value) == (False, dg.AssetCheckSeverity.WARN, 2)
+    (warning,) = [each for each in alerts_of(folder, result) if each.dataset == "landing/transaction_rows"]
+    assert (warning.title, warning.reason) == ("checks warn", f"few_are_unreadable: 2 of 2 failed ({folder.day})")
     # What reads it was not run either.
     done = {each.step_key for each in result.all_events if each.event_type == dg.DagsterEventType.STEP_SUCCESS}
     assert done == {"landing__transaction_rows"}

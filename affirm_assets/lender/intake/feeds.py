@@ -73,6 +73,7 @@ class Tolerance:
 MAY_BE_REFUSED: Mapping[str, Tolerance] = MappingProxyType(
     {"loans": Tolerance(), "transactions": Tolerance(), "adjustments": Tolerance()}
 )
+"""By feed; of one that is not named here, what `Tolerance` has of itself."""
 
 MOST_APR = Decimal("36")
 """Percent. The Military Lending Act's limit (10 U.S.C. 987), which is also the product's."""

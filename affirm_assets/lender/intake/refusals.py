@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.lender.intake.duplicates import ACCEPTED, DUPLICATE, RECORD, REJECTED, with_fate
-from affirm_assets.lender.intake.feeds import MAY_BE_REFUSED
+from affirm_assets.lender.intake.feeds import MAY_BE_REFUSED, Tolerance
 
 # Digits, dates, codes and ids, but no blank and no @: any field of a bad record may hold a name or an address.
 _SAFE = r"^[A-Za-z0-9_.:+-]{1,64}\z"
@@ -33,7 +33,7 @@ def few_are_refused(
     A record that was booked before says nothing of how well a file can be read, and does not count. `ok` if no more is
     refused than the feed's tolerance, or if a person has accepted the day, with as many records, as `to_let_pass` says.
     """
-    tolerance = MAY_BE_REFUSED[feed]
+    tolerance = MAY_BE_REFUSED.get(feed, Tolerance())
     others = fates.where(F.col("fate") != ACCEPTED)
     received = others.select(day, "file", "fate", "reasons", "unread").unionByName(
         accepted.select(
@@ -81,6 +81,24 @@ def few_are_refused(
             "ok",
         )
     )
+
+
+def few_are_unreadable(rows: DataFrame, fields: Iterable[str], *, feed: str) -> DataFrame:
+    """For an audit of landing rows that warns: the same of records that nobody can read.
+
+    It comes early: a feed's rows are published before the other feeds of the date are there. What a record says is
+    looked at later, when all are, and so is what a person has accepted.
+    """
+    holds_nothing = F.coalesce(*(F.col(name) for name in fields)).isNull()
+    is_unreadable = F.col("problem").isNotNull() | holds_nothing
+    unreadable = rows.where(is_unreadable).select(
+        "business_date",
+        "file",
+        F.lit(REJECTED).alias("fate"),
+        F.coalesce(F.col("problem"), F.lit("holds no field of the feed")).alias("reasons"),
+        F.coalesce(F.length("raw"), F.lit(0)).alias("unread"),
+    )
+    return few_are_refused(rows.where(~is_unreadable), unreadable, {}, feed=feed, day="business_date")
 
 
 def _commonest_reasons(places: DataFrame, day: str) -> DataFrame:
