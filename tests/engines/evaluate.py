@@ -10,6 +10,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +273,9 @@ def on_sail(folder: Path) -> None:
         "checked": _on_sail(folder, SailSessions().open(checks), checks),
         "raw": _on_sail(folder, SailSessions().open(), None),
     }
-    _write(folder / "sail.pickle", {**found["checked"], **{f"raw {name}": of for name, of in found["raw"].items()}})
+    raw = {f"raw {name}": of for name, of in found["raw"].items()}
+    compared = {"never null": never_null(folder, SailSessions().open(Checks()))}
+    _write(folder / "sail.pickle", {**found["checked"], **raw, **compared})
 
 
 def _on_sail(folder: Path, session: Any, checks: "Checks | None") -> dict[str, dict[str, Found]]:
@@ -292,6 +296,59 @@ def _on_sail(folder: Path, session: Any, checks: "Checks | None") -> dict[str, d
             if checks or each.differs:
                 found["queries"][each.name] = query(each.make, frames, each.ordered)
     return found
+
+
+def never_null(folder: Path, session: Any) -> dict[str, list[str]]:
+    """Each case over rows in which no column is null, compared with constants: what differs from Spark, by case.
+
+    DataFusion looks through more of what is never null, and moves a cast from a column to a constant that it is
+    compared with. What is expected is Python's comparison of the values that Spark computed.
+    """
+    from tests.engines.cases import cases
+
+    spark, values, found = read_found(folder, "spark")["cases"], pq.read_table(folder / "values.parquet"), {}
+    with session.active():
+        for each in cases():
+            on_spark, text = spark[each.name], each.expression
+            if each.frame == "values" and isinstance(text, str) and re.match("decimal|bigint|int", on_spark.type):
+                _, used = _renamed(text, values.column_names, "")
+                if differs := _compared(session.spark, values.select(["i", *used]), text, on_spark, folder):
+                    found[each.name] = differs
+    return found
+
+
+def _compared(session: Any, table: pa.Table, expression: str, on_spark: Found, folder: Path) -> list[str]:
+    has_all = reduce(pc.and_, (pc.is_valid(table[name]) for name in table.column_names))
+    values = {i: on_spark.rows[i] for i in table.filter(has_all)["i"].to_pylist()}
+    values = {i: value for i, value in values.items() if value is not None and value != RAISES}
+    if not values:
+        return []
+    kept = table.filter(pc.is_in(table["i"], pa.array(list(values))))
+    path = str(folder / "never-null.parquet")
+    pq.write_table(kept, path)
+    fields = from_arrow_schema(kept.schema, prefer_timestamp_ntz=False).fields
+    schema = ", ".join(f"`{each.name}` {each.dataType.simpleString()} NOT NULL" for each in fields)
+    frame = session.read.schema(schema).parquet(path)
+    # The smallest by its digits: what others may round to.
+    constant = min(values.values(), key=lambda value: (abs(value), value))
+    text = f"{constant:f}BD" if isinstance(constant, Decimal) else f"{constant}L"
+    if constant == -(2**63):
+        return []
+    try:
+        compared = f"({expression}) = {text} AS is_it", f"({expression}) > {text} AS is_more"
+        rows = frame.selectExpr("i", *compared).collect()
+        those = frame.where(f"({expression}) = {text}").select("i").collect()
+    except Exception as error:
+        return [] if type(error).__name__ == "NotProven" else [why(error)]
+    expected = {i: (value == constant, value > constant) for i, value in values.items()}
+    wrong = [
+        f"row {row['i']}, {values[row['i']]}: = and > {text} are {row['is_it']} and {row['is_more']}"
+        for row in rows
+        if (row["is_it"], row["is_more"]) != expected[row["i"]]
+    ]
+    if {row["i"] for row in those} != {i for i, (is_it, _) in expected.items() if is_it}:
+        wrong.append(f"as a condition, = {text} finds {len(those)} rows")
+    return wrong
 
 
 class Checks:

@@ -274,6 +274,8 @@ def expr(text: str) -> Refused:
         (expr("s RLIKE 'a**'"), "a quantifier after a quantifier"),
         (expr("s RLIKE 'a{ 1 }'"), "{ in a regular expression"),
         (expr(r"s RLIKE '[\\w-.]'"), "a range from"),
+        (expr(r"s RLIKE '[+-\\d]'"), "a range to"),
+        (expr(r"s RLIKE '[^,-\\s]'"), "a range to"),
     ],
 )  # fmt: skip
 def test_what_is_not_proven_is_refused(sail: CheckedSail, rows: DataFrame, make: Refused, message: str) -> None:

@@ -34,7 +34,7 @@ from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 from pyiceberg.transforms import BucketTransform, IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import DateType, DecimalType, LongType, NestedField, StringType
-from pyspark.errors.exceptions.base import PythonException
+from pyspark.errors.exceptions.base import PySparkException, PythonException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -722,6 +722,19 @@ def test_an_error_of_python_is_the_same_on_each_engine(engine: SailEngine) -> No
 
     with pytest.raises(PythonException, match="loan L1: expected a balance"), engine.active():
         engine.session.range(3).mapInArrow(refuses, "id long").count()
+
+
+@pytest.mark.parametrize("condition", ["CAST(n AS int) < 20", "n * 8388608 < 0", "CAST(n * 8388608 AS int) IN (1, 2)"])
+def test_what_overflows_raises_where_it_is_only_compared(engine: SailEngine, tmp_path: Path, condition: str) -> None:
+    """Also of a column that is never null, where DataFusion moves casts to the constant."""
+    pq.write_table(pa.table({"n": pa.array([2**40], pa.int64())}), tmp_path / "n.parquet")
+    with engine.active():
+        for schema in ("n bigint", "n bigint NOT NULL"):
+            frame = engine.session.read.schema(schema).parquet(str(tmp_path / "n.parquet"))
+            with pytest.raises(PySparkException, match=r"(?i)cast|range"):
+                frame.where(condition).collect()
+            with pytest.raises(PySparkException, match=r"(?i)cast|range"):
+                frame.selectExpr(f"{condition} AS found").collect()
 
 
 class TestAnswers:

@@ -121,3 +121,7 @@ def test_many_values_reach_each_case(both: Both) -> None:
     found = both.spark["cases"]
     empty = [name for name, of in found.items() if not set(of.rows.values()) - {None, RAISES}]
     assert [name for name in empty if not re.search(r"NULL|[/%] \(0(\.00)?\)", name)] == []
+
+
+def test_compared_with_constants_they_are_the_same_where_nothing_is_null(both: Both) -> None:
+    assert both.sail["never null"] == {}

@@ -192,9 +192,7 @@ def table_of(specs: dict[dg.AssetKey, dg.AssetSpec], dataset: Dataset) -> dg.Tab
 
 class TestChecks:
     @each_dataset
-    def test_every_audit_has_a_check_and_those_of_single_rows_have_one(
-        self, graph: Graph, dataset: Dataset
-    ) -> None:
+    def test_every_audit_has_a_check_and_those_of_single_rows_have_one(self, graph: Graph, dataset: Dataset) -> None:
         checks = [graph.get(key) for key in graph.get(key_of(dataset)).check_keys if key.name not in STANDING_CHECKS]
         specs = audit_specs(dataset)
         of_rows = sum(each.of_rows for each in specs)

@@ -194,6 +194,9 @@ def pattern(java: str) -> str:
                 )
             if character == "-" and java[at : at + 1] == "-":
                 raise CannotMend("-- in a class of a regular expression is not proven; write it as \\-")
+            # As the first of a class it is no range.
+            if character == "-" and re.match(r"\\[sdwSDW]", java[at:]) and not re.search(r"(?<!\\)\[\^?$", made):
+                raise CannotMend(f"a range to {java[at : at + 2]} in a class of a regular expression is not proven")
             is_in_class = character != "]"
             made += character
         elif character == "[":
@@ -245,7 +248,7 @@ def whole_remainder(name: str, arguments: Sequence[Typed], result: Type) -> Mess
 
 def rounded(_name: str, arguments: Sequence[Typed], result: Type) -> Message:
     """A cast rounds half up, too; with a digit more before the point, it always fits."""
-    return cast(arguments[0].message, result)
+    return held(cast(arguments[0].message, result), result)
 
 
 def mean(_name: str, arguments: Sequence[Typed], result: Type) -> Message:

@@ -215,11 +215,11 @@ def held(made: Message, kind: Type) -> Message:
     """A cast that stays: where it is compared with a literal, DataFusion casts the literal instead.
 
     Then CAST(1.25 AS bigint) = 1 is false, and CAST(n AS int) < 20 is no error for an n beyond int. It does not look
-    through coalesce.
+    through nullif. (Through coalesce it does, where the value is never null.)
     """
     nothing = proto.Expression()
     nothing.literal.null.null.SetInParent()
-    return function("coalesce", made, cast(nothing, kind))
+    return function("nullif", made, cast(nothing, kind))
 
 
 def alias(child: Message, *names: str) -> Message:
