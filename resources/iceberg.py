@@ -325,8 +325,14 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
     def register_tables(self, chosen: Collection[str] = ()) -> Registration:
         """Register each table of the warehouse that the catalog lacks, by its newest readable metadata file.
 
-        `chosen`: metadata files to register their tables by, newest or not. Raises CatalogError for one that cannot be.
+        `chosen`: metadata files to register their tables by, newest or not. Raises CatalogError for one that cannot be,
+        and for a catalog that is a service.
         """
+        if self._kind not in _SQL:
+            raise CatalogError(
+                f"catalog {self.uri}: expected one in SQLite or PostgreSQL, found a service. Register the tables there "
+                "by its own means, each by its newest metadata file (Iceberg's procedure register_table does it too)."
+            )
         catalog = self._load_sql(self.properties())
         known, lie = _tables_of(catalog), self.tables_in_warehouse()
         choices = self._choices(chosen, known, lie)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import chain
@@ -207,7 +207,7 @@ class _Step:
             kept = "Nothing was staged, since such rows cannot be written at all."
             (nulls,) = _outcomes(engine, [null_question(dataset, rows)])
             raise AuditsFailed(dataset, self.pinned.request, tuple(nulls), kept, None) from None
-        with self.timer.part("audit"):
+        with self.timer.part("audit"), self._let_go_if_unfit(staged):
             frame = engine.look(staged, target, spark_schema(dataset.contract))
             totals = totals_of_files(staged.files, list(staged.sums), self.table.io)
             values, *others = _outcomes(engine, self._questions(frames, frame, staged))
@@ -222,6 +222,17 @@ class _Step:
         sums = sums_by_partition(dataset, self.table, staged.files, totals)
         notes = f" ({engine.notes})" if engine.notes else ""
         return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}{notes}", sums, sample)
+
+    @contextmanager
+    def _let_go_if_unfit(self, staged: Staged) -> Iterator[None]:
+        """Files that are in no snapshot are removed, as far as it goes, once another engine is to write them anew."""
+        try:
+            yield
+        except UnfitForEngine:
+            for file in staged.files if staged.snapshot is None else ():
+                with suppress(Exception):
+                    self.table.io.delete(file.file_path)
+            raise
 
     def _questions(self, frames: Frames, looked_at: DataFrame, staged: Staged) -> Iterator[Question]:
         yield value_question(self.dataset, self._value_rules, looked_at)

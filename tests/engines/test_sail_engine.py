@@ -1,5 +1,6 @@
 """The engine sail: real sessions of Sail, real Iceberg tables in folders and on S3. No JVM."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -735,6 +736,15 @@ def test_what_overflows_raises_where_it_is_only_compared(engine: SailEngine, tmp
                 frame.where(condition).collect()
             with pytest.raises(PySparkException, match=r"(?i)cast|range"):
                 frame.selectExpr(f"{condition} AS found").collect()
+
+
+def test_a_full_disk_is_one_and_no_reason_for_another_engine(engine: SailEngine) -> None:
+    def fails(_batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left on device") as caught, engine.active():
+        engine.keep(engine.session.range(1).mapInArrow(fails, "id long"))
+    assert caught.value.errno == errno.ENOSPC
 
 
 class TestAnswers:

@@ -280,6 +280,11 @@ class TestLost:
             full.load()
         assert ".venv/bin/affirm register-tables" in str(caught.value)
 
+    @pytest.mark.parametrize("uri", ["http://127.0.0.1:1/catalog", "glue:"])
+    def test_those_of_a_service_are_registered_by_its_own_means(self, uri: str) -> None:
+        with pytest.raises(CatalogError, match="expected one in SQLite or PostgreSQL, found a service"):
+            IcebergCatalog(uri=uri, **S3).register_tables()
+
     def test_tables_are_registered_again_by_their_newest_metadata(self, full: IcebergCatalog, tmp_path: Path) -> None:
         (tmp_path / "catalog.db").unlink()
         assert [table.name() for table in full.register_tables().registered] == [("loans", "loans")]

@@ -1,5 +1,7 @@
 """The verbs of a step, on a session of Sail."""
 
+import errno
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -65,7 +67,8 @@ class SailEngine:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Raises NotProven for what PySpark has for Spark alone, such as an RDD; EngineFailed for an error of Sail's.
+        """Raises NotProven for what PySpark has for Spark alone, such as an RDD; EngineFailed for an error of Sail's;
+        OSError for a disk that is full.
 
         An error of a function of Python, which is the same on each engine, stays what it is.
         """
@@ -73,6 +76,8 @@ class SailEngine:
             with self._opened.active():
                 yield
         except PySparkException as error:
+            if _NO_SPACE in str(error):  # nor is there any for another engine
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             if error.getCondition() not in _FOR_SPARK_ALONE:
                 if isinstance(error, PythonException) and not any(each in str(error) for each in _OF_OUR_MENDINGS):
                     raise
@@ -206,6 +211,8 @@ class SailEngine:
 
 _AT_ONCE = 2
 """Queries of a step that are at work at a time."""
+
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 _OF_OUR_MENDINGS = ("[DIVIDE_BY_ZERO]", "[NUMERIC_VALUE_OUT_OF_RANGE]")
 _FOR_SPARK_ALONE = ("NOT_IMPLEMENTED", "JVM_ATTRIBUTE_NOT_SUPPORTED")
