@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 import tests.projects.two_feeds
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
+from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.asking import CAUSE, REASON, resume
 from affirm_assets.orchestration.partitions import today
 from affirm_assets.settings import Settings
@@ -114,6 +115,21 @@ class Shops:
             self.instance.report_runless_asset_event(event)
         self.cursors[name] = result.cursor
         return [self._execute(each) for each in result.run_requests or ()], result.skip_message or ""
+
+    def cron(self, name: str) -> dg.RunRequest | dg.SkipReason:
+        """Evaluate a schedule as the daemon does."""
+        schedule = self.defs.get_schedule_def(name)
+        assert schedule.cron_schedule == "0 6 * * MON"
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        with dg.build_schedule_context(
+            self.instance,
+            scheduled_execution_time=datetime(2025, 2, 3, 11, tzinfo=UTC),
+            repository_def=self.defs.get_repository_def(),
+            resources=dict(self.defs.resources or {}),
+        ) as context:
+            found = schedule.evaluate_tick(context)
+        requests = found.run_requests or []
+        return requests[0] if requests else dg.SkipReason(found.skip_message)
 
     def _execute(self, request: dg.RunRequest) -> dg.DagsterRun:
         selection = list(request.asset_selection or ())
@@ -269,6 +285,58 @@ def test_a_bad_day_is_tried_three_times_and_again_once_its_file_is_another(
     shops.land(REFUNDS, 1, "north,1.00")
     shops.settle()
     assert [row["amount"] for row in shops.rows("books.takings") if row["as_of"] == day(1)] == [0]
+
+
+def test_a_run_that_somebody_stopped_waits_until_it_is_resumed_in_the_ui(
+    shops: Shops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_stopped(shops: Shops, request: dg.RunRequest) -> dg.DagsterRun:
+        return shops.instance.create_run_for_job(
+            shops.defs.resolve_implicit_global_asset_job_def(),
+            status=dg.DagsterRunStatus.CANCELED,
+            tags=dict(request.tags),
+            asset_selection=frozenset(request.asset_selection or ()),
+        )
+
+    shops.land_all(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Shops, "_execute", is_stopped)
+        assert len(shops.tick("books")[0]) == 1
+    asked, said = shops.tick("books")
+    assert not asked
+    assert "was cancelled. To go on: affirm resume" in said
+    assert shops.defs.get_job_def("resume").execute_in_process(instance=shops.instance).success
+    assert [window(each) for each in shops.tick("books")[0]] == [str(day(0))]
+
+
+def test_a_dataset_that_a_cron_schedule_starts(tmp_path: Path) -> None:
+    """The sensors leave it alone."""
+    with dg.instance_for_test() as instance:
+        starts_by_cron(Shops(tmp_path / "lake", instance))
+
+
+def starts_by_cron(shops: Shops) -> None:
+    datasets = {each.name: each for each in Registry.walk(tests.projects.two_feeds).in_order()}
+    datasets["totals"] = replace(datasets["totals"], starts="0 6 * * MON")
+    shops.declare(Registry(datasets))
+    shops.land_all(0)
+    assert [over for name, over, _ in shops.settle() if name == "books"] == [str(day(0))]
+    assert [row["amount"] for row in shops.rows("books.takings")] == [9, 5]
+    asked = shops.cron("books__totals")
+    assert isinstance(asked, dg.RunRequest)
+    assert [key.path[-1] for key in asked.asset_selection or ()] == ["totals"]
+    assert shops._execute(asked).status is dg.DagsterRunStatus.SUCCESS
+    assert [row["amount"] for row in shops.rows("books.totals")] == [9, 5]
+    again = shops.cron("books__totals")
+    assert isinstance(again, dg.SkipReason)
+    assert "is up to date" in (again.skip_message or "")
+
+
+def test_a_start_that_there_is_not_is_refused(shops: Shops) -> None:
+    datasets = {each.name: each for each in Registry.walk(tests.projects.two_feeds).in_order()}
+    datasets["totals"] = replace(datasets["totals"], starts="sometimes")
+    with pytest.raises(DeclarationError, match=r"dataset 'totals': expected starts= to be .*; found 'sometimes'"):
+        shops.declare(Registry(datasets))
 
 
 def test_what_a_run_computes_is_not_asked_for_again(shops: Shops) -> None:
