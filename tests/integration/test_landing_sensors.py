@@ -329,7 +329,7 @@ def starts_by_cron(shops: Shops) -> None:
     assert [row["amount"] for row in shops.rows("books.totals")] == [9, 5]
     again = shops.cron("books__totals")
     assert isinstance(again, dg.SkipReason)
-    assert "is up to date" in (again.skip_message or "")
+    assert again.skip_message == f"books/totals of {day(1)}: waits for books/takings"
 
 
 def test_a_start_that_there_is_not_is_refused(shops: Shops) -> None:
