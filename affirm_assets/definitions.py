@@ -1,5 +1,6 @@
 """The code location: `build_defs` for a deployment, and `defs` for the one that the environment names."""
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from affirm_assets.orchestration.alerts import hooks_of
 from affirm_assets.orchestration.assets import assets, code_versions
 from affirm_assets.orchestration.books import Project, books_sensors, resume_job, schedules
 from affirm_assets.orchestration.deadlines import deadline_schedules
-from affirm_assets.orchestration.engines import StepSpark
+from affirm_assets.orchestration.engines import StepSpark, lacks
 from affirm_assets.orchestration.execution import execution_of
 from affirm_assets.orchestration.landing import landing_sensors
 from affirm_assets.orchestration.lost_runs import lost_runs
@@ -28,12 +29,16 @@ from resources.sail import SailSessions
 from resources.spark import local_sessions
 from resources.spark_on_kubernetes import KubernetesSparkSessions
 
+_log = logging.getLogger(__name__)
+
 
 def build_defs(
     settings: Settings, registry: Registry | None = None, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
     """Definitions of a deployment; a test hands in other datasets or resources instead of patching."""
     registry = registry or Registry.walk(affirm_assets.datasets)
+    for each in lacks(registry.datasets.values(), settings.engines):
+        _log.warning("%s", each)
     execution = execution_of(settings.deployment)
     made = assets(registry, PartitionSets(settings.first_business_date), settings, execution.retries)
     project = Project.of(registry, code_versions(made), settings.first_business_date)

@@ -1,19 +1,21 @@
 """Which engine a step gets, and why; opens it, and remembers what was chosen."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pyspark.sql import SparkSession
 
+from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
-from affirm_assets.engines.sail import SailEngine
+from affirm_assets.engines.sail import SailEngine, condition_problem
 from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.errors import EngineMissing, UnfitForEngine
 from affirm_assets.orchestration.compute import compute_metadata
 from affirm_assets.settings import SAIL, SPARK, EngineSettings
+from affirm_assets.steps.audit import value_rules
 from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import Decision, Profile
@@ -59,6 +61,30 @@ def choose(declared: str | None, settings: EngineSettings, scan_bytes: int, memo
     if scan_bytes <= most << 20:
         return Choice(SAIL, f"{to_read}, of at most {limit} for sail")
     return Choice(SPARK, f"{to_read}, more than the {limit} for sail")
+
+
+def lacks(
+    datasets: Iterable[Dataset], settings: EngineSettings, java: Callable[[], str | None] = java_problem
+) -> Iterator[str]:
+    """A line for each dataset whose engine is fixed and cannot compute it: what is known before anything is called.
+
+    What a transform or an audit uses is known once its plan is made, in the step.
+    """
+    problems: dict[str, str | None] = {}
+    for each in datasets:
+        engine = settings.engine or each.engine
+        if engine is None:
+            continue
+        if engine not in problems:
+            problems[engine] = sail_problem() if engine == SAIL else java()
+        if problem := problems[engine]:
+            yield f"{each.source}: {each} is for {engine}, which cannot run here: {problem}"
+        elif engine == SAIL:
+            schema = spark_schema(each.contract)
+            for rule in value_rules(each):
+                if problem := condition_problem(rule.violation, schema):
+                    of = f"{each.source}: {each} is for sail, which cannot compute its constraint"
+                    yield f"{of} {rule.name}: {problem}"
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame
 
+from affirm_assets.declare.contract import Contract, key
 from affirm_assets.declare.dataset import Dataset, dataset
 from affirm_assets.declare.partitions import Window
+from affirm_assets.declare.registry import Registry
+from affirm_assets.definitions import build_defs
 from affirm_assets.errors import DeclarationError, EngineMissing, NotProven, SettingError, UnfitForEngine
 from affirm_assets.orchestration import engines
-from affirm_assets.orchestration.engines import StepEngines, choose
+from affirm_assets.orchestration.engines import StepEngines, choose, lacks
 from affirm_assets.settings import BY_SIZE, MOST_SAIL_MIB, SAIL, SPARK, EngineSettings, Settings
 from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import profile
@@ -319,3 +322,40 @@ class TestInstead:
             assert part in line
         assert machine.spark == []
         assert error.value.__cause__ is UNFIT
+
+
+class Code(Contract):
+    """A code, of a pattern that Java knows and Sail does not."""
+
+    day: date = key("Business date")
+    code: str = key("Code", pattern="(?i)[a-z]+")
+
+
+class TestLacks:
+    """What is known of a dataset's engine when definitions are loaded."""
+
+    def test_nothing_of_those_that_may_have_either(self) -> None:
+        assert [*lacks([amounts()], BY_SIZE, lambda: NO_JAVA)] == []
+
+    def test_an_engine_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engines, "sail_problem", lambda: NO_SAIL)
+        fixed = [replace(amounts(), engine=SPARK), replace(amounts(), engine=SAIL)]
+        assert [*lacks(fixed, BY_SIZE, lambda: NO_JAVA)] == [
+            f"{fixed[0].source}: tests/amounts is for spark, which cannot run here: {NO_JAVA}",
+            f"{fixed[1].source}: tests/amounts is for sail, which cannot run here: {NO_SAIL}",
+        ]
+        assert len([*lacks([amounts()] * 3, EngineSettings(SPARK), lambda: NO_JAVA)]) == 3
+
+    def test_a_constraint_that_sail_cannot_compute(self) -> None:
+        codes = replace(amounts(), contract=Code, engine=SAIL)
+        (line,) = lacks([codes], BY_SIZE, lambda: None)
+        assert "cannot compute its constraint code_pattern" in line
+        assert "(? in a regular expression is not proven" in line
+        assert [*lacks([replace(amounts(), engine=SAIL)], BY_SIZE, lambda: None)] == []
+
+    def test_is_said_when_definitions_are_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("affirm_assets.definitions.lacks", lambda *_: ["amounts.py: it lacks an engine"])
+        build_defs(Settings.local(tmp_path, date(2025, 1, 1)), Registry({}))
+        assert "amounts.py: it lacks an engine" in caplog.text

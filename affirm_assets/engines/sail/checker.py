@@ -516,6 +516,17 @@ class Checker:
         relation.CopyFrom(made)
 
 
+def condition_problem(condition: str, schema: StructType) -> str | None:
+    """Why a condition on rows of this schema, as SQL, is not proven; None if it is."""
+    made = proto.Expression()
+    made.expression_string.expression = condition
+    try:
+        typed(made, Scope(plan.columns_of(schema)))
+    except NotProven as error:
+        return str(error)
+    return None
+
+
 def _keep_one_row(total: Message) -> None:
     """A limit of one row around an aggregate without keys, which has one.
 
