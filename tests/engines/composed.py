@@ -133,6 +133,50 @@ class Composer:
         )
         return make(depth - 1)
 
+    def algebra(self, depth: int) -> Expression:
+        """Conditions on one column: an optimizer takes several of them together."""
+        name = self._chance.choice("nkmr")
+        values = [str(each) for each in COLUMNS[name] if abs(Decimal(each)) < 1000]
+        return self._algebra(depth, name, values)
+
+    def _algebra(self, depth: int, name: str, values: list[str]) -> Expression:
+        if depth == 0:
+            return self._of_column(name, values)
+        one, other = self._algebra(depth - 1, name, values), self._algebra(depth - 1, name, values)
+        match self._chance.choice(["AND", "AND", "OR", "OR", "NOT", "IF"]):
+            case "NOT":
+                return self._negated(one)
+            case "IF":
+                asked = self._of_column(name, values)
+                return Expression(f"IF({asked.text}, {one.text}, {other.text})", _if(asked, one, other))
+            case word:
+                return _both(one, other, word)
+
+    def _of_column(self, name: str, values: list[str]) -> Expression:
+        """Compared with a constant on either side, or in a list, which may have a null."""
+        column = _column(name)
+        if self._chance.random() < 0.4:
+            listed = self._chance.sample(values, self._chance.choice([1, 2, 3]))
+            has_null, is_not = self._chance.random() < 0.3, self._chance.random() < 0.4
+            members = [Decimal(each) for each in listed]
+
+            def value(row: Row) -> Value:
+                found = column.value(row)
+                if found is None:
+                    return None
+                is_in = True if found in members else None if has_null else False
+                return is_in if is_in is None or not is_not else not is_in
+
+            texts = ", ".join([*listed, *(["NULL"] if has_null else [])])
+            return Expression(f"({name} {'NOT ' if is_not else ''}IN ({texts}))", value)
+        constant, sign = self._chance.choice(values), self._chance.choice(["=", "=", "<>", "<", "<=", ">", ">="])
+        compared = Decimal(constant)
+        if self._chance.random() < 0.5:
+            flipped = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}.get(sign, sign)
+            value_of = _of(column, lambda found: _compare(sign, found, compared))
+            return Expression(f"({constant} {flipped} {name})", value_of)
+        return Expression(f"({name} {sign} {constant})", _of(column, lambda found: _compare(sign, found, compared)))
+
     # Whole numbers
 
     def _whole_arithmetic(self, depth: int) -> Expression:
@@ -239,24 +283,29 @@ class Composer:
         return Expression(f"({of.text} BETWEEN {least} AND {most})", value)
 
     def _not(self, depth: int) -> Expression:
-        of = self.condition(depth)
+        return self._negated(self.condition(depth))
+
+    def _negated(self, of: Expression) -> Expression:
         return Expression(f"(NOT {of.text})", _of(of, lambda value: not value))
 
     def _and_or(self, depth: int) -> Expression:
-        one, other, word = self.condition(depth), self.condition(depth), self._chance.choice(["AND", "OR"])
-        decides = word == "OR"
+        return _both(self.condition(depth), self.condition(depth), self._chance.choice(["AND", "OR"]))
 
-        def value(row: Row) -> Value:
-            # The second is looked at only where the first does not decide.
-            first = one.value(row)
-            if first is decides:
-                return decides
-            second = other.value(row)
-            if second is decides:
-                return decides
-            return None if first is None or second is None else not decides
 
-        return Expression(f"({one.text} {word} {other.text})", value)
+def _both(one: Expression, other: Expression, word: str) -> Expression:
+    """AND or OR. The second is looked at only where the first does not decide."""
+    decides = word == "OR"
+
+    def value(row: Row) -> Value:
+        first = one.value(row)
+        if first is decides:
+            return decides
+        second = other.value(row)
+        if second is decides:
+            return decides
+        return None if first is None or second is None else not decides
+
+    return Expression(f"({one.text} {word} {other.text})", value)
 
 
 def _column(name: str) -> Expression:

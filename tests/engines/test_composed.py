@@ -24,7 +24,7 @@ from resources.sail import SailSessions
 from tests.engines.composed import DDL, Composer, Expression, Raises, Row, rows
 from tests.engines.evaluate import Checks
 
-EXPRESSIONS = int(os.environ.get("EXPRESSIONS", "150"))
+EXPRESSIONS = int(os.environ.get("EXPRESSIONS", "200"))
 ROWS = 40
 Values = tuple[DataFrame, list[dict[str, Any]]]
 RAISES = "raises"
@@ -62,7 +62,7 @@ def test_no_composed_expression_differs_in_silence(values: Values) -> None:
     for seed in range(EXPRESSIONS):
         chance = random.Random(seed)
         compose, depth = Composer(chance), chance.choice([2, 3, 4])
-        kind = chance.choice([compose.condition, compose.condition, compose.whole, compose.decimal])
+        kind = chance.choice([compose.condition, compose.algebra, compose.algebra, compose.whole, compose.decimal])
         expression = kind(depth)
         wanted = {row["i"]: expected(expression, row) for row in made}
         try:
@@ -70,7 +70,7 @@ def test_no_composed_expression_differs_in_silence(values: Values) -> None:
             others = difference(wanted, found)
             seen["equal"] += not others
             differs += [(seed, expression.text, others)] if others else []
-            if kind == compose.condition:
+            if kind in (compose.condition, compose.algebra):
                 those = {row["i"] for row in frame.where(expression.text).select("i").collect()}
                 raises = {i for i, value in wanted.items() if value == RAISES}
                 if those - raises != {i for i, value in wanted.items() if value is True}:

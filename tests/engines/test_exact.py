@@ -14,7 +14,8 @@ Numbers = list[int | None]
 
 
 def column(digits: Numbers, precision: int, scale: int) -> pa.Array:
-    values = [None if each is None else Decimal(each).scaleb(-scale) for each in digits]
+    # Not by scaleb, which rounds to the 28 digits of Python's context.
+    values = [None if each is None else Decimal(f"{each}E-{scale}") for each in digits]
     return pa.array(values, pa.decimal128(precision, scale))
 
 

@@ -330,7 +330,32 @@ def _call(e: Message, scope: Scope) -> Typed:
         return _SPECIAL[name](e, called.arguments, scope)
     within = _unguarded(scope) if any(line.is_aggregate for line in proven.entries(name)) else scope
     arguments = [_inner(each, within) for each in called.arguments]
+    if name in _FLIPPED and len(arguments) == 2 and _is_constant(arguments[0].message):
+        name, arguments = _FLIPPED[name], arguments[::-1]
     return _listed(e, name, arguments, scope)
+
+
+_FLIPPED = {"==": "==", "<=>": "<=>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+"""Comparisons with their sides the other way about.
+
+DataFusion takes `m = 0.5 AND 0.5 = m` for two conditions of which one at most holds, and loses the stricter one of
+`m <= 1.0 AND 1.0 > m`. With the constant on the right it does neither."""
+
+
+def _is_constant(message: Message) -> bool:
+    """Whether it names no column."""
+    match message.WhichOneof("expr_type"):
+        case "literal":
+            return True
+        case "cast":
+            return _is_constant(message.cast.expr)
+        case "alias":
+            return _is_constant(message.alias.expr)
+        case "unresolved_function":
+            return all(map(_is_constant, message.unresolved_function.arguments))
+        case "common_inline_user_defined_function":
+            return all(map(_is_constant, message.common_inline_user_defined_function.arguments))
+    return False
 
 
 def _listed(e: Message, name: str, arguments: Sequence[Typed], scope: Scope) -> Typed:

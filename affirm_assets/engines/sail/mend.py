@@ -15,6 +15,7 @@ from affirm_assets.engines.sail import plan, proven
 from affirm_assets.engines.sail.exact import exact
 from affirm_assets.engines.sail.plan import (
     BIGINT,
+    BOOLEAN,
     INT,
     INTEGERS,
     MOST_DIGITS,
@@ -37,7 +38,38 @@ class CannotMend(Exception):
 
 
 def in_list(_name: str, arguments: Sequence[Typed], _result: Type) -> Message:
-    return function("in", *(each.message for each in arguments)) if len(arguments) > 1 else plan.boolean(False)
+    """DataFusion takes two lists of a conjunction together, as if nothing were null: neither a value nor an element."""
+    if len(arguments) == 1:
+        return plan.boolean(False)
+    return held(function("in", *(each.message for each in arguments)), BOOLEAN)
+
+
+def either(_name: str, arguments: Sequence[Typed], _result: Type) -> Message:
+    """It makes a list of two equalities, too."""
+    made = function("or", *(each.message for each in arguments))
+    return held(made, BOOLEAN) if all(_is_equality(each.message) for each in arguments) else made
+
+
+def negated(_name: str, arguments: Sequence[Typed], _result: Type) -> Message:
+    """And of what is not both it makes what is either not."""
+    (of,) = arguments
+    return function("not", held(of.message, BOOLEAN) if _called(of.message) == "and" else of.message)
+
+
+def _is_equality(message: Message) -> bool:
+    """Or what was held, or the negation of what becomes one if it is negated."""
+    name = _called(message)
+    if name == "not":
+        (inner,) = message.unresolved_function.arguments
+        return _called(inner) == "and" or (
+            _called(inner) == "not" and _called(inner.unresolved_function.arguments[0]) == "=="
+        )
+    return name in ("==", "nullif")
+
+
+def _called(message: Message) -> str:
+    """The function's name; empty for what is none."""
+    return str(message.unresolved_function.function_name)
 
 
 def integers(name: str, arguments: Sequence[Typed], result: Type) -> Message:
@@ -327,12 +359,14 @@ MENDS: Mapping[str, Callable[[str, Sequence[Typed], Type], Message]] = {
     "date_sub": date_add,
     "datediff": datediff,
     "decimals": decimals,
+    "either": either,
     "in": in_list,
     "integers": integers,
     "integer total": integer_total,
     "like": like,
     "make_date": make_date,
     "mean": mean,
+    "negated": negated,
     "not negative": not_negative,
     "pattern": translated,
     "quotient": by_python,

@@ -61,8 +61,8 @@ def _aggregate(name: str, arguments: str, result: str, **more: object) -> Proven
 LIST: tuple[Proven, ...] = (
     *(Proven(name, "T T", "boolean") for name in ("==", "<", "<=", ">", ">=", "<=>")),
     Proven("and", "boolean boolean", "boolean"),
-    Proven("or", "boolean boolean", "boolean"),
-    Proven("not", "boolean", "boolean"),
+    Proven("or", "boolean boolean", "boolean", mend="either"),
+    Proven("not", "boolean", "boolean", mend="negated"),
     Proven("isnull", "any", "boolean"),
     Proven("isnotnull", "any", "boolean"),
     Proven("coalesce", "T T*", "T"),
