@@ -5,12 +5,13 @@ from fractions import Fraction
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affirm_assets.engines.sail.exact import exact, quotients, row_by_row
 
 Numbers = list[int | None]
+thorough = settings(max_examples=300, deadline=None, derandomize=True)
 
 
 def column(digits: Numbers, precision: int, scale: int) -> pa.Array:
@@ -43,6 +44,7 @@ def divisions(draw: st.DrawFn) -> tuple[pa.Array, pa.Array, int, int]:
     return column(ones, p1, s1)[begin:], column(others, p2, s2)[begin:], 38, scale
 
 
+@thorough
 @given(divisions())
 def test_quotients_of_a_batch_are_those_of_its_rows(division: tuple[pa.Array, pa.Array, int, int]) -> None:
     ones, others, precision, scale = division
@@ -53,6 +55,7 @@ def test_quotients_of_a_batch_are_those_of_its_rows(division: tuple[pa.Array, pa
     assert found.equals(row_by_row(ones, others, "/", precision, scale))
 
 
+@thorough
 @given(st.integers(-(10**30), 10**30), st.integers(1, 10**30), st.integers(0, 12))
 def test_a_quotient_of_a_row_is_the_fraction_rounded_half_up(one: int, other: int, scale: int) -> None:
     (found,) = row_by_row(column([one], 38, 4), column([other], 38, 0), "/", 38, scale).to_pylist()
