@@ -105,6 +105,10 @@ class Landing:
         """Raises ValueError if `due` is none."""
         return None if self.due is None else Due.parse(self.due, self.calendar)
 
+    def begins(self, first: date) -> date:
+        """The feed's first day in a deployment whose first is `first`."""
+        return max(first, self.since or first)
+
 
 @dataclass(frozen=True)
 class Shared:

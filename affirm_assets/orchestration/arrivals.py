@@ -29,7 +29,10 @@ def arrived(
     Raises LandingUnreachable.
     """
     readers = feed_readers(datasets)
-    begins = {feed: max([first, *_since(datasets, feed)]) for feed in readers}
+    begins = {
+        feed: max(read.begins(first) for name in names for read in datasets[name].feeds if read.feed == feed)
+        for feed, names in readers.items()
+    }
     day = min((_unread(records, names, begins[feed]) for feed, names in readers.items()), default=today + _DAY)
     folders = {feed: _Folders(zone, feed) for feed in readers}
     lacks: list[str] = []
@@ -54,10 +57,6 @@ def feed_readers(datasets: Mapping[str, Dataset]) -> Mapping[str, tuple[str, ...
         feed: tuple(name for name, each in datasets.items() if feed in {read.feed for read in each.feeds})
         for feed in feeds
     }
-
-
-def _since(datasets: Mapping[str, Dataset], feed: str) -> list[date]:
-    return [read.since for each in datasets.values() for read in each.feeds if read.feed == feed and read.since]
 
 
 def _unread(records: Mapping[str, Record], names: tuple[str, ...], first: date) -> date:

@@ -42,7 +42,7 @@ def deadline_schedules(registry: Registry, first: date, ui_url: str) -> list[dg.
 def feeds_due(registry: Registry, first: date) -> list[FeedDue]:
     """The feeds that declare a deadline. None has a date before `first`."""
     return [
-        FeedDue(feed.feed, due, dataset, max(first, feed.since or first))
+        FeedDue(feed.feed, due, dataset, feed.begins(first))
         for dataset in registry.in_order()
         for feed in dataset.feeds
         if (due := feed.deadline)

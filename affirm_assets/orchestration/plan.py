@@ -115,9 +115,9 @@ class Books:
         """Each dataset's first business date: the deployment's, or that of a feed it reads, if that begins later."""
         found: dict[str, date] = {}
         for name, each in self.datasets.items():  # upstream first
-            later = [feed.since for feed in each.feeds if feed.since]
+            fed = [feed.begins(self.first) for feed in each.feeds]
             read = [found[mapped.dataset] for mapped in _tables_read(each) if isinstance(mapped, SameWindow)]
-            found[name] = max([self.first, *later, *read])
+            found[name] = max([self.first, *fed, *read])
         return found
 
     def readers(self, names: Iterable[str]) -> set[str]:

@@ -119,7 +119,7 @@ def standings(
         published = record.windows[0].first if record.windows else None
         firsts[each.name] = min(filter(None, (published, should)), default=None)
         folders = [
-            f"the first complete folder of feed {feed.feed}, such as {feed.feed}/{max(first, feed.since or first)}"
+            f"the first complete folder of feed {feed.feed}, such as {feed.feed}/{feed.begins(first)}"
             for feed in each.feeds
         ]
         yield Standing(each, each.partitions, record, firsts[each.name], " and ".join([*folders, *lacking]))

@@ -191,7 +191,7 @@ def _records(datasets: Sequence[Dataset], catalog: Catalog) -> tuple[Mapping[str
 
 def _arrived(dataset: Dataset, zone: LandingZone, first: date, now: datetime) -> date | None:
     """The feeds' first date or else the newest that is due, if all the dataset's feeds have it."""
-    first = max([first, *(feed.since for feed in dataset.feeds if feed.since)])
+    first = max((feed.begins(first) for feed in dataset.feeds), default=first)
     newest = dataset.freshness.newest_due(now, first) if dataset.freshness else None
     days = sorted({first, newest or first})
     lacking = [zone.lacking(feed.feed, days) for feed in dataset.feeds]

@@ -21,6 +21,7 @@ from affirm_assets.orchestration.asking import CAUSE, REASON, resume
 from affirm_assets.orchestration.partitions import today
 from affirm_assets.settings import Settings
 from affirm_assets.stores import catalog_of
+from tests.hooks import Hook
 
 FIRST = date(2025, 1, 30)
 SALES, REFUNDS = "sales", "refunds"
@@ -56,17 +57,6 @@ def dispute_rows(records: DataFrame) -> DataFrame:
     \"""Records of the disputes feed as they arrived.\"""
     return records
 """
-
-
-@dataclass
-class Hook:
-    """A way to people that keeps what it was given."""
-
-    name: str = "memory"
-    sent: list[str] = field(default_factory=list)
-
-    def send(self, subject: str, text: str) -> None:
-        self.sent.append(text)
 
 
 @dataclass

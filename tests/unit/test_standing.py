@@ -1,7 +1,7 @@
 """How datasets stand against their deadlines: pure decisions, then the sensor on a real instance and real tables."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from affirm_assets.settings import Settings
 from affirm_assets.steps.published import PUBLISHED_PROPERTY, Record
 from affirm_assets.steps.tables import ensure_table
 from affirm_assets.stores import catalog_of, landing_zone_of
+from tests.hooks import Hook
 
 REGISTRY = Registry.walk(affirm_assets.datasets)
 LOANS, LOAN_ROWS, MONTHLY = (REGISTRY[name] for name in ("loans", "loan_rows", "originations_monthly"))
@@ -193,15 +194,6 @@ class TestFirst:
         waits = {each.dataset.name: each.waits_for for each in standings(REGISTRY.in_order(), {}, {}, FIRST)}
         assert waits["loan_rows"] == "the first complete folder of feed loans, such as loans/2025-01-01"
         assert waits["loans"] == "loan_rows"
-
-
-@dataclass
-class Hook:
-    name: str = "memory"
-    sent: list[str] = field(default_factory=list)
-
-    def send(self, subject: str, text: str) -> None:
-        self.sent.append(text)
 
 
 DATASETS = [each for each in REGISTRY.in_order() if each.partitions]
