@@ -7,13 +7,15 @@ sent twice only if its sender is killed between a hook's answer and the row that
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Protocol
 
 import dagster as dg
 
+from affirm_assets.declare.dataset import Dataset
 from affirm_assets.orchestration.alert_outbox import Outbox, Waiting
+from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.settings import AlertSettings
 from resources.alerts import Email, HookFailed, Webhook
 from resources.key_values import KeyValues
@@ -43,6 +45,12 @@ class Alert:
     dataset: str | None = None
     window: str | None = None
     link: str | None = None
+
+
+def alert_of_partition(dataset: Dataset, partition: date, ui_url: str, *, cause: str, title: str, reason: str) -> Alert:
+    """To the dataset's owner, with a link to the partition's page."""
+    page = f"assets/{'/'.join(asset_key(dataset).path)}?view=partitions&partition={partition}"
+    return Alert(cause, title, reason, dataset.owner, str(dataset), str(partition), f"{ui_url}/{page}")
 
 
 class AlertHook(Protocol):

@@ -14,8 +14,8 @@ from dagster import ResourceParam
 from affirm_assets.declare.calendar import NEW_YORK, Due
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.registry import Registry
-from affirm_assets.orchestration.alerts import Alert, AlertHook, tell
-from affirm_assets.orchestration.partitions import asset_key, partition_page
+from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of_partition, tell
+from affirm_assets.orchestration.partitions import asset_key
 from resources.landing import LandingZone
 
 _LOOK_BACK = timedelta(days=7)
@@ -76,14 +76,13 @@ def says(due: Due, tick: datetime, dates: Sequence[date], lacking: Mapping[date,
 
 def late_files(each: FeedDue, lacking: Mapping[date, str], ui_url: str) -> list[Alert]:
     return [
-        Alert(
+        alert_of_partition(
+            each.reader,
+            day,
+            ui_url,
             cause=f"late/{each.feed}/{day}",
             title=f"the files of feed {each.feed} are late",
             reason=f"expected them by {each.due.due_at(day):%A %Y-%m-%d %H:%M} in New York; found {lack}",
-            owner=each.reader.owner,
-            dataset=str(each.reader),
-            window=str(day),
-            link=f"{ui_url}/{partition_page(each.reader, str(day))}",
         )
         for day, lack in sorted(lacking.items())
     ]

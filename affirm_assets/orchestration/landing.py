@@ -13,11 +13,11 @@ from dagster import ResourceParam
 
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.partitions import Daily, Window
-from affirm_assets.orchestration.alerts import Alert, AlertHook, tell
+from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of_partition, tell
 from affirm_assets.orchestration.arrivals import arrived, feed_readers
 from affirm_assets.orchestration.asking import busy
 from affirm_assets.orchestration.books import SECONDS_BETWEEN_TICKS, Project, shown
-from affirm_assets.orchestration.partitions import asset_key, feed_key, partition_page, today
+from affirm_assets.orchestration.partitions import asset_key, feed_key, today
 from affirm_assets.orchestration.plan import landing_asks
 from affirm_assets.orchestration.tables import Tables
 from affirm_assets.steps.folders import Folder
@@ -206,14 +206,13 @@ def landing_sensors(project: Project, ui_url: str) -> list[dg.SensorDefinition]:
 
 def _fewer_files(reader: Dataset, feed: str, fewer: Mapping[date, str], ui_url: str) -> list[Alert]:
     return [
-        Alert(
+        alert_of_partition(
+            reader,
+            day,
+            ui_url,
             cause=f"fewer/{feed}/{day}/{text}",
             title=f"files of feed {feed} are gone",
             reason=text,
-            owner=reader.owner,
-            dataset=str(reader),
-            window=str(day),
-            link=f"{ui_url}/{partition_page(reader, str(day))}",
         )
         for day, text in sorted(fewer.items())
     ]

@@ -86,11 +86,6 @@ def asset_key(dataset: Dataset) -> dg.AssetKey:
     return dg.AssetKey([dataset.domain, dataset.name])
 
 
-def partition_page(dataset: Dataset, key: str) -> str:
-    """The path of a partition's page in Dagster's UI."""
-    return f"assets/{'/'.join(asset_key(dataset).path)}?view=partitions&partition={key}"
-
-
 def feed_key(feed: str) -> dg.AssetKey:
     return dg.AssetKey([FEEDS, feed])
 

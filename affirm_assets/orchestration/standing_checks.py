@@ -14,8 +14,8 @@ from pyiceberg.catalog import Catalog
 from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import RecordRefused
-from affirm_assets.orchestration.alerts import Alert, AlertHook, tell
-from affirm_assets.orchestration.partitions import asset_key, partition_page
+from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of_partition, tell
+from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.orchestration.standing import Finding, standings
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
@@ -152,14 +152,13 @@ def evaluation(each: Found) -> dg.AssetCheckEvaluation:
 
 def late_datasets(found: Sequence[Found], ui_url: str) -> list[Alert]:
     return [
-        Alert(
+        alert_of_partition(
+            each.dataset,
+            each.finding.window,
+            ui_url,
             cause=f"freshness/{each.dataset}/{each.finding.window}",
             title="not published by its deadline",
             reason=each.finding.text,
-            owner=each.dataset.owner,
-            dataset=str(each.dataset),
-            window=str(each.finding.window),
-            link=f"{ui_url}/{partition_page(each.dataset, str(each.finding.window))}",
         )
         for each in found
         if each.check == FRESH and each.finding.window
