@@ -13,11 +13,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 from resources.memory import usable_memory
 
@@ -47,10 +48,6 @@ cores cost more than they bring."""
 _QUICK: Mapping[str, str] = MappingProxyType({"spark.python.sql.dataFrameDebugging.enabled": "false"})
 """Each call of a function would look for the line that called it (0.3 ms), for errors of Spark's that Sail has not."""
 
-_UNREAD = "Exception deserializing response!"
-"""What gRPC's Python client says of an answer that arrived and could not be read. Seen once in some ten runs of the
-test suite, on an answer of 60 bytes to a question that was answered well thousands of times before and after."""
-
 _CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"
 
 _LOCALHOST = "127.0.0.1"
@@ -60,6 +57,10 @@ _MONTH_IN_SECONDS = 30 * 24 * 3600
 
 class SailMissing(Exception):
     """The engine is not installed."""
+
+
+class SailAnswerLost(Exception):
+    """An answer of the server that arrived only in part, or cannot be read. What was asked may have been done."""
 
 
 class SailForked(Exception):
@@ -196,28 +197,112 @@ def _start() -> Any:
 
 
 def _read(ask: Callable[[], Any], changes_nothing: Callable[[], bool] = lambda: True) -> Any:
-    """The answer to a question, which is asked once more if its answer could not be read."""
-    from pyspark.errors.exceptions.connect import SparkConnectGrpcException
-
+    """The answer to a question, which is asked once more if its answer was lost on the way."""
     try:
         return ask()
-    except SparkConnectGrpcException as error:
-        if _UNREAD not in str(error) or not changes_nothing():
+    except SailAnswerLost as error:
+        if not changes_nothing():
             raise
-        _log.warning("sail: an answer arrived that could not be read; asked once more.")
+        _log.warning("%s Asked once more.", error)
         return ask()
+
+
+@dataclass(frozen=True)
+class _WholeAnswers:
+    """A gRPC channel whose answers are decoded in the thread that waits for them, and come whole or not at all.
+
+    gRPC's Python client decodes answers in a thread of its own. Seldom that fails, for a reason that nobody knows; a
+    stream of answers then ends as if there were no more, without an error (grpc/grpc#34670). So this channel has gRPC
+    pass on the bytes.
+    """
+
+    channel: Any
+
+    def unary_unary(self, method: str, response_deserializer: Callable[[bytes], Any], **options: Any) -> Any:
+        call = self.channel.unary_unary(method, **options)
+        return lambda *args, **named: _decoded(method, call(*args, **named), response_deserializer)
+
+    def stream_unary(self, method: str, response_deserializer: Callable[[bytes], Any], **options: Any) -> Any:
+        call = self.channel.stream_unary(method, **options)
+        return lambda *args, **named: _decoded(method, call(*args, **named), response_deserializer)
+
+    def unary_stream(self, method: str, response_deserializer: Callable[[bytes], Any], **options: Any) -> Any:
+        call = self.channel.unary_stream(method, **options)
+
+        def answers(*args: Any, **named: Any) -> Iterator[Any]:
+            for answer in call(*args, **named):
+                yield _decoded(method, answer, response_deserializer)
+
+        return answers
+
+
+def _decoded(method: str, answer: bytes, decode: Callable[[bytes], Any]) -> Any:
+    """Raises SailAnswerLost."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        return decode(answer)
+    except DecodeError:
+        pass
+    name = method.rsplit("/", 1)[-1]
+    try:
+        decoded = decode(answer)
+    except DecodeError as error:
+        raise SailAnswerLost(
+            f"sail: expected an answer to {name} that can be decoded, found {len(answer):,} bytes: {error}. "
+            "Run the step again."
+        ) from None
+    _log.warning("sail: an answer to %s (%d bytes) was decoded at the second try.", name, len(answer))
+    return decoded
+
+
+class _WholeExecution:
+    """Executes a plan, and hands on the server's answers until it says that they are all."""
+
+    def __init__(self, stub: Any) -> None:
+        self._execute, self._release = stub.ExecutePlan, stub.ReleaseExecute
+
+    def __call__(self, request: Any, **named: Any) -> Iterator[Any]:
+        """Raises SailAnswerLost."""
+        from grpc import RpcError
+        from pyspark.sql.connect.proto import ExecutePlanRequest, ReattachOptions, ReleaseExecuteRequest
+
+        # Only for an execution that can be attached to again the server says when it is complete.
+        attach = ExecutePlanRequest.RequestOption(reattach_options=ReattachOptions(reattachable=True))
+        request.request_options.append(attach)
+        request.operation_id = request.operation_id or str(uuid4())
+        is_complete = False
+        try:
+            for answer in self._execute(request, **named):
+                is_complete = answer.HasField("result_complete")
+                yield answer
+        finally:
+            # Or the server keeps the answers until the session ends. A server that is gone keeps none.
+            release = ReleaseExecuteRequest(
+                session_id=request.session_id,
+                user_context=request.user_context,
+                operation_id=request.operation_id,
+                release_all=ReleaseExecuteRequest.ReleaseAll(),
+            )
+            with suppress(RpcError, SailAnswerLost):
+                self._release(release, **named)
+        if not is_complete:
+            raise SailAnswerLost(
+                f"sail: expected the answers to operation {request.operation_id} to end by saying that they are "
+                "complete, found an end without it: rows may be missing. Run the step again."
+            )
 
 
 def _session(url: str, check: Check | None) -> Any:
     # Made here, since PySpark's client is not there where the engine is not installed.
     from pyspark.sql.connect.client import DefaultChannelBuilder, SparkConnectClient
+    from pyspark.sql.connect.proto import SparkConnectServiceStub
     from pyspark.sql.connect.session import SparkSession
 
     class Client(SparkConnectClient):
         """Hands each plan to the check.
 
-        A question is asked twice only where its answer arrived and could not be read: a server in this process that
-        is gone stays gone.
+        A question is asked twice only where its answer was lost: a server in this process that is gone stays gone.
         """
 
         def __init__(self) -> None:
@@ -227,6 +312,8 @@ def _session(url: str, check: Check | None) -> Any:
             channel = DefaultChannelBuilder(url, [("grpc.enable_http_proxy", 0)])
             super().__init__(channel, use_reattachable_execute=False, session_hooks=cast(Any, hooks))
             self.set_retry_policies([])
+            self._stub = cast(Any, SparkConnectServiceStub)(_WholeAnswers(self._channel))
+            self._stub.ExecutePlan = _WholeExecution(self._stub)
             # Or a check would see nothing of large plans.
             self._plan_compression_threshold, self._plan_compression_algorithm = -1, "NONE"
             # It would ask the server at the process's end, when that is gone, and keep this object until then.
