@@ -102,6 +102,9 @@ class Engine(Protocol):
     def look(self, staged: Staged, target: Target, schema: StructType) -> DataFrame:
         """What was staged, read from its files."""
 
+    def check(self, queries: Iterable[DataFrame]) -> None:
+        """Raises UnfitForEngine if this engine cannot compute one of them rightly. Runs nothing."""
+
     def answers(self, queries: Iterable[DataFrame]) -> list[Row]:
         """The one row of each, in their order. A query may be at work while the next is made."""
 

@@ -1,5 +1,6 @@
 """One step, from request to result."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -48,6 +49,8 @@ from affirm_assets.steps.scan_size import ScanSize, scan_size
 from affirm_assets.steps.shown import Sums, sample_rows, sums_by_partition
 from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import SUMMARY, ensure_table
+
+_log = logging.getLogger(__name__)
 
 Lineage = Mapping[str, frozenset[ColumnRef]]
 """The table columns that each column's values come from; empty for a step that was already published."""
@@ -200,6 +203,8 @@ class _Step:
         with self.timer.part("transform"):
             rows = _conform(dataset, frames.call(dataset.function), engine)
             lineage = _lineage(engine, rows)
+        with self.timer.part("check"):
+            self._check_audits(engine, frames)
         try:
             with self.timer.part("stage"):
                 staged = engine.stage(rows, target)
@@ -207,10 +212,10 @@ class _Step:
             kept = "Nothing was staged, since such rows cannot be written at all."
             (nulls,) = _outcomes(engine, [null_question(dataset, rows)])
             raise AuditsFailed(dataset, self.pinned.request, tuple(nulls), kept, None) from None
-        with self.timer.part("audit"), self._let_go_if_unfit(staged):
+        with self.timer.part("audit"), self._let_go_if_unfit(staged), engine.active():
             frame = engine.look(staged, target, spark_schema(dataset.contract))
             totals = totals_of_files(staged.files, list(staged.sums), self.table.io)
-            values, *others = _outcomes(engine, self._questions(frames, frame, staged))
+            values, *others = _outcomes(engine, self._questions(frames, frame, staged.rows))
             outcomes = (
                 *self._values(values, rows, staged, engine),
                 self._control_totals(staged, totals),
@@ -223,6 +228,19 @@ class _Step:
         notes = f" ({engine.notes})" if engine.notes else ""
         return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}{notes}", sums, sample)
 
+    def _check_audits(self, engine: Engine, frames: Frames) -> None:
+        """An engine that is unfit for an audit is given up before the rows are computed, and not after.
+
+        The audits are called with no rows. One that fails at that, with another error, may not fail with rows.
+        """
+        nothing = engine.empty(spark_schema(self.dataset.contract))
+        try:
+            engine.check(each.query for each in self._questions(frames, nothing, 0))
+        except UnfitForEngine:
+            raise
+        except Exception as error:
+            _log.info("%s: an audit cannot be called with no rows: %s", self.dataset, error)
+
     @contextmanager
     def _let_go_if_unfit(self, staged: Staged) -> Iterator[None]:
         """Files that are in no snapshot are removed, as far as it goes, once another engine is to write them anew."""
@@ -234,9 +252,10 @@ class _Step:
                     self.table.io.delete(file.file_path)
             raise
 
-    def _questions(self, frames: Frames, looked_at: DataFrame, staged: Staged) -> Iterator[Question]:
+    def _questions(self, frames: Frames, looked_at: DataFrame, rows: int) -> Iterator[Question]:
+        """What the audits ask of the staged rows, so many."""
         yield value_question(self.dataset, self._value_rules, looked_at)
-        yield unique_question(self.dataset, looked_at, staged.rows)
+        yield unique_question(self.dataset, looked_at, rows)
         for each in declared_audits(self.dataset):
             yield declared_question(self.dataset, each, frames, looked_at)
 

@@ -187,7 +187,7 @@ def test_a_materialization_reports_the_step(books: Books, run: dg.ExecuteInProce
     assert str(metadata["dagster/uri"].value).endswith("/warehouse/loans/loans")
     assert int(str(metadata["added_files"].value)) > 0
     assert int(str(metadata["added_bytes"].value)) > 0
-    parts = {"pin", "measure", "session", "transform", "stage", "audit", "sample", "publish"}
+    parts = {"pin", "measure", "session", "transform", "check", "stage", "audit", "sample", "publish"}
     assert set(metadata["seconds"].value) == parts
     assert int(str(metadata["scan_bytes"].value)) > int(str(metadata["scan_files"].value)) > 0
     assert metadata["executors"].value == "0"

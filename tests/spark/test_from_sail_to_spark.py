@@ -38,6 +38,7 @@ class Amount(Contract):
     day: date = key("Business date")
     id: str = key("Id")
     amount: Money = column("Amount")
+    units: int = column("Units")
 
 
 @audit()
@@ -46,8 +47,14 @@ def ids_are_lower_case(staged: DataFrame) -> DataFrame:
     return staged.select("day", "id", (F.lower("id") == F.col("id")).alias("ok"))
 
 
+@audit(blocking=False)
+def shares_are_positive(staged: DataFrame) -> DataFrame:
+    """Spark divides only where the divisor is not zero; Sail fails, since it divides all."""
+    return staged.select("day", "id", F.expr("units <> 0 AND amount / units > 0").alias("ok"))
+
+
 def amounts() -> DataFrame:
-    rows = [(D1, "a", Decimal("1.10")), (D1, "b", Decimal("2.20"))]
+    rows = [(D1, "a", Decimal("1.10"), 1), (D1, "b", Decimal("2.20"), 0)]
     return SparkSession.active().createDataFrame(rows, spark_schema(Amount))
 
 
@@ -81,11 +88,21 @@ def run(catalog: IcebergCatalog, tmp_path: Path, sessions: SparkSessions) -> Cal
     return run
 
 
-def test_an_audit_that_sail_is_not_fit_for_leaves_no_file_of_sail_s(
-    run: Callable[[Dataset], tuple[Result, str]], catalog: IcebergCatalog, tmp_path: Path
+def test_an_audit_that_is_not_proven_is_found_before_sail_computes_anything(
+    run: Callable[[Dataset], tuple[Result, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(SailEngine, "stage", lambda *_: pytest.fail("computed on Sail"))
     result, error = run(declare(amounts, Amount, Daily("day"), audits=(ids_are_lower_case,)))
     assert "lower" in error
+    assert result.engine == "spark: sail was not fit for it"
+    assert result.total_rows == 2
+
+
+def test_an_audit_that_fails_on_sail_alone_leaves_no_file_of_sail_s(
+    run: Callable[[Dataset], tuple[Result, str]], catalog: IcebergCatalog, tmp_path: Path
+) -> None:
+    result, error = run(declare(amounts, Amount, Daily("day"), audits=(shares_are_positive,)))
+    assert "[DIVIDE_BY_ZERO] 2.20 / 0" in error
     assert result.engine == "spark: sail was not fit for it"
     assert result.total_rows == 2
     table = catalog.load().load_table("tests.amounts")
@@ -101,8 +118,7 @@ def test_files_are_parquet_whatever_others_have_made_the_table_s_default(
     run(dataset)
     with catalog.load().load_table(dataset.table).transaction() as change:
         change.set_properties({"write.format.default": "orc"})
-    again = declare(amounts, Amount, Daily("day"), audits=(ids_are_lower_case,))
-    result, error = run(again)
+    result, error = run(dataset)
     assert "its files are to be orc" in error
     assert (result.engine, result.total_rows) == ("spark: sail was not fit for it", 2)
     formats = {task.file.file_format for task in catalog.load().load_table(dataset.table).scan().plan_files()}

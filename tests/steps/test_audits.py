@@ -25,7 +25,8 @@ def test_rows_are_published_and_reported_by_partition(steps: Steps) -> None:
     assert (result.total_rows, result.added_files, result.partitions_touched) == (3, 2, 2)
     assert result.added_bytes > 0
     assert steps.rows(amounts) == [("a", D1, Decimal("1.10")), ("b", D1, Decimal("2.20")), ("c", D3, Decimal("3.30"))]
-    assert set(result.seconds) == {"pin", "measure", "session", "transform", "stage", "audit", "sample", "publish"}
+    parts = {"pin", "measure", "session", "transform", "check", "stage", "audit", "sample", "publish"}
+    assert set(result.seconds) == parts
 
 
 def test_no_reader_sees_a_row_before_its_audits(steps: Steps, new_storage: NewStorage) -> None:
@@ -39,8 +40,21 @@ def test_no_reader_sees_a_row_before_its_audits(steps: Steps, new_storage: NewSt
         return staged.select("id", F.lit(True).alias("ok"))
 
     steps.run(amounts_of(("new", D1, "2.00"), audits=(what_readers_see_meanwhile,)), one(D1), run="second")
-    assert seen == [["old"]]
+    assert seen
+    assert all(each == ["old"] for each in seen)
     assert [row[0] for row in steps.rows(amounts_of())] == ["new"]
+
+
+def test_an_audit_that_cannot_be_called_with_no_rows_sees_those_that_are_staged(steps: Steps) -> None:
+    @audit()
+    def is_the_first(staged: DataFrame) -> DataFrame:
+        """Of one row, which a dataset without rows has not."""
+        first = staged.orderBy("id").first()
+        assert first is not None
+        return staged.select("id", (F.col("id") == first["id"]).alias("ok"))
+
+    result = steps.run(amounts_of(("a", D1, "2.00"), audits=(is_the_first,)), one(D1))
+    assert [each.checked for each in result.outcomes if each.name == "is_the_first"] == [1]
 
 
 def test_a_failed_blocking_audit_leaves_main_and_keeps_the_stage(steps: Steps, new_storage: NewStorage) -> None:

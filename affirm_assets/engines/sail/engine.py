@@ -158,6 +158,10 @@ class SailEngine:
         with self._checking:
             return self._checker.check(plan)
 
+    def check(self, queries: Iterable[DataFrame]) -> None:
+        for each in queries:
+            self._checked(each)
+
     def answers(self, queries: Iterable[DataFrame]) -> list[Row]:
         """Two at a time: one query seldom keeps both of two cores at work, and more would need as many times the
         memory. What fails or is stopped stops the others: their answers are of no use to anybody."""
