@@ -337,10 +337,33 @@ class TestStage:
             assert ids == [b"1", b"2", b"3", b"4"]
             assert parquet.schema_arrow.field("id").type == pa.string()
             assert parquet.metadata.metadata is None, "nothing of Arrow, which each writer holds otherwise"
-            assert parquet.metadata.row_group(0).column(0).compression == "ZSTD"
             assert (file.stat().st_size, file.name[:7]) == (entry.file_size_in_bytes, stage.PREFIX)
             assert entry.split_offsets == [4]
             assert entry.file_path == f"file://{file}"
+
+    @pytest.mark.parametrize(
+        ("codec", "small", "large"),
+        [(None, "SNAPPY", "ZSTD"), ("zstd", "SNAPPY", "ZSTD"), ("gzip", "GZIP", "GZIP")],
+    )
+    def test_a_small_file_is_compressed_by_what_is_quick(
+        self, engine: SailEngine, table: Table, codec: str | None, small: str, large: str
+    ) -> None:
+        if codec:
+            with table.transaction() as change:
+                change.set_properties({"write.parquet.compression-codec": codec})
+        with engine.active():
+            rows = engine.session.range(0, 1_499, 1, 1).select(
+                F.col("id").cast("string").alias("id"),
+                F.expr("IF(id < 1000, DATE'2025-01-01', DATE'2025-01-02')").alias("day"),
+                F.col("id").cast("decimal(18,2)").alias("amount"),
+                F.col("id").alias("n"),
+            )
+            staged = engine.stage(rows, target(table, D1, D2))
+        codecs = {}
+        for file in staged.files:
+            written = pq.ParquetFile(file.file_path.removeprefix("file://")).metadata
+            codecs[file.record_count] = written.row_group(0).column(0).compression
+        assert codecs == {499: small, 1_000: large}
 
     def test_pyiceberg_reads_what_was_staged(self, engine: SailEngine, table: Table) -> None:
         published = publish(engine, table, ROWS)

@@ -56,9 +56,14 @@ ROWS_IN_GROUP = 1 << 18
 _MOST_OPEN = 16
 """Files that a task has open at a time."""
 
+_SMALL = 500
+"""A file of fewer rows is written with Snappy, without dictionaries. Of 60 rows in 90 columns that takes a third of the
+time that zstd takes, and the file is smaller; from some 200 rows on it is larger."""
+
 _MONEY = DecimalType(18, 2)
 _FORMAT = "write.format.default"
 _CODEC, _LEVEL = "write.parquet.compression-codec", "write.parquet.compression-level"
+_ZSTD = "zstd"
 
 
 def stage_files(rows: DataFrame, table: Table, *, is_range: bool) -> Staged:
@@ -138,16 +143,19 @@ class _Layout:
 class _Writer:
     """A file that is open."""
 
-    def __init__(self, layout: _Layout, path: str) -> None:
+    def __init__(self, layout: _Layout, path: str, rows: int) -> None:
+        """`rows`: of what is written first. Less than a row group is the whole file."""
         properties = layout.table.properties
-        level = properties.get(_LEVEL)
+        codec, level = properties.get(_CODEC, _ZSTD), properties.get(_LEVEL)
+        is_small = rows < _SMALL and codec == _ZSTD and level is None
         self._layout = layout
         # The name is new: nothing needs to be asked of the storage before or after.
         self._stream: Any = layout.table.io.new_output(path).create(overwrite=True)
         self._writer = pq.ParquetWriter(
             self._stream,
             layout.arrow,
-            compression=properties.get(_CODEC, "zstd"),
+            compression="snappy" if is_small else codec,
+            use_dictionary=not is_small,
             compression_level=None if level is None else int(level),
             store_decimal_as_integer=True,
             # Files as Spark's: Sail does not read as one what was held otherwise, or described otherwise, in Arrow.
@@ -217,17 +225,18 @@ class _Write:
     def write_rest(self) -> None:
         """What the tasks left, in one file for each day."""
         for each in sorted({day for day, _ in self.rest}, key=str):
-            path, writer = self.open(each)
-            writer.write(pa.concat_tables(rows for day, rows in self.rest if day == each))
+            of_day = pa.concat_tables(rows for day, rows in self.rest if day == each)
+            path, writer = self.open(each, of_day.num_rows)
+            writer.write(of_day)
             self.close(each, path, writer)
         self.rest.clear()
 
-    def open(self, day: date | None) -> tuple[str, _Writer]:
+    def open(self, day: date | None, rows: int) -> tuple[str, _Writer]:
         layout = self.layout
         name = f"{PREFIX}{self.token}-{threading.get_native_id()}-{len(self.paths)}.parquet"
         path = layout.locations.new_data_location(name, self._partition_key(day))
         self.paths.append(path)
-        return path, _Writer(layout, path)
+        return path, _Writer(layout, path, rows)
 
     def close(self, day: date | None, path: str, writer: _Writer) -> None:
         (size, statistics), layout = writer.close(), self.layout
@@ -316,10 +325,11 @@ class _Files:
     def _flush(self, day: date | None) -> None:
         if day not in self._open and len(self._open) == _MOST_OPEN:
             self._close(next(iter(self._open)))
+        rows = pa.concat_tables(self._held.pop(day))
         # The one that was written to last stands last.
-        path, writer = self._open.pop(day) if day in self._open else self._write.open(day)
+        path, writer = self._open.pop(day) if day in self._open else self._write.open(day, rows.num_rows)
         self._open[day] = path, writer
-        writer.write(pa.concat_tables(self._held.pop(day)))
+        writer.write(rows)
         del self._rows[day]
 
     def _close(self, day: date | None) -> None:
