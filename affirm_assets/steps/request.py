@@ -16,8 +16,9 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
 from affirm_assets.steps.folders import Folder
 from affirm_assets.steps.published import last_change
-from affirm_assets.steps.storage import PinnedFile, Storage
+from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot, version_of
+from resources.landing.landing_file import LandingFile
 
 RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -84,7 +85,7 @@ class Request:
     code_version: str
     base: int | None
     inputs: Mapping[str, int | None]
-    files: tuple[PinnedFile, ...]
+    files: tuple[LandingFile, ...]
     settings: Mapping[str, str] = field(default_factory=lambda: dict(RESULT_SETTINGS))
     contents: Mapping[str, int | None] = field(default_factory=dict)
     beside: Mapping[str, int | None] = field(default_factory=dict)
@@ -133,7 +134,7 @@ class Request:
             inputs=value["inputs"],
             contents=value["contents"],
             files=tuple(
-                PinnedFile(**{**each, "business_date": date.fromisoformat(each["business_date"])})
+                LandingFile(**{**each, "business_date": date.fromisoformat(each["business_date"])})
                 for each in value["files"]
             ),
             settings=value["settings"],
@@ -186,17 +187,14 @@ def pin(
     beside: dict[str, int | None] = {}
     versions: dict[str, str] = {}
     listings: dict[str, str] = {}
-    files: list[PinnedFile] = []
+    files: list[LandingFile] = []
     for parameter, mapped in dataset.leaves.items():
         if isinstance(mapped, Landing):
             days = dataset.read_days(mapped, None, window)
             assert days is not None
             # Before the files are read: what changes after the listing is found by it, and never taken for the same.
             listings |= storage.landing.listings(mapped.feed, days.first, days.last)
-            files += [
-                PinnedFile(each.feed, each.business_date, each.name, each.size, each.sha256)
-                for each in storage.landing.pin(mapped.feed, days.first, days.last)
-            ]
+            files += storage.landing.pin(mapped.feed, days.first, days.last)
         elif mapped.dataset != dataset.name:
             name = upstream[mapped.dataset].table
             if name not in loaded:  # two parameters of one table read one snapshot of it

@@ -14,7 +14,8 @@ from resources.landing.errors import (
     UnknownLandingFile,
 )
 from resources.landing.fields import FieldKind, Fields
-from resources.landing.files import Arrival, LandingFile, LandingZone, read_pinned
+from resources.landing.files import Arrival, LandingZone, read_pinned
+from resources.landing.landing_file import LandingFile
 from resources.landing.records import Record, batches, records
 
 __all__ = [

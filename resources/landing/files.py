@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from resources.landing.errors import CorruptLandingFile, LandingFileChanged, LandingNotReady, UnknownLandingFile
 from resources.landing.fields import FieldKind, Fields, record_schema
+from resources.landing.landing_file import LandingFile
 from resources.landing.records import ENDINGS, PARQUET, batches, ending
 from resources.landing.stores import Entry, Found, Store, store_of
 
@@ -37,17 +38,6 @@ _NAME = re.compile(r"[A-Za-z0-9._=+-]+")
 
 Entries = Mapping[str, Entry]
 """What lies in a folder, by name."""
-
-
-@dataclass(frozen=True)
-class LandingFile:
-    """One pinned file: its bytes are the ones with this size and checksum, or reading it fails."""
-
-    feed: str
-    business_date: date
-    name: str  # relative to the zone's root, with '/': loans/2025-01-02/part-00000.jsonl
-    size: int  # bytes, as they lie in the zone (compressed)
-    sha256: str  # of the same bytes, in hex
 
 
 @dataclass(frozen=True)

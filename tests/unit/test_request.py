@@ -8,9 +8,9 @@ import pytest
 
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.request import Request, Run
-from affirm_assets.steps.storage import PinnedFile
+from resources.landing import LandingFile
 
-FILE = PinnedFile("loans", date(2025, 1, 2), "loans/2025-01-02/part-0.jsonl", 120, "ab" * 32)
+FILE = LandingFile("loans", date(2025, 1, 2), "loans/2025-01-02/part-0.jsonl", 120, "ab" * 32)
 REQUEST = Request(
     dataset="loans/loans",
     window=Window(date(2025, 1, 2), date(2025, 1, 2)),

@@ -87,7 +87,7 @@ def money(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02d}"
 
 
-class LandingFiles:
+class SampleFiles:
     """Appends records to the day's file of their feed. A day counts for its readers only after `finish`.
 
     Records of other days than `days` are passed over.

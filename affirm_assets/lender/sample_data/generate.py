@@ -11,7 +11,7 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.lender.intake.feeds import LOOK_BACK_DAYS
 from affirm_assets.lender.sample_data.adjustments import MOST_DAYS, Adjustments
 from affirm_assets.lender.sample_data.business import BUSINESS_FILE, Business
-from affirm_assets.lender.sample_data.files import Feed, LandingFiles, TransactionRecord, money
+from affirm_assets.lender.sample_data.files import Feed, SampleFiles, TransactionRecord, money
 from affirm_assets.lender.sample_data.loans import MERCHANTS, Loan, make_loan, merchant_id
 from affirm_assets.lender.sample_data.oddities import Fate, Host, Oddities, OddityCount
 from affirm_assets.lender.sample_data.repayment import Movement, repay
@@ -126,7 +126,7 @@ def write_sample_data(
     _check(landing, loans, start, days, only)
     window = SampleWindow(start, days)
     wanted = range((only.first - start).days, (only.last - start).days + 1) if only else range(days)
-    files, payables = LandingFiles(landing, window, wanted), Payables(wanted.stop)
+    files, payables = SampleFiles(landing, window, wanted), Payables(wanted.stop)
     oddities, adjustments, tally = Oddities(), Adjustments(window, seed), _Tally()
     users = 2 * loans // 3 + 1
 
@@ -163,7 +163,7 @@ def write_sample_data(
 
 
 def _write_history(
-    loan: Loan, movements: list[Movement], window: SampleWindow, files: LandingFiles, payables: Payables, tally: _Tally
+    loan: Loan, movements: list[Movement], window: SampleWindow, files: SampleFiles, payables: Payables, tally: _Tally
 ) -> Host:
     """Write what lands of a loan and its movements; give what an oddity may be about."""
     record = loan.record(window)
@@ -201,7 +201,7 @@ def _transaction_id(loan: Loan, position: int) -> str:
     return f"T{loan.number:09d}-{position + 1:03d}"
 
 
-def _write_payouts(payables: Payables, window: SampleWindow, files: LandingFiles, tally: _Tally) -> None:
+def _write_payouts(payables: Payables, window: SampleWindow, files: SampleFiles, tally: _Tally) -> None:
     for merchant, day, cents in payables.payouts():
         payout = TransactionRecord(
             transaction_id=f"P{merchant:04d}-{window.text(day)}",
