@@ -180,10 +180,10 @@ class InputsNotPublished(WindowRefused):
 class RecordRefused(AffirmError):
     """A table of which it is not certain what is published: its record and its snapshots contradict each other."""
 
-    def __init__(self, table: str, found: str, forward: str, settle: str) -> None:
+    def __init__(self, table: str, found: str, forward: str, to_do: str) -> None:
         super().__init__(
             f"{table}: expected the record of what is published to agree with the snapshots of main, found {found}. "
-            f"Nothing is read or published until somebody says which holds. {forward}{settle}."
+            f"Nothing is read or published until somebody says which holds. {forward}{to_do}."
         )
 
 

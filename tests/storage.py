@@ -28,13 +28,13 @@ class OneEngine:
     """Steps get the engine that a test is about, whatever they read."""
 
     opens: Opens
-    scans: list[ScanSize] = field(default_factory=list)
+    sizes: list[ScanSize] = field(default_factory=list)
 
-    def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
-        self.scans.append(scan)
+    def open(self, dataset: Dataset, window: Window | None, size: ScanSize) -> Engine:
+        self.sizes.append(size)
         return self.opens()
 
-    def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
+    def instead(self, dataset: Dataset, window: Window | None, size: ScanSize, error: UnfitForEngine) -> Engine:
         raise error
 
 

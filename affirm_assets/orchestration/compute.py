@@ -25,15 +25,15 @@ def op_tags(profile: Profile, cpu_request_scale: float) -> dict[str, Any]:
     return {"dagster-k8s/config": step_pod(profile.step, cpu_request_scale)}
 
 
-def compute_metadata(profile: Profile, decision: Decision | None, scan: ScanSize) -> dict[str, Any]:
+def compute_metadata(profile: Profile, decision: Decision | None, size: ScanSize) -> dict[str, Any]:
     """`decision`: how many executors; None: the step had the cores of its own machine."""
     chosen = {"profile": profile.name, "why": "Ran on this machine; the profile applies only on Kubernetes."}
     if decision:
         chosen |= {"why": decision.why, "step": profile.step.text}
         chosen |= {"executor": profile.executor.text} if decision.executors else {}
     return {
-        "scan_bytes": scan.bytes,
-        "scan_files": scan.files,
+        "scan_bytes": size.bytes,
+        "scan_files": size.files,
         "executors": decision.executors if decision else 0,
         "compute": dg.MetadataValue.json(chosen),
     }

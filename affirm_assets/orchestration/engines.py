@@ -103,14 +103,14 @@ class StepEngines:
     def __post_init__(self) -> None:
         self.metadata: Mapping[str, Any] = {}
 
-    def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
-        choice = choose(dataset.engine, self.settings, scan.bytes, self.memory())
+    def open(self, dataset: Dataset, window: Window | None, size: ScanSize) -> Engine:
+        choice = choose(dataset.engine, self.settings, size.bytes, self.memory())
         if choice.engine == SAIL and not choice.is_fixed and (problem := sail_problem()):
             choice = Choice(SPARK, f"{choice.why}, but {problem.rstrip('.')}")
-        return self._open(choice, dataset, window, scan)
+        return self._open(choice, dataset, window, size)
 
-    def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
-        choice = choose(dataset.engine, self.settings, scan.bytes, self.memory())
+    def instead(self, dataset: Dataset, window: Window | None, size: ScanSize, error: UnfitForEngine) -> Engine:
+        choice = choose(dataset.engine, self.settings, size.bytes, self.memory())
         of_days = "" if window is None else f" {window}"
         if choice.is_fixed:
             raise UnfitForEngine(
@@ -120,9 +120,9 @@ class StepEngines:
             ) from error
         _log.warning("%s%s is computed by spark and not by sail: %s", dataset, of_days, error)
         unfit = f"{choice.why}, but {dataset.source} is not fit for it: {str(error).rstrip('.')}"
-        return self._open(Choice(SPARK, unfit), dataset, window, scan)
+        return self._open(Choice(SPARK, unfit), dataset, window, size)
 
-    def _open(self, choice: Choice, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
+    def _open(self, choice: Choice, dataset: Dataset, window: Window | None, size: ScanSize) -> Engine:
         decision = None
         engine: Engine
         if choice.engine == SAIL:
@@ -133,7 +133,7 @@ class StepEngines:
             if problem := self.java_problem() or locale_problem(self.spark_conf):
                 problem = f"spark cannot start here: {problem}"
                 raise EngineMissing(str(dataset), window, SPARK, choice.why, problem, choice.otherwise)
-            session, decision = self.spark.open(self.spark_conf, self.profile, scan.bytes)
+            session, decision = self.spark.open(self.spark_conf, self.profile, size.bytes)
             engine = SparkEngine(session, self.catalog, choice.why)
-        self.metadata = compute_metadata(self.profile, decision, scan)
+        self.metadata = compute_metadata(self.profile, decision, size)
         return engine

@@ -62,10 +62,10 @@ ENGINE = f"{SUMMARY}engine"
 class Engines(Protocol):
     """The engines that a step may have."""
 
-    def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
+    def open(self, dataset: Dataset, window: Window | None, size: ScanSize) -> Engine:
         """The one that fits what the step will read, at work for this step alone. Raises EngineMissing."""
 
-    def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
+    def instead(self, dataset: Dataset, window: Window | None, size: ScanSize, error: UnfitForEngine) -> Engine:
         """Another one, for a step that the first was found unfit for. Raises EngineMissing, or the error itself."""
 
 
@@ -164,14 +164,14 @@ class _Step:
         """On the engine that fits, or on another if that one finds out that it does not."""
         window = self.pinned.request.window
         with self.timer.part("measure"):
-            scan = scan_size(self.dataset, self.upstream, self.pinned)
+            size = scan_size(self.dataset, self.upstream, self.pinned)
         with self.timer.part("session"):
-            engine = engines.open(self.dataset, window, scan)
+            engine = engines.open(self.dataset, window, size)
         try:
             return self._compute_on(engine)
         except UnfitForEngine as error:
             with self.timer.part("session"):
-                engine = engines.instead(self.dataset, window, scan, error)
+                engine = engines.instead(self.dataset, window, size, error)
             return self._compute_on(engine)
 
     def failed(self, computed: _Computed) -> AuditsFailed:

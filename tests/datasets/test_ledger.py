@@ -306,7 +306,7 @@ WORKED = {
     "suspense/S3": [("cash", "0.00", "50.00"), ("suspense", "50.00", "0.00")],
     "suspense/S4": [("cash", "0.00", "7.00"), ("suspense", "7.00", "0.00")],
     "suspense/S5": [("cash", "8.01", "0.00"), ("suspense", "0.00", "8.01")],
-    "payout/M1": [("cash", "0.00", "968.93"), ("merchant_payable", "968.93", "0.00")],
+    "merchant_payout/M1": [("cash", "0.00", "968.93"), ("merchant_payable", "968.93", "0.00")],
     "provision/installment/2025-03-14": [("provision_expense", "1234.56", "0.00"), ("allowance", "0.00", "1234.56")],
     # A release.
     "provision/pay_in_4/2025-03-14": [("provision_expense", "0.00", "7.08"), ("allowance", "7.08", "0.00")],
@@ -347,7 +347,7 @@ def test_a_posting_names_what_it_is_of(worked: dict[str, list[Row]]) -> None:
             "charge_off/GIVEN-UP/2025-03-14",
             "refund/W2",
             "suspense/S2",
-            "payout/M1",
+            "merchant_payout/M1",
             "provision/pay_in_4/2025-03-14",
         )
     }
@@ -355,7 +355,7 @@ def test_a_posting_names_what_it_is_of(worked: dict[str, list[Row]]) -> None:
         "charge_off/GIVEN-UP/2025-03-14": ("charge_off", "GIVEN-UP", None, "installment"),
         "refund/W2": ("refund", "L", "W2", "pay_in_4"),
         "suspense/S2": ("suspense", "L", "S2", "none"),
-        "payout/M1": ("merchant_payout", None, "M1", "none"),
+        "merchant_payout/M1": ("merchant_payout", None, "M1", "none"),
         "provision/pay_in_4/2025-03-14": ("provision", None, None, "pay_in_4"),
     }
 
@@ -422,12 +422,12 @@ def test_postings_that_are_missing_are_found(entries: DataFrame, given: dict[str
         "recovery/P3": "2025-03-06",
         "credit_refund/P5": "2025-03-25",
         "suspense/W3": "2025-03-02",
-        "payout/M1": "2025-01-04",
+        "merchant_payout/M1": "2025-01-04",
         "provision/installment/2025-04-30": "2025-04-30",
     }
     wrong = entries.where(~entries.posting_id.isin(list(missing)))
     failed = unposted(wrong, given).select("kind", "posted_on").distinct().collect()
-    kinds = {name: name.split("/")[0].replace("payout", "merchant_payout") for name in missing}
+    kinds = {name: name.split("/")[0] for name in missing}
     assert sorted((each.kind, str(each.posted_on)) for each in failed) == sorted(
         (kinds[name], posted_on) for name, posted_on in missing.items()
     )
@@ -443,7 +443,7 @@ def test_postings_that_are_missing_are_found(entries: DataFrame, given: dict[str
         ("posting_id = 'suspense/W1'", {"account": "IF(account = 'suspense', 'unapplied', account)"}),
         ("posting_id = 'recovery/P10'", {"debit": "credit", "credit": "debit"}),
         ("posting_id = 'refund/P8'", {"product": "'installment'"}),
-        ("posting_id = 'payout/M1'", {"posted_on": "date_add(posted_on, 1)"}),
+        ("posting_id = 'merchant_payout/M1'", {"posted_on": "date_add(posted_on, 1)"}),
         ("posting_id = 'recovery/P10'", {"kind": "'payment'"}),
         (
             "posting_id = 'accrual/LATE/2025-02-01'",
@@ -467,7 +467,7 @@ def test_a_balanced_posting_that_is_wrong_is_found(
         ("posting_id = 'payment/P1'", {"transaction_id": "'P2'"}),
         ("posting_id = 'suspense/W1'", {"posted_on": "date_add(posted_on, 1)"}),
         ("posting_id = 'refund/P8'", {"account": "IF(account = 'merchant_payable', 'suspense', account)"}),
-        ("posting_id = 'payout/M1'", {"debit": "credit", "credit": "debit"}),
+        ("posting_id = 'merchant_payout/M1'", {"debit": "credit", "credit": "debit"}),
         ("posting_id = 'accrual/LATE/2025-02-01'", {"account": "IF(account = 'interest_receivable', 'cash', account)"}),
     ],
     ids=["a cent more", "other transaction", "other day", "other account", "sides swapped", "cash of no transaction"],
@@ -479,6 +479,6 @@ def test_a_transaction_that_is_posted_otherwise_is_found(
 
 
 def test_transactions_without_a_posting_are_found(entries: DataFrame, given: dict[str, DataFrame]) -> None:
-    wrong = entries.where("posting_id NOT IN ('payment/P4', 'refund/P8', 'suspense/W1', 'payout/M2')")
+    wrong = entries.where("posting_id NOT IN ('payment/P4', 'refund/P8', 'suspense/W1', 'merchant_payout/M2')")
     failed = every_transaction_is_posted.function(wrong, given["transactions"]).where("NOT ok").collect()
     assert sorted(each.transaction_id for each in failed) == ["M2", "P4", "P8", "W1"]

@@ -133,7 +133,7 @@ class Shops:
         )
         return result.dagster_run if result.success else self.instance.get_run_by_id(result.run_id)
 
-    def settle(self) -> list[tuple[str, str, str]]:
+    def tick_to_the_end(self) -> list[tuple[str, str, str]]:
         """Tick all sensors until none asks for anything, twice; the runs as (sensor, window, reason)."""
         found: list[tuple[str, str, str]] = []
         quiet = 0
@@ -169,15 +169,15 @@ def shops(tmp_path: Path) -> Iterator[Shops]:
 def test_a_first_start_books_the_backlog_in_one_run_and_then_each_date(shops: Shops) -> None:
     for number in range(4):
         shops.land_all(number)
-    asked = shops.settle()
+    asked = shops.tick_to_the_end()
     assert [(name, over) for name, over, _ in asked] == [
         ("books", f"{day(0)}...{day(3)}"),
         ("months", "2025-01-01"),  # its last two days
     ]
     assert [row["amount"] for row in shops.rows("books.totals") if row["as_of"] == day(3)] == [36, 20]
     shops.land_all(4)
-    assert [(name, over) for name, over, _ in shops.settle()] == [("books", str(day(4)))]
-    assert not shops.settle()
+    assert [(name, over) for name, over, _ in shops.tick_to_the_end()] == [("books", str(day(4)))]
+    assert not shops.tick_to_the_end()
 
 
 def test_folders_are_reported_once(shops: Shops) -> None:
@@ -200,19 +200,19 @@ def test_folders_are_reported_once(shops: Shops) -> None:
 
 def test_what_can_be_read_is_read_before_the_other_feed_is_there(shops: Shops) -> None:
     shops.land(SALES, 0, "north,10.00")
-    assert [(name, over) for name, over, _ in shops.settle()] == [("sales_landing", str(day(0)))]
+    assert [(name, over) for name, over, _ in shops.tick_to_the_end()] == [("sales_landing", str(day(0)))]
     _, said = shops.tick("books")
     assert said.startswith(f"waits for refunds of {day(0)}")
     shops.land(REFUNDS, 0)
-    assert [name for name, *_ in shops.settle()] == ["books"]
+    assert [name for name, *_ in shops.tick_to_the_end()] == ["books"]
 
 
 def test_a_late_file_restates_from_its_day_on_and_its_month(shops: Shops) -> None:
     for number in range(4):
         shops.land_all(number)
-    shops.settle()
+    shops.tick_to_the_end()
     shops.land(SALES, 1, "north,10.00", "south,6.00")
-    asked = shops.settle()
+    asked = shops.tick_to_the_end()
     assert [(name, over) for name, over, _ in asked] == [
         ("sales_landing", str(day(1))),
         ("books", f"{day(1)}...{day(3)}"),
@@ -224,33 +224,33 @@ def test_a_late_file_restates_from_its_day_on_and_its_month(shops: Shops) -> Non
 
 def test_a_file_that_was_only_touched_restates_nothing(shops: Shops) -> None:
     shops.land_all(0)
-    shops.settle()
+    shops.tick_to_the_end()
     os.utime(shops.folder(SALES, 0) / "part.csv", (1, 1))
-    assert not shops.settle()
+    assert not shops.tick_to_the_end()
     shops.cursors.clear()
-    assert not shops.settle()
+    assert not shops.tick_to_the_end()
 
 
 def test_an_archived_folder_is_no_change(shops: Shops) -> None:
     shops.land_all(0)
-    shops.settle()
+    shops.tick_to_the_end()
     for feed in (SALES, REFUNDS):
         for file in shops.folder(feed, 0).iterdir():
             file.unlink()
         shops.folder(feed, 0).rmdir()
     shops.land_all(1)
-    assert ("books", str(day(1))) in [(name, over) for name, over, _ in shops.settle()]
-    assert not shops.settle()
+    assert ("books", str(day(1))) in [(name, over) for name, over, _ in shops.tick_to_the_end()]
+    assert not shops.tick_to_the_end()
 
 
 @pytest.mark.parametrize("lost", [None, "", "{}", "[1]", '{"reported": ["x"], "older": "", "seen": {}}'])
 def test_a_cursor_that_is_lost_runs_nothing_twice_and_misses_nothing(shops: Shops, lost: str | None) -> None:
     for number in range(2):
         shops.land_all(number)
-    shops.settle()
+    shops.tick_to_the_end()
     shops.land(SALES, 0, "north,7.00")
     shops.cursors = dict.fromkeys(shops.cursors, lost)
-    assert [(name, over) for name, over, _ in shops.settle()][:2] == [
+    assert [(name, over) for name, over, _ in shops.tick_to_the_end()][:2] == [
         ("sales_landing", str(day(0))),
         ("books", f"{day(0)}...{day(1)}"),
     ]
@@ -263,7 +263,7 @@ def test_a_bad_day_is_tried_three_times_and_again_once_its_file_is_another(
     shops.land_all(0)
     shops.land(SALES, 1, "north,1.00")
     shops.land(REFUNDS, 1, "north,9.00")  # more than was sold
-    asked = shops.settle()
+    asked = shops.tick_to_the_end()
     assert ("books", str(day(0))) in [(name, over) for name, over, _ in asked]
     failed = [run for run in shops.instance.get_runs() if run.status == dg.DagsterRunStatus.FAILURE]
     assert len([run for run in failed if window(run) == str(day(1))]) == 3
@@ -271,9 +271,9 @@ def test_a_bad_day_is_tried_three_times_and_again_once_its_file_is_another(
     assert "failed, the 3. try" in said
     assert "affirm resume" in said
     resume(shops.instance, datetime.now(UTC))
-    assert [over for _, over, _ in shops.settle()] == [str(day(1))] * 3
+    assert [over for _, over, _ in shops.tick_to_the_end()] == [str(day(1))] * 3
     shops.land(REFUNDS, 1, "north,1.00")
-    shops.settle()
+    shops.tick_to_the_end()
     assert [row["amount"] for row in shops.rows("books.takings") if row["as_of"] == day(1)] == [0]
 
 
@@ -310,7 +310,7 @@ def starts_by_cron(shops: Shops) -> None:
     datasets["totals"] = replace(datasets["totals"], starts="0 6 * * MON")
     shops.declare(Registry(datasets))
     shops.land_all(0)
-    assert [over for name, over, _ in shops.settle() if name == "books"] == [str(day(0))]
+    assert [over for name, over, _ in shops.tick_to_the_end() if name == "books"] == [str(day(0))]
     assert [row["amount"] for row in shops.rows("books.takings")] == [9, 5]
     asked = shops.cron("books__totals")
     assert isinstance(asked, dg.RunRequest)
@@ -367,7 +367,7 @@ def test_bad_names_are_told_and_stop_nothing(shops: Shops, tmp_path: Path) -> No
     for words in [*BAD_ENTRIES.values(), "found a file of another name", "a link that leads out of it"]:
         assert words in said
     assert "jane@example.com" not in said
-    assert [over for name, over, _ in shops.settle() if name == "books"] == [str(day(0))]
+    assert [over for name, over, _ in shops.tick_to_the_end() if name == "books"] == [str(day(0))]
 
 
 def test_a_link_inside_of_a_folder_that_leads_out_is_not_read(shops: Shops, tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_a_link_to_another_date_is_not_booked_twice(shops: Shops) -> None:
     shops.land(REFUNDS, 1)
     _, said = shops.tick("sales_landing")
     assert f"found a link to sales/{day(0)}" in said
-    assert [over for name, over, _ in shops.settle() if name == "books"] == [str(day(0))]
+    assert [over for name, over, _ in shops.tick_to_the_end() if name == "books"] == [str(day(0))]
 
 
 def test_a_date_that_links_to_where_it_is_kept_is_read(shops: Shops) -> None:
@@ -399,26 +399,26 @@ def test_a_date_that_links_to_where_it_is_kept_is_read(shops: Shops) -> None:
     folder = shops.folder(SALES, 0)
     folder.rename(sent / f"{day(0)}.7")
     folder.symlink_to(sent / f"{day(0)}.7")
-    assert [over for name, over, _ in shops.settle() if name == "books"] == [str(day(0))]
+    assert [over for name, over, _ in shops.tick_to_the_end() if name == "books"] == [str(day(0))]
 
 
 def test_success_that_comes_before_its_files_is_a_late_file_in_the_end(shops: Shops) -> None:
     folder = shops.land(SALES, 0)
     shops.land(REFUNDS, 0)
-    shops.settle()
+    shops.tick_to_the_end()
     assert shops.rows("landing.sale_rows") == []
     (folder / "part.csv").write_text("shop,amount\nnorth,3.00\n")
-    shops.settle()
+    shops.tick_to_the_end()
     assert [row["amount"] for row in shops.rows("books.takings")] == [3]
 
 
 def test_a_folder_that_is_being_written_again_waits(shops: Shops) -> None:
     shops.land_all(0)
-    shops.settle()
+    shops.tick_to_the_end()
     folder = shops.folder(SALES, 0)
     (folder / "_SUCCESS").unlink()
     (folder / "part.csv").write_text("shop,amo")
-    assert not shops.settle()
+    assert not shops.tick_to_the_end()
     _, said = shops.tick("sales_landing")
     assert f"sales of {day(0)}: waits for _SUCCESS" in said
 
@@ -428,7 +428,7 @@ def test_older_folders_are_looked_at_in_turn(shops: Shops, monkeypatch: pytest.M
     monkeypatch.setattr("affirm_assets.orchestration.landing.OLDER_FOLDERS", 2)
     for number in range(6):
         shops.land_all(number)
-    shops.settle()
+    shops.tick_to_the_end()
     shops.land(SALES, 1, "north,8.00")
     late = [run for _ in range(12) for run in shops.tick("sales_landing")[0]][:1]
     assert [window(run) for run in late] == [str(day(1))]
@@ -452,9 +452,9 @@ def test_a_folder_that_lacks_files_that_were_read_is_not_booked_from_the_rest(sh
     folder = shops.land(SALES, 0, "north,10.00")
     (folder / "more.csv").write_text("shop,amount\nnorth,5.00\n")
     shops.land(REFUNDS, 0)
-    shops.settle()
+    shops.tick_to_the_end()
     (folder / "part.csv").unlink()
-    assert not shops.settle()
+    assert not shops.tick_to_the_end()
     _, said = shops.tick("sales_landing")
     assert f"sales of {day(0)}: expected the 2 files that were read of it, found 1" in said
     assert [row["amount"] for row in shops.rows("books.takings")] == [15]
@@ -469,7 +469,7 @@ def test_files_that_are_gone_are_told_once_and_not_at_the_first_look(shops: Shop
     folder = shops.land(SALES, 0, "north,10.00")
     (folder / "more.csv").write_text("shop,amount\nnorth,5.00\n")
     shops.land(REFUNDS, 0)
-    shops.settle()
+    shops.tick_to_the_end()
     (folder / "more.csv").unlink()
     shops.tick("sales_landing")
     assert hook.sent == []
@@ -486,9 +486,9 @@ def test_a_day_that_fails_keeps_back_no_day_of_what_does_not_read_it(
     monkeypatch.setattr("affirm_assets.orchestration.asking._WAITS", (timedelta(0),) * 3)
     shops.land(SALES, 0, "north,1.00")
     shops.land(REFUNDS, 0, "north,9.00")
-    shops.settle()
+    shops.tick_to_the_end()
     shops.land_all(1)
-    assert ("books", str(day(1))) in [(name, over) for name, over, _ in shops.settle()]
+    assert ("books", str(day(1))) in [(name, over) for name, over, _ in shops.tick_to_the_end()]
     assert {row["business_date"] for row in shops.rows("landing.sale_rows")} == {day(0), day(1)}
     _, said = shops.tick("books")
     assert "these wait for what is not computed: takings_monthly" in said
@@ -497,12 +497,12 @@ def test_a_day_that_fails_keeps_back_no_day_of_what_does_not_read_it(
 def test_a_table_in_disorder_stops_nothing_that_does_not_read_it(shops: Shops) -> None:
     shops.land_all(0)
     shops.land_all(1)
-    shops.settle()
+    shops.tick_to_the_end()
     table = catalog_of(Settings.local(shops.root, FIRST)).load().load_table("books.totals")
     with table.transaction() as transaction:
         transaction.set_properties({"affirm.published": "nonsense"})
     shops.land_all(2)
-    assert ("books", str(day(2))) in [(name, over) for name, over, _ in shops.settle()]
+    assert ("books", str(day(2))) in [(name, over) for name, over, _ in shops.tick_to_the_end()]
     assert {row["as_of"] for row in shops.rows("books.takings")} == {day(0), day(1), day(2)}
     _, said = shops.tick("books")
     assert "books.totals: expected the record of what is published to agree" in said
@@ -513,19 +513,19 @@ def test_a_feed_is_added_by_one_file_and_may_begin_later_than_the_others(
 ) -> None:
     for number in range(2):
         shops.land_all(number)
-    shops.settle()
+    shops.tick_to_the_end()
     shutil.copytree(Path(tests.projects.two_feeds.__file__).parent, tmp_path / "with_disputes")
     (tmp_path / "with_disputes" / "landing" / "dispute_rows.py").write_text(DISPUTES)
     monkeypatch.syspath_prepend(str(tmp_path))
     shops.declare(Registry.walk(importlib.import_module("with_disputes")))
     shops.land_all(2)  # 1 February, of which the new feed is not there yet
-    assert {name for name, *_ in shops.settle()} == {"sales_landing", "refunds_landing"}
+    assert {name for name, *_ in shops.tick_to_the_end()} == {"sales_landing", "refunds_landing"}
     _, said = shops.tick("books")
     assert f"waits for disputes of {day(2)}" in said
     folder = shops.folder("disputes", 2)
     folder.mkdir(parents=True)
     (folder / "part.csv").write_text("shop\nnorth\n")
     (folder / "_SUCCESS").touch()
-    assert ("books", str(day(2))) in [(name, over) for name, over, _ in shops.settle()]
+    assert ("books", str(day(2))) in [(name, over) for name, over, _ in shops.tick_to_the_end()]
     assert [row["shop"] for row in shops.rows("landing.dispute_rows")] == ["north"]
     assert {row["as_of"] for row in shops.rows("books.takings")} == {day(0), day(1), day(2)}

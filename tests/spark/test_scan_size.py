@@ -54,5 +54,5 @@ def test_inputs_are_pinned_and_measured_before_an_engine_is_asked_for(steps: Ste
     reader = declare(copies, Amount, Daily("day"), inputs={"amounts": SameWindow("amounts")})
     upstream, engines = {"amounts": source(1)}, OneEngine(opens)
     result = run_step(reader, upstream, Window(D2, D2), Run("run", "run"), "v1", storage, engines)
-    assert engines.scans == [ScanSize(sum(each.file_size_in_bytes for each in files), len(files))]
+    assert engines.sizes == [ScanSize(sum(each.file_size_in_bytes for each in files), len(files))]
     assert result.rows == {D2: 1000}

@@ -79,17 +79,17 @@ def stored(storage: Storage, *days: date) -> ScanSize:
 class EngineAsked(Exception):
     """Raised in place of opening an engine."""
 
-    def __init__(self, scan: ScanSize) -> None:
-        self.scan = scan
+    def __init__(self, size: ScanSize) -> None:
+        self.size = size
 
 
 class NoEngine:
     """Says what it was asked to read."""
 
-    def open(self, dataset: Dataset, window: Window | None, scan: ScanSize) -> Engine:
-        raise EngineAsked(scan)
+    def open(self, dataset: Dataset, window: Window | None, size: ScanSize) -> Engine:
+        raise EngineAsked(size)
 
-    def instead(self, dataset: Dataset, window: Window | None, scan: ScanSize, error: UnfitForEngine) -> Engine:
+    def instead(self, dataset: Dataset, window: Window | None, size: ScanSize, error: UnfitForEngine) -> Engine:
         raise error
 
 
@@ -100,7 +100,7 @@ def run(storage: Storage, dataset: Dataset, day: date) -> Result:
 def measured(storage: Storage, dataset: Dataset, day: date) -> ScanSize:
     with pytest.raises(EngineAsked) as asked:
         run(storage, dataset, day)
-    return asked.value.scan
+    return asked.value.size
 
 
 READS = {
@@ -167,7 +167,7 @@ def test_a_table_without_partitions_is_measured_whole(storage: Storage) -> None:
     whole = declare(copies, Amount, None, inputs={"first": SameWindow("amounts")})
     with pytest.raises(EngineAsked) as asked:
         run_step(whole, {"amounts": SOURCE}, None, RUN, "v1", storage, NoEngine())
-    assert asked.value.scan == stored(storage, D1, D2)
+    assert asked.value.size == stored(storage, D1, D2)
 
 
 def test_landing_files_count_with_their_sizes(storage: Storage, tmp_path: Path) -> None:

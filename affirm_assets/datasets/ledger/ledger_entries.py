@@ -309,16 +309,15 @@ def _of_applications(payment_applications: DataFrame) -> DataFrame:
 
 def _of_transactions(transactions: DataFrame) -> DataFrame:
     """What belongs to no loan that is booked: payouts to merchants, and cash that waits for its loan in suspense."""
-    is_payout = F.col("kind") == "merchant_payout"
+    kind = F.when(F.col("kind") == "merchant_payout", F.col("kind")).otherwise("suspense")
     entries = F.array(
         _entry(F.expr(f"IF({IS_REFUND}, 'merchant_payable', 'cash')"), SIGNED_AMOUNT),
         _entry(F.expr("IF(kind = 'merchant_payout', 'merchant_payable', 'suspense')"), f"-({SIGNED_AMOUNT})"),
     )
-    posting = F.when(is_payout, "payout").otherwise("suspense")
     return transactions.where(F.col("product") == NO_PRODUCT).select(
-        F.concat_ws("/", posting, "transaction_id").alias("posting_id"),
+        F.concat_ws("/", kind, "transaction_id").alias("posting_id"),
         "posted_on",
-        F.when(is_payout, F.col("kind")).otherwise("suspense").alias("kind"),
+        kind.alias("kind"),
         "loan_id",
         "transaction_id",
         "product",
