@@ -140,9 +140,10 @@ class Account:
     @property
     def payoff_amount(self) -> Decimal:
         """What pays the loan off at the end of the day; of a charged-off one, what did not come back of the loss."""
+        if self.charged_off_on is None:
+            return self.owed
         lost = self.charged_off_principal + self.charged_off_interest
-        came_back = self.recovered_principal + self.recovered_interest
-        return self.owed if self.charged_off_on is None else lost - came_back
+        return lost - self.recovered_principal - self.recovered_interest
 
     @property
     def is_credit_old(self) -> bool:

@@ -1,7 +1,7 @@
 """An account over a range of days: for each, how it opened, what moved, and how it closed."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -111,19 +111,18 @@ class Day(NamedTuple):
     unapplied: Decimal
 
 
+Row = dict[str, Any]
+"""A day by column."""
+
+_BLANK: Row = dict.fromkeys(Day._fields)
+
 _A_DAY = timedelta(days=1)
-_AT = {column: place for place, column in enumerate(Day._fields)}
 
-
-def _columns(first: str, last: str) -> tuple[str, ...]:
-    return Day._fields[_AT[first] : _AT[last] + 1]
-
-
-# A column has the name of the account's field that it shows, with opening_ before it for the day before.
-_OPENING = _columns("opening_principal", "opening_unapplied")
+# A column has the name of what it shows of the account, with opening_ before it for the day before.
+_OPENING = tuple(name for name in Day._fields if name.startswith("opening_"))
 _opening = attrgetter(*(name.removeprefix("opening_") for name in _OPENING))
-_balances = attrgetter(*_columns("principal", "credit"))
-_history = attrgetter(*_columns("settled_on", "unapplied"))
+_CLOSING = tuple(name for name in Day._fields if hasattr(Account, name))
+_closing = attrgetter(*_CLOSING)
 
 _OPENS_WITHOUT = {
     **dict.fromkeys(
@@ -141,7 +140,7 @@ _OPENS_WITHOUT = {
     **dict.fromkeys(("opening_last_instalment", "opening_highest_days_past_due"), 0),
 }
 _NO_OPENING = tuple(_OPENS_WITHOUT.get(name, ZERO) for name in _OPENING)
-MOVED = _columns("principal_lent", "adjusted")
+MOVED = Day._fields[Day._fields.index("principal_lent") : Day._fields.index("adjusted") + 1]
 """The columns of what a day moved. Of a quiet day, all but `interest_accrued` are zero."""
 _NOTHING_MOVED = dict.fromkeys(MOVED, ZERO)
 
@@ -224,38 +223,37 @@ def quiet_days(account: Account, last: date) -> Iterator[Day]:
     """Days on which nothing moves but interest: in all else, each repeats the one before. Of many loans at once,
     finance.quiet computes them."""
     # Changed in place, since there is a row for each loan and day.
-    row: list[Any] = [*_day(account, _opening(account), _NOTHING_MOVED)]
+    row = _row(account, _opening(account), _NOTHING_MOVED)
     # What follows from instalments and payments is the same until the next one falls due.
     late_since, due = account.late_since, _falling_due(account)
     while account.day < last:
-        row[_AT["opening_interest"]] = account.interest
-        row[_AT["opening_accrued"]] = account.accrued
-        row[_AT["opening_highest_days_past_due"]] = account.highest_days_past_due
-        row[_AT["opening_nonaccrual_since"]] = account.nonaccrual_since
-        row[_AT["opening_deferred_discount"]] = account.deferred_discount
-        row[_AT["interest_accrued"]] = account.begin(account.day + _A_DAY, late_since)
+        row["opening_interest"] = account.interest
+        row["opening_accrued"] = account.accrued
+        row["opening_highest_days_past_due"] = account.highest_days_past_due
+        row["opening_nonaccrual_since"] = account.nonaccrual_since
+        row["opening_deferred_discount"] = account.deferred_discount
+        row["interest_accrued"] = account.begin(account.day + _A_DAY, late_since)
         late = days_past_due(late_since, account.day) if late_since else 0
         if account.day > due.until:
             due = _falling_due(account)
         account.end_late(late, account.day)
-        row[_AT["as_of"]] = account.day
-        row[_AT["interest"]] = account.interest
-        row[_AT["accrued"]] = account.accrued
-        row[_AT["days_past_due"]] = late
-        row[_AT["bucket"]] = _bucket(account, late)
-        row[_AT["highest_days_past_due"]] = account.highest_days_past_due
-        row[_AT["nonaccrual_since"]] = account.nonaccrual_since
-        row[_AT["deferred_discount"]] = account.deferred_discount
-        row[_OF_THE_DAY] = _of_the_day(account, due)
-        yield Day._make(row)
+        row["as_of"] = account.day
+        row["interest"] = account.interest
+        row["accrued"] = account.accrued
+        row["days_past_due"] = late
+        row["payoff_amount"] = account.payoff_amount
+        row["highest_days_past_due"] = account.highest_days_past_due
+        row["nonaccrual_since"] = account.nonaccrual_since
+        row["deferred_discount"] = account.deferred_discount
+        _fill_in(row, account, due)
+        yield Day._make(row.values())
 
 
-_OF_THE_DAY = slice(_AT["amount_past_due"], _AT["credit_over_six_months"] + 1)
-
-
-def _of_the_day(account: Account, due: "_Due") -> tuple[Any, ...]:
-    """What falls due, what would pay the loan off, and the credit that is to be paid out by now."""
-    return *due.of(account.owed), account.payoff_amount, account.credit if account.is_credit_old else ZERO
+def _fill_in(row: Row, account: Account, due: "_Due") -> None:
+    """What a row says of its day that the account does not: what falls due, and the credit that is to be paid out."""
+    row["bucket"] = bucket(row["days_past_due"]) if account.charged_off_on is None else "charged_off"
+    row["amount_past_due"], row["next_due_on"], row["next_due_amount"] = due.of(account.owed)
+    row["credit_over_six_months"] = account.credit if account.is_credit_old else ZERO
 
 
 def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_first: bool) -> Day:
@@ -269,14 +267,13 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
     account.close()
     given_up_today = {name: amount - given_up[name] for name, amount in _given_up(account).items()}
     moved = {
-        **_NOTHING_MOVED,  # for the order of the columns
         **given_up_today,
         "principal_lent": lent,
         "principal_paid": applied["payment", "principal"],
         "principal_reversed": -applied["payment_reversal", "principal"],
         "principal_refunded": applied["refund", "principal"],
         "interest_accrued": accrued,
-        "interest_given_back": _of_any_kind(applied, "interest_given_back"),
+        "interest_given_back": applied[None, "interest_given_back"],
         "interest_paid": applied["payment", "interest"],
         "interest_reversed": -applied["payment_reversal", "interest"],
         "interest_refunded": applied["refund", "interest"],
@@ -284,12 +281,12 @@ def _eventful(account: Account, day: date, movements: Iterable[Movement], *, is_
         "credit_reversed": -applied["payment_reversal", "credit"],
         "credit_refunded": applied["refund", "credit"],
         "credit_paid_out": -applied["credit_refund", "credit"],
-        "recovery_principal": _of_any_kind(applied, "recovery_principal"),
-        "recovery_interest": _of_any_kind(applied, "recovery_interest"),
-        "unapplied_moved": _of_any_kind(applied, "unapplied"),
-        "adjusted": applied[_ADJUSTED],
+        "recovery_principal": applied[None, "recovery_principal"],
+        "recovery_interest": applied[None, "recovery_interest"],
+        "unapplied_moved": applied[None, "unapplied"],
+        "adjusted": applied[None, "adjusted"],
     }
-    return _day(account, opening, moved)
+    return Day._make(_row(account, opening, moved).values())
 
 
 def _given_up(account: Account) -> dict[str, Decimal]:
@@ -302,21 +299,15 @@ def _given_up(account: Account) -> dict[str, Decimal]:
     }
 
 
-def _day(account: Account, opening: Sequence[Any], moved: Mapping[str, Decimal]) -> Day:
-    """The row of the account's day; `opening` and `moved` in the order of their columns."""
-    late = account.days_past_due
-    delinquency = (
-        account.oldest_due_on,
-        late,
-        _bucket(account, late),
-        account.status,
-        *_of_the_day(account, _falling_due(account)),
-    )
-    return Day._make((account.day, *opening, *moved.values(), *_balances(account), *delinquency, *_history(account)))
-
-
-def _bucket(account: Account, late: int) -> str:
-    return bucket(late) if account.charged_off_on is None else "charged_off"
+def _row(account: Account, opening: Iterable[Any], moved: Mapping[str, Decimal]) -> Row:
+    """The account's day, its columns in order; `opening` in the order of _OPENING."""
+    row = _BLANK.copy()
+    row["as_of"] = account.day
+    row.update(zip(_OPENING, opening, strict=True))
+    row.update(moved)
+    row.update(zip(_CLOSING, _closing(account), strict=True))
+    _fill_in(row, account, _falling_due(account))
+    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,19 +344,11 @@ def _falling_due(account: Account) -> _Due:
 
 
 Applied = defaultdict[tuple[MovementKind | None, str], Decimal]
-"""What a day's movements did: sums by the kind of movement and the part of its application."""
+"""What a day's movements did: sums by the kind of movement, null where a column is of any, and the part of its
+application."""
 
-_ADJUSTED = (None, "adjusted")
-
-_PARTS = (
-    "interest",
-    "principal",
-    "credit",
-    "recovery_principal",
-    "recovery_interest",
-    "unapplied",
-    "interest_given_back",
-)
+_BY_KIND = ("interest", "principal", "credit")
+_OF_ANY_KIND = ("recovery_principal", "recovery_interest", "unapplied", "interest_given_back")
 
 
 def _applied(account: Account, movements: Iterable[Movement]) -> Applied:
@@ -373,11 +356,13 @@ def _applied(account: Account, movements: Iterable[Movement]) -> Applied:
     sums: Applied = defaultdict(lambda: ZERO)
     for movement in in_order(movements):
         application = account.apply(movement)
-        for part in _PARTS:
+        for part in _BY_KIND:
             amount = getattr(application, part)
             sums[_counted_as(movement.kind, part, amount), part] += amount
+        for part in _OF_ANY_KIND:
+            sums[None, part] += getattr(application, part)
         if movement.kind in ADJUSTMENT_KINDS:
-            sums[_ADJUSTED] += application.money
+            sums[None, "adjusted"] += application.money
     return sums
 
 
@@ -401,7 +386,3 @@ _SAME_COLUMNS: Mapping[MovementKind, MovementKind] = {
     **dict.fromkeys(("recovery", *ADJUSTMENT_KINDS), "payment"),
     "refund_reversal": "payment_reversal",
 }
-
-
-def _of_any_kind(applied: Applied, part: str) -> Decimal:
-    return sum((amount for (_, each), amount in applied.items() if each == part), ZERO)
