@@ -51,16 +51,18 @@ class Difference:
 
 
 _TYPES = {name: plan.decimal(*digits) for name, digits in DECIMALS.items()} | {
-    name: {16: plan.SMALLINT, 32: plan.INT, 64: plan.BIGINT}[bits] for name, bits in INTEGERS.items()
+    name: {8: plan.TINYINT, 16: plan.SMALLINT, 32: plan.INT, 64: plan.BIGINT}[bits] for name, bits in INTEGERS.items()
 }
-_NUMBERS = ("m", "r", "q", "w", "v", "x", "y", "h", "k", "n")
-_WHOLES = ("h", "k", "n")
+_NUMBERS = ("m", "r", "q", "w", "v", "x", "y", "c", "h", "k", "n")
+_WHOLES = ("c", "h", "k", "n")
 _TWIN = {name: f"{name}2" for name in _NUMBERS}
 _SAME = (("s", "s2"), ("d", "d2"), ("t", "t2"), ("b", "b2"))
 _WHOLE = ("0", "1", "-1", "2", "12", "100", "36500", "2147483648")
 _EXACT = ("0.00", "0.01", "1.5", "-2.345", "0.0123", "99999999999999999999999999999999999.999")
-_OF_EACH_TYPE = ("s", "d", "t", "b", *_NUMBERS)
-_HASHED = ("s", "d", "m", "r", "q", "n")
+_OF_EACH_TYPE = ("s", "d", "t", "b", "f", "NULL", *_NUMBERS)
+_KEYS = ("s", "d", "t", "b", "m", "c", "h", "k", "n")
+"""A column of `values` of each type that is compared."""
+_HASHED = ("s", "d", "t", "m", "r", "q", "n")
 _UP_TO_34 = tuple(name for name, (precision, _) in DECIMALS.items() if precision <= 34)
 
 
@@ -219,15 +221,29 @@ def _made(proves: str, frame: str, expressions: Mapping[str, Callable[[Any], Any
 
 def _arrays() -> Iterator[Case]:
     c = "collections"
+    yield from _lines("array T*", [f"array({name}, {name}2)" for name in _KEYS])
+    yield from _lines("array_append array element", [f"array_append(array({name}), {name})" for name in _KEYS])
+    yield from _lines(
+        "array_append array element", [f"array_append(array({name}), {name})" for name in ("f", "longs", "one")], c
+    )
+    yield from _lines(
+        "named_struct any*", [f"named_struct('a', {name})" for name in ("t", "b", "c", "h", "k", "n", "NULL")]
+    )
+    yield from _lines(
+        "named_struct any*", [f"named_struct('a', {name})" for name in ("f", "longs", "one", "d", "m")], c
+    )
+    for frame, names in (("values", (*_KEYS, "NULL")), (c, ("f", "longs", "one"))):
+        folds = {f"aggregate from {name}": _from(name) for name in names}
+        yield from _made("aggregate array any lambda", frame, folds)
     yield from _lines("array T*", ["array(n, 1)", "array(n, m)", "array(s, NULL)", "array(m, 0)", "array(d, e)"], c)
     yield from _lines("size array", [f"size({name})" for name in ("longs", "texts", "days", "entries", "sure")], c)
     yield from _lines(
         "array_compact array", ["array_compact(longs)", "array_compact(entries)", "array_compact(texts)"], c
     )
     yield from _lines("array_sort array", [f"array_sort({name})" for name in ("longs", "texts", "days")], c)
-    yield from _lines("array_append array any", ["array_append(longs, n)", "array_append(texts, s)"], c)
+    yield from _lines("array_append array element", ["array_append(longs, n)", "array_append(texts, s)"], c)
     yield from _made(
-        "array_append array any", c, {"array_append struct": lambda F: F.array_append("entries", F.col("one"))}
+        "array_append array element", c, {"array_append struct": lambda F: F.array_append("entries", F.col("one"))}
     )
     yield from _made(
         "transform array lambda",
@@ -274,6 +290,11 @@ def _kept(F: Any) -> Any:
     )
 
 
+def _from(zero: str) -> Callable[[Any], Any]:
+    """A fold that keeps what it begins with."""
+    return lambda F: F.aggregate(F.array(F.lit(1), F.lit(2)), F.expr(zero), lambda kept, _: kept)
+
+
 _FOLDS: Mapping[str, Callable[[Any], Any]] = {
     "aggregate sum": lambda F: F.aggregate(
         "sure", F.lit(0).cast("decimal(18,2)"), lambda total, each: F.greatest(total, each["amount"])
@@ -287,14 +308,27 @@ _GUARDED = (
     r"CASE WHEN s RLIKE '^-?[0-9]{1,3}(\\.[0-9]{1,6})?\\z' THEN TRY_CAST(s AS decimal(9,6)) END",
     r"CASE WHEN s RLIKE '^-?[0-9]{1,9}\\z' THEN TRY_CAST(s AS bigint) END",
     r"CASE WHEN s RLIKE '^-?[0-9]{1,9}\\z' THEN CAST(s AS int) END",
+    r"CASE WHEN s RLIKE '^-?[0-9]{1,9}\\z' THEN TRY_CAST(s AS int) END",
+    r"CASE WHEN s RLIKE '^-?[0-9]{1,3}(\\.[0-9]{1,6})?\\z' THEN CAST(s AS decimal(9,6)) END",
     r"CASE WHEN s RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}\\z' THEN TRY_CAST(s AS date) END",
+    r"CASE WHEN s RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}\\z' THEN CAST(s AS date) END",
 )
 _WRITTEN = (
     *("m * CAST('0.029' AS decimal(4,3))", "CAST('-12.5' AS decimal(18,2))", "TRY_CAST('007' AS decimal(5,2))"),
     *("m > CAST('100.00' AS decimal(18,2))", "CAST('-123456789' AS int)", "CAST('123456789012345678' AS bigint)"),
+    *("k = TRY_CAST('-12' AS int)", "n = TRY_CAST('12' AS bigint)"),
     *("d >= CAST('2025-01-31' AS date)", "coalesce(TRY_CAST('2025-02-30' AS date), d)"),
 )
 """Texts that are written in a declaration."""
+
+_NULLS = tuple(
+    f"{cast}(NULL AS {target})"
+    for cast in ("CAST", "TRY_CAST")
+    for target in (
+        *("boolean", "string", "date", "timestamp", "double", "decimal(18,2)"),
+        *("tinyint", "smallint", "int", "bigint", "array<bigint>", "struct<each:bigint>"),
+    )
+)
 
 _TARGETS = (
     *("decimal(18,2)", "decimal(9,6)", "decimal(28,2)", "decimal(38,2)", "decimal(38,10)", "decimal(10,0)"),
@@ -341,7 +375,34 @@ def _casts() -> Iterator[Case]:
     yield from _lines("* integer integer", _COMPARED_PRODUCTS)
     yield from _lines("negative integer", ["-n < 5", "-k = 5"])
     yield from _lines("cast", (f"CAST({name} AS {target})" for name in _NUMBERS for target in _TARGETS))
-    yield from _lines("cast", ["CAST(b AS string)", "CAST(d AS string)", *_GUARDED, *_WRITTEN])
+    yield from _lines("cast", ["CAST(b AS string)", "CAST(d AS string)", *_GUARDED, *_WRITTEN, *_NULLS])
+
+
+def _other_names() -> Iterator[Case]:
+    for proves, text in (
+        ("concat string string*", "s || s2"),
+        ("substring string # #", "substr(s, 2, 3)"),
+        ("datediff date date", "date_diff(d, d2)"),
+        *(("coalesce T T*", f"{name}(m, m2)") for name in ("ifnull", "nvl")),
+        *(("rlike string 'text", f"{name}(s, '^L')") for name in ("regexp_like", "regexp")),
+        ("day date", "dayofmonth(d)"),
+        *(("length string", f"{name}(s)") for name in ("char_length", "character_length", "len")),
+        ("date_add date #", "dateadd(d, 3)"),
+    ):
+        yield from _lines(proves, [text])
+    yield Case("startsWith", "values", lambda F: F.col("s").startswith("L"), "startswith string string")
+    yield Case("endsWith", "values", lambda F: F.col("s").endswith("1"), "endswith string string")
+    yield Case("isNull", "values", lambda F: F.col("s").isNull(), "isnull any")
+    yield Case("isNotNull", "values", lambda F: F.col("s").isNotNull(), "isnotnull any")
+    yield Case(
+        "reduce", "collections", lambda F: F.reduce("longs", F.col("n"), _greatest), "aggregate array any lambda"
+    )
+
+
+def _greatest(one: Any, other: Any) -> Any:
+    from pyspark.sql import functions as F
+
+    return F.greatest(one, other)
 
 
 @cache
@@ -357,6 +418,7 @@ def cases() -> tuple[Case, ...]:
     found += _lines("not boolean", ["NOT b", "NOT (b AND b2)", "m <> m2", "s <> s2", "n != 0"])
     for name in ("isnull", "isnotnull"):
         found += _lines(f"{name} any", (f"{name}({column})" for column in _OF_EACH_TYPE))
+        found += _lines(f"{name} any", (f"{name}({column})" for column in ("longs", "entries", "one")), "collections")
     for name in ("coalesce",):
         found += _lines("coalesce T T*", _choices(name))
     for name in ("greatest", "least"):
@@ -393,6 +455,7 @@ def cases() -> tuple[Case, ...]:
     found += _calendar()
     found += _arrays()
     found += _casts()
+    found += _other_names()
     return tuple(found)
 
 
@@ -403,6 +466,7 @@ def _choices_of_two(name: str) -> Iterator[str]:
 def _in() -> Iterator[str]:
     yield from ("n IN (1, 2, NULL)", "n IN (1, 2)", "n NOT IN (1, 2)", "n NOT IN (1, NULL)", "m IN (0, 1.005, 100)")
     yield from ("s IN ('a', 'ä', '')", "s NOT IN ('a', 'b')", "s NOT IN ('a', NULL)", "s IN (NULL)", "n IN (n2, k)")
+    yield from ("t IN (t2)", "h IN (h2, 1, NULL)", "c IN (c2, 1)", "c NOT IN (1, 200)")
     yield from ("d IN (DATE'2025-01-01', DATE'2024-02-29')", "m IN (m2, r)", "b IN (TRUE)", "k IN (1, 2147483648)")
 
 
@@ -480,8 +544,8 @@ def differences() -> tuple[Difference, ...]:
     return tuple(Difference(f"difference: {name}", frame, expression) for name, (expression, frame) in tried.items())
 
 
-_TOTALS = ("k", "n", "m", "r", "w", "v")
-_ORDERED = ("k", "n", "m", "r", "w", "v", "s", "d", "t", "b")
+_TOTALS = ("c", "z", "k", "n", "m", "r", "w", "v")
+_ORDERED = ("c", "z", "k", "n", "m", "r", "w", "v", "s", "d", "t", "b")
 
 
 def _aggregates(F: Any) -> list[Any]:
@@ -506,8 +570,21 @@ def _aggregates(F: Any) -> list[Any]:
         F.max_by("s", late).alias("last_late"),
         F.expr("sum(IF(b, m, 0))").alias("some_m"),
     ]
+    made += [F.expr(f"{name}(b)").alias(f"{name}_b") for name in ("some", "any", "every")]
+    made += [F.expr("mean(m)").alias("mean_m")]
     made += [F.expr("sum(m) - sum(r)").alias("net"), F.expr("sum(m) / count(m)").alias("mean")]
     return made
+
+
+def _of_any(F: Any, t: Frames) -> Any:
+    """Aggregates of what need not be compared, and by values of each type that is."""
+    made = []
+    for each in (*_ORDERED, "f", "longs", "one", "NULL"):
+        of = F.expr(each)
+        made += [F.count(of), F.size(F.collect_list(of)), F.min_by(of, "at"), F.max_by(of, "at")]
+    made += [getattr(F, name)(each, each) for name in ("min_by", "max_by") for each in _ORDERED]
+    made += [getattr(F, name)("s", F.struct("d", "at")) for name in ("min_by", "max_by")]
+    return t["groups"].groupBy("g").agg(*(each.alias(f"c{at}") for at, each in enumerate(made)))
 
 
 def _by(*keys: str) -> Callable[[Any, Frames], Any]:
@@ -528,10 +605,41 @@ def _joined(how: str) -> Callable[[Any, Frames], Any]:
     return make
 
 
-def _on_condition(F: Any, t: Frames) -> Any:
-    few = t["groups"].where("at < 20").select("at", "g", F.col("m").alias("paid"))
-    named = t["others"].select(F.col("g").alias("key"), "other", "m")
-    return few.join(named, F.col("g").eqNullSafe(F.col("key")) & (F.col("other") <= F.col("at")), "left")
+def _on_condition(how: str) -> Callable[[Any, Frames], Any]:
+    def make(F: Any, t: Frames) -> Any:
+        few = t["groups"].where("at < 20").select("at", "g", F.col("m").alias("paid"))
+        named = t["others"].select(F.col("g").alias("key"), "other", "m")
+        return few.join(named, F.col("g").eqNullSafe(F.col("key")) & (F.col("other") <= F.col("at")), how)
+
+    return make
+
+
+def _keyed(name: str) -> Iterator[Query]:
+    """Grouped by a column, joined by it, distinct and in its order."""
+
+    def joined(F: Any, t: Frames) -> Any:
+        return t["values"].select(name, "i").join(t["values"].where("i < 20").select(name), name)
+
+    def in_order(F: Any, t: Frames) -> Any:
+        return t["values"].select(name, "i").orderBy(F.col(name).desc(), "i")
+
+    yield Query(f"grouped by {name}", lambda F, t: t["values"].groupBy(name).agg(F.max("i").alias("last")))
+    yield Query(f"joined by {name}", joined)
+    yield Query(f"distinct {name}", lambda F, t: t["values"].select(name).distinct())
+    yield Query(f"in the order of {name}", in_order, ordered=True)
+
+
+def _aliased(F: Any, t: Frames) -> Any:
+    one, other = t["others"].alias("one"), t["others"].alias("other")
+    return one.join(other, F.col("one.other") == F.col("other.other") + 1).select("one.g", "other.g", "other.m")
+
+
+def _local(F: Any, t: Frames) -> Any:
+    return t["others"].sparkSession.createDataFrame([(1, "a"), (None, None)], "id bigint, s string")
+
+
+def _range(F: Any, t: Frames) -> Any:
+    return t["others"].sparkSession.range(-2, 20, 3).withColumn("twice", F.col("id") * 2)
 
 
 def _united(F: Any, t: Frames) -> Any:
@@ -552,6 +660,11 @@ def _windows(F: Any, t: Frames) -> Any:
         F.sum("n").over(by_tie).alias("peers"),
         F.sum("v").over(Window.partitionBy("g")).alias("of_group"),
         F.count("n").over(by_tie).alias("counted"),
+        F.count("n").over(Window.partitionBy("h")).alias("counted_all"),
+        F.avg("m").over(by_day).alias("mean"),
+        F.avg("m").over(Window.partitionBy("g")).alias("mean_of_all"),
+        F.min("t").over(Window.partitionBy("h")).alias("least_of_all"),
+        F.max("k").over(by_tie).alias("most_so_far"),
         F.min("d").over(by_day).alias("least"),
         F.max("s").over(Window.partitionBy("h")).alias("most"),
     )
@@ -643,11 +756,24 @@ def queries() -> tuple[Query, ...]:
         Query(
             "by a key of none", lambda F, t: t["groups"].where("at < 0").groupBy("g").agg(*_aggregates(F)), aggregates
         ),
+        Query("of any type", _of_any, aggregates),
         Query("lists", _lists, ("collect_list any",)),
         *(Query(f"{how} join", _joined(how)) for how in joins),
         *(Query(f"{how} join by name, then by position", _semi_then_union(how)) for how in ("left_semi", "left_anti")),
         Query("a condition on a constant of a total", _constant_of_a_total, differs=True),
-        Query("join on a condition", _on_condition),
+        *(Query(f"{how} join on a condition", _on_condition(how)) for how in joins),
+        Query("join on nothing", lambda F, t: t["others"].select("g").join(t["others"].select("h"))),
+        *(query for name in _KEYS for query in _keyed(name)),
+        Query("aliased", _aliased),
+        Query("local rows", _local),
+        Query("a range", _range),
+        Query("renamed", lambda F, t: t["others"].withColumnRenamed("g", "key").select("key", "h")),
+        Query("dropped", lambda F, t: t["others"].drop("h", "m")),
+        Query("named anew", lambda F, t: t["others"].select("g", "m").toDF("m", "g")),
+        Query("hinted", lambda F, t: t["groups"].select("g", "at").join(F.broadcast(t["others"]), "g")),
+        Query("repartitioned", lambda F, t: t["others"].repartition(3)),
+        Query("repartitioned by a key", lambda F, t: t["others"].repartition(2, "g")),
+        Query("doubles", lambda F, t: t["values"].select("i", "f")),
         Query("cross join", lambda F, t: t["others"].select("g").crossJoin(t["others"].select("other"))),
         Query("union by name", _united, differs=True),
         Query(
@@ -689,6 +815,11 @@ def queries() -> tuple[Query, ...]:
         Query(
             "computed before it is filtered",
             lambda F, t: t["values"].where("i = 0").select("i", F.expr("n + n2").alias("sum")),
+            only_sail_raises=True,
+        ),
+        Query(
+            "what would raise, beside a null",  # of which Spark does not look at the other side
+            lambda F, t: t["others"].where("h IS NULL").select(F.expr("other % (other - other) % h").alias("rest")),
             only_sail_raises=True,
         ),
         *map(

@@ -26,7 +26,7 @@ DECIMALS: Mapping[str, tuple[int, int]] = {
     "y": (38, 0),
     "y2": (38, 0),
 }
-INTEGERS: Mapping[str, int] = {"h": 16, "h2": 16, "k": 32, "k2": 32, "n": 64, "n2": 64}
+INTEGERS: Mapping[str, int] = {"h": 16, "h2": 16, "k": 32, "k2": 32, "n": 64, "n2": 64, "c": 8, "c2": 8}
 
 TEXTS = (
     *(
@@ -123,6 +123,7 @@ def _integers(bits: int, chance: random.Random) -> list[int]:
         int(most**0.5),
         int(most**0.5) + 1,
     ]
+    around = [each for each in around if each <= most]
     drawn = [chance.randrange(2 ** chance.randint(1, bits - 1)) for _ in range(12)]
     return [*around, *(-each for each in around), -most - 1, *drawn, *(-each for each in drawn)]
 
@@ -150,6 +151,7 @@ def single_values() -> pa.Table:
         columns[name] = _column(STAMPS, pa.timestamp("us", tz="UTC"), chance)
     for name in ("b", "b2", "b3"):
         columns[name] = _column([True, False], pa.bool_(), chance)
+    columns["f"] = _column([0.0, -0.0, 1.5, float("inf"), float("nan")], pa.float64(), chance)
     columns["year"] = _column([1, 1582, 1900, 2024, 2025, 9999], pa.int32(), chance)
     columns["month"] = _column([*range(1, 13)], pa.int32(), chance)
     columns["day"] = _column([1, 28, 29, 30, 31], pa.int32(), chance)
@@ -195,6 +197,7 @@ def collections() -> pa.Table:
             "s": _column(["", "a", "B", "ä"], pa.string(), chance, rows),
             "d": _column([date(2025, 1, 30), date(2024, 2, 28)], pa.date32(), chance, rows),
             "e": _column([date(2025, 1, 31), date(2024, 3, 1), date(2025, 2, 1)], pa.date32(), chance, rows),
+            "f": _column([0.0, -1.5], pa.float64(), chance, rows),
         }
     )
 
@@ -220,6 +223,8 @@ def groups() -> pa.Table:
             "at": pa.array(chance.sample(range(rows), rows), pa.int64()),
             "g": pa.array(keys, pa.string()),
             "h": column([1, 2, 3], pa.int32()),
+            "c": column([0, 1, -1, 127, -128], pa.int8()),
+            "z": column([0, 1, -1, 2**15 - 1, -(2**15)], pa.int16()),
             "k": column([0, 1, -1, 2**31 - 1, -(2**31)], pa.int32()),
             "n": column([0, 1, -1, 2**40, -(2**40), 2**53 + 1], pa.int64()),
             "m": column(money, pa.decimal128(18, 2)),
@@ -230,6 +235,9 @@ def groups() -> pa.Table:
             "d": column(DATES, pa.date32()),
             "t": column(STAMPS, pa.timestamp("us", tz="UTC")),
             "b": column([True, False], pa.bool_()),
+            "f": column([0.0, -1.5], pa.float64()),
+            "longs": column([[], [None], [1, 2]], pa.list_(pa.int64())),
+            "one": column([{"day": date(2025, 1, 1), "amount": None, "name": "ä"}], ENTRY),
         }
     )
 

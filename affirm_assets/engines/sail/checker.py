@@ -41,7 +41,7 @@ from affirm_assets.engines.sail.returned import checked
 from affirm_assets.errors import NotProven
 
 Leaves = Callable[[Message], Columns | None]
-"""The columns of a leaf that a plan only names (proto.Relation: a read, a kept frame); None if it is unknown."""
+"""The columns of a leaf that a plan only names (proto.Relation: a read); None if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,6 @@ class Checker:
         else:
             raise NotProven("a local frame", "expected a schema")
         return plan.columns_of(schema)
-
-    def _kept(self, relation: Message) -> Columns:
-        columns = self._leaves(relation)
-        if columns is None:
-            raise NotProven(_leaf(relation), "expected a frame that this step was given")
-        return columns
 
     def _range(self, relation: Message) -> Columns:
         of = relation.range
@@ -741,8 +735,6 @@ _JOINS: Mapping[int, str] = {
 _OPERATORS: Mapping[str, Callable[[Checker, Message], Columns]] = {
     "read": Checker._read,
     "local_relation": Checker._local,
-    "cached_remote_relation": Checker._kept,
-    "cached_local_relation": Checker._kept,
     "range": Checker._range,
     "project": Checker._project,
     "filter": Checker._filter,

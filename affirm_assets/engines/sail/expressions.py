@@ -437,8 +437,6 @@ def _is(pattern: str, each: Typed, beside_decimal: bool) -> bool:
             return each.is_literal and each.type.name in INTEGERS and abs(each.literal) < 1_000_000
         case "day":
             return each.type == DAYS
-        case "int":
-            return each.type.name in ("int", "smallint", "tinyint")
     return each.type.name == pattern or (pattern in proven.SIMPLE and each.type == VOID)
 
 
@@ -633,6 +631,8 @@ def _append(e: Message, arguments: Sequence[Message], scope: Scope) -> Typed:
     given = [_inner(each, scope) for each in arguments]
     if len(given) != 2 or given[0].type.name != "array" or given[0].type.element != given[1].type:
         raise _refused(e, "expected an array and an element of its type", [each.type for each in given])
+    if given[1].type == VOID:
+        raise _refused(e, "an array of nothing but NULL is not proven; cast what begins it")
     message = function("array_append", *(_unnamed(each.message) for each in given))
     return Typed(message, given[0].type, None, together(each.sources for each in given))
 

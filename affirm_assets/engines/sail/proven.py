@@ -6,6 +6,7 @@ A line says what the arguments may be, what Spark makes of them, and whether a r
 Arguments, apart by blanks; the last may end in `*`, for none or more of it:
     T          the types that Spark brings to a common one here; the cast is written into the plan
     any        of any type that can be read at all
+    element    of any such type but that of NULL alone
     hashed     of a type that may be hashed
     ordered    of one of the types at T, or a struct of such that is made right there
     decimal, integer (of any width), int, string, date, boolean, array, struct
@@ -124,7 +125,7 @@ LIST: tuple[Proven, ...] = (
     Proven("make_date", "int int #", "date", mend="make_date", note="of a date's year and month, and a day up to 28"),
     Proven("sequence", "date date day", "array of first", note="by INTERVAL 1 DAY"),
     Proven("array", "T*", "array of T"),
-    Proven("array_append", "array any", "first"),
+    Proven("array_append", "array element", "first"),
     Proven("array_compact", "array", "first"),
     Proven(
         "array_sort",
@@ -171,7 +172,6 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         "substr": "substring",
         "mean": "avg",
         "date_diff": "datediff",
-        "=": "==",
         "ifnull": "coalesce",
         "nvl": "coalesce",
         "if": "when",
