@@ -28,6 +28,7 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.engines.sail import SailEngine
 from affirm_assets.errors import AffirmError, StageLost, WindowRefused
+from affirm_assets.steps.engine import Staged, Target
 from affirm_assets.steps.request import Run
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingFile, LandingZone
@@ -320,6 +321,30 @@ WRONG_TRANSFORMS: Mapping[str, tuple[Callable[[Callable[..., DataFrame]], Callab
     "originations_daily": (lambda function: a_cent_more(function, "loans"), "totals_equal_the_loans"),
     "originations_monthly": (lambda function: a_cent_more(function, "originations_daily"), "totals_equal_the_days"),
 }
+
+
+def test_a_sum_that_the_files_do_not_hold_is_a_red_check_of_a_failed_step(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged_by = SailEngine.stage
+
+    def a_cent_more_than_the_files_hold(engine: SailEngine, rows: DataFrame, target: Target) -> Staged:
+        staged = staged_by(engine, rows, target)
+        return replace(staged, sums={name: each + Decimal("0.01") for name, each in staged.sums.items()})
+
+    monkeypatch.setattr(SailEngine, "stage", a_cent_more_than_the_files_hold)
+    found = attempt(books, "loans/loans", GOOD_DAY)
+    assert not found.result.success
+    assert "nothing was published, as control_totals failed" in messages(found.result)
+    assert None not in found.before.values()
+    assert found.after == found.before
+    assert steps_with(found.result, "ASSET_MATERIALIZATION") == []
+    check = recorded_check(books, "loans/loans", "control_totals")
+    assert not evaluation(check).passed
+    assert evaluation(check).severity == dg.AssetCheckSeverity.ERROR
+    by_total = {row["total"]: Decimal(row["engine"]) - Decimal(row["files"]) for row in sample(check)}
+    assert set(by_total.values()) == {Decimal("0.01")}
+    assert "principal" in by_total
 
 
 @pytest.mark.parametrize("name", WRONG_TRANSFORMS)

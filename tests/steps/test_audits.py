@@ -1,8 +1,9 @@
 """What a step publishes and what its audits keep from its readers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -13,6 +14,7 @@ from affirm_assets.declare.dataset import audit
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps.audit import unique_question
 from affirm_assets.steps.audits_failed import AuditsFailed
+from affirm_assets.steps.engine import Engine, Staged, Target
 from tests.conftest import declare
 from tests.steps.amounts import D1, D2, D3, D4, Amount, Person, amounts_of, frame, one
 from tests.storage import NewStorage, Steps, StorageWithEngine
@@ -70,6 +72,38 @@ def test_a_failed_blocking_audit_leaves_main_and_keeps_the_stage(steps: Steps, n
     staged = storage.read(good, caught.value.staged_snapshot).orderBy("id")
     assert [row["id"] for row in staged.collect()] == ["b", "c"]
     assert f"VERSION AS OF {caught.value.staged_snapshot}" in str(caught.value)
+
+
+class SaysACentMore:
+    """An engine whose files do not hold what it says of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def stage(self, rows: DataFrame, target: Target) -> Staged:
+        staged = self._engine.stage(rows, target)
+        return replace(staged, sums={name: each + Decimal("0.01") for name, each in staged.sums.items()})
+
+
+def test_a_sum_that_the_files_do_not_hold_stops_the_step(steps: Steps, new_storage: NewStorage) -> None:
+    good = amounts_of(("a", D1, "1.00"))
+    before = steps.run(good, one(D1)).snapshot
+
+    def wrong_storage() -> StorageWithEngine:
+        storage = new_storage()
+        return replace(storage, opens=lambda: cast(Engine, SaysACentMore(storage.opens())))
+
+    with pytest.raises(AuditsFailed, match="nothing was published, as control_totals failed") as caught:
+        Steps(wrong_storage).run(amounts_of(("b", D1, "2.20"), ("c", D1, "3.30")), one(D1), run="wrong")
+    [red] = [each for each in caught.value.outcomes if not each.passed]
+    assert (red.name, red.blocking, red.failed) == ("control_totals", True, 1)
+    assert red.sample == ({"total": "amount", "engine": "5.51", "files": "5.50"},)
+    assert "total=amount, engine=5.51, files=5.50" in str(caught.value)
+    assert new_storage().catalog.load_table("tests.amounts").current_snapshot().snapshot_id == before
+    assert [row[0] for row in steps.rows(good)] == ["a"]
 
 
 def test_a_failed_audit_that_does_not_block_is_reported_and_publishes(steps: Steps) -> None:
