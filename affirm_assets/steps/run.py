@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import chain
@@ -32,6 +32,7 @@ from affirm_assets.steps.beside import check_beside_unchanged
 from affirm_assets.steps.control_totals import Totals, added_up, control_totals_outcome, listed_rows, totals_of_files
 from affirm_assets.steps.engine import Days, Engine, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
+from affirm_assets.steps.manifests import delete_files
 from affirm_assets.steps.prerequisites import check_inputs_published, check_no_gap
 from affirm_assets.steps.publish import (
     Report,
@@ -247,9 +248,8 @@ class _Step:
         try:
             yield
         except UnfitForEngine:
-            for file in staged.files if staged.snapshot is None else ():
-                with suppress(Exception):
-                    self.table.io.delete(file.file_path)
+            if staged.snapshot is None:
+                delete_files(self.table.io, [each.file_path for each in staged.files])
             raise
 
     def _questions(self, frames: Frames, looked_at: DataFrame, rows: int) -> Iterator[Question]:

@@ -14,7 +14,7 @@ the files finds in them.
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -47,6 +47,7 @@ from pyspark.sql.types import BooleanType, DecimalType, StructField, StructType
 
 from affirm_assets.errors import NotPlain
 from affirm_assets.steps.engine import NullInRequiredColumn, Staged
+from affirm_assets.steps.manifests import delete_files
 
 PREFIX = "affirm-"
 
@@ -255,12 +256,6 @@ class _Write:
         file.spec_id = layout.table.spec().spec_id
         self.files.append(file)
 
-    def remove(self) -> None:
-        """As far as it goes: what is left is a leftover like any other."""
-        for path in self.paths:
-            with suppress(Exception):
-                self.layout.table.io.delete(path)
-
     def _conform(self, batch: pa.RecordBatch) -> pa.Table:
         """The table's columns, with its field ids. Types are the engine's own but for how it holds text and zones."""
         if nulls := [name for name in self.layout.required if batch.column(name).null_count]:
@@ -346,7 +341,7 @@ def _writing(write: _Write) -> Iterator[_Write]:
     try:
         yield write
     except BaseException:
-        write.remove()
+        delete_files(write.layout.table.io, write.paths)
         raise
     finally:
         del _writes[write.token]
