@@ -907,7 +907,7 @@ def parquet(columns: Sequence[str], types: Mapping[str, pa.DataType], records: l
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Tried:
     """What the two runs with records made of it. `found`: the rows of a feed's table by file and record number."""
 
     books: Books
@@ -917,7 +917,7 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcome(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def tried(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactory) -> Tried:
     """Two days in one run with their reports, a month in which nothing comes, and one day by itself."""
     books = Books(tmp_path_factory.mktemp("bad_input"), spark_if_needed)
     files: dict[str, bytes] = {}
@@ -939,7 +939,7 @@ def outcome(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFac
         for feed in FEEDS
         for fate, table in TABLES.items()
     }
-    return Outcome(books, runs, files, found)
+    return Tried(books, runs, files, found)
 
 
 def placed(*fates: str) -> list[Any]:
@@ -977,16 +977,16 @@ def day_column(feed: str) -> str:
 
 
 @pytest.mark.parametrize("record", placed(ACCEPTED))
-def test_a_good_record_among_bad_ones_is_booked_to_the_cent(outcome: Outcome, record: Placed) -> None:
-    row = outcome.found[record.feed, ACCEPTED].get((record.file, record.record_number))
+def test_a_good_record_among_bad_ones_is_booked_to_the_cent(tried: Tried, record: Placed) -> None:
+    row = tried.found[record.feed, ACCEPTED].get((record.file, record.record_number))
     assert row is not None, "not booked"
     expected = {**record.case.row, day_column(record.feed): record.day}
     assert {name: row[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("record", placed(REJECTED))
-def test_a_bad_record_is_refused_with_its_reason_and_masked_fields(outcome: Outcome, record: Placed) -> None:
-    row = outcome.found[record.feed, REJECTED].get((record.file, record.record_number))
+def test_a_bad_record_is_refused_with_its_reason_and_masked_fields(tried: Tried, record: Placed) -> None:
+    row = tried.found[record.feed, REJECTED].get((record.file, record.record_number))
     assert row is not None, "not refused"
     unread = isinstance(record.case.content, bytes)
     fields = dict.fromkeys(FIELDS[record.feed]) if unread and len(record.case.row) == 1 else {}
@@ -995,39 +995,39 @@ def test_a_bad_record_is_refused_with_its_reason_and_masked_fields(outcome: Outc
 
 
 @pytest.mark.parametrize("record", placed(DUPLICATE))
-def test_a_record_that_equals_a_booked_one_is_dropped(outcome: Outcome, record: Placed) -> None:
+def test_a_record_that_equals_a_booked_one_is_dropped(tried: Tried, record: Placed) -> None:
     place = (record.file, record.record_number)
-    assert place not in outcome.found[record.feed, ACCEPTED]
-    assert place not in outcome.found[record.feed, REJECTED]
-    booked = [row[IDS[record.feed]] for row in outcome.found[record.feed, ACCEPTED].values()]
+    assert place not in tried.found[record.feed, ACCEPTED]
+    assert place not in tried.found[record.feed, REJECTED]
+    booked = [row[IDS[record.feed]] for row in tried.found[record.feed, ACCEPTED].values()]
     assert booked.count(record.case.name) == 1
 
 
 @pytest.mark.parametrize("fate", TABLES)
 @pytest.mark.parametrize("feed", FEEDS)
-def test_no_other_record_is_booked_or_refused(outcome: Outcome, feed: str, fate: str) -> None:
+def test_no_other_record_is_booked_or_refused(tried: Tried, feed: str, fate: str) -> None:
     expected = {(each.file, each.record_number) for each in placed_in(feed) if each.case.fate == fate}
-    assert set(outcome.found[feed, fate]) == expected
+    assert set(tried.found[feed, fate]) == expected
 
 
 @pytest.mark.parametrize("feed", FEEDS)
-def test_files_of_every_kind_in_one_folder_are_booked(outcome: Outcome, feed: str) -> None:
-    names = {file.rpartition("/")[2] for file, _ in outcome.found[feed, ACCEPTED] if file.startswith(f"{feed}/{DAY}/")}
+def test_files_of_every_kind_in_one_folder_are_booked(tried: Tried, feed: str) -> None:
+    names = {file.rpartition("/")[2] for file, _ in tried.found[feed, ACCEPTED] if file.startswith(f"{feed}/{DAY}/")}
     assert {name.partition(".")[2] for name in names} == {"jsonl", "jsonl.gz", "csv", "csv.zst", "parquet"}
 
 
 @pytest.mark.parametrize("file", [f"{feed}/{day}/{name}" for feed, landed in FEEDS.items() for day, name in landed])
-def test_received_is_accepted_plus_rejected_plus_duplicates(outcome: Outcome, file: str) -> None:
+def test_received_is_accepted_plus_rejected_plus_duplicates(tried: Tried, file: str) -> None:
     feed = file.partition("/")[0]
-    received = Counter(row["file"] for row in outcome.books.rows(ROWS[feed], "file"))
+    received = Counter(row["file"] for row in tried.books.rows(ROWS[feed], "file"))
     became = Counter(each.case.fate for each in placed_in(feed) if each.file == file)
-    counted = {fate: sum(place[0] == file for place in outcome.found[feed, fate]) for fate in TABLES}
+    counted = {fate: sum(place[0] == file for place in tried.found[feed, fate]) for fate in TABLES}
     assert counted == {fate: became[fate] for fate in TABLES}
     assert received[file] == sum(counted.values()) + became[DUPLICATE]
 
 
-def test_the_audit_of_each_feed_adds_up_what_was_received(outcome: Outcome) -> None:
-    for run, days in zip(outcome.runs, ((DAY, NEXT_DAY), (MUCH_LATER,)), strict=True):
+def test_the_audit_of_each_feed_adds_up_what_was_received(tried: Tried) -> None:
+    for run, days in zip(tried.runs, ((DAY, NEXT_DAY), (MUCH_LATER,)), strict=True):
         evaluations = [x for x in run.get_asset_check_evaluations() if x.check_name == "every_record_is_accounted_for"]
         assert len(evaluations) == 2 * len(FEEDS)
         for each in evaluations:
@@ -1044,8 +1044,8 @@ def test_the_audit_of_each_feed_adds_up_what_was_received(outcome: Outcome) -> N
     "record",
     [each for each in placed(REJECTED) if isinstance(each.values[0].case.content, bytes)],
 )
-def test_a_line_that_cannot_be_read_is_kept_in_the_landing_rows_word_for_word(outcome: Outcome, record: Placed) -> None:
-    rows = outcome.books.rows(ROWS[record.feed], "file", "record_number", "raw")
+def test_a_line_that_cannot_be_read_is_kept_in_the_landing_rows_word_for_word(tried: Tried, record: Placed) -> None:
+    rows = tried.books.rows(ROWS[record.feed], "file", "record_number", "raw")
     kept = {(row["file"], row["record_number"]): row["raw"] for row in rows}
     line = record.case.content
     assert isinstance(line, bytes)
@@ -1053,29 +1053,29 @@ def test_a_line_that_cannot_be_read_is_kept_in_the_landing_rows_word_for_word(ou
 
 
 @pytest.mark.parametrize("feed", FEEDS)
-def test_every_file_is_pinned_with_size_and_checksum_also_one_without_records(outcome: Outcome, feed: str) -> None:
+def test_every_file_is_pinned_with_size_and_checksum_also_one_without_records(tried: Tried, feed: str) -> None:
     pinned = {}
-    for report in reports(outcome.books, ROWS[feed]):
+    for report in reports(tried.books, ROWS[feed]):
         for each in json.loads(report)["request"]["files"]:
             pinned[each["name"]] = (each["size"], each["sha256"])
     assert pinned == {
         name: (len(content), hashlib.sha256(content).hexdigest())
-        for name, content in outcome.files.items()
+        for name, content in tried.files.items()
         if name.startswith(f"{feed}/")
     }
 
 
-def test_a_report_holds_the_good_records_and_nothing_else(outcome: Outcome) -> None:
+def test_a_report_holds_the_good_records_and_nothing_else(tried: Tried) -> None:
     for landed_on in (DAY, NEXT_DAY):
         accepted = (each.case for each in placed_in("loans") if each.case.fate == ACCEPTED and each.day == landed_on)
         good = [case.row["principal"] for case in accepted]
-        rows = [row for row in outcome.books.rows("portfolio.originations_daily") if row["booked_on"] == landed_on]
+        rows = [row for row in tried.books.rows("portfolio.originations_daily") if row["booked_on"] == landed_on]
         assert sum(row["loans"] for row in rows) == len(good)
         assert sum(row["principal"] for row in rows) == sum(good)
 
 
-def test_borrowers_come_from_booked_loans_only(outcome: Outcome) -> None:
-    assert outcome.books.rows("loans.borrowers", "user_id", "booked_on", "borrower_email") == [
+def test_borrowers_come_from_booked_loans_only(tried: Tried) -> None:
+    assert tried.books.rows("loans.borrowers", "user_id", "booked_on", "borrower_email") == [
         {"user_id": "U1", "booked_on": day, "borrower_email": "jane.doe@example.com"} for day in (DAY, NEXT_DAY)
     ]
 
@@ -1085,29 +1085,29 @@ HOLDERS = {"landing.loan_rows", "landing.transaction_rows", "landing.adjustment_
 
 
 @pytest.mark.parametrize("table", [name for name in ALL_TABLES if name not in HOLDERS])
-def test_no_address_is_in_a_table(outcome: Outcome, table: str) -> None:
-    assert outcome.books.rows(table)
-    assert not any("example.com" in str(value) for row in outcome.books.rows(table) for value in row.values())
+def test_no_address_is_in_a_table(tried: Tried, table: str) -> None:
+    assert tried.books.rows(table)
+    assert not any("example.com" in str(value) for row in tried.books.rows(table) for value in row.values())
 
 
 @pytest.mark.parametrize("table", ALL_TABLES)
-def test_no_address_is_in_a_snapshot_summary(outcome: Outcome, table: str) -> None:
-    summaries = snapshots(outcome.books, table)
+def test_no_address_is_in_a_snapshot_summary(tried: Tried, table: str) -> None:
+    summaries = snapshots(tried.books, table)
     assert summaries
     assert "example.com" not in str(summaries)
-    assert "example.com" not in str(reports(outcome.books, table))
-    assert "example.com" not in str(catalog(outcome.books).load_table(table).properties)
+    assert "example.com" not in str(reports(tried.books, table))
+    assert "example.com" not in str(catalog(tried.books).load_table(table).properties)
 
 
-def test_no_address_is_in_an_event_or_log_of_the_runs(outcome: Outcome) -> None:
-    for run in outcome.runs:
+def test_no_address_is_in_an_event_or_log_of_the_runs(tried: Tried) -> None:
+    for run in tried.runs:
         assert run.all_events
         assert not any("example.com" in str(event) for event in run.all_events)
-        logged = outcome.books.instance.all_logs(run.run_id)
+        logged = tried.books.instance.all_logs(run.run_id)
         assert logged
         assert not any("example.com" in str(entry) for entry in logged)
 
 
 @pytest.mark.parametrize("table", sorted(HOLDERS))
-def test_the_addresses_are_where_they_belong(outcome: Outcome, table: str) -> None:
-    assert "example.com" in str(outcome.books.rows(table))
+def test_the_addresses_are_where_they_belong(tried: Tried, table: str) -> None:
+    assert "example.com" in str(tried.books.rows(table))
