@@ -103,20 +103,18 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
     """Let a date of a feed pass although more of it is refused than the feed may have."""
     import affirm_assets.datasets
     from affirm_assets.declare.registry import Registry
-    from affirm_assets.steps.acceptance import accept, accepting
+    from affirm_assets.steps.acceptance import Refuser
     from affirm_assets.steps.request import Acceptance
     from affirm_assets.stores import catalog_of
 
     if not reason.strip():
         raise click.UsageError("--reason: expected a reason, found none.")
-    datasets = Registry.walk(affirm_assets.datasets).datasets
-    dataset = accepting(datasets, feed)
-    (landing,) = (each for each in datasets.values() if feed in {read.feed for read in each.feeds})
+    refuser = Refuser.of(Registry.walk(affirm_assets.datasets).datasets, feed)
     said = Acceptance(feed, day.date(), reason.strip())
-    records = accept(catalog_of(Settings.of(os.environ)).load(), dataset, landing, said, by, datetime.now(UTC))
+    records = refuser.accept(catalog_of(Settings.of(os.environ)).load(), said, by, datetime.now(UTC))
     click.echo(
         f"{feed} {said.day}: what is refused of its {records:,} records may pass ({said.reason}, {by}). It is kept in "
-        f"the properties of {dataset.table}. Now materialize {dataset} for that date."
+        f"the properties of {refuser.dataset.table}. Now materialize {refuser.dataset} for that date."
     )
 
 

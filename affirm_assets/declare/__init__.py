@@ -4,7 +4,19 @@ from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, Rate, column, key
 from affirm_assets.declare.dataset import Audit, Compute, Dataset, audit, dataset
-from affirm_assets.declare.inputs import Input, before, beside, landing, later, previous, same, shared, through
+from affirm_assets.declare.inputs import (
+    Feed,
+    Input,
+    Tolerance,
+    before,
+    beside,
+    landing,
+    later,
+    previous,
+    same,
+    shared,
+    through,
+)
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 
 __all__ = [
@@ -16,10 +28,12 @@ __all__ = [
     "Contract",
     "Daily",
     "Dataset",
+    "Feed",
     "Input",
     "Money",
     "Monthly",
     "Rate",
+    "Tolerance",
     "Window",
     "audit",
     "before",

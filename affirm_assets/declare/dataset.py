@@ -50,6 +50,12 @@ NOT_NULL, IN_WINDOW, UNIQUE_KEY, CONTROL_TOTALS = BUILT_IN_AUDITS = (
 )
 """Audits that every dataset has, beside those of its contract."""
 
+FEW_ARE_UNREADABLE = "few_are_unreadable"
+"""The audit that a dataset has beside them if it reads a feed."""
+
+RECORD_COLUMNS = ("file", "problem", "raw")
+"""What it looks at, beside the feed's fields."""
+
 CONTRACT = "contract"
 """The check in which Dagster shows all audits of single rows: what the contract's columns may hold."""
 
@@ -163,6 +169,10 @@ class Dataset:
     @property
     def feeds(self) -> tuple[Landing, ...]:
         return tuple(mapped for mapped in self.leaves.values() if isinstance(mapped, Landing))
+
+    def refuses_of(self, others: Iterable["Dataset"]) -> tuple[Landing, ...]:
+        """The feeds of whose records its audits know how many are refused: those that it reads, or that name it."""
+        return (*self.feeds, *(feed for each in others for feed in each.feeds if feed.refused_by == self.name))
 
     def read_days(self, mapped: Mapped, upstream: Partitions | None, window: Window | None) -> Window | None:
         """The partitions of the input to read, as an inclusive range of its partition dates; None: all of them."""
@@ -306,6 +316,10 @@ def _check_declaration(item: Dataset) -> None:
         )
     if item.feeds and item.domain != "landing":
         raise DeclarationError(f"{where}: only datasets in the folder landing/ read files; found a landing() input.")
+    if len(item.feeds) > 1:
+        raise DeclarationError(
+            f"{where}: expected one landing() input, found {len(item.feeds)}. Declare a dataset for each feed."
+        )
     for each in item.feeds:
         _deadline(f"{where}: landing({each.feed!r}), due=", each.due, each.calendar)
     if item.freshness and item.partitions is None:
@@ -316,6 +330,12 @@ def _check_declaration(item: Dataset) -> None:
         raise DeclarationError(
             f"{where}: a feed arrives by day; expected partitions for a landing() input, found none."
         )
+    for each in item.feeds:
+        if lacking := [name for name in (*RECORD_COLUMNS, *each.fields) if name not in specs]:
+            raise DeclarationError(
+                f"{where}: the audit {FEW_ARE_UNREADABLE} looks at the records as they arrived; expected "
+                f"{item.contract.__name__} to have all their columns, found no {', '.join(lacking)}."
+            )
     parameters = inspect.signature(item.function).parameters
     computing = {name: each for name, each in item.inputs.items() if name in parameters or isinstance(each, Shared)}
     computed_from: dict[str, Mapped] = {}
@@ -331,6 +351,7 @@ def _check_declaration(item: Dataset) -> None:
         *STANDING_CHECKS,
         *(rule.name for spec in specs.values() for rule in spec.rules),
         *(a.name for a in item.audits),
+        *([FEW_ARE_UNREADABLE] if item.feeds else ()),
         *(CARRY_AUDITS if item.carry else ()),
     ]
     if repeated := sorted({name for name in names if names.count(name) > 1}):

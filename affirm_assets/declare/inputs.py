@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar, Due
@@ -32,12 +33,12 @@ PUBLISHED = "published"
 
 They are windows: what is published of it, but nothing if the same run computes it after this dataset."""
 
-ACCEPTED_DAYS = "accepted_days"
-"""An audit that names a parameter so gets the days that a person lets pass, each for how many records, or None: any.
+FEED = "feed"
+"""An audit that names a parameter so gets the Feed whose records its dataset refuses: how much of it may be refused.
 
-`affirm accept` says so of the dataset that has the feed's name, or a run's tag does."""
+It is the feed whose landing() names the dataset by `refused_by`."""
 
-GIVEN = (STAGED, WINDOW, LAST_PUBLISHED, PUBLISHED, ACCEPTED_DAYS)
+GIVEN = (STAGED, WINDOW, LAST_PUBLISHED, PUBLISHED, FEED)
 """What an audit's parameters may be beside inputs."""
 
 
@@ -85,12 +86,43 @@ class Beside:
     dataset: str
 
 
+KINDS = ("text", "money", "rate", "integer", "date")
+"""Of a feed's fields: what their text is to be read as."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much of what arrives in a feed's folder may be refused before somebody must look.
+
+    Up to so many `records` of a folder may be, whatever their share; and of more, up to so many `percent`. Of one file,
+    and of a folder, not most of more than so many `records`, or of text of more than so many `characters` that is no
+    record: nobody could read it. A whole day may be in one line.
+    """
+
+    records: int = 10
+    percent: Decimal = Decimal(1)
+    characters: int = 2_000
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A feed as an audit of its records sees it: how much may be refused, and what a person lets pass.
+
+    `accepted_days`: these days, each for how many records, or None: any. `affirm accept` says so, or a run's tag.
+    """
+
+    name: str
+    tolerance: Tolerance
+    accepted_days: Mapping[date, int | None]
+
+
 @dataclass(frozen=True)
 class Landing:
     """The files that arrived in a feed for the window's days. `fields`: name -> kind of the feed's fields.
 
     `delimiter`: the character between values in the feed's CSV files. `due`: by when the folder of each day must be
     complete, as it was declared; None: nobody waits for it. `since`: the feed's first day; None: the deployment's.
+    `refused_by`: the dataset that refuses its records; None: the one that reads it.
     """
 
     feed: str
@@ -99,6 +131,8 @@ class Landing:
     due: str | None = None
     calendar: BusinessCalendar = US_FEDERAL
     since: date | None = None
+    tolerance: Tolerance = Tolerance()
+    refused_by: str | None = None
 
     @property
     def deadline(self) -> Due | None:
@@ -164,20 +198,30 @@ def landing(
     due: str | None = None,
     calendar: BusinessCalendar = US_FEDERAL,
     since: date | None = None,
+    tolerance: Tolerance = Tolerance(),  # noqa: B008  (frozen)
+    refused_by: str | None = None,
 ) -> Landing:
     """Read the records of `landing/<feed>/<day>/`, fields as text. Only datasets of the landing domain may.
 
     `delimiter` is one character, between the values of a CSV line. `due` is the deadline of a day's folder, such as
     "05:00 next business day" in New York, by the business days of `calendar`; who owns the dataset is told if the
     folder is not complete then. `since` is the first day of a feed that begins later than the others: what reads it
-    begins with that day, too.
+    begins with that day, too. `tolerance` says how much may be refused: beyond it the step stops, until a person lets
+    the date pass. Refused are records that nobody can read, and text that is not of its field's kind. A dataset that
+    refuses records by more than that is named by `refused_by`: it has an audit with the parameter `feed`, which is what
+    stops then, and what is known of the records here is a warning.
     """
+    if unknown := {name: kind for name, kind in fields.items() if kind not in KINDS}:
+        raise DeclarationError(
+            f"landing({feed!r}): expected each field to be one of {', '.join(KINDS)}; found "
+            f"{', '.join(f'{name}: {kind}' for name, kind in unknown.items())}."
+        )
     if len(delimiter) != 1 or delimiter in "\"'\r\n" or delimiter.isalnum():
         raise DeclarationError(
             f"landing({feed!r}): expected a delimiter of one character that is no quote, line break, letter or digit; "
             f"found {delimiter!r}. Declare the character that stands between two values in the feed's CSV files."
         )
-    return Landing(feed, dict(fields), delimiter, due, calendar, since)
+    return Landing(feed, dict(fields), delimiter, due, calendar, since, tolerance, refused_by)
 
 
 def shared(inputs: Mapping[str, Input] | None = None) -> Callable[[Callable[..., "DataFrame"]], Shared]:

@@ -15,7 +15,18 @@ from types import ModuleType
 
 from affirm_assets.declare.carry import LATER_PARTITIONS, PREVIOUS_PARTITION, next_of
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Before, Beside, Input, Landing, Later, Previous, SameWindow, Shared, Through
+from affirm_assets.declare.inputs import (
+    FEED,
+    Before,
+    Beside,
+    Input,
+    Landing,
+    Later,
+    Previous,
+    SameWindow,
+    Shared,
+    Through,
+)
 from affirm_assets.errors import DeclarationError
 
 
@@ -39,6 +50,7 @@ class Registry:
         _check_known(datasets)
         for item in datasets.values():
             _check_inputs(item, datasets)
+        _check_refusals(datasets)
         _check_no_cycle(datasets)
         return Registry(datasets)
 
@@ -166,6 +178,30 @@ def _shared_frames(inputs: Mapping[str, Input]) -> Iterator[Shared]:
 def _upstream_names(item: Dataset) -> set[str]:
     read = [m for m in item.leaves.values() if not isinstance(m, Landing | Beside)]
     return {m.dataset for m in read if m.dataset != item.name}
+
+
+def _check_refusals(datasets: Mapping[str, Dataset]) -> None:
+    """Which dataset refuses a feed's records is said on both sides: by refused_by=, and by an audit that looks."""
+    for reader in datasets.values():
+        for each in reader.feeds:
+            by = datasets.get(each.refused_by or reader.name)
+            if by is None or (by is not reader and not (reader.name in _upstream_names(by) and _looks_at_feed(by))):
+                raise DeclarationError(
+                    f"{reader.source}: landing({each.feed!r}): expected refused_by= to name a dataset that reads "
+                    f"{reader.name!r} and has an audit with the parameter {FEED!r}, which says how many records it "
+                    f"refuses; found {each.refused_by!r}. Without refused_by= this dataset has such an audit itself."
+                )
+    for item in datasets.values():
+        feeds = [each.feed for each in item.refuses_of(datasets.values())]
+        if _looks_at_feed(item) and len(feeds) != 1:
+            raise DeclarationError(
+                f"{item.source}: dataset {item.name!r}: an audit has the parameter {FEED!r}; expected one landing() "
+                f"with refused_by={item.name!r}, found {', '.join(feeds) or 'none'}."
+            )
+
+
+def _looks_at_feed(item: Dataset) -> bool:
+    return any(FEED in signature(each.function).parameters for each in item.audits)
 
 
 def _is_after(other: Dataset, item: Dataset) -> bool:

@@ -24,7 +24,7 @@ from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dep
 from affirm_assets.orchestration.report import materialization, partition_metadata
 from affirm_assets.orchestration.standing_checks import not_evaluated, standing_check_specs
 from affirm_assets.settings import Settings
-from affirm_assets.steps.acceptance import TAG, acceptances, accepting
+from affirm_assets.steps.acceptance import TAG, Refuser, acceptances
 from affirm_assets.steps.audits_failed import AuditsFailed
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import run_step
@@ -170,7 +170,7 @@ def _run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset]) -> 
     computed = sorted(name for name, each in datasets.items() if _step_key(each) in steps)
     accepts = acceptances(run.tags.get(TAG, ""))
     for each in accepts:
-        accepting(datasets, each.feed)  # a feed that there is
+        Refuser.of(datasets, each.feed)  # a feed that there is
     return Run(run.run_id, run.root_run_id or run.run_id, tuple(computed), accepts)
 
 

@@ -3,18 +3,19 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, datetime
-from inspect import signature
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import ACCEPTED_DAYS
+from affirm_assets.declare.inputs import Feed
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import AcceptanceRefused
 from affirm_assets.steps.request import Acceptance, Request
-from affirm_assets.steps.tables import SUMMARY, load_if_exists
+from affirm_assets.steps.tables import SUMMARY, load_if_exists, window_of
 
 ACCEPTED = f"{SUMMARY}accepted."
 """Prefix of the table property of a day that is accepted: JSON of the reason, and who gave it when."""
@@ -25,27 +26,61 @@ TAG = "affirm/accept"
 _TRIES = 5
 
 
-def accept(catalog: Catalog, dataset: Dataset, landing: Dataset, acceptance: Acceptance, by: str, at: datetime) -> int:
-    """Keep that a day's refusals are accepted, in one commit, for as many records as `landing` now has of the day.
+@dataclass(frozen=True)
+class Refuser:
+    """The dataset that refuses records of a feed, and the one that reads them from files: often the same."""
 
-    Returns that number: of another number, somebody is to look again. Said again, the last reason counts. Raises
-    AcceptanceRefused if nothing was received, or nothing of the dataset was ever computed.
-    """
-    day = acceptance.day
-    assert landing.partitions is not None
-    records = _table(catalog, landing).scan(row_filter=f"{landing.partitions.column} = '{day}'").count()
-    if not records:
-        raise AcceptanceRefused(
-            f"{acceptance.feed} {day}: expected records of that date in {landing.table}, found none. "
-            "Materialize that dataset and this one first, and look at what is refused."
-        )
-    said = json.dumps({"reason": acceptance.reason, "records": records, "by": by, "at": at.isoformat("T", "seconds")})
-    for _ in range(_TRIES):
-        with suppress(CommitFailedException):
-            with _table(catalog, dataset).transaction() as transaction:
-                transaction.set_properties({f"{ACCEPTED}{day}": said})
-            return records
-    raise AcceptanceRefused(f"{dataset.table}: others commit to it all the time. Say it again.")
+    dataset: Dataset
+    reader: Dataset
+
+    @staticmethod
+    def of(datasets: Mapping[str, Dataset], feed: str) -> "Refuser":
+        """Raises AcceptanceRefused if there is no such feed."""
+        found = {
+            each.feed: Refuser(datasets.get(each.refused_by or "", reader), reader)
+            for reader in datasets.values()
+            for each in reader.feeds
+        }
+        if feed not in found:
+            raise AcceptanceRefused(f"expected a feed, one of {', '.join(sorted(found)) or 'none'}; found {feed}.")
+        return found[feed]
+
+    def accept(self, catalog: Catalog, acceptance: Acceptance, by: str, at: datetime) -> int:
+        """Keep that a day's refusals are accepted, in one commit, for as many records as are there of the day now.
+
+        Returns that number: of another number, somebody is to look again. Said again, the last reason counts. Raises
+        AcceptanceRefused if nothing was received, or nothing of the dataset was ever computed.
+        """
+        day, reason = acceptance.day, acceptance.reason
+        records = self._records(_table(catalog, self.reader), day)
+        if not records:
+            raise AcceptanceRefused(
+                f"{acceptance.feed} {day}: expected records of that date in {self.reader.table}, found none. "
+                f"Materialize {self._names} first, and look at what is refused."
+            )
+        said = json.dumps({"reason": reason, "records": records, "by": by, "at": at.isoformat("T", "seconds")})
+        for _ in range(_TRIES):
+            with suppress(CommitFailedException):
+                with _table(catalog, self.dataset).transaction() as transaction:
+                    transaction.set_properties({f"{ACCEPTED}{day}": said})
+                return records
+        raise AcceptanceRefused(f"{self.dataset.table}: others commit to it all the time. Say it again.")
+
+    @property
+    def _names(self) -> str:
+        return " and ".join(dict.fromkeys((str(self.reader), str(self.dataset))))
+
+    def _records(self, table: Table, day: date) -> int:
+        assert self.reader.partitions is not None
+        snapshot = _newest_of(table, day) if self.dataset is self.reader else None
+        return table.scan(row_filter=f"{self.reader.partitions.column} = '{day}'", snapshot_id=snapshot).count()
+
+
+def _newest_of(table: Table, day: date) -> int | None:
+    """The snapshot of the day's last try: what its audits refused is in none that readers see, but was kept."""
+    newest_first = sorted(table.snapshots(), key=lambda each: each.timestamp_ms, reverse=True)
+    windows = ((each.snapshot_id, window_of(each)) for each in newest_first)
+    return next((snapshot for snapshot, window in windows if window and Window.parse(window).contains(day)), None)
 
 
 def _table(catalog: Catalog, dataset: Dataset) -> Table:
@@ -55,24 +90,13 @@ def _table(catalog: Catalog, dataset: Dataset) -> Table:
     return table
 
 
-def accepting(datasets: Mapping[str, Dataset], feed: str) -> Dataset:
-    """The dataset that refuses records of a feed: it has the feed's name. Raises AcceptanceRefused if none does."""
-    able = {
-        name: each
-        for name, each in datasets.items()
-        if any(ACCEPTED_DAYS in signature(audit.function).parameters for audit in each.audits)
-    }
-    if feed not in able:
-        raise AcceptanceRefused(f"expected a feed, one of {', '.join(sorted(able))}; found {feed}.")
-    return able[feed]
+def refusable(dataset: Dataset, upstream: Mapping[str, Dataset], table: Table | None, request: Request) -> Feed:
+    """The feed whose records the dataset refuses, with the days of the window that are accepted.
 
-
-def accepted_days(dataset: Dataset, table: Table | None, request: Request) -> Mapping[date, int | None]:
-    """The days of the window that are accepted, and for how many records; None: for any.
-
-    In the properties of the table as it was loaded, or by the run. Raises AcceptanceRefused if a property cannot be
-    read.
+    They are in the properties of the table as it was loaded, or said by the run. Raises AcceptanceRefused if a property
+    cannot be read.
     """
+    (feed,) = dataset.refuses_of(upstream.values())
     found: dict[date, int | None] = {}
     window = request.window
     for name, said in (table.properties if table and window else {}).items():
@@ -86,7 +110,8 @@ def accepted_days(dataset: Dataset, table: Table | None, request: Request) -> Ma
                     f"{dataset.table}: expected a property {name} as `affirm accept` writes it, found {said!r}. Say it "
                     f"again by `affirm accept`, or remove the property."
                 ) from error
-    return {**found, **{each.day: None for each in request.run.accepts if each.feed == dataset.name}}
+    of_run = {each.day: None for each in request.run.accepts if each.feed == feed.feed}
+    return Feed(feed.feed, feed.tolerance, {**found, **of_run})
 
 
 def acceptances(tag: str) -> tuple[Acceptance, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from affirm_assets.audits import carry
+from affirm_assets.audits import carry, refusals
 from affirm_assets.declare.contract import (
     Rule,
     columns,
@@ -80,8 +80,8 @@ def audit_specs(dataset: Dataset) -> tuple[AuditSpec, ...]:
 
 
 def declared_audits(dataset: Dataset) -> tuple[Audit, ...]:
-    """Those that the dataset lists, and those of what it carries."""
-    return (*dataset.audits, *carry.audits_of(dataset))
+    """Those that the dataset lists, that of the feed that it reads, and those of what it carries."""
+    return (*dataset.audits, *refusals.audits_of(dataset), *carry.audits_of(dataset))
 
 
 def value_rules(dataset: Dataset, window: Window | None = None) -> tuple[Rule, ...]:

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from affirm_assets.declare.contract import columns, personal_columns, spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import (
-    ACCEPTED_DAYS,
+    FEED,
     LAST_PUBLISHED,
     PUBLISHED,
     STAGED,
@@ -25,7 +25,7 @@ from affirm_assets.declare.inputs import (
 )
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused
-from affirm_assets.steps.acceptance import accepted_days
+from affirm_assets.steps.acceptance import refusable
 from affirm_assets.steps.beside import published_beside
 from affirm_assets.steps.engine import Days, Engine
 from affirm_assets.steps.published import last_published
@@ -89,9 +89,9 @@ class Frames:
                 arguments[name] = self._last_published()
             elif name == PUBLISHED:
                 arguments[name] = published_beside(self._dataset, self._upstream, self._pinned)
-            elif name == ACCEPTED_DAYS:
+            elif name == FEED:
                 table = self._pinned.tables.get(self._dataset.table)
-                arguments[name] = accepted_days(self._dataset, table, self._pinned.request)
+                arguments[name] = refusable(self._dataset, self._upstream, table, self._pinned.request)
             elif name == STAGED and staged is not None:
                 arguments[name] = staged
             else:

@@ -17,7 +17,7 @@ from pyspark.sql.types import StructField, StructType
 from affirm_assets.declare import Window
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Beside, Landing, SameWindow, Shared
+from affirm_assets.declare.inputs import Beside, Feed, Landing, SameWindow, Shared, Tolerance
 from affirm_assets.declare.partitions import Monthly
 from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.sail.checker import Checked, Checker
@@ -108,7 +108,7 @@ class Steps:
         given = {
             "staged": self.table(dataset),
             "last_published": last_published,
-            "accepted_days": {} if last_published is None else {last_published: 3},
+            "feed": Feed("loans", Tolerance(), {} if last_published is None else {last_published: 3}),
             "published": dict.fromkeys(beside, (self.window(dataset),)),
         }
         for each in declared_audits(dataset):
@@ -117,7 +117,7 @@ class Steps:
 
     def audits_that_know_what_is_published(self, dataset: Dataset) -> list[str]:
         """Whose frame is another one where days before have been published."""
-        given = {"last_published", "accepted_days"}
+        given = {"last_published", "feed"}
         return [each.name for each in declared_audits(dataset) if given & set(signature(each.function).parameters)]
 
     def table(self, dataset: Dataset) -> DataFrame:

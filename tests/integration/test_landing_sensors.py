@@ -4,16 +4,22 @@ import importlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 
+import affirm_assets
+import affirm_assets.datasets
 import tests.projects.two_feeds
+from affirm_assets.cli import main
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.errors import DeclarationError
@@ -43,6 +49,7 @@ class DisputeRow(Contract):
     record_number: int = key("Line of a text file", ge=1)
     business_date: date = column("Date of the folder")
     shop: str | None = column("Shop")
+    amount: str | None = column("Amount")
     problem: str | None = column("Why the record is not well-formed")
     raw: str | None = column("The record's text, if it is not well-formed")
 
@@ -50,7 +57,7 @@ class DisputeRow(Contract):
 @dataset(
     DisputeRow,
     partitions=Daily("business_date"),
-    inputs={"records": landing("disputes", {"shop": "text"}, since=date(2025, 2, 1))},
+    inputs={"records": landing("disputes", {"shop": "text", "amount": "money"}, since=date(2025, 2, 1))},
     owner="team:disputes",
 )
 def dispute_rows(records: DataFrame) -> DataFrame:
@@ -508,24 +515,89 @@ def test_a_table_in_disorder_stops_nothing_that_does_not_read_it(shops: Shops) -
     assert "books.totals: expected the record of what is published to agree" in said
 
 
-def test_a_feed_is_added_by_one_file_and_may_begin_later_than_the_others(
-    shops: Shops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def with_disputes(shops: Shops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The project with a third feed, which is one file more, after two days without it."""
     for number in range(2):
         shops.land_all(number)
     shops.tick_to_the_end()
     shutil.copytree(Path(tests.projects.two_feeds.__file__).parent, tmp_path / "with_disputes")
     (tmp_path / "with_disputes" / "landing" / "dispute_rows.py").write_text(DISPUTES)
     monkeypatch.syspath_prepend(str(tmp_path))
-    shops.declare(Registry.walk(importlib.import_module("with_disputes")))
+    package = importlib.import_module("with_disputes")
+    shops.declare(Registry.walk(package))
+    yield package
+    for name in [each for each in sys.modules if each.partition(".")[0] == "with_disputes"]:
+        del sys.modules[name]
+
+
+def test_a_feed_is_added_by_one_file_and_may_begin_later_than_the_others(
+    shops: Shops, with_disputes: ModuleType
+) -> None:
     shops.land_all(2)  # 1 February, of which the new feed is not there yet
     assert {name for name, *_ in shops.tick_to_the_end()} == {"sales_landing", "refunds_landing"}
     _, said = shops.tick("books")
     assert f"waits for disputes of {day(2)}" in said
-    folder = shops.folder("disputes", 2)
-    folder.mkdir(parents=True)
-    (folder / "part.csv").write_text("shop\nnorth\n")
-    (folder / "_SUCCESS").touch()
+    shops.land("disputes", 2, "north,1.00")
     assert ("books", str(day(2))) in [(name, over) for name, over, _ in shops.tick_to_the_end()]
     assert [row["shop"] for row in shops.rows("landing.dispute_rows")] == ["north"]
     assert {row["as_of"] for row in shops.rows("books.takings")} == {day(0), day(1), day(2)}
+
+
+def test_a_feed_of_one_file_is_stopped_if_nobody_can_read_it_and_a_person_may_let_it_pass(
+    shops: Shops, with_disputes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text in another notation is well-formed, and no amount: known before the other feeds of that date are there."""
+    shops.land("disputes", 2, *(f'shop{number},"1.234,56"' for number in range(11)), "north,1.00")
+    runs, _ = shops.tick("disputes_landing")
+    assert [each.is_success for each in runs] == [False]
+    (failed,) = (
+        e for e in shops.instance.all_logs(runs[0].run_id) if e.is_dagster_event and e.dagster_event.is_step_failure
+    )
+    for text in (
+        f"landing/dispute_rows {day(2)}: nothing was published, as few_are_unreadable failed in {day(2)}.",
+        f"file=disputes/{day(2)}/part.csv, records=12, refused=11, percent=91.7, reasons=amount: not an amount (11)",
+        f"to_let_pass=affirm accept disputes {day(2)} --reason TEXT",
+    ):
+        assert text in str(failed.dagster_event.event_specific_data)
+    shops.land_all(2)
+    shops.tick_to_the_end()
+    assert not shops.rows("landing.dispute_rows")
+    assert day(2) in {row["as_of"] for row in shops.rows("books.takings")}  # which does not read it
+
+    monkeypatch.setattr(affirm_assets, "datasets", with_disputes)
+    monkeypatch.chdir(shops.root)  # where there is no .env
+    said = ["--reason", "Test rows of the scheme", "--by", "E0007"]
+    lake = {"AFFIRM_LAKE": str(shops.root)}
+    unknown = CliRunner().invoke(main, ["accept", "claims", str(day(2)), *said], env=lake)
+    assert "expected a feed, one of disputes, refunds, sales; found claims." in unknown.stderr
+    another_day = CliRunner().invoke(main, ["accept", "disputes", str(day(1)), *said], env=lake)
+    assert f"disputes {day(1)}: expected records of that date in landing.dispute_rows" in another_day.stderr
+    done = CliRunner().invoke(main, ["accept", "disputes", str(day(2)), *said], env=lake)
+    assert done.exit_code == 0, done.stderr
+    assert "what is refused of its 12 records may pass (Test rows of the scheme, E0007)" in done.stdout
+    assert "Now materialize landing/dispute_rows for that date." in done.stdout
+
+    assert [over for _, over, _ in shops.tick_to_the_end()] == [str(day(2))]
+    rows = shops.rows("landing.dispute_rows")
+    assert [row["amount"] for row in rows].count("1.234,56") == 11  # as it came: nothing is lost or changed
+    assert len(rows) == 12
+
+
+def test_a_run_s_tag_lets_a_feed_of_one_file_pass_for_this_run(shops: Shops, with_disputes: ModuleType) -> None:
+    shops.land("disputes", 2, *(f"shop{number},none" for number in range(11)))
+    key = dg.AssetKey(["landing", "dispute_rows"])
+
+    def passes(tags: dict[str, str]) -> bool:
+        job = shops.defs.resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=shops.instance,
+            asset_selection=[key],
+            partition_key=str(day(2)),
+            tags=tags,
+            raise_on_error=False,
+        ).success
+
+    assert not passes({"affirm/accept": f"sales {day(2)} another feed"})
+    assert passes({"affirm/accept": f"disputes {day(2)} Test rows of the scheme"})
+    assert not passes({})

@@ -131,6 +131,31 @@ def test_a_day_of_semicolons_is_not_a_quiet_day(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "text", "reason"),
+    [
+        ("amount", "1,00", "amount: not an amount"),
+        ("amount", "1.234,56", "amount: not an amount"),
+        ("effective_on", "02.01.2025", "effective_on: not a calendar date YYYY-MM-DD"),
+    ],
+)
+def test_text_of_another_notation_is_told_with_the_feed_s_own_rows(
+    folder: Folder, field: str, text: str, reason: str
+) -> None:
+    """Well-formed records, which the rows alone show to be refused later. The rows are published as they came."""
+    payments = folder.payments(good=20)
+    folder.land(a_jsonl=jsonl([{**each, field: text} for each in payments]))
+    early = folder.books.job("landing/transaction_rows").execute_in_process(
+        instance=folder.books.instance, partition_key=str(folder.day)
+    )
+    (check,) = [each for each in early.get_asset_check_evaluations() if each.check_name == "few_are_unreadable"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert f"{reason} (20)" in str(check.metadata)
+    rows = [each for each in folder.books.rows("landing.transaction_rows") if each["business_date"] == folder.day]
+    assert [each[field] for each in rows] == [text] * 20
+    assert f"{reason} (20)" in said(folder.run())
+
+
+@pytest.mark.parametrize(
     ("files", "passes"),
     [
         pytest.param({"a": (10, 0)}, True, id="a file of ten"),

@@ -44,6 +44,9 @@ class Note(Contract):
     id: str = key("Id")
     day: date = column("Date of the folder")
     note: str = column("Note")
+    file: str = column("File")
+    problem: str | None = column("Why it is none")
+    raw: str | None = column("Its text then")
 
 
 def test_files_are_read_with_the_delimiter_of_their_feed(steps: Steps, tmp_path: Path) -> None:
@@ -53,12 +56,12 @@ def test_files_are_read_with_the_delimiter_of_their_feed(steps: Steps, tmp_path:
     (folder / "_SUCCESS").touch()
 
     def notes(records: DataFrame) -> DataFrame:
-        return records.select("id", F.col("business_date").alias("day"), "note")
+        return records.select("id", F.col("business_date").alias("day"), "note", "file", "problem", "raw")
 
     feed = landing("notes", {"id": "text", "note": "text"}, delimiter=";")
     read = declare(notes, Note, Daily("day"), inputs={"records": feed})
     steps.run(read, one(D1))
-    assert steps.rows(read) == [("a", D1, "x,y"), ("b", D1, "x;y")]
+    assert [row[:3] for row in steps.rows(read)] == [("a", D1, "x,y"), ("b", D1, "x;y")]
 
 
 def test_a_range_is_one_call_of_the_transform(steps: Steps) -> None:

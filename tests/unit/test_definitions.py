@@ -22,7 +22,7 @@ import affirm_assets.datasets
 import resources
 from affirm_assets.declare.contract import columns, iceberg_schema
 from affirm_assets.declare.dataset import STANDING_CHECKS, Dataset
-from affirm_assets.declare.inputs import Before
+from affirm_assets.declare.inputs import Before, landing
 from affirm_assets.declare.partitions import Daily, Monthly
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
@@ -35,6 +35,9 @@ from resources.landing import LandingZone
 
 REGISTRY = Registry.walk(affirm_assets.datasets)
 DATASETS = REGISTRY.in_order()
+ROWS = replace(REGISTRY["loan_rows"], inputs={"records": landing("loans", {"loan_id": "text"})})
+"""Landing rows that no other dataset refuses, for a project without one."""
+
 PACKAGES = [Path(package.__file__).parent for package in (affirm_assets, resources)]
 PROJECT = PACKAGES[0].parent
 
@@ -250,12 +253,13 @@ class TestPartitions:
         assert graph.get(key_of(dataset)).backfill_policy == dg.BackfillPolicy.single_run()
 
     def test_range_is_a_run_for_each_partition_where_the_dataset_wants_one(self) -> None:
-        rows = replace(REGISTRY["loan_rows"], ranges=False)
+        rows = replace(ROWS, ranges=False)
         assert graph_of(rows).get(key_of(rows)).backfill_policy == dg.BackfillPolicy.multi_run()
 
     def test_unpartitioned_dataset_depends_on_all_partitions(self) -> None:
         whole = replace(REGISTRY["originations_daily"], partitions=None)
-        graph = graph_of(*(each for each in REGISTRY.in_order() if each.domain in ("landing", "loans")), whole)
+        domains = ("landing", "loans", "transactions", "adjustments")
+        graph = graph_of(*(each for each in REGISTRY.in_order() if each.domain in domains), whole)
         assert (graph.get(key_of(whole)).partitions_def, graph.get(key_of(whole)).backfill_policy) == (None, None)
         assert graph.get_partition_mapping(key_of(whole), key_of(REGISTRY["loans"])) == dg.AllPartitionMapping()
 
@@ -286,7 +290,7 @@ class TestPartitions:
         assert read_by(graph, name, "2025-03-01", name) == ["2025-02-28"]
 
     def test_all_before_depends_on_the_last_partition_before_only(self) -> None:
-        rows = REGISTRY["loan_rows"]
+        rows = ROWS
         copies = replace(rows, name="copies", inputs={"earlier": Before("loan_rows"), "own": Before("copies")})
         graph = graph_of(rows, copies)
         for read in ("landing/loan_rows", "landing/copies"):
@@ -370,7 +374,7 @@ class TestResources:
         assert theirs["catalog"] == ours["catalog"]
 
     def test_registry_can_be_another(self) -> None:
-        rows = Registry.of([REGISTRY["loan_rows"]])
+        rows = Registry.of([ROWS])
         assert build_defs(settings(), rows).resolve_asset_graph().get_all_asset_keys() == {
             dg.AssetKey(["feeds", "loans"]),
             dg.AssetKey(["landing", "loan_rows"]),

@@ -31,6 +31,17 @@ class Row(Contract):
     closed_on: date | None = column("Day on which it was closed")
 '''
 
+RECORD = '''
+class Row(Contract):
+    """A record of a file."""
+    file: str = key("File")
+    record_number: int = key("Line")
+    as_of: date = column("Date of the folder")
+    loan_id: str | None = column("Loan")
+    problem: str | None = column("Why it is none")
+    raw: str | None = column("Its text then")
+'''
+
 CARRIED = """
 class Row(Contract):
     \'\'\'A row.\'\'\'
@@ -68,6 +79,23 @@ from affirm_assets.declare.inputs import before, beside, landing, later, previou
 def {name}({", ".join(parameters)}):
     return "result", {", ".join((*parameters, ""))}
 """
+
+
+def rows_of(feed: str, name: str = "loan_rows", **more: str) -> str:
+    """The file of a dataset that reads a feed."""
+    return module(
+        name, "records", inputs=f'{{"records": landing({feed})}}', contract=more.pop("contract", RECORD), **more
+    )
+
+
+def refusing(name: str, *parameters: str) -> str:
+    """The file of a dataset that says how many records of a feed it refuses."""
+    audit = '''
+        @audit()
+        def few_are_refused(staged, feed):
+            """Few are."""
+    '''
+    return module(name, *parameters, audits="[few_are_refused]", before=audit)
 
 
 LOOKING = module(
@@ -332,6 +360,32 @@ class TestRefusedDeclarations:
                 module("loans", "records", inputs='{"records": landing("loans", {})}'),
                 r"loans\.py: dataset 'loans': only datasets in the folder landing/ read files",
                 id="files read outside landing",
+            ),
+            pytest.param(
+                "landing/loan_rows.py",
+                rows_of('"loans", {"loan_id": "text"}', contract=CONTRACT),
+                r"dataset 'loan_rows': .* expected Row to have all their columns, found no file, problem, raw",
+                id="records without their columns",
+            ),
+            pytest.param(
+                "landing/loan_rows.py",
+                rows_of('"loans", {"loan_id": "money", "loan": "amount"}'),
+                r"landing\('loans'\): expected each field to be one of text, money, .*; found loan: amount\.",
+                id="field of an unknown kind",
+            ),
+            pytest.param(
+                "landing/loan_rows.py",
+                rows_of('"loans", {"loan_id": "text"}, refused_by="loans"'),
+                r"loan_rows\.py: landing\('loans'\): expected refused_by= to name a dataset that reads 'loan_rows' "
+                r"and has an audit .*; found 'loans'\.",
+                id="refused by a dataset that there is not",
+            ),
+            pytest.param(
+                "x/loans.py",
+                refusing("loans"),
+                r"loans\.py: dataset 'loans': an audit has the parameter 'feed'; expected one landing\(\) with "
+                r"refused_by='loans', found none\.",
+                id="audit of no feed",
             ),
             pytest.param(
                 "landing/loans.py",
@@ -696,9 +750,20 @@ class TestWalk:
         assert sorted(walk({"x/loans.py": module("loans"), "x/totals.py": importing}).datasets) == ["loans", "totals"]
 
     def test_feeds_are_those_that_a_dataset_reads(self, walk: Walk) -> None:
-        rows = module("loan_rows", "records", inputs='{"records": landing("loans", {"loan_id": "text"})}')
+        rows = rows_of('"loans", {"loan_id": "text"}')
         registry = walk({"landing/loan_rows.py": rows, "x/loans.py": module("loans", "loan_rows")})
         assert {name: feed.fields for name, feed in registry.feeds.items()} == {"loans": {"loan_id": "text"}}
+
+    def test_a_dataset_refuses_records_of_a_feed(self, walk: Walk) -> None:
+        rows = rows_of('"loans", {"loan_id": "text"}, refused_by="loans"')
+        registry = walk({"landing/loan_rows.py": rows, "x/loans.py": refusing("loans", "loan_rows")})
+        assert [each.feed for each in registry["loans"].refuses_of(registry.datasets.values())] == ["loans"]
+
+    @pytest.mark.parametrize("loans", [module("loans", "loan_rows"), refusing("loans")], ids=["no audit", "no rows"])
+    def test_who_refuses_a_feed_s_records_is_said_on_both_sides(self, walk: Walk, loans: str) -> None:
+        rows = rows_of('"loans", {"loan_id": "text"}, refused_by="loans"')
+        with pytest.raises(DeclarationError, match=r"expected refused_by= to name a dataset that reads 'loan_rows'"):
+            walk({"landing/loan_rows.py": rows, "x/loans.py": loans})
 
 
 BOOKS = {

@@ -4,8 +4,7 @@ from datetime import date
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.declare import Contract, Daily, audit, column, dataset, key, landing
-from affirm_assets.lender.intake import refusals
+from affirm_assets.declare import Contract, Daily, column, dataset, key, landing
 from affirm_assets.lender.intake.feeds import ADJUSTMENT_FIELDS
 
 
@@ -27,21 +26,12 @@ class AdjustmentRow(Contract):
     raw: str | None = column("The record's text, if it is not well-formed", pii="direct")
 
 
-@audit(blocking=False)
-def few_are_unreadable(staged: DataFrame) -> DataFrame:
-    """Of each folder, and each file, no more records are unreadable than the feed's tolerance.
-
-    Known before the other feeds of the date are there. What keeps such a date from the books is `few_are_refused` of
-    adjustments/adjustments.
-    """
-    return refusals.few_are_unreadable(staged, ADJUSTMENT_FIELDS, feed="adjustments")
-
-
 @dataset(
     AdjustmentRow,
     partitions=Daily("business_date"),
-    inputs={"records": landing("adjustments", ADJUSTMENT_FIELDS, due="05:00 next business day")},
-    audits=[few_are_unreadable],
+    inputs={
+        "records": landing("adjustments", ADJUSTMENT_FIELDS, due="05:00 next business day", refused_by="adjustments")
+    },
     owner="team:data-platform",
     freshness="05:30 next business day",
     tags={"pii": "direct"},

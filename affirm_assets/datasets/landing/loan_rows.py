@@ -4,8 +4,7 @@ from datetime import date
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.declare import Contract, Daily, audit, column, dataset, key, landing
-from affirm_assets.lender.intake import refusals
+from affirm_assets.declare import Contract, Daily, column, dataset, key, landing
 from affirm_assets.lender.intake.feeds import LOAN_FIELDS
 
 
@@ -35,21 +34,10 @@ class LoanRow(Contract):
     raw: str | None = column("The record's text, if it is not well-formed", pii="direct")
 
 
-@audit(blocking=False)
-def few_are_unreadable(staged: DataFrame) -> DataFrame:
-    """Of each folder, and each file, no more records are unreadable than the feed's tolerance.
-
-    Known before the other feeds of the date are there. What keeps such a date from the books is `few_are_refused` of
-    loans/loans.
-    """
-    return refusals.few_are_unreadable(staged, LOAN_FIELDS, feed="loans")
-
-
 @dataset(
     LoanRow,
     partitions=Daily("business_date"),
-    inputs={"records": landing("loans", LOAN_FIELDS, due="05:00 next business day")},
-    audits=[few_are_unreadable],
+    inputs={"records": landing("loans", LOAN_FIELDS, due="05:00 next business day", refused_by="loans")},
     owner="team:data-platform",
     freshness="05:30 next business day",
     tags={"pii": "direct"},

@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 
 from affirm_assets.audits import reconcile
 from affirm_assets.datasets.loans._fates import COMPARED, TOGETHER, loan_fates
-from affirm_assets.declare import Contract, Daily, Money, Rate, Window, audit, beside, column, dataset, key, later
+from affirm_assets.declare import Contract, Daily, Feed, Money, Rate, Window, audit, beside, column, dataset, key, later
 from affirm_assets.lender.intake import refusals
 from affirm_assets.lender.intake.accounting import accepted_accounts_for
 from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later, with_fate
@@ -70,9 +70,9 @@ def borrowers_are_of_these_loans(
 
 
 @audit()
-def few_are_refused(staged: DataFrame, loan_fates: DataFrame, accepted_days: Mapping[date, int | None]) -> DataFrame:
+def few_are_refused(staged: DataFrame, loan_fates: DataFrame, feed: Feed) -> DataFrame:
     """No more of a folder is refused than may be, and no whole file: one that nobody can read is not a quiet day."""
-    return refusals.few_are_refused(staged, loan_fates, accepted_days, feed="loans", day="booked_on")
+    return refusals.few_are_refused(staged, loan_fates, feed, day="booked_on")
 
 
 @audit()

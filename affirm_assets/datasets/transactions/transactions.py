@@ -6,7 +6,7 @@ from datetime import date
 from pyspark.sql import DataFrame
 
 from affirm_assets.datasets.transactions._fates import COMPARED, TOGETHER, transaction_fates
-from affirm_assets.declare import Contract, Daily, Money, Window, audit, beside, column, dataset, key, later
+from affirm_assets.declare import Contract, Daily, Feed, Money, Window, audit, beside, column, dataset, key, later
 from affirm_assets.lender.intake import refusals
 from affirm_assets.lender.intake.accounting import accepted_accounts_for
 from affirm_assets.lender.intake.duplicates import ACCEPTED, not_booked_later, with_fate
@@ -51,11 +51,9 @@ def every_record_is_accounted_for(
 
 
 @audit()
-def few_are_refused(
-    staged: DataFrame, transaction_fates: DataFrame, accepted_days: Mapping[date, int | None]
-) -> DataFrame:
+def few_are_refused(staged: DataFrame, transaction_fates: DataFrame, feed: Feed) -> DataFrame:
     """No more of a folder is refused than may be, and no whole file: one that nobody can read is not a quiet day."""
-    return refusals.few_are_refused(staged, transaction_fates, accepted_days, feed="transactions", day="posted_on")
+    return refusals.few_are_refused(staged, transaction_fates, feed, day="posted_on")
 
 
 @audit()

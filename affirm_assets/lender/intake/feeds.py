@@ -1,7 +1,6 @@
 """The feeds: their fields, and the limits that the lender's products put on them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -55,25 +54,6 @@ ADJUSTMENT_FIELDS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How much of what arrives in a feed's folder may be refused before somebody must look.
-
-    Up to so many `records` of a folder may be, whatever their share; and of more, up to so many `percent`. Of one file,
-    and of a folder, not most of more than so many `records`, or of text of more than so many `characters` that is no
-    record: nobody could read it. A whole day may be in one line.
-    """
-
-    records: int = 10
-    percent: Decimal = Decimal(1)
-    characters: int = 2_000
-
-
-MAY_BE_REFUSED: Mapping[str, Tolerance] = MappingProxyType(
-    {"loans": Tolerance(), "transactions": Tolerance(), "adjustments": Tolerance()}
-)
-"""By feed; of one that is not named here, what `Tolerance` has of itself."""
 
 MOST_APR = Decimal("36")
 """Percent. The Military Lending Act's limit (10 U.S.C. 987), which is also the product's."""

@@ -11,16 +11,11 @@ from decimal import Decimal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from affirm_assets.audits.kinds import EXPECTED, PATTERNS, value_in
 from affirm_assets.declare.contract import java_pattern
 
-# Plain digits: no plus sign, exponent, NaN, thousands separator or blank; \z since Java's $ lets a line break pass.
-# Sixteen digits before the point fit Money.
-_MONEY = r"^-?[0-9]{1,16}(\.[0-9]{1,2})?\z"
 _TOO_FINE_MONEY = r"^-?[0-9]{1,16}\.[0-9]{3,}\z"
-_RATE = r"^-?[0-9]{1,3}(\.[0-9]{1,6})?\z"
-_INTEGER = r"^-?[0-9]{1,9}\z"
 _NOT_BLANK = r"[^ \t\r\n]"
-_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 
 
 @dataclass(frozen=True)
@@ -32,13 +27,13 @@ class Reading:
 
 
 def amount_in(name: str) -> Column:
-    """The amount that a field's text is, null if it is none: only texts of which all engines read the same."""
-    return F.when(F.col(name).rlike(_MONEY), F.col(name).try_cast("decimal(18,2)"))
+    """The amount that a field's text is, null if it is none."""
+    return value_in(name, "money")
 
 
 def date_in(name: str) -> Column:
     """The date that a field's text is, null if it is none."""
-    return F.when(F.col(name).rlike(_DATE), F.col(name).try_cast("date"))
+    return value_in(name, "date")
 
 
 def money(name: str, least: Column | Decimal, most: Column | Decimal) -> Reading:
@@ -48,7 +43,7 @@ def money(name: str, least: Column | Decimal, most: Column | Decimal) -> Reading
         name,
         (F.col(name).isNull(), "missing"),
         (F.col(name).rlike(_TOO_FINE_MONEY), "more than two decimal places"),
-        (~F.col(name).rlike(_MONEY), "not an amount"),
+        (~F.col(name).rlike(PATTERNS["money"]), f"not {EXPECTED['money']}"),
         (value < _literal(least), "less than it can be"),
         (value > _literal(most), "more than it can be"),
     )
@@ -57,11 +52,11 @@ def money(name: str, least: Column | Decimal, most: Column | Decimal) -> Reading
 
 def rate(name: str, least: Decimal, most: Decimal) -> Reading:
     """Decimal(9,6), in percent, of at most six places, from `least` to `most`, both included."""
-    value = F.when(F.col(name).rlike(_RATE), F.col(name).try_cast("decimal(9,6)"))
+    value = value_in(name, "rate")
     reason = _first(
         name,
         (F.col(name).isNull(), "missing"),
-        (~F.col(name).rlike(_RATE), "not a rate in percent with at most six decimal places"),
+        (~F.col(name).rlike(PATTERNS["rate"]), f"not {EXPECTED['rate']}"),
         (value < _literal(least), f"less than {least}"),
         (value > _literal(most), f"more than {most}"),
     )
@@ -69,11 +64,11 @@ def rate(name: str, least: Decimal, most: Decimal) -> Reading:
 
 
 def integer(name: str, least: Column, most: Column) -> Reading:
-    value = F.when(F.col(name).rlike(_INTEGER), F.col(name).try_cast("bigint"))
+    value = value_in(name, "integer")
     reason = _first(
         name,
         (F.col(name).isNull(), "missing"),
-        (~F.col(name).rlike(_INTEGER), "not a whole number"),
+        (~F.col(name).rlike(PATTERNS["integer"]), f"not {EXPECTED['integer']}"),
         (value < least, "less than it can be"),
         (value > most, "more than it can be"),
     )
@@ -86,7 +81,7 @@ def day(name: str, earliest: Column, latest: Column) -> Reading:
     reason = _first(
         name,
         (F.col(name).isNull(), "missing"),
-        (value.isNull(), "not a calendar date YYYY-MM-DD"),
+        (value.isNull(), f"not {EXPECTED['date']}"),
         (value < earliest, "too early"),
         (value > latest, "too late"),
     )
