@@ -15,6 +15,7 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.arrivals import arrived, feed_readers
 from affirm_assets.orchestration.asking import busy, resume
 from affirm_assets.orchestration.landing import looked_through
+from affirm_assets.orchestration.lost_runs import end_lost
 from affirm_assets.orchestration.partitions import today
 from affirm_assets.orchestration.plan import Ask, Books, landing_asks
 from affirm_assets.orchestration.tables import Tables
@@ -34,6 +35,9 @@ def run_resume(settings: Settings) -> int:
     without: set[str] = set()
     with dg.DagsterInstance.get() as instance:
         resume(instance, datetime.now(UTC))
+        # There may be no daemon whose sensor does so, and what such a run was to compute would be left to it for ever.
+        for ended in end_lost(instance) if settings.deployment == "local" else ():
+            console.print(ended)
         while True:
             tables = Tables.of(datasets, catalog)
             there = arrived(zone, datasets, tables.records, first, today())

@@ -23,7 +23,7 @@ _WAITS = (timedelta(0), timedelta(minutes=1), timedelta(minutes=10))
 """After a run that failed, before the next: what failed because a service did not answer may do so again at once."""
 
 _RESUMED = "affirm/resumed"
-"""Key in the instance's store: since when failed runs count."""
+"""Key in the instance's store: when somebody resumed last, so that what failed before is another cause."""
 
 _FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 _ONE = "dagster/partition"
@@ -60,16 +60,15 @@ def run_request(
     """The next try of what is asked, or why there is none now.
 
     `state`: beside the window and the trigger, what a try depends on, such as the files and the code. Of another state
-    there are tries anew.
+    there are tries anew, and so there are after a resume: a person acted, and is told if it fails again.
     """
     first = ask.window.first if ask.window else None
-    cause = hashlib.sha256(json.dumps([ask.trigger, str(first), *state]).encode()).hexdigest()[:12]
+    because = json.dumps([ask.trigger, str(first), *state, _resumed(instance)])
+    cause = hashlib.sha256(because.encode()).hexdigest()[:12]
     records = instance.get_run_records(dg.RunsFilter(tags={CAUSE: cause}))  # newest first
-    since = _resumed(instance)
-    counted = [each for each in records if each.create_timestamp.astimezone(UTC) > since]
     kind = datasets[ask.datasets[0]].partitions
-    ask = first_part(ask, kind, len(counted))
-    if waits := _waits(counted, ask, now):
+    ask = first_part(ask, kind, len(records))
+    if waits := _waits(records, ask, now):
         return waits
     return dg.RunRequest(
         # By the try before it: a daemon that was killed in a tick asks for the same one again, and Dagster sees that.
@@ -103,9 +102,8 @@ def _waits(tries: Sequence[dg.RunRecord], ask: Ask, now: datetime) -> str:
     return f"{said} ended at {ended:%H:%M:%S} UTC; again at {again:%H:%M:%S}" if now < again else ""
 
 
-def _resumed(instance: dg.DagsterInstance) -> datetime:
-    found = instance.daemon_cursor_storage.get_cursor_values({_RESUMED}).get(_RESUMED)
-    return datetime.fromisoformat(found) if found else datetime.min.replace(tzinfo=UTC)
+def _resumed(instance: dg.DagsterInstance) -> str:
+    return instance.daemon_cursor_storage.get_cursor_values({_RESUMED}).get(_RESUMED, "")
 
 
 def _key(window: Window | None) -> str | None:

@@ -31,6 +31,18 @@ def lost(instance: dg.DagsterInstance, alive: Callable[[int], bool]) -> list[tup
     return found
 
 
+def end_lost(instance: dg.DagsterInstance) -> list[str]:
+    """Report that they failed. What was done, in words."""
+    ended = lost(instance, is_alive)
+    for run, pid in ended:
+        instance.report_run_failed(
+            run,
+            f"Its process {pid} is gone: it was killed, or the machine has started anew. Readers see what each of its "
+            "steps had published, and nothing of the others. The sensors ask again for what is missing.",
+        )
+    return [f"Ended run {run.run_id}: its process {pid} is gone" for run, pid in ended]
+
+
 @dg.sensor(
     name="lost_runs",
     minimum_interval_seconds=_INTERVAL_SECONDS,
@@ -38,12 +50,7 @@ def lost(instance: dg.DagsterInstance, alive: Callable[[int], bool]) -> list[tup
     description="Ends runs whose process was killed, or was not there any more after this machine had started anew.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    ended = lost(context.instance, is_alive)
-    for run, pid in ended:
-        context.instance.report_run_failed(
-            run,
-            f"Its process {pid} is gone: it was killed, or the machine has started anew. Readers see what each of its "
-            "steps had published, and nothing of the others. The sensors ask again for what is missing.",
-        )
-        context.log.info(f"Ended run {run.run_id}: its process {pid} is gone")
+    ended = end_lost(context.instance)
+    for each in ended:
+        context.log.info(each)
     return dg.SkipReason(f"{len(ended)} runs ended")

@@ -1,6 +1,8 @@
 """The commands as a user types them, in processes of their own."""
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from datetime import date
@@ -9,23 +11,35 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+import affirm_assets.datasets
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.partitions import Daily
+from affirm_assets.declare.registry import Registry
 from affirm_assets.local_instance import prepare_instance
 from affirm_assets.settings import Settings
 from affirm_assets.steps.published import PUBLISHED_PROPERTY
+from affirm_assets.steps.tables import load_if_exists, main_snapshot
 from affirm_assets.stores import catalog_of
 from tests.conftest import QUICK_JVM
 from tests.integration.books import Books, jsonl, loan
+from tests.services import wait_for
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+DATASETS = Registry.walk(affirm_assets.datasets).in_order()
+MONTHLY = {str(each) for each in DATASETS if not isinstance(each.partitions, Daily)}
 
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """A lake and an instance of their own."""
-    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
-    prepare_instance(tmp_path)
-    folders = {"AFFIRM_LAKE": str(tmp_path / "lake"), "DAGSTER_HOME": str(tmp_path / ".dagster")}
+    return of_its_own(tmp_path)
+
+
+def of_its_own(folder: Path) -> dict[str, str]:
+    """The environment of a lake and an instance in the folder."""
+    (folder / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    prepare_instance(folder)
+    folders = {"AFFIRM_LAKE": str(folder / "lake"), "DAGSTER_HOME": str(folder / ".dagster")}
     return {**os.environ, **folders, "JDK_JAVA_OPTIONS": QUICK_JVM}
 
 
@@ -80,6 +94,71 @@ def test_the_demo_shows_what_it_did_and_the_business_goes_on(
     assert "waits for adjustments and loans and transactions of 2025-02-02" in resumed.stdout
     nothing = run(environ, "affirm", "resume")
     assert (nothing.returncode, ", 2025-" in nothing.stdout) == (0, False)
+
+
+DAILY = [each for each in DATASETS if isinstance(each.partitions, Daily)]
+RANGE = (
+    *("dagster", "asset", "materialize", "-m", "affirm_assets.definitions"),
+    *("--select", ",".join(map(str, DAILY)), "--partition-range", "2025-01-30...2025-02-01"),
+)
+
+
+@pytest.fixture(scope="module")
+def unstopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake in which that range was run."""
+    environ = of_its_own(tmp_path_factory.mktemp("unstopped"))
+    for command in (("affirm", "sample-data", "--loans", "60", "--start", "2025-01-30", "--days", "3"), RANGE):
+        done = run(environ, *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return Path(environ["AFFIRM_LAKE"])
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_range_that_is_stopped_in_its_middle_is_resumed(
+    environ: dict[str, str], unstopped: Path, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By nobody but the command: what was published stays, the rest is computed, and it is what it would have been."""
+    monkeypatch.setenv("DAGSTER_HOME", environ["DAGSTER_HOME"])
+    lake = Path(environ["AFFIRM_LAKE"])
+    shutil.copytree(unstopped / "landing", lake / "landing")
+    (lake / "first_business_date").write_text((unstopped / "first_business_date").read_text())
+    process = subprocess.Popen(
+        [BIN / RANGE[0], *RANGE[1:]],
+        cwd=lake.parent,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(lambda: "loans.loans" in snapshots(lake), "the loans to be published", 120)
+    process.send_signal(how)
+    assert process.wait(60) != 0
+    before = snapshots(lake)
+    missing = {str(each) for each in DAILY if each.table not in before}
+    assert 0 < len(missing) < len(DAILY)
+
+    resumed = run(environ, "affirm", "resume")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    with dg.DagsterInstance.get() as instance:
+        *later, stopped = instance.get_runs()
+        assert stopped.is_finished
+        keys = [key.to_user_string() for each in later for key in each.asset_selection or ()]
+    assert sorted(key for key in keys if key not in MONTHLY) == sorted(missing)
+    assert {table: snapshot for table, snapshot in snapshots(lake).items() if table in before} == before
+
+    for each in DAILY:
+        assert rows(lake, each) == rows(unstopped, each), each
+
+
+def snapshots(lake: Path) -> dict[str, int]:
+    """By table of which something is published: what its readers see."""
+    catalog = catalog_of(Settings.local(lake, date(2025, 1, 30))).load()
+    tables = {each.table: load_if_exists(catalog, each.table) for each in DATASETS} if lake.exists() else {}
+    return {name: seen for name, table in tables.items() if (seen := main_snapshot(table)) is not None}
+
+
+def rows(lake: Path, dataset: Dataset) -> list[str]:
+    table = catalog_of(Settings.local(lake, date(2025, 1, 30))).load().load_table(dataset.table)
+    return sorted(map(str, table.scan().to_arrow().to_pylist()))
 
 
 def test_the_demo_refuses_dates_that_have_not_begun(environ: dict[str, str]) -> None:

@@ -23,7 +23,9 @@ from affirm_assets.cli import main
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.errors import DeclarationError
+from affirm_assets.orchestration.alerts import AlertHook
 from affirm_assets.orchestration.asking import CAUSE, REASON, resume
+from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run
 from affirm_assets.orchestration.partitions import today
 from affirm_assets.settings import Settings
 from affirm_assets.stores import catalog_of
@@ -77,9 +79,9 @@ class Shops:
     def __post_init__(self) -> None:
         self.declare(Registry.walk(tests.projects.two_feeds))
 
-    def declare(self, registry: Registry) -> None:
+    def declare(self, registry: Registry, *hooks: AlertHook) -> None:
         """The datasets are these from now on."""
-        self.defs = build_defs(Settings.local(self.root, FIRST), registry)
+        self.defs = build_defs(Settings.local(self.root, FIRST), registry, {"alerts": [*hooks]})
 
     def land(self, feed: str, number: int, *lines: str, complete: bool = True) -> Path:
         folder = self.folder(feed, number)
@@ -277,11 +279,26 @@ def test_a_bad_day_is_tried_three_times_and_again_once_its_file_is_another(
     _, said = shops.tick("books")
     assert "failed, the 3. try" in said
     assert "affirm resume" in said
+    # Told once for the three tries; and once more if it fails again after a person acted.
+    assert len(causes_of_failures(shops)) == 1
     resume(shops.instance, datetime.now(UTC))
     assert [over for _, over, _ in shops.tick_to_the_end()] == [str(day(1))] * 3
+    assert len(causes_of_failures(shops)) == 2
     shops.land(REFUNDS, 1, "north,1.00")
     shops.tick_to_the_end()
     assert [row["amount"] for row in shops.rows("books.takings") if row["as_of"] == day(1)] == [0]
+
+
+def causes_of_failures(shops: Shops) -> set[str]:
+    """Of the alerts of failed runs of the second day: a cause is told once, for ever."""
+    failed = [run for run in shops.instance.get_runs() if run.status == dg.DagsterRunStatus.FAILURE]
+    place = Place({}, "http://ui")
+    return {
+        alert.cause
+        for run in failed
+        for alert in alerts_of_run(run, shops.instance.all_logs(run.run_id, of_type=EVENTS), place)
+        if alert.window == str(day(1))
+    }
 
 
 def test_a_run_that_somebody_stopped_waits_until_it_is_resumed_in_the_ui(
@@ -470,9 +487,7 @@ def test_a_folder_that_lacks_files_that_were_read_is_not_booked_from_the_rest(sh
 def test_files_that_are_gone_are_told_once_and_not_at_the_first_look(shops: Shops) -> None:
     """They may be being replaced just then."""
     hook = Hook()
-    shops.defs = build_defs(
-        Settings.local(shops.root, FIRST), Registry.walk(tests.projects.two_feeds), {"alerts": [hook]}
-    )
+    shops.declare(Registry.walk(tests.projects.two_feeds), hook)
     folder = shops.land(SALES, 0, "north,10.00")
     (folder / "more.csv").write_text("shop,amount\nnorth,5.00\n")
     shops.land(REFUNDS, 0)
