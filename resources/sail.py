@@ -277,14 +277,14 @@ class _WholeExecution:
                 is_complete = answer.HasField("result_complete")
                 yield answer
         finally:
-            # Or the server keeps the answers until the session ends. A server that is gone keeps none.
+            # Or the server keeps the answers until the session ends. One that is gone, or a closed channel, keeps none.
             release = ReleaseExecuteRequest(
                 session_id=request.session_id,
                 user_context=request.user_context,
                 operation_id=request.operation_id,
                 release_all=ReleaseExecuteRequest.ReleaseAll(),
             )
-            with suppress(RpcError, SailAnswerLost):
+            with suppress(RpcError, SailAnswerLost, ValueError):
                 self._release(release, **named)
         if not is_complete:
             raise SailAnswerLost(
@@ -342,12 +342,19 @@ def _session(url: str, check: Check | None) -> Any:
             return found
 
         def _execute_and_fetch(self, req: Any, *rest: Any, **named: Any) -> Any:
-            # A command writes, and so may a function of Python: a second time would be twice the rows. A division that
-            # the check has put into such a function is not asked again either.
+            execute = super()._execute_and_fetch
+
+            def ask() -> Any:
+                # The check puts another plan into a request: each is checked once.
+                request = type(req)()
+                request.CopyFrom(req)
+                return execute(request, *rest, **named)
+
             def changes_nothing() -> bool:
+                # A command writes, and so may a function of Python: a second time would be twice the rows.
                 return not req.plan.HasField("command") and "python_ud" not in str(req.plan)
 
-            return _read(partial(super()._execute_and_fetch, req, *rest, **named), changes_nothing)
+            return _read(ask, changes_nothing)
 
     class Hook(SparkSession.Hook):
         def on_execute_plan(self, request: Any) -> Any:

@@ -12,10 +12,12 @@ from affirm_assets.steps.audits_failed import AuditsFailed
 from resources.iceberg import CatalogDamaged, CatalogLost
 from resources.kubernetes.executor import affirm_step_executor
 from resources.memory import MemoryWatch, causes
+from resources.sail import SailAnswerLost
 
 _OVERTAKEN_RETRIES = 2
-"""Of a step that another writer overtook, or whose staged write was lost. A third time is somebody's to look at: two
-backfills of the same days, or a dataset that reads its own other days, would go on overtaking each other."""
+"""Of a step that another writer overtook, or whose staged write or an answer was lost. A third time is somebody's to
+look at: two backfills of the same days, or a dataset that reads its own other days, would go on overtaking each
+other."""
 
 _SECONDS_BEFORE_OVERTAKEN = 1  # the other writer has committed already
 
@@ -54,7 +56,7 @@ def step_failures() -> Iterator[None]:
         yield
     except AuditsFailed:
         raise
-    except (PublishConflict, StageLost) as error:
+    except (PublishConflict, StageLost, SailAnswerLost) as error:
         raise dg.RetryRequested(_OVERTAKEN_RETRIES, _SECONDS_BEFORE_OVERTAKEN) from error
     except (AffirmError, CatalogDamaged, CatalogLost) as error:
         # What the platform refuses, it refuses again.

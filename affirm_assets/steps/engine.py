@@ -3,7 +3,7 @@
 A step knows these verbs and nothing else of an engine: no session's settings, no JVM.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -102,8 +102,11 @@ class Engine(Protocol):
     def look(self, staged: Staged, target: Target, schema: StructType) -> DataFrame:
         """What was staged, read from its files."""
 
-    def check(self, queries: Iterable[DataFrame]) -> None:
-        """Raises UnfitForEngine if this engine cannot compute one of them rightly. Runs nothing."""
+    def check(self, makes: Iterable[Callable[[], DataFrame]]) -> None:
+        """Raises UnfitForEngine if this engine cannot compute one of the frames that `makes` make. Computes none.
+
+        What cannot be made without looking at rows, such as a frame with a bound that is collected first, is left out.
+        """
 
     def answers(self, queries: Iterable[DataFrame]) -> list[Row]:
         """The one row of each, in their order. A query may be at work while the next is made."""

@@ -1,11 +1,11 @@
 """One step, from request to result."""
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import chain
 from typing import Protocol
 
@@ -50,8 +50,6 @@ from affirm_assets.steps.scan_size import ScanSize, scan_size
 from affirm_assets.steps.shown import Sums, sample_rows, sums_by_partition
 from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import SUMMARY, ensure_table
-
-_log = logging.getLogger(__name__)
 
 Lineage = Mapping[str, frozenset[ColumnRef]]
 """The table columns that each column's values come from; empty for a step that was already published."""
@@ -176,7 +174,12 @@ class _Step:
             return self._compute_on(engine)
 
     def failed(self, computed: _Computed) -> AuditsFailed:
-        snapshot = keep_for_inspection(self.dataset, self.pinned.request, computed.staged, self.storage)
+        try:
+            snapshot = keep_for_inspection(self.dataset, self.pinned.request, computed.staged, self.storage)
+        except Exception as error:
+            # What failed is told in any case.
+            lost = f"The refused rows could not be kept to look at: {type(error).__name__}: {error}"
+            return AuditsFailed(self.dataset, self.pinned.request, computed.outcomes, lost, None)
         days = self._target.days
         table, where = self.dataset.table, f" WHERE {days.sql}" if days else ""
         kept = (
@@ -213,10 +216,10 @@ class _Step:
             kept = "Nothing was staged, since such rows cannot be written at all."
             (nulls,) = _outcomes(engine, [null_question(dataset, rows)])
             raise AuditsFailed(dataset, self.pinned.request, tuple(nulls), kept, None) from None
-        with self.timer.part("audit"), self._let_go_if_unfit(staged), engine.active():
+        with self.timer.part("audit"), self._let_go_if_it_fails(staged), engine.active():
             frame = engine.look(staged, target, spark_schema(dataset.contract))
             totals = totals_of_files(staged.files, list(staged.sums), self.table.io)
-            values, *others = _outcomes(engine, self._questions(frames, frame, staged.rows))
+            values, *others = _outcomes(engine, (ask() for ask in self._questions(frames, frame, staged.rows)))
             outcomes = (
                 *self._values(values, rows, staged, engine),
                 self._control_totals(staged, totals),
@@ -230,34 +233,26 @@ class _Step:
         return _Computed(staged, outcomes, lineage, f"{engine.name}: {engine.why}{notes}", sums, sample)
 
     def _check_audits(self, engine: Engine, frames: Frames) -> None:
-        """An engine that is unfit for an audit is given up before the rows are computed, and not after.
-
-        The audits are called with no rows. One that fails at that, with another error, may not fail with rows.
-        """
+        """An engine that is unfit for an audit is given up before the rows are computed, and not after."""
         nothing = engine.empty(spark_schema(self.dataset.contract))
-        try:
-            engine.check(each.query for each in self._questions(frames, nothing, 0))
-        except UnfitForEngine:
-            raise
-        except Exception as error:
-            _log.info("%s: an audit cannot be called with no rows: %s", self.dataset, error)
+        engine.check(partial(_query_of, ask) for ask in self._questions(frames, nothing, 0))
 
     @contextmanager
-    def _let_go_if_unfit(self, staged: Staged) -> Iterator[None]:
-        """Files that are in no snapshot are removed, as far as it goes, once another engine is to write them anew."""
+    def _let_go_if_it_fails(self, staged: Staged) -> Iterator[None]:
+        """Files that are in no snapshot are removed, as far as it goes, if nobody will commit or look at them."""
         try:
             yield
-        except UnfitForEngine:
+        except BaseException:
             if staged.snapshot is None:
-                delete_files(self.table.io, [each.file_path for each in staged.files])
+                delete_files(self.table.io, [file.file_path for file in staged.files])
             raise
 
-    def _questions(self, frames: Frames, looked_at: DataFrame, rows: int) -> Iterator[Question]:
-        """What the audits ask of the staged rows, so many."""
-        yield value_question(self.dataset, self._value_rules, looked_at)
-        yield unique_question(self.dataset, looked_at, rows)
+    def _questions(self, frames: Frames, looked_at: DataFrame, rows: int) -> Iterator[Callable[[], Question]]:
+        """What makes each question that the audits ask of the staged rows, so many."""
+        yield partial(value_question, self.dataset, self._value_rules, looked_at)
+        yield partial(unique_question, self.dataset, looked_at, rows)
         for each in declared_audits(self.dataset):
-            yield declared_question(self.dataset, each, frames, looked_at)
+            yield partial(declared_question, self.dataset, each, frames, looked_at)
 
     @property
     def _value_rules(self) -> Sequence[Rule]:
@@ -292,6 +287,10 @@ def _outcomes(engine: Engine, questions: Iterable[Question]) -> list[list[Outcom
 
     answers = engine.answers(queries())
     return [each.outcomes(row) for each, row in zip(asked, answers, strict=True)]
+
+
+def _query_of(ask: Callable[[], Question]) -> DataFrame:
+    return ask().query
 
 
 def _may_publish(outcomes: Iterable[Outcome]) -> bool:

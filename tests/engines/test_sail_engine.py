@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -457,6 +458,41 @@ class TestStage:
             with pytest.raises(NotPlain, match=reason):
                 stage_rows(engine, table, ROWS)
 
+    @pytest.mark.parametrize(
+        ("name", "value", "said"),
+        [
+            ("write.parquet.compression-codec", "lzo", "compression-codec=lzo"),
+            ("write.parquet.compression-level", "high", "compression-level=high"),
+            ("write.metadata.metrics.default", "truncate(0)", "Truncation length"),
+        ],
+    )
+    def test_what_a_table_asks_of_its_writer_and_nobody_here_knows_is_for_spark(
+        self, engine: SailEngine, table: Table, name: str, value: str, said: str
+    ) -> None:
+        with table.transaction() as change:
+            change.set_properties({name: value})
+        with pytest.raises(NotPlain, match=said):
+            stage_rows(engine, table, ROWS)
+        assert not files_of(table)
+
+    @pytest.mark.parametrize(
+        ("codec", "level", "found"),
+        [
+            ("uncompressed", "null", "UNCOMPRESSED"),
+            ("snappy", "3", "SNAPPY"),
+            ("GZIP", "9", "GZIP"),
+            ("zstd", "1", "ZSTD"),
+        ],
+    )
+    def test_codecs_and_levels_are_iceberg_s(
+        self, engine: SailEngine, table: Table, codec: str, level: str, found: str
+    ) -> None:
+        with table.transaction() as change:
+            change.set_properties({"write.parquet.compression-codec": codec, "write.parquet.compression-level": level})
+        stage_rows(engine, table, ROWS)
+        for file in files_of(table):
+            assert pq.ParquetFile(file).metadata.row_group(0).column(0).compression == found
+
     def test_a_table_without_partitions_or_amounts(self, engine: SailEngine, catalog: Catalog) -> None:
         table = catalog.create_table("tests.ids", Schema(SCHEMA.fields[0]))
         with engine.active():
@@ -714,10 +750,41 @@ def test_a_condition_on_a_union_of_a_selection_from_a_union_is_for_another_engin
         both.where("n > 1").collect()
 
 
-def test_an_error_while_staging_is_the_engine_s_too(engine: SailEngine, table: Table) -> None:
+def _as_they_come(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches
+
+
+@pytest.mark.parametrize("is_below_a_function", [False, True])
+@pytest.mark.parametrize(
+    ("amount", "error"),
+    [
+        ("CAST(amount / (amount - amount) AS decimal(18,2))", "DIVIDE_BY_ZERO"),
+        ("CAST(CAST(amount * 1000000000 AS int) AS decimal(18,2))", "(?i)cast"),
+        ("CAST(amount * 100000000000000000BD AS decimal(18,2))", "(?i)overflow|range|too large|cast"),
+    ],
+)
+def test_an_error_while_staging_is_the_engine_s_too(
+    engine: SailEngine, table: Table, amount: str, error: str, is_below_a_function: bool
+) -> None:
     with engine.active():
-        rows = frame(engine, ROWS).withColumn("amount", F.expr("CAST(amount / (amount - amount) AS decimal(18,2))"))
-    with pytest.raises(EngineFailed, match="DIVIDE_BY_ZERO"):
+        rows = frame(engine, ROWS).withColumn("amount", F.expr(amount))
+        if is_below_a_function:
+            rows = rows.mapInArrow(_as_they_come, rows.schema)
+    with pytest.raises(EngineFailed, match=error):
+        engine.stage(rows, target(table))
+    assert not files_of(table)
+
+
+def test_an_error_of_a_function_while_staging_is_not_the_engine_s(engine: SailEngine, table: Table) -> None:
+    def refuses(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            raise ValueError("loan L1: expected a balance")
+        yield from ()
+
+    with engine.active():
+        rows = frame(engine, ROWS)
+        rows = rows.mapInArrow(refuses, rows.schema)
+    with pytest.raises(PythonException, match="ValueError: loan L1: expected a balance"):
         engine.stage(rows, target(table))
 
 
@@ -770,7 +837,61 @@ def test_a_full_disk_is_one_and_no_reason_for_another_engine(engine: SailEngine)
     assert caught.value.errno == errno.ENOSPC
 
 
+class TestCheck:
+    def test_refuses_what_is_not_proven_and_computes_nothing(
+        self, engine: SailEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with engine.active():
+            numbers = engine.session.range(3)
+            monkeypatch.setattr(cast(Any, engine.session).client, "_execute_and_fetch", pytest.fail)
+            engine.check([lambda: numbers.agg(F.sum("id"))])
+            with pytest.raises(NotProven, match="lower"):
+                engine.check([lambda: numbers.agg(F.sum("id")), lambda: numbers.select(F.lower(F.lit("A")))])
+
+    def test_what_only_spark_has_is_found_too(self, engine: SailEngine) -> None:
+        with engine.active(), pytest.raises(NotProven, match="spark alone"):
+            engine.check([lambda: cast(Any, engine.session.range(3)).rdd])
+
+    def test_a_frame_that_is_made_of_rows_is_left_out_and_not_computed_with_others(self, engine: SailEngine) -> None:
+        """Of no rows it would be another: a NULL of no type times an amount, say."""
+
+        def above_the_most(rows: DataFrame) -> DataFrame:
+            try:
+                most = rows.agg(F.max("id")).collect()[0][0]
+            except Exception:
+                most = 0
+            return rows.select(F.lower(F.lit(str(most))))
+
+        with engine.active():
+            engine.check([lambda: above_the_most(engine.empty(T.StructType([T.StructField("id", T.LongType())])))])
+
+    def test_what_it_makes_may_read_and_keep(self, engine: SailEngine, table: Table) -> None:
+        published = publish(engine, table, ROWS)
+        current = published.current_snapshot()
+        assert current is not None
+        with engine.active():
+            engine.check([lambda: engine.keep(engine.read(published, current.snapshot_id, WANTED, None))])
+            assert len(engine._kept) == 1
+
+
 class TestAnswers:
+    def test_an_answer_that_is_lost_is_asked_for_again_though_its_plan_was_mended(
+        self, engine: SailEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        execution, asked = cast(Any, engine.session).client._stub.ExecutePlan, []
+        execute = execution._execute
+
+        def cut_once(*args: Any, **named: Any) -> Iterator[Any]:
+            asked.append(1)
+            answers = execute(*args, **named)
+            return islice(answers, 1) if len(asked) == 1 else answers
+
+        monkeypatch.setattr(execution, "_execute", cut_once)
+        with engine.active():
+            text = engine.session.createDataFrame([("a\n",), ("b",)], "id string")
+            assert engine.answers([text.agg(F.count_if(F.col("id").rlike(r"^.+\z")))])[0][0] == 1
+        assert len(asked) == 2
+
     def test_come_in_the_order_of_the_queries(self, engine: SailEngine) -> None:
         with engine.active():
             rows = [engine.session.range(number).agg(F.count(F.lit(1)).alias("rows")) for number in (100_000, 1, 2, 0)]

@@ -1,5 +1,6 @@
 """What a step publishes and what its audits keep from its readers."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -12,6 +13,7 @@ from pyspark.sql import functions as F
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.dataset import audit
 from affirm_assets.declare.partitions import Daily, Window
+from affirm_assets.steps import run
 from affirm_assets.steps.audit import unique_question
 from affirm_assets.steps.audits_failed import AuditsFailed
 from affirm_assets.steps.engine import Engine, Staged, Target
@@ -104,6 +106,16 @@ def test_a_sum_that_the_files_do_not_hold_stops_the_step(steps: Steps, new_stora
     assert "total=amount, engine=5.51, files=5.50" in str(caught.value)
     assert new_storage().catalog.load_table("tests.amounts").current_snapshot().snapshot_id == before
     assert [row[0] for row in steps.rows(good)] == ["a"]
+
+
+def test_a_failed_audit_is_told_though_its_rows_cannot_be_kept(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run, "keep_for_inspection", fails)
+    with pytest.raises(AuditsFailed, match="amount_ge: 1 of 1 failed") as caught:
+        steps.run(amounts_of(("b", D1, "-1.00")), one(D1))
+    assert "could not be kept to look at: OSError: [Errno 28] No space left on device" in str(caught.value)
 
 
 def test_a_failed_audit_that_does_not_block_is_reported_and_publishes(steps: Steps) -> None:

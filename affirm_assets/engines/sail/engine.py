@@ -2,11 +2,12 @@
 
 import errno
 import os
+import re
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial, reduce
 from itertools import chain
 from pathlib import Path
@@ -44,6 +45,10 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
+class _LooksAtRows(BaseException):
+    """Of a frame that is only to be made. An audit's own `except Exception` does not take it for an error."""
+
+
 class SailEngine:
     """Reads plain Parquet files by name, and writes them with PyArrow.
 
@@ -59,6 +64,7 @@ class SailEngine:
         self._kept: dict[str, Columns] = {}  # by the path of a kept frame's folder
         self._kept_files: dict[str, list[str]] = {}
         self._checking = threading.Lock()
+        self._is_at_rest = False
         self._checker = Checker(Leaves(self._tables, self._kept))
         self._opened = opens(self._check)
         self.session = self._opened.spark
@@ -79,7 +85,7 @@ class SailEngine:
             if _NO_SPACE in str(error):  # nor is there any for another engine
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             if error.getCondition() not in _FOR_SPARK_ALONE:
-                if isinstance(error, PythonException) and not any(each in str(error) for each in _OF_OUR_MENDINGS):
+                if isinstance(error, PythonException) and not _OF_THE_ENGINE.search(str(error)):
                     raise
                 raise EngineFailed(self.name, _in_one_line(error)) from error
             place, line = _line_of_the_user(error)
@@ -91,7 +97,7 @@ class SailEngine:
 
     def read(self, table: Table, snapshot: int, schema: StructType, days: Days | None) -> DataFrame:
         """Raises NotPlain, FilesLost, SchemaChangeRefused."""
-        with self.active():
+        with self.active(), self._rests(False):
             scan = plain_scan(table, snapshot, schema, days)
             self._scans.append((table.io, scan))
             frames = self._by_name(scan.table, f"the files of snapshot {snapshot}", scan.groups, scan.rows, schema)
@@ -106,7 +112,7 @@ class SailEngine:
 
     def keep(self, frame: DataFrame) -> DataFrame:
         """As Parquet files of its own: a frame of local rows would be sent to the engine again with each plan."""
-        with self.active():
+        with self.active(), self._rests(False):
             if self._scratch is None:
                 remove_leftovers()
                 self._scratch = Scratch()
@@ -149,6 +155,8 @@ class SailEngine:
         return f"mended: {', '.join(sorted(self._checker.functions_mended))}" if self._checker.functions_mended else ""
 
     def _check(self, plan: Message) -> Message:
+        if self._is_at_rest:
+            raise _LooksAtRows
         with self._checking:
             return self._checker.check(plan).plan
 
@@ -158,9 +166,23 @@ class SailEngine:
         with self._checking:
             return self._checker.check(plan)
 
-    def check(self, queries: Iterable[DataFrame]) -> None:
-        for each in queries:
-            self._checked(each)
+    def check(self, makes: Iterable[Callable[[], DataFrame]]) -> None:
+        for make in makes:
+            try:
+                with self.active(), self._rests(True):
+                    frame = make()
+            except _LooksAtRows:
+                continue
+            self._checked(frame)
+
+    @contextmanager
+    def _rests(self, rests: bool) -> Iterator[None]:
+        """Whether plans may only be made meanwhile, and none is sent. In one thread."""
+        before, self._is_at_rest = self._is_at_rest, rests
+        try:
+            yield
+        finally:
+            self._is_at_rest = before
 
     def answers(self, queries: Iterable[DataFrame]) -> list[Row]:
         """Two at a time: one query seldom keeps both of two cores at work, and more would need as many times the
@@ -169,7 +191,8 @@ class SailEngine:
         try:
             return [each.result()[0] for each in [threads.submit(query.collect) for query in queries]]
         except BaseException:
-            self.session.interruptAll()
+            with suppress(Exception):  # the error that is there says more
+                self.session.interruptAll()
             raise
         finally:
             threads.shutdown(cancel_futures=True)
@@ -218,7 +241,16 @@ _AT_ONCE = 2
 
 _NO_SPACE = os.strerror(errno.ENOSPC)
 
-_OF_OUR_MENDINGS = ("[DIVIDE_BY_ZERO]", "[NUMERIC_VALUE_OUT_OF_RANGE]")
+_OF_THE_ENGINE = re.compile(
+    r"\[DIVIDE_BY_ZERO]|\[NUMERIC_VALUE_OUT_OF_RANGE]"
+    r"|^RuntimeError: (?:External error: RuntimeError: )*"
+    r"(?:(?:Arrow|Parquet|Object Store|IO|Schema|Internal|Execution|Execution Join) error: |Error during planning: "
+    r"|Resources exhausted: |This feature is not implemented: )",
+    re.MULTILINE,
+)
+"""An error that a function of Python has from the engine: from what we mended with Python, or from the rows below it,
+since the write of a frame is such a function too."""
+
 _FOR_SPARK_ALONE = ("NOT_IMPLEMENTED", "JVM_ATTRIBUTE_NOT_SUPPORTED")
 _LIBRARIES = (str(Path(pyspark.__file__).parent), str(Path(affirm_assets.__file__).parent / "steps"), __file__)
 

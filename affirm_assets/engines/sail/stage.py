@@ -64,7 +64,9 @@ time that zstd takes, and the file is smaller; from some 200 rows on it is large
 _MONEY = DecimalType(18, 2)
 _FORMAT = "write.format.default"
 _CODEC, _LEVEL = "write.parquet.compression-codec", "write.parquet.compression-level"
-_ZSTD = "zstd"
+_ZSTD, _NO_LEVEL = "zstd", "null"
+_CODECS = {"zstd": True, "gzip": True, "brotli": True, "snappy": False, "lz4": False, "none": False}
+"""Which of them have levels."""
 
 
 def stage_files(rows: DataFrame, table: Table, *, is_range: bool) -> Staged:
@@ -125,6 +127,8 @@ class _Layout:
     arrow: pa.Schema
     column: str | None
     required: tuple[str, ...]
+    codec: str
+    level: int | None
 
     @cached_property
     def statistics(self) -> dict[int, StatisticsCollector]:
@@ -146,18 +150,16 @@ class _Writer:
 
     def __init__(self, layout: _Layout, path: str, rows: int) -> None:
         """`rows`: of what is written first. Less than a row group is the whole file."""
-        properties = layout.table.properties
-        codec, level = properties.get(_CODEC, _ZSTD), properties.get(_LEVEL)
-        is_small = rows < _SMALL and codec == _ZSTD and level is None
+        is_small = rows < _SMALL and layout.codec == _ZSTD and layout.level is None
         self._layout = layout
         # The name is new: nothing needs to be asked of the storage before or after.
         self._stream: Any = layout.table.io.new_output(path).create(overwrite=True)
         self._writer = pq.ParquetWriter(
             self._stream,
             layout.arrow,
-            compression="snappy" if is_small else codec,
+            compression="snappy" if is_small else layout.codec,
             use_dictionary=not is_small,
-            compression_level=None if level is None else int(level),
+            compression_level=layout.level,
             store_decimal_as_integer=True,
             # Files as Spark's: Sail does not read as one what was held otherwise, or described otherwise, in Arrow.
             store_schema=False,
@@ -176,6 +178,7 @@ class _Writer:
 
 
 def _layout(table: Table) -> _Layout:
+    """Raises NotPlain, also for what the table asks of a writer and PyArrow or PyIceberg does not know."""
     name, schema = ".".join(table.name()), table.schema()
     if (form := table.properties.get(_FORMAT, "parquet").lower()) != "parquet":
         raise NotPlain(name, "the table", f"its files are to be {form} ({_FORMAT})")
@@ -187,13 +190,31 @@ def _layout(table: Table) -> _Layout:
     )
     if spec.fields and not by_date:
         raise NotPlain(name, "the table", f"it is not partitioned by one date alone, but by {spec}")
-    return _Layout(
+    codec, level = _compression(table)
+    layout = _Layout(
         table,
         schema,
         schema_to_pyarrow(schema, include_field_ids=True),
         schema.find_column_name(spec.fields[0].source_id) if spec.fields else None,
         tuple(each.name for each in schema.fields if each.required),
+        codec,
+        level,
     )
+    try:
+        layout.statistics  # noqa: B018  (made now, since it may refuse the table's properties)
+    except ValueError as error:
+        raise NotPlain(name, "the table", f"PyIceberg does not write as its properties ask for ({error})") from error
+    return layout
+
+
+def _compression(table: Table) -> tuple[str, int | None]:
+    """Codec and level, by PyArrow's names. A codec without levels, or no level, has None. Raises NotPlain."""
+    codec, level = table.properties.get(_CODEC, _ZSTD).lower(), table.properties.get(_LEVEL, _NO_LEVEL)
+    codec = "none" if codec == "uncompressed" else codec
+    if codec not in _CODECS or not (level == _NO_LEVEL or level.lstrip("-").isdigit()):
+        asked = f"{_CODEC}={codec}, {_LEVEL}={level}"
+        raise NotPlain(".".join(table.name()), "the table", f"PyArrow does not compress its files so ({asked})")
+    return codec, int(level) if _CODECS[codec] and level != _NO_LEVEL else None
 
 
 @dataclass

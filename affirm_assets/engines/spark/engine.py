@@ -1,7 +1,7 @@
 """The verbs of an engine, on classic Spark and Iceberg's own readers and writers."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -99,7 +99,7 @@ class SparkEngine:
         assert staged.snapshot is not None
         return self.read(target.table, staged.snapshot, schema, target.days)
 
-    def check(self, queries: Iterable[DataFrame]) -> None:
+    def check(self, makes: Iterable[Callable[[], DataFrame]]) -> None:
         """Spark is what others are compared with."""
 
     def answers(self, queries: Iterable[DataFrame]) -> list[Row]:
