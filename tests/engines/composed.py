@@ -148,9 +148,9 @@ class Composer:
                 return self._negated(one)
             case "IF":
                 asked = self._of_column(name, values)
-                return Expression(f"IF({asked.text}, {one.text}, {other.text})", _if(asked, one, other))
+                return Expression(f"IF({asked.text}, {one.text}, {other.text})", chosen(asked, one, other))
             case word:
-                return _both(one, other, word)
+                return connected(one, other, word)
 
     def _of_column(self, name: str, values: list[str]) -> Expression:
         """Compared with a constant on either side, or in a list, which may have a null."""
@@ -173,9 +173,9 @@ class Composer:
         compared = Decimal(constant)
         if self._chance.random() < 0.5:
             flipped = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}.get(sign, sign)
-            value_of = _of(column, lambda found: _compare(sign, found, compared))
+            value_of = applied(column, lambda found: compares(sign, found, compared))
             return Expression(f"({constant} {flipped} {name})", value_of)
-        return Expression(f"({name} {sign} {constant})", _of(column, lambda found: _compare(sign, found, compared)))
+        return Expression(f"({name} {sign} {constant})", applied(column, lambda found: compares(sign, found, compared)))
 
     # Whole numbers
 
@@ -189,11 +189,11 @@ class Composer:
                 return abs(a) % abs(b) * (-1 if a < 0 else 1)
             return _bigint(a + b if sign == "+" else a - b if sign == "-" else a * b)
 
-        return Expression(f"({one.text} {sign} {other.text})", _of_both(one, other, work))
+        return Expression(f"({one.text} {sign} {other.text})", applied_to_both(one, other, work))
 
     def _whole_cast(self, depth: int) -> Expression:
         of = self.decimal(depth)
-        return Expression(f"CAST({of.text} AS bigint)", _of(of, lambda value: _bigint(int(value))))
+        return Expression(f"CAST({of.text} AS bigint)", applied(of, lambda value: _bigint(int(value))))
 
     def _whole_coalesce(self, depth: int) -> Expression:
         of, instead = self.whole(depth), self._chance.choice([0, 1, 5])
@@ -201,7 +201,7 @@ class Composer:
 
     def _whole_if(self, depth: int) -> Expression:
         asked, one, other = self.condition(depth), self.whole(depth), self.whole(depth)
-        return Expression(f"IF({asked.text}, {one.text}, {other.text})", _if(asked, one, other))
+        return Expression(f"IF({asked.text}, {one.text}, {other.text})", chosen(asked, one, other))
 
     # Decimals
 
@@ -215,7 +215,7 @@ class Composer:
             else Digits.adjusted(max(a.precision - a.scale, b.precision - b.scale) + scale + 1, scale)
         )
         work = {"+": _EXACT.add, "-": _EXACT.subtract, "*": _EXACT.multiply}[sign]
-        value = _of_both(one, other, lambda x, y: digits.of(work(x, y)))
+        value = applied_to_both(one, other, lambda x, y: digits.of(work(x, y)))
         return Expression(f"({one.text} {sign} {other.text})", value, digits)
 
     def _quotient(self, depth: int) -> Expression:
@@ -229,21 +229,21 @@ class Composer:
                 raise Raises
             return digits.of(_EXACT.divide(x, y))
 
-        return Expression(f"({one.text} / {other.text})", _of_both(one, other, work), digits)
+        return Expression(f"({one.text} / {other.text})", applied_to_both(one, other, work), digits)
 
     def _rounded(self, depth: int) -> Expression:
         of, places = self.decimal(depth), self._chance.choice([0, 1, 2])
         was = _digits(of)
         scale = min(places, was.scale)
         digits = Digits(min(was.precision - was.scale + 1 + scale, 38), scale)
-        return Expression(f"round({of.text}, {places})", _of(of, digits.of), digits)
+        return Expression(f"round({of.text}, {places})", applied(of, digits.of), digits)
 
     def _cast(self, depth: int) -> Expression:
         of, digits = (
             self.decimal(depth),
             self._chance.choice([Digits(18, 2), Digits(9, 0), Digits(38, 6), Digits(20, 1)]),
         )
-        return Expression(f"CAST({of.text} AS {digits})", _of(of, digits.of), digits)
+        return Expression(f"CAST({of.text} AS {digits})", applied(of, digits.of), digits)
 
     def _coalesce(self, depth: int) -> Expression:
         of = self.decimal(depth)
@@ -254,11 +254,11 @@ class Composer:
     def _if(self, depth: int) -> Expression:
         asked, one = self.condition(depth), self.decimal(depth)
         nothing = Expression(f"CAST(NULL AS {_digits(one)})", lambda _: None)
-        return Expression(f"IF({asked.text}, {one.text}, {nothing.text})", _if(asked, one, nothing), one.digits)
+        return Expression(f"IF({asked.text}, {one.text}, {nothing.text})", chosen(asked, one, nothing), one.digits)
 
     def _of_whole(self, depth: int) -> Expression:
         of = self.whole(depth)
-        return Expression(f"CAST({of.text} AS decimal(20,0))", _of(of, Decimal), Digits(20, 0))
+        return Expression(f"CAST({of.text} AS decimal(20,0))", applied(of, Decimal), Digits(20, 0))
 
     # Conditions
 
@@ -269,30 +269,32 @@ class Composer:
         one, other = kind(depth), kind(0 if self._chance.random() < 0.6 else depth)
         if sign == "<=>":
             return Expression(f"({one.text} <=> {other.text})", lambda row: one.value(row) == other.value(row))
-        return Expression(f"({one.text} {sign} {other.text})", _of_both(one, other, lambda x, y: _compare(sign, x, y)))
+        return Expression(
+            f"({one.text} {sign} {other.text})", applied_to_both(one, other, lambda x, y: compares(sign, x, y))
+        )
 
     def _listed(self, depth: int) -> Expression:
         of = self.decimal(depth)
         listed = self._chance.sample(["0.00", "1.5", "1.00", "15", "2", "0.33"], self._chance.choice([1, 3, 5]))
         values = [Decimal(each) for each in listed]
-        return Expression(f"({of.text} IN ({', '.join(listed)}))", _of(of, lambda value: value in values))
+        return Expression(f"({of.text} IN ({', '.join(listed)}))", applied(of, lambda value: value in values))
 
     def _between(self, depth: int) -> Expression:
         of, (least, most) = self.decimal(depth), self._chance.choice([("0", "1.5"), ("-1.50", "2"), ("1.505", "99")])
-        value = _of(of, lambda found: Decimal(least) <= found <= Decimal(most))
+        value = applied(of, lambda found: Decimal(least) <= found <= Decimal(most))
         return Expression(f"({of.text} BETWEEN {least} AND {most})", value)
 
     def _not(self, depth: int) -> Expression:
         return self._negated(self.condition(depth))
 
     def _negated(self, of: Expression) -> Expression:
-        return Expression(f"(NOT {of.text})", _of(of, lambda value: not value))
+        return Expression(f"(NOT {of.text})", applied(of, lambda value: not value))
 
     def _and_or(self, depth: int) -> Expression:
-        return _both(self.condition(depth), self.condition(depth), self._chance.choice(["AND", "OR"]))
+        return connected(self.condition(depth), self.condition(depth), self._chance.choice(["AND", "OR"]))
 
 
-def _both(one: Expression, other: Expression, word: str) -> Expression:
+def connected(one: Expression, other: Expression, word: str) -> Expression:
     """AND or OR. The second is looked at only where the first does not decide."""
     decides = word == "OR"
 
@@ -332,11 +334,11 @@ def _bigint(value: int) -> int:
     return value
 
 
-def _of(one: Expression, work: Callable[[Any], Value]) -> Callable[[Row], Value]:
+def applied(one: Expression, work: Callable[[Any], Value]) -> Callable[[Row], Value]:
     return lambda row: None if (found := one.value(row)) is None else work(found)
 
 
-def _of_both(one: Expression, other: Expression, work: Callable[[Any, Any], Value]) -> Callable[[Row], Value]:
+def applied_to_both(one: Expression, other: Expression, work: Callable[[Any, Any], Value]) -> Callable[[Row], Value]:
     def value(row: Row) -> Value:
         first, second = one.value(row), other.value(row)
         return None if first is None or second is None else work(first, second)
@@ -348,11 +350,11 @@ def _or(of: Expression, instead: Value) -> Callable[[Row], Value]:
     return lambda row: instead if (found := of.value(row)) is None else found
 
 
-def _if(asked: Expression, one: Expression, other: Expression) -> Callable[[Row], Value]:
+def chosen(asked: Expression, one: Expression, other: Expression) -> Callable[[Row], Value]:
     return lambda row: one.value(row) if asked.value(row) is True else other.value(row)
 
 
-def _compare(sign: str, one: Any, other: Any) -> bool:
+def compares(sign: str, one: Any, other: Any) -> bool:
     return bool(
         {
             "=": one == other,

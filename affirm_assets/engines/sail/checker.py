@@ -145,13 +145,14 @@ class Checker:
         if not relation.project.HasField("input"):
             raise NotProven("select", "a selection from nothing is not proven")
         columns = self._relation(relation.project.input)
-        made, found = self._selected(relation.project.expressions, columns)
+        scope = replace(self._scope(columns), hidden={})
+        made, found = self._selected(relation.project.expressions, scope)
         del relation.project.expressions[:]
         relation.project.expressions.extend(made)
+        _add(scope.hidden, relation.project.input)
         return found
 
-    def _selected(self, expressions: Iterable[Message], columns: Columns) -> tuple[list[Message], Columns]:
-        scope = self._scope(columns)
+    def _selected(self, expressions: Iterable[Message], scope: Scope) -> tuple[list[Message], Columns]:
         messages: list[Message] = []
         found: list[Column] = []
         for each in expressions:
@@ -159,7 +160,7 @@ class Checker:
             if kind == "expression_string" and each.expression_string.expression.strip() == "*":
                 kind = "unresolved_star"
             if kind == "unresolved_star":
-                stars = list(_star(each, columns))
+                stars = list(_star(each, scope.columns))
                 messages += [message for message, _ in stars]
                 found += [column for _, column in stars]
             elif (called := _generator(each)) is not None:
@@ -179,7 +180,7 @@ class Checker:
         of = typed(called.unresolved_function.arguments[0], scope)
         if of.type.name != "array" or (name == "inline" and of.type.element.name != "struct"):
             raise NotProven(shown(e), "expected an array", (str(of.type),))
-        anything = Sources(of.sources.columns)
+        anything = together([of.sources])
         if name == "inline":
             made = [Column(each, kind, sources=anything) for each, kind in of.type.element.fields]
         elif name == "posexplode":
@@ -210,7 +211,7 @@ class Checker:
 
     def _with_columns(self, relation: Message) -> Columns:
         columns = list(self._relation(relation.with_columns.input))
-        scope = self._scope(tuple(columns))
+        scope = replace(self._scope(tuple(columns)), hidden={})
         names = [each.name[0] for each in relation.with_columns.aliases]
         _check_case("withColumn", names, tuple(columns))
         if len(set(names)) != len(names):
@@ -232,6 +233,7 @@ class Checker:
                 columns[places[0]] = column
             else:
                 columns.append(column)
+        _add_for_now(scope.hidden, relation, relation.with_columns.input)
         return tuple(columns)
 
     def _renamed(self, relation: Message) -> Columns:
@@ -282,12 +284,16 @@ class Checker:
             raise NotProven("dropDuplicates", "which of the rows with one key is kept is left to chance; use max_by")
         if not all(proven.is_comparable(each.type) for each in columns):
             raise NotProven("distinct", "not proven for these types", [str(each.type) for each in columns])
-        return columns
+        return _with_hidden(of.input, columns, is_all=len(columns) > 1 and _may_lose_keys(of.input))
 
     def _sorted(self, relation: Message) -> Columns:
         columns = self._relation(relation.sort.input)
+        scope = replace(self._scope(columns), hidden={})
+        # Of a union it may forget what is constant on each side, and of a join what is an aggregate's key.
+        is_hidden = _joins_or_unites(relation.sort.input)
         for each in relation.sort.order:
-            each.CopyFrom(ordered(each, self._scope(columns)))
+            each.CopyFrom(ordered(each, scope, is_hidden=is_hidden))
+        _add_for_now(scope.hidden, relation, relation.sort.input)
         return columns
 
     def _aliased(self, relation: Message) -> Columns:
@@ -362,12 +368,19 @@ class Checker:
         ):
             raise NotProven("groupBy", "rollup, cube and grouping sets are not proven")
         found: list[Column] = []
+        may_lose_keys = len(of.grouping_expressions) > 1 and _may_lose_keys(of.input)
         for each in of.grouping_expressions:
-            key = typed(each, scope)
-            if not proven.is_comparable(key.type):
-                raise NotProven(shown(each), "grouping by this type is not proven", (str(key.type),))
-            each.CopyFrom(_named(key))
-            found.append(_as_column(key))
+            by = typed(each, scope)
+            if not proven.is_comparable(by.type):
+                raise NotProven(shown(each), "grouping by this type is not proven", (str(by.type),))
+            if may_lose_keys or by.sources.may_be_unmatched:
+                column = _matched(_as_column(by))
+                hidden = plan.hidden(_bare(by.message))
+                each.CopyFrom(alias(hidden, column.name) if column.name else hidden)
+            else:
+                column = _as_column(by)
+                each.CopyFrom(_named(by))
+            found.append(column)
         if of.group_type == proto.Aggregate.GroupType.GROUP_TYPE_PIVOT:
             return (*found, *self._pivoted(of, scope))
         for each in of.aggregate_expressions:
@@ -430,6 +443,12 @@ class Checker:
             return (*(one for one, _ in pairs), *(each for each in left if each.name not in keys))
         if not keys and not of.HasField("join_condition") and kind not in ("cross", "inner"):
             raise NotProven("join", "expected columns or a condition")
+        if kind in ("right", "full"):
+            left = tuple(_unmatched(each) for each in left)
+        if kind in ("left", "full"):
+            right = tuple(_unmatched(each) for each in right)
+        if kind in ("left", "right", "full"):
+            pairs = [(_one(left, name), _one(right, name)) for name in keys]
         rest = [*(each for each in left if each.name not in keys), *(each for each in right if each.name not in keys)]
         match kind:
             case "full":
@@ -534,6 +553,79 @@ def _keep_one_row(total: Message) -> None:
     total.CopyFrom(made)
 
 
+def _add(hidden: Mapping[str, Message] | None, relation: Message) -> None:
+    """Columns for what windows group by and rows are ordered by, in the relation itself."""
+    if hidden:
+        made = proto.Relation()
+        made.with_columns.input.CopyFrom(relation)
+        for name, message in hidden.items():
+            made.with_columns.aliases.append(alias(message, name).alias)
+        relation.CopyFrom(made)
+
+
+def _add_for_now(hidden: Mapping[str, Message] | None, relation: Message, below: Message) -> None:
+    """The columns in its input, which it passes on, and not in itself."""
+    if hidden:
+        _add(hidden, below)
+        made = proto.Relation()
+        made.common.CopyFrom(relation.common)
+        made.drop.input.CopyFrom(relation)
+        made.drop.input.common.ClearField("plan_id")
+        made.drop.column_names.extend(hidden)
+        relation.CopyFrom(made)
+
+
+def _with_hidden(relation: Message, columns: Columns, *, is_all: bool) -> Columns:
+    """The columns in the relation itself, those that may be unmatched or all of them hidden."""
+    hidden = {each.id for each in columns if is_all or each.sources.may_be_unmatched}
+    if not hidden:
+        return columns
+    names = [each.name for each in columns]
+    if None in names or len(set(names)) < len(names):
+        raise NotProven("distinct", "after a join, expected each column to have a name of its own")
+    made = proto.Relation()
+    made.project.input.CopyFrom(relation)
+    for each in columns:
+        message = attribute(str(each.name))
+        made.project.expressions.append(alias(plan.hidden(message), str(each.name)) if each.id in hidden else message)
+    relation.CopyFrom(made)
+    return tuple(_matched(each) if each.id in hidden else each for each in columns)
+
+
+def _may_lose_keys(relation: Message) -> bool:
+    """Whether it has groups of a join with groups.
+
+    DataFusion takes the keys of the latter for what tells the groups of the join apart: it leaves out other keys of
+    these, where they are grouped once more or sorted, so that groups come together.
+    """
+    return _groups(relation) == 3
+
+
+def _groups(relation: Message) -> int:
+    """What it is, or is made of: groups (1), a join with groups (2), groups of such a join (3), or nothing such (0)."""
+    found = max(map(_groups, _inputs(relation)), default=0)
+    match relation.WhichOneof("rel_type"):
+        case "aggregate" | "deduplicate":
+            return 3 if found >= 2 else 1
+        case "join":
+            return 2 if found == 1 else found
+    return found
+
+
+def _joins_or_unites(relation: Message) -> bool:
+    return relation.WhichOneof("rel_type") in ("join", "set_op") or any(map(_joins_or_unites, _inputs(relation)))
+
+
+def _unmatched(column: Column) -> Column:
+    """The same one, where its side of a join may have no row."""
+    return replace(column, sources=plan.unmatched(column.sources))
+
+
+def _matched(column: Column) -> Column:
+    """One that was hidden, which is another."""
+    return Column(column.name, column.type, column.range, replace(column.sources, may_be_unmatched=False))
+
+
 _ROW_BY_ROW = ("project", "filter", "with_columns", "with_columns_renamed", "drop", "to_df", "subquery_alias", "hint")
 
 
@@ -584,10 +676,14 @@ def _plan_ids(relation: Message) -> Iterable[int]:
     """Of the relation and all below it."""
     if relation.common.HasField("plan_id"):
         yield relation.common.plan_id
+    for each in _inputs(relation):
+        yield from _plan_ids(each)
+
+
+def _inputs(relation: Message) -> list[Message]:
     of = getattr(relation, relation.WhichOneof("rel_type"))
-    for field, value in of.ListFields():
-        if field.message_type is not None and field.message_type.name == "Relation":
-            yield from _plan_ids(value)
+    kinds = ((field.message_type, value) for field, value in of.ListFields())
+    return [value for kind, value in kinds if kind is not None and kind.name == "Relation"]
 
 
 def _meeting(one: Column | None, other: Column | None) -> Type:

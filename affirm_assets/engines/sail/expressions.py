@@ -21,7 +21,6 @@ from affirm_assets.engines.sail.plan import (
     Columns,
     Message,
     Range,
-    Sources,
     Type,
     Typed,
     cast,
@@ -44,6 +43,11 @@ class Scope:
     """Expressions, as they are shown, that match a regular expression where the value is computed."""
     mended: set[str] = field(default_factory=set)
     """Functions that were put into others: what a user is told of."""
+    hidden: dict[str, Message] | None = None
+    """What windows group by, or rows are ordered by, that must be hidden: by the name that it has below.
+
+    Not in place: DataFusion takes what depends on chance for in no order, even after sorting by it. None: there is no
+    place for such columns."""
 
 
 def _refused(expression: Message, why: str, types: Iterable[Type] = ()) -> NotProven:
@@ -282,7 +286,7 @@ def _window(e: Message, scope: Scope) -> Typed:
     if e.window.HasField("frame_spec"):
         raise _refused(e, "a frame of a window is not proven")
     for at, each in enumerate(e.window.partition_spec):
-        made.window.partition_spec[at].CopyFrom(typed(each, scope).message)
+        made.window.partition_spec[at].CopyFrom(_key_below(typed(each, scope), scope))
     for at, order in enumerate(e.window.order_spec):
         made.window.order_spec[at].CopyFrom(ordered(order, scope))
     return Typed(_over(of.message, made), of.type, of.range, of.sources)
@@ -309,15 +313,26 @@ def _is_row_number(message: Message) -> bool:
     return bool(message.unresolved_function.function_name == "row_number")
 
 
-def ordered(order: Message, scope: Scope) -> Message:
-    """A SortOrder, mended."""
+def ordered(order: Message, scope: Scope, *, is_hidden: bool = False) -> Message:
+    """A SortOrder, mended; hidden also where its columns may be seen."""
     of = typed(order.child, scope)
     if not proven.is_comparable(of.type):
         raise _refused(order.child, "values of this type are not proven to be in the same order", [of.type])
     made = proto.Expression.SortOrder()
     made.CopyFrom(order)
-    made.child.CopyFrom(of.message)
+    made.child.CopyFrom(_key_below(of, scope, is_hidden=is_hidden))
     return made
+
+
+def _key_below(of: Typed, scope: Scope, *, is_hidden: bool = False) -> Message:
+    """What a window groups by, or rows are ordered by; as a column below it where it must be hidden."""
+    if not (is_hidden or of.sources.may_be_unmatched):
+        return of.message
+    if scope.hidden is None:
+        raise _refused(of.message, "after an outer join, an order by it is proven in a selection and in orderBy only")
+    name = f"__key_{len(scope.hidden)}"
+    scope.hidden[name] = plan.hidden(_unnamed(of.message))
+    return plan.attribute(name)
 
 
 def _call(e: Message, scope: Scope) -> Typed:
@@ -562,7 +577,7 @@ def _named_struct_of(names: Sequence[str], values: Sequence[Typed]) -> Typed:
         function("named_struct", *parts),
         plan.struct((name, value.type) for name, value in zip(names, values, strict=True)),
         None,
-        Sources(together(each.sources for each in values).columns, tuple(each.sources for each in values)),
+        replace(together(each.sources for each in values), fields=tuple(each.sources for each in values)),
         is_aggregate=any(each.is_aggregate for each in values),
     )
 

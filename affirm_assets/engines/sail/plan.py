@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -111,10 +111,14 @@ def spark_type(kind: Type) -> spark.DataType:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The table columns that a value is computed from; of a struct made in the plan also those of each field."""
+    """The table columns that a value is computed from; of a struct made in the plan also those of each field.
+
+    may_be_unmatched: a part of it comes from a side of an outer join that is null where it has no row.
+    """
 
     columns: frozenset[ColumnRef] = frozenset()
     fields: tuple["Sources", ...] = ()
+    may_be_unmatched: bool = False
 
 
 NOWHERE = Sources()
@@ -122,13 +126,22 @@ NOWHERE = Sources()
 
 def together(sources: Iterable[Sources]) -> Sources:
     """Of all of them; what each field is of is not known any more."""
-    return Sources(frozenset().union(*(each.columns for each in sources)))
+    given = list(sources)
+    return Sources(
+        frozenset().union(*(each.columns for each in given)),
+        may_be_unmatched=any(each.may_be_unmatched for each in given),
+    )
 
 
 def either(one: Sources, other: Sources) -> Sources:
     """Of one or the other; fields stay apart where both have the same."""
     fields = zip(one.fields, other.fields, strict=True) if len(one.fields) == len(other.fields) else ()
-    return Sources(one.columns | other.columns, tuple(either(*each) for each in fields))
+    may_be_unmatched = one.may_be_unmatched or other.may_be_unmatched
+    return Sources(one.columns | other.columns, tuple(either(*each) for each in fields), may_be_unmatched)
+
+
+def unmatched(sources: Sources) -> Sources:
+    return replace(sources, fields=tuple(map(unmatched, sources.fields)), may_be_unmatched=True)
 
 
 Range = tuple[int, int]
@@ -220,6 +233,18 @@ def held(made: Message, kind: Type) -> Message:
     nothing = proto.Expression()
     nothing.literal.null.null.SetInParent()
     return function("nullif", made, cast(nothing, kind))
+
+
+def hidden(made: Message) -> Message:
+    """The value, by an expression that depends on chance as far as DataFusion knows, and on nothing else that it knows.
+
+    It takes a constant of one side of an outer join, or what a condition makes one, for a constant of all joined rows,
+    also where that side has no row and all of it is null. Then it leaves out the column when it sorts, and a window or
+    a group ends with the first other value. Whoever groups or orders by such a column hides it.
+    """
+    two: Message = proto.Expression()
+    two.literal.double = 2.0
+    return function("when", function("<", function("rand"), two), made)
 
 
 def alias(child: Message, *names: str) -> Message:
