@@ -381,7 +381,10 @@ class Plans:
             return self._table()
         of = self.relation(depth - 1)
         one_input = [self._filtered, self._selected, self._aggregated, self._windowed, self._distinct, self._changed]
-        two_inputs = [self._joined_on_columns, self._joined_on, self._kept, self._united, self._with_itself]
+        two_inputs = [
+            *(self._joined_on_columns, self._joined_on, self._kept, self._united, self._with_itself),
+            *(self._with_its_groups, self._tied),
+        ]
         while True:
             makes = one_input if self._chance.random() < 0.5 else two_inputs
             try:
@@ -588,7 +591,13 @@ class Plans:
         window = [f"PARTITION BY {', '.join(each.text for each in parts)}"] if parts else []
         window += [f"ORDER BY {', '.join(each.text for each in orders)}"] if orders else []
         texts = [*map(repr, of.kinds), repr(f"{text} OVER ({' '.join(window)}) AS {name}")]
-        return Relation(f"{of.text}.selectExpr({', '.join(texts)})", {**of.kinds, name: kind}, rows, (of,))
+        made = Relation(f"{of.text}.selectExpr({', '.join(texts)})", {**of.kinds, name: kind}, rows, (of,))
+        if is_number and self._chance.random() < 0.5:
+            # The first of each part: an optimizer has a plan of its own for it.
+            most = self._chance.choice([1, 1, 2])
+            kept = [row for row in rows if row[name] <= most]
+            return Relation(f"{made.text}.where('{name} <= {most}')", made.kinds, kept, (made,))
+        return made
 
     def _order(self, column: str) -> "_Order":
         return _Order(column, self._chance.random() < 0.4, self._chance.random() < 0.5)
@@ -696,6 +705,57 @@ class Plans:
             {new: kinds[name] for new, name in names.items()},
             [{new: row[name] for new, name in names.items()} for row in rows],
             (of,),
+        )
+
+    def _with_its_groups(self, of: Relation) -> Relation:
+        """The same frame on both sides, on one of them in groups by a column that both are joined by."""
+        scalars, how = self._scalars(of), self._chance.choice(["inner", "left", "right", "full"])
+        key, name = self._chance.choice(list(of.kinds)), next(self._names)
+        text, kind, total = self._total(scalars)
+        condition = self._condition(scalars)
+        groups: dict[Any, list[Row]] = {}
+        for row in of.rows:
+            if condition.value(row) is True:
+                groups.setdefault(row[key], []).append(row)
+        totals = [{"key": value, name: total(found)} for value, found in groups.items()]
+        right = Relation("", {"key": of.kinds[key], name: kind}, totals)
+        rows = [
+            {**row, key: row["key"] if row[key] is None else row[key]}
+            for row in _joined_rows(of, right, lambda row: row[key] is not None and row[key] == row["key"], how)
+        ]
+        grouped = f"t.where({condition.text!r}).groupBy({key!r}).agg(F.expr({f'{text} AS {name}'!r}))"
+        rest = {each: kind for each, kind in of.kinds.items() if each != key}
+        return Relation(
+            f"(lambda t: t.join({grouped}, [{key!r}], {how!r}))({of.text})",
+            {key: of.kinds[key], **rest, name: kind},
+            [{each: row.get(each) for each in (key, *rest, name)} for row in rows],
+            (of,),
+        )
+
+    def _tied(self, left: Relation) -> Relation:
+        """On columns, and a selection of them, that are tied to the frames that they are of."""
+        right, how = self._other(), self._chance.choice(["inner", "left", "right", "full"])
+        pairs = [(one, other) for one in left.kinds for other in right.kinds if left.kinds[one] == right.kinds[other]]
+        if not pairs:
+            raise DrawAnew
+        one, other = self._chance.choice(pairs)
+        joined = _joined_rows(left, right, lambda row: row[one] is not None and row[one] == row[other], how)
+        kinds = {**left.kinds, **right.kinds}
+        names = self._chance.sample(list(kinds), self._chance.randint(1, len(kinds)))
+        tied = ", ".join(f"{'l' if name in left.kinds else 'r'}[{name!r}]" for name in names)
+        text = f"(lambda l, r: l.join(r, l[{one!r}] == r[{other!r}], {how!r})"
+        if self._chance.random() < 0.5:
+            text += ".distinct()"
+            joined = [
+                dict(zip(kinds, each, strict=True))
+                for each in dict.fromkeys(tuple(row[name] for name in kinds) for row in joined)
+            ]
+            tied = ", ".join(map(repr, names))
+        return Relation(
+            f"{text}.select({tied}))({left.text}, {right.text})",
+            {name: kinds[name] for name in names},
+            [{name: row[name] for name in names} for row in joined],
+            (left, right),
         )
 
     def _united(self, left: Relation) -> Relation:

@@ -156,3 +156,13 @@ def test_rows_are_in_order(written: Written, plan: str) -> None:
     found = [tuple((value is not None, value) for value in row) for row in eval(plan, {**frames, "F": F}).collect()]
     assert found == sorted(found)
     assert "limit" not in plan or {side for side, _ in found} == {(True, 0)}
+
+
+@pytest.mark.parametrize("condition", ["x.k = y.k AND x.n = x.n", "x.k = y.k AND NOT (y.n <=> y.n)"])
+def test_a_column_that_equals_itself_is_refused_where_spark_takes_it_for_two(written: Written, condition: str) -> None:
+    frames, _ = written
+    joined = frames["one"].alias("x").join(frames["one"].alias("y"), F.expr(condition))
+    with pytest.raises(NotProven, match="a frame with itself"):
+        joined.selectExpr("x.k").collect()
+    other = frames["one"].alias("x").join(frames["two"].alias("y"), F.expr(condition))
+    other.selectExpr("x.k").collect()

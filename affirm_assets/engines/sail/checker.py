@@ -430,6 +430,13 @@ class Checker:
             raise NotProven("join", "this kind of join is not proven")
         if of.HasField("join_condition"):
             of.join_condition.CopyFrom(self._condition(of.join_condition, (*left, *right)))
+            if {each.id for each in left} & {each.id for each in right} and _compares_one_with_itself(
+                of.join_condition
+            ):
+                raise NotProven(
+                    shown(of.join_condition),
+                    "in a join of a frame with itself, Spark takes a column that equals itself for those of both sides",
+                )
         keys = list(of.using_columns)
         pairs = [(_one(left, name), _one(right, name)) for name in keys]
         for one, other in pairs:
@@ -670,6 +677,14 @@ def _told_apart(left: Columns, right: Columns, join: Message) -> tuple[Columns, 
         plans = frozenset(_plan_ids(relation))
         sides.append(tuple(replace(each, within=plans) if each.id in both else each for each in columns))
     return sides[0], sides[1]
+
+
+def _compares_one_with_itself(condition: Message) -> bool:
+    called = condition.unresolved_function
+    is_equality = called.function_name in ("==", "<=>") and called.arguments[0] == called.arguments[1]
+    return (is_equality and called.arguments[0].WhichOneof("expr_type") == "unresolved_attribute") or any(
+        map(_compares_one_with_itself, called.arguments)
+    )
 
 
 def _plan_ids(relation: Message) -> Iterable[int]:
