@@ -725,6 +725,20 @@ def _constant_of_a_total(F: Any, t: Frames) -> Any:
     return details.unionByName(of_totals).where(F.col("kind") == "detail")
 
 
+def _numbered_by_a_match(F: Any, t: Frames) -> Any:
+    """`found` is 1 where there is a row on the other side, and null elsewhere: first of all."""
+    from pyspark.sql import Window
+
+    matches = t["groups"].where("at % 3 = 0").select("at", F.lit(1).alias("found"))
+    joined = t["groups"].select("h", "at").join(matches, "at", "left")
+    return joined.withColumn("number", F.row_number().over(Window.partitionBy("h").orderBy("found", "at")))
+
+
+def _groups_of_a_join(F: Any, t: Frames) -> Any:
+    """Groups of a join with groups: the keys of these alone do not tell them apart."""
+    return t["groups"].select("h").distinct().crossJoin(t["groups"].select("at")).groupBy("h", "at").agg(F.count("*"))
+
+
 def _constants(F: Any, t: Frames) -> Any:
     from datetime import date
     from decimal import Decimal
@@ -774,6 +788,18 @@ def queries() -> tuple[Query, ...]:
         Query("repartitioned", lambda F, t: t["others"].repartition(3)),
         Query("repartitioned by a key", lambda F, t: t["others"].repartition(2, "g")),
         Query("doubles", lambda F, t: t["values"].select("i", "f")),
+        Query("rows numbered by what only a match has", _numbered_by_a_match, differs=True),
+        Query(
+            "groups of groups of a join with groups",
+            lambda F, t: _groups_of_a_join(F, t).groupBy("h", "at").agg(F.count(F.lit(1)).alias("rows")).select("rows"),
+            differs=True,
+        ),
+        Query(
+            "groups of a join with groups, in order",
+            lambda F, t: _groups_of_a_join(F, t).select("h", "at").orderBy("h", F.col("at").desc()),
+            ordered=True,
+            differs=True,
+        ),
         Query("cross join", lambda F, t: t["others"].select("g").crossJoin(t["others"].select("other"))),
         Query("union by name", _united, differs=True),
         Query(
