@@ -109,13 +109,13 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
 
     if not reason.strip():
         raise click.UsageError("--reason: expected a reason, found none.")
-    refuser = Refuser.of(Registry.walk(affirm_assets.datasets).datasets, feed)
     said = Acceptance(feed, day.date(), reason.strip())
-    records = refuser.accept(catalog_of(Settings.of(os.environ)).load(), said, by, datetime.now(UTC))
-    click.echo(
-        f"{feed} {said.day}: what is refused of its {records:,} records may pass ({said.reason}, {by}). It is kept in "
-        f"the properties of {refuser.dataset.table}. Now materialize {refuser.dataset} for that date."
-    )
+    for each in Refuser.of(Registry.walk(affirm_assets.datasets).datasets, feed):
+        records = each.accept(catalog_of(Settings.of(os.environ)).load(), said, by, datetime.now(UTC))
+        click.echo(
+            f"{feed} {said.day}: what is refused of its {records:,} records may pass ({said.reason}, {by}). It is kept "
+            f"in the properties of {each.dataset.table}. Now materialize {each.dataset} for that date."
+        )
 
 
 @main.command()

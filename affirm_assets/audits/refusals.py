@@ -15,8 +15,8 @@ ALL_FILES = "all files of the folder"
 _REASONS_SHOWN = 3
 
 _UNREADABLE = (
-    "Of each folder, and each file, no more records are unreadable than the feed may have: they are no record, \
-hold no field of the feed, or a text in it that is not of the field's kind."
+    "Of each folder, and each file, no more is unreadable than the feed may have: what is no record, a record that "
+    "holds no field of the feed, and one with a text that is not of its field's kind."
 )
 
 

@@ -34,16 +34,16 @@ class Refuser:
     reader: Dataset
 
     @staticmethod
-    def of(datasets: Mapping[str, Dataset], feed: str) -> "Refuser":
-        """Raises AcceptanceRefused if there is no such feed."""
-        found = {
-            each.feed: Refuser(datasets.get(each.refused_by or "", reader), reader)
-            for reader in datasets.values()
-            for each in reader.feeds
-        }
-        if feed not in found:
-            raise AcceptanceRefused(f"expected a feed, one of {', '.join(sorted(found)) or 'none'}; found {feed}.")
-        return found[feed]
+    def of(datasets: Mapping[str, Dataset], feed: str) -> "list[Refuser]":
+        """One for each dataset that reads the feed. Raises AcceptanceRefused if there is no such feed."""
+        read = [(each, reader) for reader in datasets.values() for each in reader.feeds]
+        found = [
+            Refuser(datasets.get(each.refused_by or "", reader), reader) for each, reader in read if each.feed == feed
+        ]
+        if not found:
+            known = ", ".join(sorted({each.feed for each, _ in read}))
+            raise AcceptanceRefused(f"expected a feed, one of {known or 'none'}; found {feed}.")
+        return found
 
     def accept(self, catalog: Catalog, acceptance: Acceptance, by: str, at: datetime) -> int:
         """Keep that a day's refusals are accepted, in one commit, for as many records as are there of the day now.

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,10 +16,14 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+import affirm_assets.datasets
 from affirm_assets.cli import main
+from affirm_assets.declare import landing
+from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.alerts import Alert
 from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run
 from affirm_assets.settings import SAIL, EngineSettings
+from affirm_assets.steps.acceptance import Refuser
 from resources.spark import SparkSessions
 from tests.integration.books import LOANS, Books, jsonl, loan, transaction
 
@@ -258,6 +262,13 @@ def test_what_others_write_beside_is_told_and_stops_no_other_day(folder: Folder)
         f"transactions.transactions: expected a property affirm.accepted.{folder.next.day} as `affirm accept` writes "
         "it, found 'because'."
     ) in said(folder.next.run())
+
+
+def test_each_dataset_that_reads_a_feed_is_spoken_to() -> None:
+    datasets = Registry.walk(affirm_assets.datasets).datasets
+    copies = replace(datasets["loan_rows"], name="copies", inputs={"records": landing("loans", {"loan_id": "text"})})
+    found = Refuser.of({**datasets, "copies": copies}, "loans")
+    assert [(each.dataset.name, each.reader.name) for each in found] == [("loans", "loan_rows"), ("copies", "copies")]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from affirm_assets.audits.kinds import EXPECTED, PATTERNS
 from affirm_assets.declare.calendar import BusinessCalendar, Due
 from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.dataset import Audit, Dataset, audit
 from affirm_assets.declare.inputs import (
+    KINDS,
     Before,
     Landing,
     Later,
@@ -25,6 +27,7 @@ from affirm_assets.declare.inputs import (
 )
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import DeclarationError
+from resources.landing import FieldKind
 
 DAILY = Daily("as_of")
 MONTHLY = Monthly("as_of")
@@ -319,6 +322,10 @@ class TestDependencies:
             "landing('loans'): expected a delimiter of one character that is no quote, line break, letter or digit; "
             f"found {delimiter!r}. Declare the character that stands between two values in the feed's CSV files."
         )
+
+    def test_kinds_of_fields_are_those_that_files_are_read_by(self) -> None:
+        assert set(KINDS) == set(FieldKind)
+        assert set(KINDS) - {"text"} == set(PATTERNS) == set(EXPECTED)
 
 
 class TestDeadlines:

@@ -369,6 +369,18 @@ class TestRefusedDeclarations:
             ),
             pytest.param(
                 "landing/loan_rows.py",
+                module(
+                    "loan_rows",
+                    "records",
+                    "others",
+                    inputs='{"records": landing("loans", {}), "others": landing("others", {})}',
+                    contract=RECORD,
+                ),
+                r"loan_rows\.py: dataset 'loan_rows': expected one landing\(\) input, found 2\.",
+                id="two feeds",
+            ),
+            pytest.param(
+                "landing/loan_rows.py",
                 rows_of('"loans", {"loan_id": "money", "loan": "amount"}'),
                 r"landing\('loans'\): expected each field to be one of text, money, .*; found loan: amount\.",
                 id="field of an unknown kind",
