@@ -27,7 +27,8 @@ LEFTOVER = re.compile(r"affirm-[0-9a-f]{32}-\d+-\d+\.parquet")
 @audit()
 def is_killed(staged: DataFrame) -> DataFrame:
     """The process ends here, with the files written and nothing committed."""
-    os.kill(os.getpid(), signal.SIGKILL)
+    if staged.count():
+        os.kill(os.getpid(), signal.SIGKILL)
     return staged.select("id", F.lit(True).alias("ok"))
 
 
