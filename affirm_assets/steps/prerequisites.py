@@ -1,10 +1,11 @@
 """What must be published before a window is computed: the partition before it, and what it reads."""
 
 from collections.abc import Mapping
+from datetime import date
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import SameWindow
-from affirm_assets.declare.partitions import Window
+from affirm_assets.declare.inputs import SameWindow, Through
+from affirm_assets.declare.partitions import Monthly, Window
 from affirm_assets.errors import GapRefused, InputsNotPublished
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.request import Pinned
@@ -13,15 +14,15 @@ from affirm_assets.steps.request import Pinned
 def check_inputs_published(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned) -> None:
     """Raises InputsNotPublished if the dataset reads partitions of its window that were not published at the pin.
 
-    They would read as days on which nothing happened.
+    They would read as days on which nothing happened. `upstream`: all the datasets of the project, by name.
     """
     window = pinned.request.window
     if window is None:
         return
     missing = {
-        str(each): _record(each, pinned).missing(window, each.partitions)
-        for each in _read_for_the_window(dataset, upstream)
-        if each.partitions
+        str(upstream[mapped.dataset]): _missing(dataset, mapped, upstream, pinned, window)
+        for mapped in dataset.leaves.values()
+        if isinstance(mapped, SameWindow | Through)
     }
     if any(missing.values()):
         found = {name: ", ".join(map(str, windows)) for name, windows in missing.items() if windows}
@@ -52,6 +53,34 @@ def check_no_gap(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinn
         if first < window.first:
             found = f"nothing was published before {window}, while {each}, which it reads, begins with {first}"
             raise GapRefused(str(dataset), str(window), before, found, str(Window(first, window.last)))
+
+
+def _missing(
+    dataset: Dataset, mapped: SameWindow | Through, upstream: Mapping[str, Dataset], pinned: Pinned, window: Window
+) -> list[Window]:
+    """What an input lacks of the partitions that hold the window's days."""
+    source = upstream[mapped.dataset]
+    if dataset.partitions is None or source.partitions is None:
+        return []
+    record, days = _record(source, pinned), dataset.partitions.days(window)
+    first, last = days.first, days.last
+    if isinstance(mapped, Through):  # with an input of the same days, a dataset begins itself
+        first = max(first, _since(source, upstream))
+    if isinstance(dataset.partitions, Monthly) and not isinstance(source.partitions, Monthly) and record.windows:
+        # The month in which the books begin has no days before them, and one that goes on may be looked at by hand.
+        begins, ends = record.windows[0].first, record.windows[-1].last
+        if dataset.partitions.covering(Window(begins, begins)).first == window.first:
+            first = max(first, begins)
+        if dataset.partitions.covering(Window(ends, ends)).last == window.last:
+            last = ends
+    return record.missing(source.partitions.covering(Window(first, last)), source.partitions) if first <= last else []
+
+
+def _since(dataset: Dataset, upstream: Mapping[str, Dataset]) -> date:
+    """The first day of the feed that it comes from, where that begins later than the others."""
+    read = [upstream[each.dataset] for each in dataset.leaves.values() if isinstance(each, SameWindow)]
+    days = [feed.since for feed in dataset.feeds if feed.since]
+    return max([date.min, *days, *(_since(each, upstream) for each in read)])
 
 
 def _record(dataset: Dataset, pinned: Pinned) -> Record:

@@ -1,5 +1,6 @@
 """Days of a dataset that reads its own previous day, run with a day left out."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 
@@ -10,7 +11,7 @@ from pyspark.sql import functions as F
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, column, key, spark_schema
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import before, previous
+from affirm_assets.declare.inputs import SameWindow, Through, before, landing, previous, same, through
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.errors import GapRefused, InputsNotPublished
 from tests.conftest import declare
@@ -118,6 +119,49 @@ def test_what_was_published_before_snapshots_expired_is_not_missed(steps: Steps)
     assert steps.run(DERIVED, Window(D1, D1), upstream=(SOURCE,), run="old").total_rows == 1
     with pytest.raises(InputsNotPublished, match=r"tests/source of 2025-01-04\."):
         steps.run(DERIVED, Window(D3, D4), upstream=(SOURCE,), run="new")
+
+
+THROUGH = declare(derived, Count, Daily("day"), inputs={"source": through("source")})
+
+
+def test_a_window_that_an_input_is_read_through_must_be_published_of_it(steps: Steps) -> None:
+    with pytest.raises(InputsNotPublished, match=r"tests/source of 2025-01-02\. Run them first"):
+        steps.run(THROUGH, Window(D2, D2), upstream=(SOURCE,), run="nothing")
+    steps.run(SOURCE, Window(D2, D2))
+    with pytest.raises(InputsNotPublished, match=r"tests/source of 2025-01-03\. Run them first"):
+        steps.run(THROUGH, Window(D2, D3), upstream=(SOURCE,), run="too early")
+    assert steps.run(THROUGH, Window(D2, D2), upstream=(SOURCE,), run="there").total_rows == 1
+
+
+def test_before_a_feed_begins_nothing_is_missed_of_what_is_read_through(steps: Steps) -> None:
+    rows = replace(SOURCE, name="rows", inputs={"records": landing("rows", {}, since=D3)})
+    source = replace(DERIVED, name="source", inputs={"source": same("rows")})
+    upstream = (rows, source)
+    assert steps.run(THROUGH, Window(D1, D2), upstream=upstream).total_rows == 0
+    with pytest.raises(InputsNotPublished, match=r"tests/source of 2025-01-03\.\.\.2025-01-04\. Run them first"):
+        steps.run(THROUGH, Window(D1, D4), upstream=upstream, run="begun")
+
+
+@pytest.mark.parametrize("mapped", [same, through])
+def test_a_month_lacks_no_day_between_those_that_are_published(
+    steps: Steps, mapped: Callable[[str], SameWindow | Through]
+) -> None:
+    """The days before the books began are none, and a month that goes on has no more."""
+    january, february, march = (date(2025, month, 1) for month in (1, 2, 3))
+
+    def first_days(source: DataFrame) -> DataFrame:
+        return source.groupBy(F.trunc("day", "month").alias("day")).agg(F.sum("number").alias("number"))
+
+    months = declare(first_days, Count, Monthly("day"), inputs={"source": mapped("source")})
+    steps.run(SOURCE, Window(D3, D3))
+    assert steps.run(months, Window(january, january), upstream=(SOURCE,), run="begun").rows == {january: 1}
+    steps.run(SOURCE, Window(D6, D6), run="later")
+    with pytest.raises(InputsNotPublished, match=r"2025-01-01 reads .* tests/source of 2025-01-04\.\.\.2025-01-05\."):
+        steps.run(months, Window(january, january), upstream=(SOURCE,), run="hole")
+    with pytest.raises(InputsNotPublished, match=r"2025-01-04\.\.\.2025-01-05, 2025-01-07\.\.\.2025-03-31\."):
+        steps.run(months, Window(january, march), upstream=(SOURCE,), run="months")
+    with pytest.raises(InputsNotPublished, match=r"tests/source of 2025-02-01\.\.\.2025-02-28\."):
+        steps.run(months, Window(february, february), upstream=(SOURCE,), run="none of it")
 
 
 def test_a_day_published_without_rows_is_no_gap(steps: Steps) -> None:

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from affirm_assets.declare.contract import Contract, Money, column, key
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import landing, through
+from affirm_assets.declare.inputs import before, landing
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import (
     SchemaChangeRefused,
@@ -34,7 +34,7 @@ def test_inputs_are_read_at_their_pinned_snapshot(steps: Steps, new_storage: New
 
 
 def test_a_history_that_was_never_published_is_empty(steps: Steps) -> None:
-    copies = downstream({"amounts": through("amounts")})
+    copies = downstream({"amounts": before("amounts")})
     assert steps.run(copies, one(D1), upstream=(amounts_of(),)).rows == {D1: 0}
 
 
