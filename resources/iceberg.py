@@ -21,6 +21,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
     TableAlreadyExistsError,
     ValidationError,
 )
@@ -72,7 +74,7 @@ class CatalogDamaged(CatalogError):
 
 
 class CatalogLost(CatalogError):
-    """The catalog does not know a table that lies in the warehouse: to begin a new one would hide the old one."""
+    """The catalog does not know a table that lies in the warehouse: to read none, or begin a new one, would hide it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Registration:
 
 
 class _SharedSqlCatalog(SqlCatalog):
-    """One that several processes may use at once, and that begins no table in the folder of another.
+    """One that several processes may use at once, and that takes no table that lies in the warehouse for a new one.
 
     Of two metadata files with one number, nobody can tell by the warehouse which was committed. Those that certainly
     were not are removed.
@@ -125,22 +127,47 @@ class _SharedSqlCatalog(SqlCatalog):
         self._check_folder_is_new(identifier, location)
         return super()._create_staged_table(identifier, schema, location, partition_spec, sort_order, properties)
 
+    def load_table(self, identifier: str | Identifier) -> Table:
+        """Raises CatalogLost, where the folder of a table that it does not know has metadata."""
+        try:
+            return super().load_table(identifier)
+        except NoSuchTableError:
+            if not self._is_coming(identifier, None):
+                raise
+        return super().load_table(identifier)
+
     def _check_folder_is_new(self, identifier: str | Identifier, location: str | None) -> None:
+        if self._is_coming(identifier, location):
+            raise TableAlreadyExistsError(f"Table {'.'.join(self.identifier_to_tuple(identifier))} already exists")
+
+    def _is_coming(self, identifier: str | Identifier, location: str | None) -> bool:
+        """Whether another process has made the table just now. Raises CatalogLost where nobody has, but has once."""
         namespace, table = self.identifier_to_database_and_table(identifier)
-        folder = f"{self._resolve_table_location(location, namespace, table)}/metadata"
+        try:
+            folder = f"{self._resolve_table_location(location, namespace, table)}/metadata"
+        except NoSuchNamespaceError:  # it may be lost, too
+            folder = f"{self.properties['warehouse'].rstrip('/')}/{namespace}/{table}/metadata"
         if not (found := _metadata_files(folder, self.properties)):
-            return
-        until = time.monotonic() + _SECONDS_OF_A_CREATION
-        while not self.table_exists(identifier):
+            return False
+        # Another process may have written its first file, and not yet its row. Who has written more had a row.
+        until = time.monotonic() + (_SECONDS_OF_A_CREATION if len(found) == 1 else 0)
+        while not self._knows(identifier):
             if time.monotonic() > until:
                 raise CatalogLost(
                     f"{namespace}.{table}: the catalog does not know it. Expected no metadata of a table in {folder}, "
-                    f"found {len(found)} files (such as {found[-1]}): a new table would hide the old one. Bring the "
-                    f"catalog's database back, or register the table again: {REGISTER}. If it was dropped on purpose, "
-                    "move its folder away."
+                    f"found {len(found)} files (such as {found[-1]}): it would read as never published, and a new "
+                    f"table would hide it. Bring the catalog's database back, or register the table again: {REGISTER}. "
+                    "If it was dropped on purpose, move its folder away."
                 )
-            time.sleep(0.1)  # another process may have written its file, and not yet its row
-        raise TableAlreadyExistsError(f"Table {namespace}.{table} already exists")
+            time.sleep(0.1)
+        return True
+
+    def _knows(self, identifier: str | Identifier) -> bool:
+        try:
+            super().load_table(identifier)
+        except NoSuchTableError:
+            return False
+        return True
 
     def commit_table(
         self, table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]

@@ -19,7 +19,7 @@ from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.orchestration.standing import Finding, standings
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
-from resources.iceberg import IcebergCatalog
+from resources.iceberg import CatalogLost, IcebergCatalog
 from resources.landing import LandingZone
 
 _SECONDS_BETWEEN_TICKS = 60
@@ -180,10 +180,10 @@ def _records(datasets: Sequence[Dataset], catalog: Catalog) -> tuple[Mapping[str
     """Of each dataset what is published, and why that is not certain where it is not."""
     records, refused = {}, {}
     for each in datasets:
-        table = load_if_exists(catalog, each.table)
         try:
+            table = load_if_exists(catalog, each.table)
             records[each.name] = record_of(each, table) if table else Record()
-        except RecordRefused as error:
+        except (RecordRefused, CatalogLost) as error:
             records[each.name], refused[each.name] = Record(), Finding(False, str(error))
     return records, refused
 

@@ -14,6 +14,7 @@ from affirm_assets.errors import RecordRefused
 from affirm_assets.steps.acceptance import ACCEPTED
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
+from resources.iceberg import CatalogLost
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,12 @@ class Tables:
             try:
                 table = load_if_exists(catalog, each.table)
                 records[name] = record_of(each, table) if table else Record()
-            except (RecordRefused, OSError, ValueError) as error:  # a metadata file that cannot be read, too
+            except (
+                RecordRefused,
+                CatalogLost,
+                OSError,
+                ValueError,
+            ) as error:  # a metadata file that cannot be read, too
                 refused[name] = str(error)
                 continue
             for day, said in _accepted(table):

@@ -11,12 +11,14 @@ from pyspark.sql import functions as F
 
 from affirm_assets.declare.contract import Contract, Money, column, key
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import before, landing
+from affirm_assets.declare.inputs import before, landing, through
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import (
     SchemaChangeRefused,
 )
+from affirm_assets.orchestration.tables import Tables
 from affirm_assets.steps.request import Request, Run, pin
+from resources.iceberg import CatalogLost
 from tests.conftest import declare
 from tests.steps.amounts import D1, D2, Amount, amounts_of, downstream, frame, noted, one
 from tests.storage import NewStorage, Steps
@@ -36,6 +38,19 @@ def test_inputs_are_read_at_their_pinned_snapshot(steps: Steps, new_storage: New
 def test_a_history_that_was_never_published_is_empty(steps: Steps) -> None:
     copies = downstream({"amounts": before("amounts")})
     assert steps.run(copies, one(D1), upstream=(amounts_of(),)).rows == {D1: 0}
+
+
+def test_an_input_that_the_catalog_has_lost_is_no_empty_one(steps: Steps, new_storage: NewStorage) -> None:
+    source, copies = amounts_of(("a", D1, "1.00")), downstream({"amounts": through("amounts")})
+    steps.run(source, one(D1))
+    steps.run(copies, one(D1), upstream=(source,))
+    catalog = new_storage().catalog
+    catalog.drop_table(source.table)
+    with pytest.raises(CatalogLost, match=r"tests\.amounts: the catalog does not know it"):
+        steps.run(copies, one(D1), upstream=(source,), run="again")
+    tables = Tables.of({each.name: each for each in (source, copies)}, catalog)
+    assert list(tables.refused) == ["amounts"]
+    assert tables.records["copies"].windows == (one(D1),)
 
 
 class Note(Contract):

@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from affirm_assets.cli import main
 from affirm_assets.steps.published import PUBLISHED_PROPERTY
+from affirm_assets.steps.tables import load_if_exists
 from resources import iceberg
 from resources.iceberg import (
     CatalogDamaged,
@@ -318,13 +319,40 @@ class TestLost:
         assert ".venv/bin/affirm register-tables" in str(caught.value)
         assert full.tables_in_warehouse() == files
 
+    def test_a_table_that_the_catalog_has_lost_is_none_that_was_never_made(self, full: IcebergCatalog) -> None:
+        loaded = full.load()
+        loaded.create_table("loans.others", pa.schema([("id", pa.string())]))
+        loaded.drop_table("loans.loans")
+        with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 files .* would read as never published"):
+            load_if_exists(loaded, "loans.loans")
+        assert load_if_exists(loaded, "loans.never") is None
+        assert load_if_exists(loaded, "never.loans") is None
+
+    def test_a_table_is_lost_with_its_namespace(self, full: IcebergCatalog, tmp_path: Path) -> None:
+        loaded = full.load()
+        loaded.create_namespace("others")
+        loaded.create_table("others.others", pa.schema([("id", pa.string())]))
+        loaded.drop_table("loans.loans")
+        loaded.drop_namespace("loans")
+        with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 files"):
+            loaded.load_table("loans.loans")
+
+    def test_a_table_that_is_known_costs_no_listing(
+        self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loaded = full.load()
+        monkeypatch.setattr(iceberg, "_metadata_files", None)
+        loaded.load_table("loans.loans")
+
     def test_a_table_that_another_process_creates_is_waited_for(
         self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Its file is there before its row is."""
         loaded = full.load()
-        (newest,) = (files[-1] for files in full.tables_in_warehouse().values())
         loaded.drop_table("loans.loans")
+        newest, *others = reversed(full.tables_in_warehouse()["loans.loans"])
+        for each in others:  # a table that is being made has one file
+            Path(each.removeprefix("file://")).unlink()
         looks: list[None] = []
 
         def another_registers(seconds: float) -> None:
