@@ -17,7 +17,7 @@ from dagster import ConfigurableResource
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from pyiceberg.catalog import Catalog
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
@@ -52,6 +52,9 @@ _METADATA = ".metadata.json"
 _UNREADABLE = (ValidationError, ValueError, EOFError, zlib.error, BadGzipFile)
 """What reading a metadata file raises that is empty, cut off or something else."""
 
+_OF_DAMAGE = ("Could not decode", "no such column", "no such table")
+"""What SQLite calls an OperationalError, as it calls a file that it may not open, although no other try helps."""
+
 REGISTER = ".venv/bin/affirm register-tables"
 
 _SECONDS_OF_A_CREATION = 5
@@ -70,7 +73,11 @@ class CatalogUnreachable(CatalogError):
 
 
 class CatalogDamaged(CatalogError):
-    """The catalog's file is not a whole database."""
+    """The catalog's database is not whole."""
+
+
+class MetadataUnreadable(CatalogError):
+    """A metadata file that the catalog names is not there, or not whole."""
 
 
 class CatalogLost(CatalogError):
@@ -127,14 +134,33 @@ class _SharedSqlCatalog(SqlCatalog):
         self._check_folder_is_new(identifier, location)
         return super()._create_staged_table(identifier, schema, location, partition_spec, sort_order, properties)
 
+    def list_namespaces(self, namespace: str | Identifier = ()) -> list[Identifier]:
+        with _database_of(self.properties["uri"]):
+            return super().list_namespaces(namespace)
+
+    def list_tables(self, namespace: str | Identifier) -> list[Identifier]:
+        with _database_of(self.properties["uri"]):
+            return super().list_tables(namespace)
+
     def load_table(self, identifier: str | Identifier) -> Table:
-        """Raises CatalogLost, where the folder of a table that it does not know has metadata."""
-        try:
+        """Raises CatalogUnreachable, CatalogDamaged; MetadataUnreadable; CatalogLost, if only its folder knows it."""
+        with _database_of(self.properties["uri"]):
+            try:
+                return super().load_table(identifier)
+            except NoSuchTableError:
+                if not self._is_coming(identifier, None):
+                    raise
             return super().load_table(identifier)
-        except NoSuchTableError:
-            if not self._is_coming(identifier, None):
-                raise
-        return super().load_table(identifier)
+
+    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
+        try:
+            return super()._convert_orm_to_iceberg(orm_table)
+        except (*_UNREADABLE, FileNotFoundError) as error:
+            raise MetadataUnreadable(
+                f"{orm_table.table_namespace}.{orm_table.table_name}: expected a whole metadata file, as the catalog "
+                f"names it, {orm_table.metadata_location}; found: {_in_one_line(error)}. Bring that file back; or take "
+                f"the table's row out of iceberg_tables and register it by its newest whole file: {REGISTER}"
+            ) from error
 
     def _check_folder_is_new(self, identifier: str | Identifier, location: str | None) -> None:
         if self._is_coming(identifier, location):
@@ -193,6 +219,29 @@ class _SharedSqlCatalog(SqlCatalog):
         except Exception:
             _remove(io, metadata_path)  # no catalog names what could not be written
             raise
+
+
+@contextmanager
+def _database_of(uri: str) -> Iterator[None]:
+    """What is wrong with the catalog's database in one line: raises CatalogUnreachable, CatalogDamaged."""
+    try:
+        yield
+    except (DatabaseError, UnicodeDecodeError) as error:
+        found = _in_one_line(error.orig if isinstance(error, DatabaseError) else error)
+        if isinstance(error, OperationalError) and not any(each in found for each in _OF_DAMAGE):
+            raise CatalogUnreachable(
+                f"catalog {uri}: expected a database that this user may use; found: {found}. "
+                "Check AFFIRM_CATALOG_URI and PGPASSWORD, and that the database can be reached from here."
+            ) from error
+        kind = "SQLite" if uri.startswith("sqlite") else "PostgreSQL"
+        raise CatalogDamaged(
+            f"catalog {uri}: expected a whole {kind} database, found: {found}. Bring back a copy of it; "
+            f"or move it away and register the tables again from their newest metadata files: {REGISTER}"
+        ) from error
+
+
+def _in_one_line(error: BaseException | None) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager
@@ -304,7 +353,7 @@ def _wrong_with(catalog: SqlCatalog, location: str) -> str | None:
     try:
         FromInputFile.table_metadata(catalog._load_file_io(location=location).new_input(location))
     except _UNREADABLE as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return _in_one_line(error)
     return None
 
 
@@ -417,22 +466,11 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
         return dict(sorted(found.items()))
 
     def _load_sql(self, properties: dict[str, str]) -> SqlCatalog:
-        try:
+        with _database_of(self.uri):
             catalog = _sql_catalog(self.name, properties)
             if self._kind == "sqlite":
                 _check_whole(catalog)
-            return catalog
-        except OperationalError as error:
-            raise CatalogUnreachable(
-                f"catalog {self.uri}: expected a database that this user may use; found: {str(error.orig).strip()}. "
-                "Check AFFIRM_CATALOG_URI and PGPASSWORD, and that the database can be reached from here."
-            ) from error
-        except DatabaseError as error:
-            found = " ".join(str(error.orig).split())
-            raise CatalogDamaged(
-                f"catalog {self.uri}: expected a whole SQLite database, found: {found}. Bring back a copy of the file; "
-                f"or move it away and register the tables again from their newest metadata files: {REGISTER}"
-            ) from error
+        return catalog
 
     def properties(self) -> dict[str, str]:
         """PyIceberg's."""

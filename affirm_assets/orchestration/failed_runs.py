@@ -44,6 +44,7 @@ _WITHOUT_ROWS = {
         iceberg.CatalogDamaged,
         iceberg.CatalogLost,
         iceberg.CatalogUnreachable,
+        iceberg.MetadataUnreadable,
         landing.CorruptLandingFile,
         landing.LandingFileChanged,
         landing.LandingNotReady,

@@ -19,7 +19,7 @@ from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.orchestration.standing import Finding, standings
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
-from resources.iceberg import CatalogLost, IcebergCatalog
+from resources.iceberg import CatalogLost, IcebergCatalog, MetadataUnreadable
 from resources.landing import LandingZone
 
 _SECONDS_BETWEEN_TICKS = 60
@@ -183,7 +183,7 @@ def _records(datasets: Sequence[Dataset], catalog: Catalog) -> tuple[Mapping[str
         try:
             table = load_if_exists(catalog, each.table)
             records[each.name] = record_of(each, table) if table else Record()
-        except (RecordRefused, CatalogLost) as error:
+        except (RecordRefused, CatalogLost, MetadataUnreadable) as error:
             records[each.name], refused[each.name] = Record(), Finding(False, str(error))
     return records, refused
 

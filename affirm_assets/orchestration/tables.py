@@ -14,7 +14,7 @@ from affirm_assets.errors import RecordRefused
 from affirm_assets.steps.acceptance import ACCEPTED
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
-from resources.iceberg import CatalogLost
+from resources.iceberg import CatalogLost, MetadataUnreadable
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,7 @@ class Tables:
             try:
                 table = load_if_exists(catalog, each.table)
                 records[name] = record_of(each, table) if table else Record()
-            except (
-                RecordRefused,
-                CatalogLost,
-                OSError,
-                ValueError,
-            ) as error:  # a metadata file that cannot be read, too
+            except (RecordRefused, CatalogLost, MetadataUnreadable, OSError, ValueError) as error:
                 refused[name] = str(error)
                 continue
             for day, said in _accepted(table):

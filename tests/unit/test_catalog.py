@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import chdir
+from contextlib import chdir, closing
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -34,6 +35,7 @@ from resources.iceberg import (
     CatalogLost,
     CatalogUnreachable,
     IcebergCatalog,
+    MetadataUnreadable,
     Registration,
 )
 from tests.servers import LOCALHOST, Postgres, S3Server
@@ -496,4 +498,33 @@ class TestLost:
         file.write_bytes(content)
         with pytest.raises(CatalogDamaged, match="expected a whole SQLite database") as caught:
             full.load()
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE iceberg_tables SET metadata_location = CAST(x'66696c65d3' AS TEXT)",
+            "UPDATE iceberg_tables SET table_namespace = CAST(x'd3' AS TEXT)",
+            "ALTER TABLE iceberg_tables RENAME COLUMN metadata_location TO other",
+        ],
+        ids=["location", "namespace", "column"],
+    )
+    def test_a_damaged_row_is_one_line(self, full: IcebergCatalog, tmp_path: Path, statement: str) -> None:
+        with closing(sqlite3.connect(tmp_path / "catalog.db")) as database:
+            database.execute(statement)
+            database.commit()
+        with pytest.raises(CatalogDamaged, match="expected a whole SQLite database, found: ") as caught:
+            full.load().load_table("loans.loans")
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("content", [None, b"", b'{"format-version": 2, "loc', b"\xff\xfe"])
+    def test_a_metadata_file_that_is_not_whole_is_one_line(self, full: IcebergCatalog, content: bytes | None) -> None:
+        newest = full.tables_in_warehouse()["loans.loans"][-1]
+        file = Path(newest.removeprefix("file://"))
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(MetadataUnreadable, match=r"loans\.loans: expected a whole metadata file") as caught:
+            full.load().load_table("loans.loans")
+        assert newest in str(caught.value)
         assert "\n" not in str(caught.value)

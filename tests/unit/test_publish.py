@@ -27,6 +27,7 @@ from affirm_assets.errors import (
     StageLost,
     TableNotStageable,
 )
+from affirm_assets.orchestration.tables import Tables
 from affirm_assets.steps.audit import Outcome
 from affirm_assets.steps.beside import check_beside_unchanged, published_beside
 from affirm_assets.steps.manifests import NOTHING, NewSnapshot, read_entries, read_manifests
@@ -634,6 +635,16 @@ def test_a_record_that_somebody_removed_is_refused_until_somebody_says_what_hold
         change.set_properties({PUBLISHED_PROPERTY: "2025-01-01, 2025-01-03"})
     publish_day(storage, D4)
     assert record_of(AMOUNTS, table_of(storage)).windows == (one(D1), Window(D3, D4))
+
+
+def test_a_table_whose_metadata_file_is_cut_off_is_in_disorder_alone(storage: Storage) -> None:
+    others = amounts(name="others")
+    for each in (AMOUNTS, others):
+        publish_rows(each, one(D1), [("a", D1, "1.00")], storage)
+    Path(table_of(storage).metadata_location.removeprefix("file://")).write_text('{"format-')
+    tables = Tables.of({each.name: each for each in (AMOUNTS, others)}, storage.catalog)
+    assert list(tables.refused) == ["amounts"]
+    assert tables.records["others"].windows == (one(D1),)
 
 
 def test_snapshots_of_before_there_was_a_record_say_what_it_was(storage: Storage) -> None:
