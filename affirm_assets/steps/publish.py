@@ -57,6 +57,7 @@ from affirm_assets.steps.tables import (
     main_snapshot,
     partition_day,
     partition_positions,
+    table_id,
     window_of,
 )
 
@@ -391,6 +392,9 @@ def _report_path(table: Table, snapshot: int) -> str:
 
 def _check_not_overtaken(dataset: Dataset, request: Request, table: Table, record: Record) -> None:
     """Raises PublishConflict: also for an empty result over an empty one, of which no file tells."""
+    if request.table_id not in ("", table_id(table)):
+        cause = f"another table {table_id(table)} in place of {request.table_id}: that was dropped, and this made anew"
+        raise PublishConflict(dataset.table, request.window_text, request.base, cause)
     concerned = _read_or_replaced(dataset, request.window)
     for snapshot in main_history(table):
         if snapshot.snapshot_id == request.base:

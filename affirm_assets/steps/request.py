@@ -17,7 +17,7 @@ from affirm_assets.errors import WindowRefused
 from affirm_assets.steps.folders import Folder
 from affirm_assets.steps.published import last_change
 from affirm_assets.steps.storage import Storage
-from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot, version_of
+from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot, table_id, version_of
 from resources.landing.landing_file import LandingFile
 
 RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -76,7 +76,7 @@ class Request:
     rows there: a compaction makes another snapshot of the same rows. None: nothing is published there. `settings`: of
     the session, whatever engine computes it. `beside`: the snapshots of what only audits look at; they decide whether
     the result may be published, and not what it is. `versions`: those of the input tables, by name.
-    `listings`: a digest of what lay in each landing folder, by `feed/date`.
+    `listings`: a digest of what lay in each landing folder, by `feed/date`. `table_id`: of the dataset's own table.
     """
 
     dataset: str
@@ -91,6 +91,7 @@ class Request:
     beside: Mapping[str, int | None] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     listings: Mapping[str, str] = field(default_factory=dict)
+    table_id: str = ""
 
     @property
     def window_text(self) -> str:
@@ -141,6 +142,7 @@ class Request:
             beside=value["beside"],
             versions=value["versions"],
             listings=value["listings"],
+            table_id=value.get("table_id", ""),  # requests of before it was kept have none
         )
 
 
@@ -205,21 +207,22 @@ def pin(
             inputs[parameter] = main_snapshot(loaded[name])
             versions[name] = version_of(loaded[name])
             contents[parameter] = last_change(upstream[mapped.dataset], loaded[name])
-    base = main_snapshot(loaded[dataset.table])
+    table = loaded[dataset.table]
     request = Request(
         str(dataset),
         window,
         run,
         code_version,
-        base,
+        main_snapshot(table),
         inputs,
         tuple(files),
         contents=contents,
         beside=beside,
         versions=versions,
         listings=listings,
+        table_id="" if table is None else table_id(table),
     )
-    return Pinned(request, {name: table for name, table in loaded.items() if table is not None})
+    return Pinned(request, {name: each for name, each in loaded.items() if each is not None})
 
 
 def _check_window(dataset: Dataset, window: Window | None) -> None:

@@ -287,6 +287,23 @@ def test_what_came_and_expired_since_there_was_nothing_is_a_conflict(storage: St
     publish_day(storage, D2, "other", run="other", base=None)
 
 
+@pytest.mark.parametrize("published", [(), (D2,)], ids=["empty", "not empty"])
+def test_nothing_is_published_into_a_table_that_was_made_anew(storage: Storage, published: tuple[date, ...]) -> None:
+    for day in published:
+        publish_day(storage, day)
+
+    def made_anew() -> None:
+        folder = Path(table_of(storage).location().removeprefix("file://"))
+        storage.catalog.drop_table(AMOUNTS.table)
+        folder.rename(folder.with_name("dropped"))
+        ensure_table(storage.catalog, AMOUNTS)
+
+    with pytest.raises(PublishConflict, match=r"found another table \w+ in place of \w+: that was dropped"):
+        publish_day(storage, D1, "mine", meanwhile=made_anew)
+    assert table_of(storage).current_snapshot() is None
+    assert reports(table_of(storage)) == []
+
+
 @dataclass
 class Catalogs:
     """A catalog on which `before` and `after` happen around a commit of the tables that it has loaded, once."""
