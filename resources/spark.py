@@ -39,7 +39,9 @@ _KEYS_IN_HADOOP = (
 _OF_ANOTHER_SPARK = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_API_MODE")
 _LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")
 """The first that is set counts: POSIX, 8.2."""
-_LEGACY = "spark.sql.legacy."
+_FORGOTTEN = ("spark.sql.legacy.", "spark.wap.")
+"""How the names begin of settings that a user's spark-defaults.conf has no say in: for results as older versions of
+Spark gave them, and for where Iceberg stages writes, which each step says itself."""
 LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -60,7 +62,7 @@ class SparkSessions(LazyPySparkResource):
         session: SparkSession = self.spark_session.newSession()
         _import_nothing_from_jars()
         _forget_keys(session)
-        _forget_legacy_settings(session)
+        _forget_settings(session)
         for key, value in conf.items():
             session.conf.set(key, value)
         _skip_checksum_files(session)
@@ -89,10 +91,9 @@ def _forget_keys(session: Any) -> None:
             conf.unset(name)
 
 
-def _forget_legacy_settings(session: SparkSession) -> None:
-    """Take back what a user's spark-defaults.conf says to have results as older versions of Spark gave them."""
+def _forget_settings(session: SparkSession) -> None:
     for key in session.conf.getAll:
-        if key.startswith(_LEGACY):
+        if key.startswith(_FORGOTTEN):
             session.conf.unset(key)
 
 

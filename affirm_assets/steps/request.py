@@ -25,6 +25,8 @@ RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
         # Overflow, division by zero and text that is no number are errors, and not other numbers or nulls.
         "spark.sql.ansi.enabled": "true",
         "spark.sql.ansi.doubleQuotedIdentifiers": "false",
+        "spark.sql.ansi.enforceReservedKeywords": "false",
+        "spark.sql.ansi.relationPrecedence": "false",
         "spark.sql.storeAssignmentPolicy": "ANSI",
         # How many places the result of decimal arithmetic has.
         "spark.sql.decimalOperations.allowPrecisionLoss": "true",
@@ -32,12 +34,38 @@ RESULT_SETTINGS: Mapping[str, str] = MappingProxyType(
         "spark.sql.timestampType": "TIMESTAMP_LTZ",
         "spark.sql.legacy.timeParserPolicy": "CORRECTED",
         "spark.sql.caseSensitive": "false",
+        # What a name or a number in a query means: a column, an alias beside it, the position of a column, a variable.
         "spark.sql.groupByAliases": "true",
+        "spark.sql.groupByOrdinal": "true",
+        "spark.sql.orderByOrdinal": "true",
+        "spark.sql.lateralColumnAlias.enableImplicitResolution": "true",
+        "spark.sql.variable.substitute": "true",
+        # A frame that is joined with itself: which of the two a column is of, or an error.
+        "spark.sql.selfJoinAutoResolveAmbiguity": "true",
+        "spark.sql.analyzer.failAmbiguousSelfJoin": "true",
+        "spark.sql.crossJoin.enabled": "true",
+        # groupBy().agg() has the keys too.
+        "spark.sql.retainGroupColumns": "true",
+        # By this name a step says which snapshot it reads; under another, Spark would read what is there now.
+        "spark.sql.timeTravelVersionKey": "versionAsOf",
+        "spark.sql.timeTravelTimestampKey": "timestampAsOf",
         "spark.sql.parser.quotedRegexColumnNames": "false",
         # A backslash in a text of SQL escapes: in a pattern it is written twice.
         "spark.sql.parser.escapedStringLiterals": "false",
         "spark.sql.jsonGenerator.ignoreNullFields": "true",
         "spark.sql.mapKeyDedupPolicy": "EXCEPTION",
+        "spark.sql.function.concatBinaryAsString": "false",
+        "spark.sql.function.eltOutputAsString": "false",
+        "spark.sql.chunkBase64String.enabled": "true",
+        "spark.sql.icu.caseMappings.enabled": "true",
+        # What becomes of Python's values on their way into rows.
+        "spark.sql.pyspark.inferNestedDictAsStruct.enabled": "false",
+        "spark.sql.execution.arrow.pyspark.enabled": "false",
+        "spark.sql.execution.pythonUDF.arrow.enabled": "false",
+        "spark.sql.execution.pandas.convertToArrowArraySafely": "true",
+        # A file that is gone or broken is an error, and not fewer rows.
+        "spark.sql.files.ignoreMissingFiles": "false",
+        "spark.sql.files.ignoreCorruptFiles": "false",
         "spark.sql.sources.partitionOverwriteMode": "static",
     }
 )

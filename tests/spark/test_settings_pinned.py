@@ -38,6 +38,30 @@ spark.sql.parser.escapedStringLiterals true
 spark.sql.jsonGenerator.ignoreNullFields false
 spark.sql.mapKeyDedupPolicy LAST_WIN
 spark.sql.sources.partitionOverwriteMode dynamic
+spark.sql.ansi.enforceReservedKeywords true
+spark.sql.ansi.relationPrecedence true
+spark.sql.groupByOrdinal false
+spark.sql.orderByOrdinal false
+spark.sql.lateralColumnAlias.enableImplicitResolution false
+spark.sql.variable.substitute false
+spark.sql.selfJoinAutoResolveAmbiguity false
+spark.sql.analyzer.failAmbiguousSelfJoin false
+spark.sql.crossJoin.enabled false
+spark.sql.retainGroupColumns false
+spark.sql.timeTravelVersionKey asOf
+spark.sql.timeTravelTimestampKey asOfTime
+spark.sql.function.concatBinaryAsString true
+spark.sql.function.eltOutputAsString true
+spark.sql.chunkBase64String.enabled false
+spark.sql.icu.caseMappings.enabled false
+spark.sql.pyspark.inferNestedDictAsStruct.enabled true
+spark.sql.execution.arrow.pyspark.enabled true
+spark.sql.execution.pythonUDF.arrow.enabled true
+spark.sql.execution.pandas.convertToArrowArraySafely false
+spark.sql.files.ignoreMissingFiles true
+spark.sql.files.ignoreCorruptFiles true
+spark.wap.branch audit
+spark.wap.id theirs
 """
 
 CONNECT = {"SPARK_REMOTE": "sc://gone:15002", "SPARK_CONNECT_MODE_ENABLED": "1", "SPARK_API_MODE": "connect"}
@@ -61,6 +85,13 @@ GIVES = {
     "a text in double quotes": ('SELECT "a"', "a"),
     "a backslash in a text": (r"SELECT concat('L1\\z', 'L1' RLIKE '^L1\\z')", r"L1\ztrue"),
     "a null in JSON": ("SELECT to_json(named_struct('a', CAST(NULL AS INT), 'b', 1))", '{"b":1}'),
+    "a position to group by": ("SELECT count(*) FROM (SELECT id % 2 AS a, count(*) FROM range(4) GROUP BY 1)", "2"),
+    "a position to order by": ("SELECT id FROM range(3) ORDER BY 1 DESC", "2"),
+    "an alias beside it": ("SELECT a + 1 FROM (SELECT id AS x, x + 1 AS a FROM range(1))", "2"),
+    "a word of SQL as a name": ("SELECT end FROM (SELECT 1 AS end)", "1"),
+    "bytes put together": ("SELECT typeof(concat(X'61', X'62'))", "binary"),
+    "one of bytes": ("SELECT typeof(elt(1, X'61', X'62'))", "binary"),
+    "lines of base64": ("SELECT length(base64(CAST(repeat('a', 90) AS BINARY)))", "122"),
     "a timestamp's type": ("SELECT typeof(timestamp '2025-01-01')", "timestamp"),
 }
 
@@ -79,6 +110,8 @@ SCRIPT = """
     print("FOUND", json.dumps({
         "settings": {name: session.conf.get(name) for name in RESULT_SETTINGS},
         "legacy": [name for name in session.conf.getAll if name.startswith("spark.sql.legacy.")],
+        "staged": [session.conf.get(name, None) for name in ("spark.wap.branch", "spark.wap.id")],
+        "grouped": session.range(1).groupBy("id").count().columns,
         "answers": {name: found(query) for name, query in [*raises.items(), *gives.items()]},
         "version": session.version,
     }))
@@ -124,6 +157,8 @@ def found(process: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
 def test_settings_of_the_user_s_defaults_are_not_those_of_a_step(found: Mapping[str, Any]) -> None:
     assert found["settings"] == dict(RESULT_SETTINGS)
     assert found["legacy"] == [name for name in RESULT_SETTINGS if name.startswith("spark.sql.legacy.")]
+    assert found["staged"] == [None, None]
+    assert found["grouped"] == ["id", "count"]
 
 
 def test_queries_give_what_they_give_everywhere(found: Mapping[str, Any]) -> None:
@@ -136,7 +171,7 @@ def test_queries_give_what_they_give_everywhere(found: Mapping[str, Any]) -> Non
 def test_the_defaults_change_what_is_not_pinned(found: Mapping[str, Any]) -> None:
     """Or these tests would prove nothing."""
     named = {line.split()[0] for line in DEFAULTS.strip().splitlines()}
-    assert named - set(RESULT_SETTINGS) == {"spark.sql.legacy.sizeOfNull"}
+    assert named - set(RESULT_SETTINGS) == {"spark.sql.legacy.sizeOfNull", "spark.wap.branch", "spark.wap.id"}
     assert set(RESULT_SETTINGS) <= named
 
 
