@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from resources.memory import usable_memory
+from resources.utc import keep_utc
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -173,6 +174,7 @@ def _server_address() -> tuple[str, int]:
 
 
 def _start() -> Any:
+    keep_utc()
     # The server writes a line for each start, session and end; what fails is raised here anyway.
     os.environ.setdefault("RUST_LOG", "off")
     ours = {

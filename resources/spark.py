@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from resources.compute import Profile
 from resources.jars import LOCAL
 from resources.pgpass import share_password
+from resources.utc import keep_utc
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ class SparkSessions(LazyPySparkResource):
 
     def session(self, conf: Mapping[str, str]) -> SparkSession:
         """A new session with these settings of its own; SparkSession.active() gives it to code that is handed none."""
-        share_password()  # before the first session starts the JVM
+        # Before the first session starts the JVM.
+        share_password()
+        keep_utc()
         session: SparkSession = self.spark_session.newSession()
         _import_nothing_from_jars()
         _forget_keys(session)
@@ -135,6 +138,7 @@ def common_conf() -> dict[str, str]:
         "spark.app.name": "affirm",
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         "spark.sql.session.timeZone": "UTC",
+        "spark.executorEnv.TZ": "UTC",  # as in this process: see utc.py
         # Recording the call site of every column expression costs a third of the time to build a plan.
         "spark.python.sql.dataFrameDebugging.enabled": "false",
         # Each query, and each stage of it, is described in a text that only the UI shows. This is the short one.

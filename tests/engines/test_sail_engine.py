@@ -202,6 +202,25 @@ class TestSession:
             opened.spark.sql("SELECT CAST('x' AS INT)").collect()
         opened.close()
 
+    @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+    def test_a_datetime_without_a_zone_is_utc_whatever_the_machines_zone(self, zone: str) -> None:
+        code = """
+            from datetime import datetime
+            from resources.sail import SailSessions
+            session = SailSessions().open()
+            with session.active():
+                frame = session.spark.createDataFrame([(datetime(2025, 1, 1, 12),)], "at timestamp")
+                print(frame.selectExpr("CAST(at AS string)").first()[0], frame.first()[0])
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "TZ": zone},
+        )
+        assert (done.stdout, done.stderr) == ("2025-01-01 12:00:00 2025-01-01 12:00:00\n", "")
+
     def test_a_check_sees_each_plan_before_it_is_executed_and_may_put_another_in_its_place(self) -> None:
         seen = []
 

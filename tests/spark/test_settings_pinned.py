@@ -97,11 +97,13 @@ GIVES = {
 
 SCRIPT = """
     import json, logging, sys
+    from datetime import datetime
     logging.basicConfig(level=logging.WARNING, format="LOGGED %(message)s")
     from affirm_assets.steps.request import RESULT_SETTINGS
     from resources.spark import local_sessions
     raises, gives = json.loads(sys.argv[1])
     session = local_sessions("512m").session(RESULT_SETTINGS)
+    noon = session.createDataFrame([(datetime(2025, 1, 1, 12),)], "at timestamp")
     def found(query):
         try:
             return str(session.sql(query).first()[0])
@@ -111,6 +113,7 @@ SCRIPT = """
         "settings": {name: session.conf.get(name) for name in RESULT_SETTINGS},
         "legacy": [name for name in session.conf.getAll if name.startswith("spark.sql.legacy.")],
         "staged": [session.conf.get(name, None) for name in ("spark.wap.branch", "spark.wap.id")],
+        "noon": noon.selectExpr("CAST(at AS string)").first()[0],
         "grouped": session.range(1).groupBy("id").count().columns,
         "answers": {name: found(query) for name, query in [*raises.items(), *gives.items()]},
         "version": session.version,
@@ -136,7 +139,8 @@ def process(
     """A process of its own, since the settings of a JVM are read as it starts."""
     conf = tmp_path_factory.mktemp("conf")
     (conf / "spark-defaults.conf").write_text(DEFAULTS)
-    environ = {**os.environ, "SPARK_CONF_DIR": str(conf), "SPARK_HOME": str(another_home), **CONNECT}
+    theirs = {"SPARK_CONF_DIR": str(conf), "SPARK_HOME": str(another_home), "TZ": "Asia/Tokyo"}
+    environ = {**os.environ, **theirs, **CONNECT}
     queries = json.dumps([RAISES, {name: query for name, (query, _) in GIVES.items()}])
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), queries],
@@ -159,6 +163,10 @@ def test_settings_of_the_user_s_defaults_are_not_those_of_a_step(found: Mapping[
     assert found["legacy"] == [name for name in RESULT_SETTINGS if name.startswith("spark.sql.legacy.")]
     assert found["staged"] == [None, None]
     assert found["grouped"] == ["id", "count"]
+
+
+def test_a_datetime_without_a_zone_is_utc_whatever_the_machines_zone(found: Mapping[str, Any]) -> None:
+    assert found["noon"] == "2025-01-01 12:00:00"
 
 
 def test_queries_give_what_they_give_everywhere(found: Mapping[str, Any]) -> None:
