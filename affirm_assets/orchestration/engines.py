@@ -8,14 +8,14 @@ from typing import Any, Protocol
 from pyspark.sql import SparkSession
 
 from affirm_assets.declare.contract import spark_schema
-from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.dataset import UNIQUE_KEY, Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.engines.sail import SailEngine, condition_problem
 from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.errors import EngineMissing, UnfitForEngine
 from affirm_assets.orchestration.compute import compute_metadata
 from affirm_assets.settings import SAIL, SPARK, EngineSettings
-from affirm_assets.steps.audit import value_rules
+from affirm_assets.steps.audit import unique_columns, value_rules
 from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import Decision, Profile
@@ -81,10 +81,13 @@ def lacks(
             yield f"{each.source}: {each} is for {engine}, which cannot run here: {problem}"
         elif engine == SAIL:
             schema = spark_schema(each.contract)
-            for rule in value_rules(each):
-                if problem := condition_problem(rule.violation, schema):
-                    of = f"{each.source}: {each} is for sail, which cannot compute its constraint"
-                    yield f"{of} {rule.name}: {problem}"
+            conditions = {f"constraint {rule.name}": rule.violation for rule in value_rules(each)}
+            # The audit of the key compares hashes of it.
+            keys = ", ".join(f"`{name}`" for name in unique_columns(each))
+            conditions[f"audit {UNIQUE_KEY}"] = f"xxhash64({keys}) = 0"
+            for what, condition in conditions.items():
+                if problem := condition_problem(condition, schema):
+                    yield f"{each.source}: {each} is for sail, which cannot compute its {what}: {problem}"
 
 
 @dataclass

@@ -122,7 +122,7 @@ def unique_question(dataset: Dataset, staged: DataFrame, rows: int) -> Question:
     Counts distinct 64-bit hashes of the keys: equal to the rows, it proves uniqueness at the price of shuffling 8 bytes
     a row. Only if it is less (a repeated key, or two keys with one hash) are the keys themselves grouped.
     """
-    spec, keys = _unique_spec(dataset), _unique_columns(dataset)
+    spec, keys = _unique_spec(dataset), unique_columns(dataset)
 
     def outcomes(counted: Row) -> list[Outcome]:
         unique = Outcome(spec.name, spec.description, True, rows, 0)
@@ -203,7 +203,7 @@ def _in_window(dataset: Dataset, window: Window | None) -> Iterable[Rule]:
     yield Rule(IN_WINDOW, f"{column} is a partition of the window that was computed", f"NOT ({inside})")
 
 
-def _unique_columns(dataset: Dataset) -> tuple[str, ...]:
+def unique_columns(dataset: Dataset) -> tuple[str, ...]:
     """The key, within a partition: a range must pass where its days pass one by one."""
     keys = key_columns(dataset.contract)
     column = dataset.partitions.column if dataset.partitions else None
@@ -220,11 +220,11 @@ def control_totals_spec(dataset: Dataset) -> AuditSpec:
 
 
 def _unique_spec(dataset: Dataset) -> AuditSpec:
-    return AuditSpec(UNIQUE_KEY, f"One row for each {', '.join(_unique_columns(dataset))}.")
+    return AuditSpec(UNIQUE_KEY, f"One row for each {', '.join(unique_columns(dataset))}.")
 
 
 def _key_sample(dataset: Dataset, rows: DataFrame) -> tuple[Mapping[str, str | None], ...]:
-    keys = _unique_columns(dataset)
+    keys = unique_columns(dataset)
     return _sample(personal_columns(dataset.contract), rows.select(*keys).orderBy(*keys))
 
 

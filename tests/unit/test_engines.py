@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,20 @@ class Code(Contract):
     code: str = key("Code", pattern="(?i)[a-z]+")
 
 
+class WideKey(Contract):
+    """Keys whose hash Sail is not proven to compute."""
+
+    number: Decimal = key("Number", max_digits=38, decimal_places=2)
+    day: date = key("Business date")
+
+
+class FlagKey(Contract):
+    """A flag as a key, and a word of SQL for its name."""
+
+    order: bool = key("Flag")
+    day: date = key("Business date")
+
+
 class TestLacks:
     """What is known of a dataset's engine when definitions are loaded."""
 
@@ -352,6 +367,14 @@ class TestLacks:
         assert "cannot compute its constraint code_pattern" in line
         assert "(? in a regular expression is not proven" in line
         assert [*lacks([replace(amounts(), engine=SAIL)], BY_SIZE, lambda: None)] == []
+
+    @pytest.mark.parametrize(("contract", "kind"), [(WideKey, "decimal(38,2)"), (FlagKey, "boolean")])
+    def test_a_key_that_sail_cannot_hash(self, contract: type[Contract], kind: str) -> None:
+        dataset = replace(amounts(), contract=contract, engine=SAIL)
+        (line,) = lacks([dataset], BY_SIZE, lambda: None)
+        of = f"{dataset.source}: tests/amounts is for sail, which cannot compute its audit keys_are_unique: xxhash64("
+        assert line.startswith(of)
+        assert f" (of {kind}, date): " in line
 
     def test_is_said_when_definitions_are_loaded(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
