@@ -138,6 +138,22 @@ class EngineMissing(AffirmError):
         )
 
 
+class NoOtherEngine(EngineMissing):
+    """A step that sail failed at or is not fit for, where Spark cannot start: it might compute it, or find the same.
+
+    So what was found comes first: a misspelt column or a division by zero is no lack of Java.
+    """
+
+    def __init__(self, dataset: str, window: object, found: UnfitForEngine, problem: str) -> None:
+        of_days = "" if window is None else f" {window}"
+        what = str(found).rstrip(".") if isinstance(found, EngineFailed) else f"not for sail: {str(found).rstrip('.')}"
+        AffirmError.__init__(
+            self,
+            f"{dataset}{of_days}: {what}. Mend it if it is a mistake; else spark may compute it, which cannot start "
+            f"here: {problem}",
+        )
+
+
 class WrongSession(AffirmError):
     """A transform whose result belongs to another Spark session, where its write would not be staged."""
 

@@ -12,7 +12,7 @@ from affirm_assets.declare.dataset import UNIQUE_KEY, Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.engines.sail import SailEngine, condition_problem
 from affirm_assets.engines.spark import SparkEngine
-from affirm_assets.errors import EngineMissing, UnfitForEngine
+from affirm_assets.errors import EngineFailed, EngineMissing, NoOtherEngine, UnfitForEngine
 from affirm_assets.orchestration.compute import compute_metadata
 from affirm_assets.settings import SAIL, SPARK, EngineSettings
 from affirm_assets.steps.audit import unique_columns, value_rules
@@ -115,12 +115,19 @@ class StepEngines:
     def instead(self, dataset: Dataset, window: Window | None, size: ScanSize, error: UnfitForEngine) -> Engine:
         choice = choose(dataset.engine, self.settings, size.bytes, self.memory())
         of_days = "" if window is None else f" {window}"
+        if choice.is_fixed and isinstance(error, EngineFailed):
+            raise UnfitForEngine(
+                f"{dataset.source}: {dataset}{of_days}: {str(error).rstrip('.')}. Mend it if it is a mistake; else "
+                f"choose spark (AFFIRM_ENGINE, or engine= of the dataset): sail was chosen since {choice.why}."
+            ) from error
         if choice.is_fixed:
             raise UnfitForEngine(
                 f"{dataset.source}: {dataset}{of_days} cannot be computed by sail, which was chosen since "
                 f"{choice.why}: {error} Choose spark (AFFIRM_ENGINE, or engine= of the dataset), or write it in what "
                 "is proven."
             ) from error
+        if problem := self._spark_problem():
+            raise NoOtherEngine(f"{dataset.source}: {dataset}", window, error, problem) from error
         _log.warning("%s%s is computed by spark and not by sail: %s", dataset, of_days, error)
         unfit = f"{choice.why}, but {dataset.source} is not fit for it: {str(error).rstrip('.')}"
         return self._open(Choice(SPARK, unfit), dataset, window, size)
@@ -133,10 +140,13 @@ class StepEngines:
                 raise EngineMissing(str(dataset), window, SAIL, choice.why, problem, choice.otherwise)
             engine = SailEngine(self.sail.open, choice.why)
         else:
-            if problem := self.java_problem() or locale_problem(self.spark_conf):
+            if problem := self._spark_problem():
                 problem = f"spark cannot start here: {problem}"
                 raise EngineMissing(str(dataset), window, SPARK, choice.why, problem, choice.otherwise)
             session, decision = self.spark.open(self.spark_conf, self.profile, size.bytes)
             engine = SparkEngine(session, self.catalog, choice.why)
         self.metadata = compute_metadata(self.profile, decision, size)
         return engine
+
+    def _spark_problem(self) -> str | None:
+        return self.java_problem() or locale_problem(self.spark_conf)

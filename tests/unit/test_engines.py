@@ -17,7 +17,14 @@ from affirm_assets.declare.dataset import Dataset, dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
-from affirm_assets.errors import DeclarationError, EngineMissing, NotProven, SettingError, UnfitForEngine
+from affirm_assets.errors import (
+    DeclarationError,
+    EngineFailed,
+    EngineMissing,
+    NotProven,
+    SettingError,
+    UnfitForEngine,
+)
 from affirm_assets.orchestration import engines
 from affirm_assets.orchestration.engines import StepEngines, choose, lacks
 from affirm_assets.settings import BY_SIZE, MOST_SAIL_MIB, SAIL, SPARK, EngineSettings, Settings
@@ -30,6 +37,7 @@ DAY = Window(date(2025, 1, 2), date(2025, 1, 2))
 NO_JAVA = "Java 17 or 21 is needed, none was found. Install it: apt install openjdk-17-jre-headless (Debian)."
 NO_SAIL = 'the engine sail is not installed (No module named pysail). Install it: pip install "pysail==0.7.2".'
 UNFIT = NotProven("levenshtein", "it is not on the list of what is proven", ["string", "string"], "amounts.py:12")
+FAILED = EngineFailed("sail", "[DIVIDE_BY_ZERO] 6.00 / 0.00")
 
 
 ENOUGH = 2**40
@@ -296,13 +304,37 @@ class TestInstead:
         )
         assert f"tests/amounts {DAY} is computed by spark and not by sail" in caplog.text
 
-    def test_java_missing_where_only_spark_is_fit(self, without_java: Machine) -> None:
+    @pytest.mark.parametrize(
+        ("found", "said"),
+        [
+            (
+                UNFIT,
+                "not for sail: amounts.py:12: levenshtein (of string, string): it is not on the list of what is proven",
+            ),
+            (FAILED, "sail failed with: [DIVIDE_BY_ZERO] 6.00 / 0.00"),
+        ],
+    )
+    def test_without_java_what_sail_found_comes_first(
+        self, without_java: Machine, found: UnfitForEngine, said: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with pytest.raises(EngineMissing) as error:
-            without_java.engines().instead(declared(), DAY, of_size(1), UNFIT)
-        line = one_line(error)
-        assert line.startswith(f"tests/amounts {DAY}: expected the engine spark (1.0 MiB to read")
-        for part in (str(amounts().source), "levenshtein (of string, string)", "spark cannot start here", NO_JAVA):
-            assert part in line
+            without_java.engines().instead(declared(), DAY, of_size(1), found)
+        assert one_line(error) == (
+            f"{amounts().source}: tests/amounts {DAY}: {said}. Mend it if it is a mistake; else spark may compute it, "
+            f"which cannot start here: {NO_JAVA}"
+        )
+        assert error.value.__cause__ is found
+        assert caplog.messages == []
+
+    def test_what_a_sail_that_was_asked_for_failed_with_comes_first(self, machine: Machine) -> None:
+        with pytest.raises(UnfitForEngine) as error:
+            machine.engines(EngineSettings(SAIL)).instead(declared(), DAY, of_size(1), FAILED)
+        assert one_line(error) == (
+            f"{amounts().source}: tests/amounts {DAY}: sail failed with: [DIVIDE_BY_ZERO] 6.00 / 0.00. Mend it if it "
+            "is a mistake; else choose spark (AFFIRM_ENGINE, or engine= of the dataset): sail was chosen since "
+            "AFFIRM_ENGINE=sail (1.0 MiB to read)."
+        )
+        assert error.value.__cause__ is FAILED
 
     @pytest.mark.parametrize(
         ("settings", "of_dataset", "why"),
