@@ -7,11 +7,12 @@ not the history of schemas, which others may shorten. Footers of the files that 
 """
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
@@ -289,25 +290,34 @@ def _is_of_type(found: pa.DataType, field: NestedField) -> bool:
 T = TypeVar("T")
 
 
-class _Kept(Generic[T]):
-    """By path: data files and manifests never change. Forgets all when it is full."""
+class Kept(Generic[T]):
+    """Tuples by path: data files and manifests never change. Forgets all before they have more than `most` items."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._values: dict[str, T] = {}
+        self._values: dict[str, tuple[T, ...]] = {}
+        self._items = 0
+        self._adding = threading.Lock()
 
-    def get(self, path: str, read: Callable[[], T]) -> T:
+    def get(self, path: str, read: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
         value = self._values.get(path)
         if value is None:
             value = read()
-            if len(self._values) >= self._most:
-                self._values.clear()
-            self._values[path] = value
+            with self._adding:
+                if self._items + len(value) > self._most:
+                    self._values.clear()
+                    self._items = 0
+                if path not in self._values:
+                    self._values[path] = value
+                    self._items += len(value)
         return value
 
 
-_manifests: _Kept[tuple[_Listed, ...]] = _Kept(2_000)
-_footers: _Kept[tuple[_Column, ...]] = _Kept(20_000)
+_manifests: Kept[_Listed] = Kept(50_000)
+_footers: Kept[_Column] = Kept(1_000_000)
+"""A column in it takes 8 bytes: files of a table have the same ones."""
+
+_same_column = lru_cache(10_000)(_Column)
 
 
 def _footer(io: FileIO, path: str) -> tuple[_Column, ...]:
@@ -320,4 +330,4 @@ def _footer(io: FileIO, path: str) -> tuple[_Column, ...]:
 
 def _column(field: pa.Field) -> _Column:
     metadata: Mapping[bytes, bytes] = field.metadata or {}
-    return _Column(int(metadata[_FIELD_ID]) if _FIELD_ID in metadata else None, field.name, field.type)
+    return _same_column(int(metadata[_FIELD_ID]) if _FIELD_ID in metadata else None, field.name, field.type)
