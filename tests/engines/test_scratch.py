@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from affirm_assets.engines.sail.scratch import PREFIX, Scratch, remove_leftovers
+from affirm_assets.errors import SettingError
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +48,26 @@ def test_a_folder_of_somebody_else_without_a_lock_stays(temporary: Path) -> None
     (temporary / f"{PREFIX}other").mkdir()
     remove_leftovers()
     assert len(folders(temporary)) == 1
+
+
+@pytest.mark.parametrize("name", ["pat[t]ern", "100%"])
+def test_a_path_that_the_engine_would_take_for_a_pattern_is_told(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (temporary / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary / name))
+    with pytest.raises(SettingError) as error:
+        Scratch()
+    assert str(error.value) == (
+        "TMPDIR: expected a folder for temporary files without characters such as * ? [ { % in its path; found "
+        f"'{temporary / name}'. Mend TMPDIR in the environment."
+    )
+    assert [*(temporary / name).iterdir()] == []
+
+
+def test_spaces_and_letters_of_any_language_are_plain(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (temporary / "größe a=b").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary / "größe a=b"))
+    scratch = Scratch()
+    assert scratch.path.parent.name == "größe a=b"
+    scratch.remove()

@@ -38,7 +38,7 @@ _FIELD_ID = b"PARQUET:field_id"
 THREADS = 16  # a store's answers are waited for, not computed
 _LOCAL = re.compile(r"file:(//)?/")
 
-_MEANS_ITSELF = re.compile(r"[\w\-./:=+@, ~()&$!';]+")
+MEANS_ITSELF = re.compile(r"[\w\-./:=+@, ~()&$!';]+")
 """What Sail takes as it is in a path; `*`, `?`, `[` and `{` are patterns to it, and `%` is the beginning of a code."""
 
 
@@ -142,7 +142,7 @@ def _groups(paths: Iterable[str], footers: Iterable[tuple[_Column, ...]]) -> tup
 
 def name_for_sail(table: str, path: str) -> str:
     """The path by which Sail finds it: for /a b Spark writes file:/a b, and PyIceberg file:///a b. Raises NotPlain."""
-    if not _MEANS_ITSELF.fullmatch(path):
+    if not MEANS_ITSELF.fullmatch(path):
         raise NotPlain(table, f"the file {path}", "its name has characters that mean something else to the engine")
     return _LOCAL.sub("/", path, count=1) if _LOCAL.match(path) else path
 

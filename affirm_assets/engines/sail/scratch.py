@@ -10,6 +10,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from affirm_assets.engines.sail.plain import MEANS_ITSELF
+from affirm_assets.errors import SettingError
+
 PREFIX = "affirm-kept-"
 """How the names of these folders begin, in the folder for temporary files."""
 
@@ -17,9 +20,15 @@ _LOCK = "lock"
 
 
 class Scratch:
-    """Makes the folder, which only its user can read, and holds its lock."""
+    """Makes the folder, which only its user can read, and holds its lock.
+
+    Raises SettingError where Sail would take the path for a pattern: another folder might be on another disk.
+    """
 
     def __init__(self) -> None:
+        if not MEANS_ITSELF.fullmatch(tempfile.gettempdir()):
+            expected = "a folder for temporary files without characters such as * ? [ { % in its path"
+            raise SettingError("TMPDIR", repr(tempfile.gettempdir()), expected)
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
             self._lock = (self.path / _LOCK).open("w")
