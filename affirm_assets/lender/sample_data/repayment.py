@@ -1,6 +1,6 @@
 """What becomes of a loan: its payments, reversals, refunds and recoveries, and the day on which each lands.
 
-A borrower has a habit, from which follow intents (pay so much on that day); an account, kept by the rules of the books,
+A borrower has a habit, from which follow intents (pay so much on that day); a debt, reckoned by the rules of the books,
 turns intents into movements. Nothing here reads or writes a file.
 """
 
@@ -52,7 +52,7 @@ class Movement:
 
 
 @dataclass
-class Account:
+class Debt:
     """What a loan owes, in cents, by simple interest actual/365 on the day's opening principal."""
 
     principal: int
@@ -99,31 +99,31 @@ class Account:
 class History:
     """The movements of one loan, in order of time and never two on one day, up to a last day."""
 
-    account: Account
+    debt: Debt
     last: int
     rng: Random
     movements: list[Movement] = field(default_factory=list)
 
     def next_day(self, wanted: int) -> bool:
         """Go on to the wanted day, or the first free one after it. False when that is past the last."""
-        day = max(wanted, self.account.day + 1)
-        self.account.advance(min(day, self.last + 1))
+        day = max(wanted, self.debt.day + 1)
+        self.debt.advance(min(day, self.last + 1))
         return day <= self.last
 
     def add(self, kind: LoanKind, cents: int, reverses: int | None = None) -> None:
-        self.movements.append(Movement(kind, cents, self.account.day, self.account.day, reverses))
+        self.movements.append(Movement(kind, cents, self.debt.day, self.debt.day, reverses))
 
     def pay(self, intent: Intent, may_bounce: bool = True) -> None:
-        if not self.next_day(intent.day) or self.account.owed == 0:
+        if not self.next_day(intent.day) or self.debt.owed == 0:
             return
-        owed = self.account.owed
+        owed = self.debt.owed
         paid = owed if intent.cents is None else min(owed, intent.cents)
         # One who pays the rest sometimes rounds it up to the next five dollars.
         if paid == owed and happens(self.rng, 80):
             paid += -owed % 5_00
-        interest, principal = self.account.pay(paid)
+        interest, principal = self.debt.pay(paid)
         self.add("payment", paid)
-        if self.account.credit:
+        if self.debt.credit:
             self.give_back_credit()
         elif may_bounce and happens(self.rng, 12):
             self.bounce(interest, principal, intent)
@@ -131,32 +131,32 @@ class History:
     def bounce(self, interest: int, principal: int, intent: Intent) -> None:
         """The bank takes the payment back; the borrower pays again, so that no debt is left that nobody intends."""
         payment = len(self.movements) - 1
-        if not self.next_day(self.account.day + between(self.rng, 2, 4)):
+        if not self.next_day(self.debt.day + between(self.rng, 2, 4)):
             return
-        self.account.interest += interest
-        self.account.principal += principal
+        self.debt.interest += interest
+        self.debt.principal += principal
         self.add("payment_reversal", interest + principal, reverses=payment)
-        self.pay(Intent(self.account.day + between(self.rng, 2, 6), intent.cents), may_bounce=False)
+        self.pay(Intent(self.debt.day + between(self.rng, 2, 6), intent.cents), may_bounce=False)
 
     def refund(self, day: int, cents: int) -> None:
         if not self.next_day(day):
             return
-        self.account.refund(cents)
+        self.debt.refund(cents)
         self.add("refund", cents)
-        if self.account.credit:
+        if self.debt.credit:
             self.give_back_credit()
 
     def give_back_credit(self) -> None:
-        if self.next_day(self.account.day + between(self.rng, 3, 10)):
-            self.add("credit_refund", self.account.credit)
-            self.account.credit = 0
+        if self.next_day(self.debt.day + between(self.rng, 3, 10)):
+            self.add("credit_refund", self.debt.credit)
+            self.debt.credit = 0
 
     def recover(self, day: int) -> None:
         if not self.next_day(day):
             return
         # Some who were given up simply pay; the books take that for a recovery too.
         kind: LoanKind = "payment" if happens(self.rng, 200) else "recovery"
-        self.add(kind, max(1, self.account.principal * between(self.rng, 10, 60) // 100))
+        self.add(kind, max(1, self.debt.principal * between(self.rng, 10, 60) // 100))
 
 
 def repay(loan: Loan, window: SampleWindow, last: int, rng: Random) -> list[Movement]:
@@ -177,7 +177,7 @@ def repay(loan: Loan, window: SampleWindow, last: int, rng: Random) -> list[Move
     # will have repaid to zero in a year or two would keep that cent.
     may_be_late = not loan.apr or defaults or (_is_long(loan) and habit != "pays_off" and refund_day is None)
 
-    history = History(Account(loan.principal, loan.apr, loan.originated), last, rng)
+    history = History(Debt(loan.principal, loan.apr, loan.originated), last, rng)
     for intent in _intents(habit, due[:paid], loan.instalments, _instalment_cents(loan), rng):
         if refund_day is not None and refund_day <= intent.day:
             history.refund(refund_day, _refund_cents(loan, rng))
