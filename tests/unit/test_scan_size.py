@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, column, key
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Input, SameWindow, landing, previous, through
+from affirm_assets.declare.inputs import Input, SameWindow, before, landing, previous, through
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import GapRefused, UnfitForEngine
 from affirm_assets.steps.engine import Engine
@@ -156,10 +156,11 @@ def test_every_day_is_found_without_opening_a_manifest(storage: Storage, monkeyp
 
 
 def test_a_month_is_measured_by_its_days(storage: Storage) -> None:
-    publish(storage, D1, D2)
+    last = [date(2025, 1, 30), date(2025, 1, 31)]
+    publish(storage, *last)
     publish(storage, date(2025, 2, 1))
     monthly = declare(copies, Amount, Monthly("day"), inputs={"first": SameWindow("amounts")})
-    assert measured(storage, monthly, D1) == stored(storage, D1, D2)
+    assert measured(storage, monthly, D1) == stored(storage, *last)
 
 
 def test_a_table_without_partitions_is_measured_whole(storage: Storage) -> None:
@@ -179,7 +180,7 @@ def test_landing_files_count_with_their_sizes(storage: Storage, tmp_path: Path) 
 
 
 def test_what_was_never_published_has_no_size(storage: Storage) -> None:
-    assert measured(storage, reader(first=through("amounts")), D1) == ScanSize(0, 0)
+    assert measured(storage, reader(first=before("amounts")), D1) == ScanSize(0, 0)
 
 
 def test_work_that_is_published_already_needs_no_engine(storage: Storage) -> None:
