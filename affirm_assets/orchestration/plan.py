@@ -175,6 +175,9 @@ class Books:
         ready, begins = None, self.begins[mapped.dataset]
         for start in kind.starts(Window(first, last)):
             days = kind.days(Window(start, start))
+            if isinstance(mapped, Through) and days.last < begins:  # there is nothing of it yet
+                ready = start
+                continue
             days = source.covering(Window(min(max(days.first, begins), days.last), days.last))
             if isinstance(mapped, Previous | Before):  # of days before the window, which may be before the first
                 days = source.before(days, 1)

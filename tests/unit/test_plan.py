@@ -14,7 +14,7 @@ import pytest
 
 import affirm_assets.datasets
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Beside, Landing, Later
+from affirm_assets.declare.inputs import Beside, Landing, Later, through
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.arrivals import feed_readers
@@ -226,6 +226,17 @@ def test_what_waits_for_a_dataset_by_hand_says_so_and_keeps_nothing_else_back() 
     assert "provisions" not in ask.datasets
     assert "ledger_entries" not in ask.datasets
     assert any(f"of {FIRST}: waits for ledger/provisions" in each for each in plan.waits)
+
+
+def test_what_is_read_through_a_day_may_begin_after_it() -> None:
+    rows = DATASETS["adjustment_rows"]
+    (feed,) = rows.feeds
+    later = replace(rows, inputs={"records": replace(feed, since=day(2))})
+    reader = replace(DATASETS["originations_daily"], inputs={"adjustment_rows": through("adjustment_rows")})
+    datasets = {each.name: each for each in (later, reader)}
+    nothing = dict.fromkeys(datasets, Record(table_id="id"))
+    (ask,) = Books(datasets, nothing, FIRST).plan(day(1)).asks
+    assert (ask.datasets, ask.window) == (("originations_daily",), Window(day(0), day(1)))
 
 
 def test_a_range_that_fails_is_tried_in_halves() -> None:
