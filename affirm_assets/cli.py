@@ -11,7 +11,7 @@ import click
 from dotenv import load_dotenv
 
 import affirm_assets.collector  # noqa: F401  (before what it is for)
-from affirm_assets.errors import AffirmError
+from affirm_assets.errors import AcceptanceRefused, AffirmError
 from affirm_assets.settings import Settings
 from resources.iceberg import REGISTER, CatalogError
 from resources.landing import LandingError
@@ -110,12 +110,21 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
     if not reason.strip():
         raise click.UsageError("--reason: expected a reason, found none.")
     said = Acceptance(feed, day.date(), reason.strip())
-    for each in Refuser.of(Registry.walk(affirm_assets.datasets).datasets, feed):
-        records = each.accept(catalog_of(Settings.of(os.environ)).load(), said, by, datetime.now(UTC))
+    refusers, refused = Refuser.of(Registry.walk(affirm_assets.datasets).datasets, feed), []
+    for each in refusers:
+        try:
+            records = each.accept(catalog_of(Settings.of(os.environ)).load(), said, by, datetime.now(UTC))
+        except AcceptanceRefused as error:  # another one that reads the feed may have what this one has not
+            refused.append(error)
+            continue
         click.echo(
             f"{feed} {said.day}: what is refused of its {records:,} records may pass ({said.reason}, {by}). It is kept "
             f"in the properties of {each.dataset.table}. Now materialize {each.dataset} for that date."
         )
+    if len(refused) == len(refusers):
+        raise refused[0]
+    for problem in refused:
+        click.echo(f"Not accepted: {problem}", err=True)
 
 
 @main.command()

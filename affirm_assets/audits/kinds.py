@@ -16,9 +16,9 @@ PATTERNS = {
 _TYPES = {"money": "decimal(18,2)", "rate": "decimal(9,6)", "integer": "bigint", "date": "date"}
 
 EXPECTED = {
-    "money": "an amount",
+    "money": "an amount in plain digits with at most two decimal places",
     "rate": "a rate in percent with at most six decimal places",
-    "integer": "a whole number",
+    "integer": "a whole number of at most nine digits",
     "date": "a calendar date YYYY-MM-DD",
 }
 

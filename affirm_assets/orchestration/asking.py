@@ -96,7 +96,7 @@ def _waits(tries: Sequence[dg.RunRecord], ask: Ask, now: datetime) -> str:
         return f"{said} was cancelled. To go on: affirm resume"
     if len(tries) >= MOST_TRIES and _window(last) == ask.window:
         how = "failed" if last.status == dg.DagsterRunStatus.FAILURE else "changed nothing"
-        return f"{said} {how}, the {len(tries)}. try. Mend what it says, then: affirm resume"
+        return f"{said} {how}, try {len(tries)}. Mend what it says, then: affirm resume"
     ended = datetime.fromtimestamp(tries[0].end_time, UTC) if tries[0].end_time else tries[0].update_timestamp
     again = ended.astimezone(UTC) + _WAITS[min(len(tries), len(_WAITS) - 1)]
     return f"{said} ended at {ended:%H:%M:%S} UTC; again at {again:%H:%M:%S}" if now < again else ""

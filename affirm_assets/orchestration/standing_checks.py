@@ -6,6 +6,7 @@ No step computes them: they change with time, and with other partitions than tho
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from hashlib import sha256
 
 import dagster as dg
 from dagster import ResourceParam
@@ -30,11 +31,12 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class Found:
-    """A check's finding, and the dataset that it is of."""
+    """A check's finding, and the dataset that it is of. is_refused: its table cannot be read as it is."""
 
     dataset: Dataset
     check: str
     finding: Finding
+    is_refused: bool = False
 
     @property
     def key(self) -> dg.AssetCheckKey:
@@ -77,7 +79,8 @@ def standing_sensor(registry: Registry, first: date, ui_url: str) -> dg.SensorDe
         minimum_interval_seconds=_SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Says in each dataset's checks `fresh` and `complete` whether the newest due business date is "
-        "published and nothing before it is missing, and tells the owner if a date misses its deadline.",
+        "published and nothing before it is missing, and tells the owner if a date misses its deadline, or if the "
+        "table cannot be read.",
     )
     def standing(
         context: dg.SensorEvaluationContext,
@@ -89,7 +92,7 @@ def standing_sensor(registry: Registry, first: date, ui_url: str) -> dg.SensorDe
         with catalog.load() as loaded:
             found = look(datasets, loaded, landing_zone, first, now)
         news = not_shown(context.instance, found)
-        tell(context.instance, alerts, late_datasets(found, ui_url), now)
+        tell(context.instance, alerts, [*late_datasets(found, ui_url), *refused_tables(found, ui_url)], now)
         return dg.SensorResult(asset_events=[*map(evaluation, news)], skip_reason=dg.SkipReason(says(found, news)))
 
     return standing
@@ -111,8 +114,8 @@ def look(datasets: Sequence[Dataset], catalog: Catalog, zone: LandingZone, first
     for each in standings(datasets, records, arrived, first):
         wrong = refused.get(each.dataset.name)
         if fresh := each.fresh(now):
-            found.append(Found(each.dataset, FRESH, wrong or fresh))
-        found.append(Found(each.dataset, COMPLETE, wrong or each.complete(now)))
+            found.append(Found(each.dataset, FRESH, wrong or fresh, wrong is not None))
+        found.append(Found(each.dataset, COMPLETE, wrong or each.complete(now), wrong is not None))
     return found
 
 
@@ -162,6 +165,22 @@ def late_datasets(found: Sequence[Found], ui_url: str) -> list[Alert]:
         )
         for each in found
         if each.check == FRESH and each.finding.window
+    ]
+
+
+def refused_tables(found: Sequence[Found], ui_url: str) -> list[Alert]:
+    """Nothing is computed of such a table, so that no run fails which would be told."""
+    return [
+        Alert(
+            cause=f"refused/{each.dataset}/{sha256(each.finding.text.encode()).hexdigest()}",
+            title="its table cannot be read",
+            reason=each.finding.text,
+            owner=each.dataset.owner,
+            dataset=str(each.dataset),
+            link=f"{ui_url}/assets/{'/'.join(asset_key(each.dataset).path)}",
+        )
+        for each in found
+        if each.check == COMPLETE and each.is_refused
     ]
 
 

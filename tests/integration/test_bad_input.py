@@ -152,7 +152,9 @@ def money(amount: str) -> Mapping[str, Decimal]:
     return {"principal": Decimal(amount)}
 
 
-NOT_MONEY = "principal: not an amount"
+NO_AMOUNT = "not an amount in plain digits with at most two decimal places"
+NO_COUNT = "not a whole number of at most nine digits"
+NOT_MONEY = f"principal: {NO_AMOUNT}"
 TOO_LITTLE, TOO_MUCH = "principal: less than it can be", "principal: more than it can be"
 NOT_A_RATE = "apr: not a rate in percent with at most six decimal places"
 NOT_A_DATE = "originated_on: not a calendar date YYYY-MM-DD"
@@ -206,10 +208,10 @@ BAD_LOANS = (
     bad_loan("number-id", "loan_id: expected text, found number", lost="loan_id", loan_id=7),
     bad_loan("array-currency", "currency: expected text, found array", lost="currency", currency=["USD"]),
     bad_loan("number-date", "originated_on: expected date, found number", lost="originated_on", originated_on=20250102),
-    bad_loan("word-count", "instalments: not a whole number", instalments="twelve"),
-    bad_loan("fraction-count", "instalments: not a whole number", instalments=12.5),
-    bad_loan("exponent-count", "instalments: not a whole number", instalments="1e1"),
-    bad_loan("long-count", "instalments: not a whole number", instalments="9999999999"),
+    bad_loan("word-count", f"instalments: {NO_COUNT}", instalments="twelve"),
+    bad_loan("fraction-count", f"instalments: {NO_COUNT}", instalments=12.5),
+    bad_loan("exponent-count", f"instalments: {NO_COUNT}", instalments="1e1"),
+    bad_loan("long-count", f"instalments: {NO_COUNT}", instalments="9999999999"),
     bad_loan("no-instalments", "instalments: less than it can be", instalments=0),
     bad_loan("121-instalments", "instalments: more than it can be", instalments=121),
     bad_loan("pay-in-5", "instalments: more than it can be", product="pay_in_4", instalments=5),
@@ -298,16 +300,16 @@ BAD_LOANS = (
     bad_loan("instalment-of-unknown-rate", NOT_A_RATE, instalment="99.00", apr="1e1"),
     bad_loan("instalment-and-extra-field", "unexpected field: nickname", instalment="99.00", due_day=3, nickname="Eve"),
     bad_loan("boolean-due-day", "due_day: expected integer, found boolean", lost="due_day", due_day=True),
-    bad_loan("fraction-due-day", "due_day: not a whole number", due_day=2.5),
-    bad_loan("word-due-day", "due_day: not a whole number", due_day="2nd"),
+    bad_loan("fraction-due-day", f"due_day: {NO_COUNT}", due_day=2.5),
+    bad_loan("word-due-day", f"due_day: {NO_COUNT}", due_day="2nd"),
     bad_loan("due-day-0", "due_day: less than it can be", due_day=0),
     bad_loan("due-day-32", "due_day: more than it can be", due_day=32),
-    bad_loan("no-amount-instalment", "instalment: not an amount", instalment="9e1"),
+    bad_loan("no-amount-instalment", f"instalment: {NO_AMOUNT}", instalment="9e1"),
     bad_loan("three-places-instalment", "instalment: more than two decimal places", instalment="90.255"),
     bad_loan("zero-instalment", "instalment: less than it can be", instalment="0.00"),
     bad_loan("absurd-instalment", "instalment: more than it can be", instalment="1000000.01"),
-    bad_loan("address-as-instalment", "instalment: not an amount", masked="instalment", instalment=EMAIL),
-    bad_loan("address-as-due-day", "due_day: not a whole number", masked="due_day", due_day=EMAIL),
+    bad_loan("address-as-instalment", f"instalment: {NO_AMOUNT}", masked="instalment", instalment=EMAIL),
+    bad_loan("address-as-due-day", f"due_day: {NO_COUNT}", masked="due_day", due_day=EMAIL),
     bad_loan("no-address", "borrower_email: not an e-mail address", borrower_email="eve"),
     bad_loan("two-addresses", "borrower_email: not an e-mail address", borrower_email=f"{EMAIL},{EMAIL}"),
     bad_loan("address-with-line-break", "borrower_email: not an e-mail address", borrower_email=f"{EMAIL}\n"),
@@ -554,7 +556,7 @@ LOANS: Mapping[tuple[date, str], Sequence[Case]] = {
     ),
 }
 
-NOT_AN_AMOUNT = "amount: not an amount"
+NOT_AN_AMOUNT = f"amount: {NO_AMOUNT}"
 UNKNOWN_KIND = (
     "kind: unknown; expected one of payment, payment_reversal, refund, refund_reversal, recovery, credit_refund, "
     "merchant_payout"

@@ -137,8 +137,8 @@ def test_a_day_of_semicolons_is_not_a_quiet_day(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("field", "text", "reason"),
     [
-        ("amount", "1,00", "amount: not an amount"),
-        ("amount", "1.234,56", "amount: not an amount"),
+        ("amount", "1,00", "amount: not an amount in plain digits with at most two decimal places"),
+        ("amount", "1.234,56", "amount: not an amount in plain digits with at most two decimal places"),
         ("effective_on", "02.01.2025", "effective_on: not a calendar date YYYY-MM-DD"),
     ],
 )

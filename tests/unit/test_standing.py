@@ -16,6 +16,7 @@ from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
+from affirm_assets.orchestration.alerts import tell
 from affirm_assets.orchestration.standing import Finding, Standing, standings
 from affirm_assets.orchestration.standing_checks import (
     Found,
@@ -23,6 +24,7 @@ from affirm_assets.orchestration.standing_checks import (
     late_datasets,
     look,
     not_shown,
+    refused_tables,
     standing_sensor,
 )
 from affirm_assets.settings import Settings
@@ -250,6 +252,20 @@ class TestOnAnInstance:
         assert found["loan_rows", FRESH].passed
         assert "cannot be read" in found["loans", FRESH].text
         assert not found["loans", COMPLETE].passed
+
+    def test_a_table_that_cannot_be_read_is_told_to_the_owner_once(
+        self, settings: Settings, catalog: Catalog, instance: dg.DagsterInstance
+    ) -> None:
+        self.publish(catalog, LOANS, "yesterday")
+        found = self.look(settings, catalog, MONDAY)
+        hook = Hook()
+        for _ in range(2):
+            tell(instance, [hook], refused_tables(found, "http://ui"), MONDAY)
+        (text,) = hook.sent
+        assert LOANS.owner in text
+        assert "loans/loans: its table cannot be read" in text
+        assert "cannot be read" in text.partition("its table cannot be read")[2]
+        assert "http://ui/assets/loans/loans" in text
 
     def test_only_what_is_new_is_reported(
         self, settings: Settings, catalog: Catalog, instance: dg.DagsterInstance
