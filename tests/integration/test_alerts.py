@@ -4,7 +4,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._daemon.types import DaemonHeartbeat
+from dagster._scheduler.scheduler import launch_scheduled_runs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -268,8 +270,21 @@ def landing(context):
     count += 1
     raise ValueError(f"a row's value, the {count}th")
 
+@dg.op
+def nothing():
+    pass
+
+@dg.job
+def nightly_job():
+    nothing()
+
+@dg.schedule(job=nightly_job, cron_schedule="* * * * *", name="nightly")
+def nightly(context):
+    raise ValueError("a row's value")
+
 defs = dg.Definitions(
     sensors=[landing, alert_sensor(Registry.of([]), "http://ui")],
+    schedules=[nightly],
     resources={"alerts": hooks_of(AlertSettings("WEBHOOK"))},
 )
 """
@@ -277,22 +292,39 @@ defs = dg.Definitions(
 
 class TestTicks:
     @pytest.fixture
-    def iterate(self, instance: dg.DagsterInstance, webhook: WebhookServer, tmp_path: Path) -> Iterator[Any]:
-        """What the sensor daemon does once, a minute after the last time."""
+    def workspace(self, instance: dg.DagsterInstance, webhook: WebhookServer, tmp_path: Path) -> Iterator[Any]:
         file = tmp_path / "sensors.py"
         file.write_text(SENSORS.replace("WEBHOOK", webhook.url))
         target = PythonFileTarget(str(file), None, None, "here")
         with create_test_daemon_workspace_context(target, instance) as workspace:
+            yield workspace
 
-            def once() -> None:
-                for state in instance.all_instigator_state():
-                    data = state.sensor_instigator_data
-                    assert data is not None
-                    earlier = data._replace(last_tick_timestamp=None, last_tick_start_timestamp=None)
-                    instance.update_instigator_state(state.with_data(earlier))
-                [*execute_sensor_iteration(workspace, logging.getLogger(), None, None)]
+    @pytest.fixture
+    def iterate(self, instance: dg.DagsterInstance, workspace: Any) -> Callable[[], None]:
+        """What the sensor daemon does once, a minute after the last time."""
 
-            yield once
+        def once() -> None:
+            for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+                data = state.sensor_instigator_data
+                assert data is not None
+                earlier = data._replace(last_tick_timestamp=None, last_tick_start_timestamp=None)
+                instance.update_instigator_state(state.with_data(earlier))
+            [*execute_sensor_iteration(workspace, logging.getLogger(), None, None)]
+
+        return once
+
+    def test_a_schedule_that_fails_is_told(
+        self, instance: dg.DagsterInstance, webhook: WebhookServer, workspace: Any, iterate: Any
+    ) -> None:
+        location = next(iter(workspace.create_request_context().code_locations))
+        schedule = next(iter(location.get_repositories().values())).get_schedule("nightly")
+        instance.start_schedule(schedule)
+        [*launch_scheduled_runs(workspace, logging.getLogger(), now() + timedelta(minutes=2), {})]
+        iterate()
+        (text,) = webhook.texts
+        assert "- the schedule nightly failed" in text
+        assert "  ValueError; its message may hold values of rows, and is not shown here" in text
+        assert "http://ui/locations/__repository__@here/schedules/nightly" in text
 
     def test_a_sensor_that_fails_is_told_once_until_it_succeeds(
         self, instance: dg.DagsterInstance, webhook: WebhookServer, iterate: Any
