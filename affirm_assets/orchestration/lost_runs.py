@@ -3,44 +3,71 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import dagster as dg
 
 _INTERVAL_SECONDS = 30
 
+_SLACK_SECONDS = 2
+"""By which a process may seem to have begun too late: the kernel says in whole seconds when the machine started."""
 
-def is_alive(pid: int) -> bool:
-    """Whether this machine has such a process."""
+_PROC = Path("/proc")
+
+
+def is_alive(pid: int, at: float) -> bool:
+    """Whether this machine has the process that had this number at that time, in seconds since 1970.
+
+    After the machine or its container has started anew, another may have it: one that began later.
+    """
     with suppress(PermissionError):  # it is another user's
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             return False
-    return True
+    began = _began(pid)
+    return began is None or began <= at + _SLACK_SECONDS
 
 
-def lost(instance: dg.DagsterInstance, alive: Callable[[int], bool]) -> list[tuple[dg.DagsterRun, int]]:
+def lost(instance: dg.DagsterInstance, alive: Callable[[int, float], bool]) -> list[tuple[dg.DagsterRun, int]]:
     """The runs that have begun and not ended, and whose process is gone, with its pid."""
     found = []
     begun = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     for run in instance.get_runs(dg.RunsFilter(statuses=begun)):
         started = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_START)
-        pids = [event.pid for each in started if (event := each.dagster_event) and event.pid]
-        if pids and not alive(pids[-1]):
-            found.append((run, pids[-1]))
+        starts = [(event.pid, each.timestamp) for each in started if (event := each.dagster_event) and event.pid]
+        if starts and not alive(*starts[-1]):
+            found.append((run, starts[-1][0]))
     return found
 
 
 def end_lost(instance: dg.DagsterInstance) -> list[str]:
-    """Report that they failed. What was done, in words."""
+    """Report that they failed, or were cancelled if somebody was stopping them. What was done, in words."""
     ended = lost(instance, is_alive)
     for run, pid in ended:
-        instance.report_run_failed(
-            run,
-            f"Its process {pid} is gone: it was killed, or the machine has started anew. Readers see what each of its "
-            "steps had published, and nothing of the others. The sensors ask again for what is missing.",
-        )
+        seen = "Readers see what each of its steps had published, and nothing of the others."
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            # No failure: whoever stopped it knows, and nobody is told.
+            instance.report_run_canceled(run, f"Its process {pid} is gone, after somebody stopped it. {seen}")
+        else:
+            instance.report_run_failed(
+                run,
+                f"Its process {pid} is gone: it was killed, or the machine has started anew. {seen} The sensors ask "
+                "again for what is missing.",
+            )
     return [f"Ended run {run.run_id}: its process {pid} is gone" for run, pid in ended]
+
+
+def _began(pid: int) -> float | None:
+    """When a process began, in seconds since 1970; None: it is not said, as on machines without /proc."""
+    try:
+        stat = _PROC.joinpath(str(pid), "stat").read_text(errors="replace")
+        (booted,) = (line.split()[1] for line in _PROC.joinpath("stat").open() if line.startswith("btime "))
+        # The name, second of the fields, may hold spaces and brackets: the third is the first after it.
+        ticks = stat.rpartition(")")[2].split()[22 - 3]
+        return int(booted) + int(ticks) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 @dg.sensor(
