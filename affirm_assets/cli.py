@@ -129,7 +129,10 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
 
 @main.command()
 def resume() -> None:
-    """Compute what is missing or out of date, after a failure that was mended or a run that was stopped."""
+    """Compute what is missing or out of date, after a failure that was mended or a run that was stopped.
+
+    Where a daemon runs, and on Kubernetes, its sensors do so.
+    """
     from affirm_assets.resume import run_resume
 
     sys.exit(run_resume(Settings.of(os.environ)))

@@ -1,4 +1,7 @@
-"""`affirm resume`: compute what is missing or out of date, and nothing else, by runs of the dagster CLI."""
+"""`affirm resume`: compute what is missing or out of date, and nothing else, by runs of the dagster CLI.
+
+Beside a daemon, it leaves that to the sensors: they and it would compute the same at once.
+"""
 
 import sys
 from collections.abc import Mapping
@@ -19,6 +22,7 @@ from affirm_assets.orchestration.lost_runs import end_lost
 from affirm_assets.orchestration.partitions import today
 from affirm_assets.orchestration.plan import Ask, Books, landing_asks
 from affirm_assets.orchestration.tables import Tables
+from affirm_assets.orchestration.troubles import sensors_are_looked_after
 from affirm_assets.runs import materialize
 from affirm_assets.settings import Settings
 from affirm_assets.stores import catalog_of, landing_zone_of
@@ -26,38 +30,70 @@ from resources.landing import LandingZone
 
 
 def run_resume(settings: Settings) -> int:
-    """Returns the exit status: 0 if all is published that can be. What runs compute just now is left to them."""
+    """Returns the exit status: 0 if all is published that can be, or the sensors of a daemon see to it.
+
+    What runs compute just now is left to them.
+    """
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+    with dg.DagsterInstance.get() as instance:
+        now = datetime.now(UTC)
+        sign = sensors_are_looked_after(instance, now)
+        resume(instance, now)
+        # On Kubernetes nobody but the daemon may start the jobs of runs.
+        if sign is not None or settings.deployment == "kubernetes":
+            return _left_to_sensors(console, settings, sign)
+        return _compute(console, instance, settings)
+
+
+def _left_to_sensors(console: Console, settings: Settings, sign: datetime | None) -> int:
+    """`sign`: of life, the daemon's newest; None: there is none of late."""
+    console.print("What failed or was stopped before counts no more. Nothing was computed by this command.")
+    if sign is None:
+        console.print(
+            "Expected a running daemon, whose sensors ask for what is missing or out of date; found no sign of life. "
+            f"They do once it runs: see {settings.ui_url}/deployment/daemons"
+        )
+        return 1
+    console.print(
+        "A daemon is running: its sensors <feed>_landing, books and months ask for what is missing or out of date, at "
+        f"their next ticks. Their ticks and runs: {settings.ui_url}/automation and {settings.ui_url}/runs"
+    )
+    console.print(
+        f"Its last sign of life: {sign:%H:%M:%S} UTC. If it was stopped since, run this again in two minutes."
+    )
+    return 0
+
+
+def _compute(console: Console, instance: dg.DagsterInstance, settings: Settings) -> int:
     datasets = {each.name: each for each in Registry.walk(affirm_assets.datasets).in_order()}
     catalog, zone, first = catalog_of(settings).load(), landing_zone_of(settings), settings.first_business_date
     log = Path(settings.lake or gettempdir(), "resume.log")
     tried: list[Ask] = []
     without: set[str] = set()
-    with dg.DagsterInstance.get() as instance:
-        resume(instance, datetime.now(UTC))
-        # There may be no daemon whose sensor does so, and what such a run was to compute would be left to it for ever.
-        for ended in end_lost(instance) if settings.deployment == "local" else ():
-            console.print(ended)
-        while True:
-            tables = Tables.of(datasets, catalog)
-            there = arrived(zone, datasets, tables.records, first, today())
-            running = busy(instance, datasets, datetime.now(UTC))
-            folders, messages = _of_folders(zone, datasets, tables, first, there.through)
-            plan = Books.of(datasets, tables.records, first).plan(there.through, running, {*without, *tables.refused})
-            # What changes the rows of a day goes first: then it is known what follows from them.
-            asks = [ask for ask in folders if ask not in tried and not any(map(ask.meets, running))] or plan.asks
-            if not asks:
-                break
-            for ask in asks:
-                if ask in tried:  # what it computes, and what reads that, is left out; the others go on
-                    without |= {*ask.datasets}
-                    continue
-                tried.append(ask)
-                number = len(ask.datasets)
-                console.print(f"{number} dataset{'s' * (number > 1)}, {ask.window}: {ask.reason}")
-                run = materialize(console, instance, [datasets[name] for name in ask.datasets], ask.window, log)
-                if run is None and ask in folders:
-                    without |= {*ask.datasets}
+    # There is no daemon whose sensor does so, and what such a run was to compute would be left to it for ever.
+    for ended in end_lost(instance):
+        console.print(ended)
+    while True:
+        tables = Tables.of(datasets, catalog)
+        there = arrived(zone, datasets, tables.records, first, today())
+        running = busy(instance, datasets, datetime.now(UTC))
+        folders, messages = _of_folders(zone, datasets, tables, first, there.through)
+        plan = Books.of(datasets, tables.records, first).plan(there.through, running, {*without, *tables.refused})
+        # What changes the rows of a day goes first: then it is known what follows from them.
+        asks = [ask for ask in folders if ask not in tried and not any(map(ask.meets, running))] or plan.asks
+        if not asks:
+            break
+        for ask in asks:
+            if ask in tried:  # what it computes, and what reads that, is left out; the others go on
+                without |= {*ask.datasets}
+                continue
+            tried.append(ask)
+            console.print(f"{_of(ask)}: {ask.reason}")
+            run = materialize(console, instance, [datasets[name] for name in ask.datasets], ask.window, log)
+            if run is None and ask in folders:
+                without |= {*ask.datasets}
+    for going in running:
+        console.print(f"{_of(going)}: left to {going.reason}, which has not ended")
     for each in (*messages, there.lacks, *tables.refused.values(), *plan.waits):
         console.print(each)
     if by_hand := [str(each) for each in datasets.values() if each.starts != AUTOMATIC]:
@@ -65,8 +101,16 @@ def run_resume(settings: Settings) -> int:
     if without or tables.refused:
         console.print("Not everything could be computed. Mend what is said above, then run this again.")
         return 1
-    console.print("Nothing else is missing or out of date.")
+    if tried:
+        console.print("Nothing else is missing or out of date.")
+    else:
+        console.print("Nothing was computed: beside what is said above, nothing is missing or out of date.")
     return 0
+
+
+def _of(ask: Ask) -> str:
+    number = len(ask.datasets)
+    return f"{number} dataset{'s' * (number > 1)}, {ask.window}"
 
 
 def _of_folders(

@@ -32,6 +32,9 @@ often. Dagster itself waits for half an hour: one step of a daemon may take minu
 _IS_SILENT = timedelta(minutes=2)
 """So that the process is taken for dead, once one of its daemons stands still."""
 
+_SENSOR_DAEMON = "SENSOR"
+_NEVER = datetime.fromtimestamp(0, UTC)
+
 _LOOKED = "affirm/alert/looked"
 
 _OVERLAP = timedelta(minutes=15)
@@ -85,16 +88,28 @@ def daemons_that_stand_still(instance: dg.DagsterInstance, place: Place, now: da
 
     All of them are threads of one process: if it is gone, that is one alert.
     """
-    signs = {
-        each.daemon_type: datetime.fromtimestamp(each.last_heartbeat.timestamp if each.last_heartbeat else 0, UTC)
-        for each in instance.get_daemon_statuses().values()
-        if each.required
-    }
+    signs = _signs_of_life(instance)
     still = {daemon: last for daemon, last in signs.items() if last < now - STANDS_STILL}
     newest = max(signs.values(), default=now)
     if still and newest < now - _IS_SILENT:
         return [_still("dagster-daemon", newest, place)]
     return [_still(f"the daemon {daemon}", last, place) for daemon, last in still.items()]
+
+
+def sensors_are_looked_after(instance: dg.DagsterInstance, now: datetime) -> datetime | None:
+    """The newest sign of life of a daemon's process whose sensors do not stand still; None: there is none."""
+    signs = _signs_of_life(instance)
+    newest, of_sensors = max(signs.values(), default=_NEVER), signs.get(_SENSOR_DAEMON, _NEVER)
+    return newest if newest >= now - _IS_SILENT and of_sensors >= now - STANDS_STILL else None
+
+
+def _signs_of_life(instance: dg.DagsterInstance) -> dict[str, datetime]:
+    """The last of each daemon that this instance needs."""
+    return {
+        each.daemon_type: datetime.fromtimestamp(each.last_heartbeat.timestamp, UTC) if each.last_heartbeat else _NEVER
+        for each in instance.get_daemon_statuses().values()
+        if each.required
+    }
 
 
 def sensor_that_stands_still(instance: dg.DagsterInstance, place: Place, now: datetime) -> list[Alert]:

@@ -5,17 +5,24 @@ import shutil
 import signal
 import subprocess
 import sys
-from datetime import date
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.test_utils import create_run_for_test
+from dagster._daemon.types import DaemonHeartbeat
 
 import affirm_assets.datasets
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Daily
 from affirm_assets.declare.registry import Registry
+from affirm_assets.lender.sample_data import Business
 from affirm_assets.local_instance import prepare_instance
+from affirm_assets.resume import run_resume
+from affirm_assets.sample import write_sample
 from affirm_assets.settings import Settings
 from affirm_assets.steps.published import PUBLISHED_PROPERTY
 from affirm_assets.steps.tables import load_if_exists, main_snapshot
@@ -94,6 +101,94 @@ def test_the_demo_shows_what_it_did_and_the_business_goes_on(
     assert "waits for adjustments and loans and transactions of 2025-02-02" in resumed.stdout
     nothing = run(environ, "affirm", "resume")
     assert (nothing.returncode, ", 2025-" in nothing.stdout) == (0, False)
+
+
+class TestResumeBesideADaemon:
+    """It and the sensors would compute the same at once. What failed counts no more, and they are left to it."""
+
+    @pytest.fixture
+    def instance(self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+        monkeypatch.setenv("DAGSTER_HOME", environ["DAGSTER_HOME"])
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+
+    @pytest.fixture
+    def settings(self, environ: dict[str, str]) -> Settings:
+        """Of a lake in which a date waits for its books."""
+        settings = Settings.local(Path(environ["AFFIRM_LAKE"]), date(2025, 1, 1))
+        write_sample(settings, Business(20, date(2025, 1, 1), 1, 1))
+        return settings
+
+    def live(self, instance: dg.DagsterInstance, kind: str, since: timedelta) -> None:
+        then = datetime.now(UTC) - since
+        instance.add_daemon_heartbeat(DaemonHeartbeat(then.timestamp(), kind, "uuid", []))
+
+    @pytest.fixture
+    def computed(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """How many datasets each run had that would have been started."""
+        started: list[int] = []
+        monkeypatch.setattr("affirm_assets.resume.materialize", lambda *with_: started.append(len(with_[2])))
+        return started
+
+    @pytest.mark.parametrize("deployment", ["local", "kubernetes"])
+    @pytest.mark.parametrize("minutes", [0, 5], ids=["at rest", "at work for minutes"])
+    def test_its_sensors_go_on(
+        self,
+        instance: dg.DagsterInstance,
+        settings: Settings,
+        computed: list[int],
+        deployment: str,
+        minutes: int,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        self.live(instance, "SENSOR", timedelta(minutes=minutes))
+        self.live(instance, "SCHEDULER", timedelta(seconds=30))
+        assert run_resume(replace(settings, deployment=deployment, ui_url="http://ui")) == 0
+        said = capsys.readouterr().out
+        assert "A daemon is running: its sensors <feed>_landing, books and months ask for what is missing" in said
+        assert "http://ui/automation" in said
+        assert "issing or out of date.\n" not in said
+        assert computed == []
+        assert is_resumed(instance)
+
+    def test_on_kubernetes_nothing_else_may_start_runs(
+        self,
+        instance: dg.DagsterInstance,
+        settings: Settings,
+        computed: list[int],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        assert run_resume(replace(settings, deployment="kubernetes", ui_url="http://ui")) == 1
+        assert "found no sign of life. They do once it runs: see http://ui/deployment" in capsys.readouterr().out
+        assert computed == []
+        assert is_resumed(instance)
+
+    @pytest.mark.parametrize(("sensors", "others"), [(3, 3), (11, 0)], ids=["process gone", "sensors stand still"])
+    def test_one_that_was_stopped_is_none(
+        self, instance: dg.DagsterInstance, settings: Settings, computed: list[int], sensors: int, others: int
+    ) -> None:
+        self.live(instance, "SENSOR", timedelta(minutes=sensors))
+        self.live(instance, "SCHEDULER", timedelta(minutes=others))
+        assert run_resume(settings) == 1  # since nothing was computed
+        assert computed
+        assert is_resumed(instance)
+
+    def test_where_nothing_is_to_be_computed_it_says_so(
+        self, environ: dict[str, str], instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (lake := Path(environ["AFFIRM_LAKE"])).joinpath("landing").mkdir(parents=True)
+        key = dg.AssetKey(["loans", "loans"])
+        tags = {"dagster/partition": "2025-01-02"}
+        run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=tags, asset_selection={key})
+        assert run_resume(Settings.local(lake, date(2025, 1, 1))) == 0
+        *_, left, waits, last = capsys.readouterr().out.splitlines()
+        assert left == f"1 dataset, 2025-01-02: left to run {run.run_id[:8]}, which has not ended"
+        assert "of 2025-01-01" in waits
+        assert last == "Nothing was computed: beside what is said above, nothing is missing or out of date."
+
+
+def is_resumed(instance: dg.DagsterInstance) -> bool:
+    return bool(instance.daemon_cursor_storage.get_cursor_values({"affirm/resumed"}))
 
 
 DAILY = [each for each in DATASETS if isinstance(each.partitions, Daily)]
