@@ -5,19 +5,20 @@ No step computes them: they change with time, and with other partitions than tho
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
 import dagster as dg
 from dagster import ResourceParam
 from pyiceberg.catalog import Catalog
 
+from affirm_assets.declare.calendar import NEW_YORK
 from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import RecordRefused
 from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of_partition, tell
 from affirm_assets.orchestration.partitions import asset_key
-from affirm_assets.orchestration.standing import Finding, standings
+from affirm_assets.orchestration.standing import Finding, expects_what_is_there, standings
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
 from resources.iceberg import CatalogLost, IcebergCatalog, MetadataUnreadable
@@ -60,7 +61,8 @@ def standing_check_specs(dataset: Dataset) -> Iterator[dg.AssetCheckSpec]:
     yield dg.AssetCheckSpec(
         COMPLETE,
         asset=asset_key(dataset),
-        description="Nothing is left failed or missing between the first business date and the newest that is due.",
+        description="Nothing is left failed or missing between the first business date and "
+        + ("the newest that is due." if dataset.freshness else "the newest that could be published."),
     )
 
 
@@ -101,7 +103,8 @@ def standing_sensor(registry: Registry, first: date, ui_url: str) -> dg.SensorDe
 def look(datasets: Sequence[Dataset], catalog: Catalog, zone: LandingZone, first: date, now: datetime) -> list[Found]:
     """What both checks of each dataset find. `datasets`: those with partitions, upstream first.
 
-    Loads each table once; looks into the landing zone only for those that read feeds and were never published.
+    Loads each table once; looks into the landing zone only for those that read feeds and were never published, or have
+    no deadline.
     """
     records, refused = _records(datasets, catalog)
     arrived = {
@@ -110,8 +113,14 @@ def look(datasets: Sequence[Dataset], catalog: Catalog, zone: LandingZone, first
         if each.feeds and not records[each.name].windows
         if (there := _arrived(each, zone, first, now))
     }
+    newest = {
+        each.name: there
+        for each in datasets
+        if each.feeds and expects_what_is_there(each)
+        if (there := _newest_arrived(each, zone, records[each.name], first, now))
+    }
     found = []
-    for each in standings(datasets, records, arrived, first):
+    for each in standings(datasets, records, arrived, first, newest):
         wrong = refused.get(each.dataset.name)
         if fresh := each.fresh(now):
             found.append(Found(each.dataset, FRESH, wrong or fresh, wrong is not None))
@@ -214,3 +223,14 @@ def _arrived(dataset: Dataset, zone: LandingZone, first: date, now: datetime) ->
     days = sorted({first, newest or first})
     lacking = [zone.lacking(feed.feed, days) for feed in dataset.feeds]
     return next((day for day in days if not any(day in each for each in lacking)), None)
+
+
+def _newest_arrived(dataset: Dataset, zone: LandingZone, record: Record, first: date, now: datetime) -> date | None:
+    """The newest date that all the dataset's feeds have, after the newest that it has published."""
+    today = now.astimezone(NEW_YORK).date()
+    there = []
+    for feed in dataset.feeds:
+        after = record.windows[-1].last if record.windows else feed.begins(first) - timedelta(days=1)
+        found = zone.arrivals(feed.feed, after.isoformat())
+        there.append({each.day for each in found if each.is_complete and each.day and each.day <= today})
+    return max(set.intersection(*there), default=None)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -12,7 +13,7 @@ from pyiceberg.catalog import Catalog
 
 import affirm_assets.datasets
 from affirm_assets.declare.calendar import NEW_YORK
-from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
+from affirm_assets.declare.dataset import BY_HAND, COMPLETE, FRESH, Dataset
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
@@ -136,12 +137,35 @@ class TestComplete:
         assert found == Finding(True, "Nothing is missing: it waits for landing/loan_rows.")
 
     @pytest.mark.parametrize(
-        ("published", "passed"),
-        [(["2025-01-01", "2025-01-03"], False), (["2025-01-01...2025-01-03"], True), ([], True)],
+        ("through", "published", "missing"),
+        [
+            (None, ["2025-01-01", "2025-01-03"], "2025-01-02"),
+            (None, ["2025-01-01...2025-01-03"], ""),
+            (None, [], ""),
+            ("2025-01-05", ["2025-01-01...2025-01-03"], "2025-01-04...2025-01-05"),
+            ("2025-01-05", [], "2025-01-01...2025-01-05"),
+            ("2025-01-02", ["2025-01-01", "2025-01-03"], "2025-01-02"),
+            ("2024-12-31", [], ""),
+        ],
     )
-    def test_without_a_deadline_only_holes_are_missing(self, published: list[str], passed: bool) -> None:
-        found = standing(replace(LOANS, freshness=None), record(*published)).complete(MONDAY)
-        assert found.passed == passed
+    def test_without_a_deadline_what_could_be_published_is_missing(
+        self, through: str | None, published: list[str], missing: str
+    ) -> None:
+        last = date.fromisoformat(through) if through else None
+        without = replace(standing(replace(LOANS, freshness=None), record(*published)), through=last)
+        found = without.complete(MONDAY)
+        assert found.passed == (not missing)
+        assert not missing or found.text.endswith(f" are not published: {missing}.")
+
+    @pytest.mark.parametrize(
+        ("through", "missing"), [("2025-03-30", "2025-02-01"), ("2025-03-31", "2025-02-01...2025-03-01")]
+    )
+    def test_without_a_deadline_a_month_is_missing_once_all_its_days_are_there(
+        self, through: str, missing: str
+    ) -> None:
+        without = standing(replace(MONTHLY, freshness=None), record("2025-01-01"))
+        found = replace(without, through=date.fromisoformat(through)).complete(MONDAY)
+        assert found.text.endswith(f" are not published: {missing}.")
 
     def test_months(self) -> None:
         found = standing(MONTHLY, record("2025-01-01", "2025-03-01")).complete(
@@ -156,7 +180,7 @@ class TestFirst:
     def firsts(
         self, records: dict[str, Record], arrived: dict[str, date] | None = None, first: date = FIRST
     ) -> dict[str, date | None]:
-        found = standings(REGISTRY.in_order(), records, arrived or {}, first)
+        found = standings(REGISTRY.in_order(), records, arrived or {}, first, {})
         return {each.dataset.name: each.first for each in found}
 
     def test_none_where_nothing_has_arrived(self) -> None:
@@ -193,9 +217,44 @@ class TestFirst:
         assert found["originations_monthly"] == date.fromisoformat(month)
 
     def test_what_waits_says_for_what(self) -> None:
-        waits = {each.dataset.name: each.waits_for for each in standings(REGISTRY.in_order(), {}, {}, FIRST)}
+        waits = {each.dataset.name: each.waits_for for each in standings(REGISTRY.in_order(), {}, {}, FIRST, {})}
         assert waits["loan_rows"] == "the first complete folder of feed loans, such as loans/2025-01-01"
         assert waits["loans"] == "loan_rows"
+
+
+class TestThrough:
+    """Without a deadline: the newest day of which all is there that a dataset is computed from."""
+
+    def through(self, name: str, records: dict[str, Record], newest: dict[str, date], **over: Any) -> date | None:
+        over = {"freshness": None, **over}
+        datasets = [replace(each, **over) if each.name == name else each for each in REGISTRY.in_order()]
+        found = {each.dataset.name: each.through for each in standings(datasets, records, {}, FIRST, newest)}
+        assert {each for each, day in found.items() if day} <= {name}  # the others have deadlines
+        return found[name]
+
+    @pytest.mark.parametrize(
+        ("loans", "transactions", "day"),
+        [
+            (["2025-01-01...2025-01-09"], ["2025-01-01...2025-01-06"], "2025-01-06"),
+            (["2025-01-01...2025-01-09"], ["2025-01-01...2025-01-03", "2025-01-12"], "2025-01-03"),
+            (["2025-01-01...2025-01-02", "2025-01-08"], ["2025-01-01...2025-01-03", "2025-01-07"], "2025-01-02"),
+            (["2025-01-01...2025-01-09"], [], None),
+            (["2025-01-08...2025-01-09"], ["2025-01-01...2025-01-07"], None),
+        ],
+    )
+    def test_all_that_it_reads_has_it(self, loans: list[str], transactions: list[str], day: str | None) -> None:
+        read = {"loans": record(*loans), "transactions": record(*transactions)}
+        found = self.through("suspense", read, {})
+        assert found == (date.fromisoformat(day) if day else None)
+
+    def test_days_of_a_feed_that_are_there(self) -> None:
+        landed = {"loan_rows": record("2025-01-01...2025-01-03")}
+        assert self.through("loan_rows", landed, {"loan_rows": date(2025, 1, 9)}) == date(2025, 1, 9)
+        assert self.through("loan_rows", landed, {}) is None
+
+    @pytest.mark.parametrize("over", [{"starts": BY_HAND}, {"freshness": LOANS.freshness}], ids=str)
+    def test_nothing_is_expected_of_what_somebody_starts_or_has_a_deadline(self, over: dict[str, Any]) -> None:
+        assert self.through("loans", {"loan_rows": record("2025-01-01")}, {}, **over) is None
 
 
 DATASETS = [each for each in REGISTRY.in_order() if each.partitions]
@@ -244,6 +303,23 @@ class TestOnAnInstance:
         failed = {each.dataset.name for each in self.look(settings, catalog, MONDAY) if not each.finding.passed}
         assert {"loan_rows", "loans", "borrowers"} <= failed
         assert failed.isdisjoint({"transaction_rows", "transactions", "loan_balances"})
+
+    @pytest.mark.parametrize("complete", [True, False])
+    def test_without_a_deadline_new_folders_that_were_not_read_are_missing(
+        self, settings: Settings, catalog: Catalog, complete: bool
+    ) -> None:
+        self.publish(catalog, LOAN_ROWS, "2025-01-01...2025-01-02")
+        for day in ("2025-01-03", "2025-01-04", "2025-01-07"):  # the last has not begun
+            Path(settings.landing, "loans", day).mkdir(parents=True)
+            if complete:
+                Path(settings.landing, "loans", day, "_SUCCESS").touch()
+        found = look([replace(LOAN_ROWS, freshness=None)], catalog, landing_zone_of(settings), FIRST, MONDAY)
+        (text,) = [each.finding.text for each in found]
+        assert text == (
+            "2 of 4 partitions of 2025-01-01...2025-01-04 are not published: 2025-01-03...2025-01-04."
+            if complete
+            else "All of 2025-01-01...2025-01-02 is published: 2 partitions."
+        )
 
     def test_a_table_whose_record_is_refused_fails_alone(self, settings: Settings, catalog: Catalog) -> None:
         self.publish(catalog, LOAN_ROWS, "2025-01-01...2025-01-05")
