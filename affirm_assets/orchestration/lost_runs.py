@@ -10,8 +10,8 @@ import dagster as dg
 _INTERVAL_SECONDS = 30
 
 _SLACK_SECONDS = 60
-"""By which a process may seem to have begun too late: the kernel says when the machine started by the clock as it is now,
-and that may have been set forward meanwhile."""
+"""By which a process may seem to have begun too late: the kernel says when the machine started by the clock as it is
+now, which may have been set forward meanwhile."""
 
 _PROC = Path("/proc")
 
