@@ -27,7 +27,8 @@ def first() -> date:
 def services(tmp_path_factory: pytest.TempPathFactory, first: date) -> Iterator[Services]:
     if not CHROMIUM:
         pytest.skip("needs a browser: found no chromium on the PATH (Debian's package chromium)")
-    services = Services(tmp_path_factory.mktemp("browser"), {"AFFIRM_FIRST_BUSINESS_DATE": str(first)})
+    environment = {"AFFIRM_FIRST_BUSINESS_DATE": str(first), "TWO_FEEDS_BY_THE_CLOCK": "1"}
+    services = Services(tmp_path_factory.mktemp("browser"), environment)
     try:
         yield services
     finally:

@@ -55,7 +55,7 @@ def switch_books(ui: UI, *, on: bool) -> None:
 
 def test_the_asset_graph(ui: UI) -> None:
     page = ui.open("/asset-groups")
-    expect(page.get_by_role("button", name="Materialize all (5)")).to_be_visible()
+    expect(page.get_by_role("button", name="Materialize all (6)")).to_be_visible()
     page.keyboard.press("Alt+KeyE")  # expands all groups
     for dataset in ("sale_rows", "refund_rows", "takings", "totals", "takings_monthly"):
         expect(page.get_by_text(dataset, exact=True).first).to_be_visible()
@@ -146,7 +146,7 @@ def test_files_that_land_appear_without_a_click(ui: UI, services: Services, firs
     ui.shot("landed")
 
 
-def test_the_ticks_of_a_sensor_and_the_page_of_a_schedule(ui: UI) -> None:
+def test_the_ticks_of_a_sensor_and_of_a_schedule(ui: UI) -> None:
     page = ui.open_automation("sensors", "books")
     expect(page.get_by_text("1 run requested").first).to_be_visible()
     ui.shot("ticks")
@@ -154,6 +154,8 @@ def test_the_ticks_of_a_sensor_and_the_page_of_a_schedule(ui: UI) -> None:
     expect(page.get_by_text("Looks whether the folders of feed sales that are due")).to_be_visible()
     expect(ui.switch().get_by_role("checkbox")).to_be_checked()
     ui.shot("schedule")
+    page = ui.open_automation("schedules", "books__totals_by_the_clock")
+    expect(page.get_by_text(re.compile("run requested|Skipped")).first).to_be_visible()
 
 
 def test_the_browser_had_nothing_to_complain_of(ui: UI) -> None:

@@ -1,10 +1,13 @@
-"""The code location of this project, for a webserver or a daemon. Its sensors tick often, and may be made slow."""
+"""The code location of this project, for a webserver or a daemon. Its sensors tick often, and may be made slow.
+
+With TWO_FEEDS_BY_THE_CLOCK in the environment it has a dataset that a schedule starts each minute.
+"""
 
 import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -41,4 +44,8 @@ class SlowZone(LandingZone):
 
 
 settings = Settings.of(os.environ)
-defs = build_defs(settings, Registry.walk(tests.projects.two_feeds), {"landing_zone": SlowZone(settings.landing)})
+registry = Registry.walk(tests.projects.two_feeds)
+if os.environ.get("TWO_FEEDS_BY_THE_CLOCK"):
+    by_the_clock = replace(registry["totals"], name="totals_by_the_clock", starts="* * * * *")
+    registry = Registry.of([*registry.in_order(), by_the_clock])
+defs = build_defs(settings, registry, {"landing_zone": SlowZone(settings.landing)})
