@@ -111,9 +111,10 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
         raise click.UsageError("--reason: expected a reason, found none.")
     said = Acceptance(feed, day.date(), reason.strip())
     refusers, refused = Refuser.of(Registry.walk(affirm_assets.datasets).datasets, feed), []
+    catalog = catalog_of(Settings.of(os.environ)).load()
     for each in refusers:
         try:
-            records = each.accept(catalog_of(Settings.of(os.environ)).load(), said, by, datetime.now(UTC))
+            records = each.accept(catalog, said, by, datetime.now(UTC))
         except AcceptanceRefused as error:  # another one that reads the feed may have what this one has not
             refused.append(error)
             continue

@@ -47,10 +47,13 @@ class Alert:
     link: str | None = None
 
 
-def alert_of_partition(dataset: Dataset, partition: date, ui_url: str, *, cause: str, title: str, reason: str) -> Alert:
-    """To the dataset's owner, with a link to the partition's page."""
-    page = f"assets/{'/'.join(asset_key(dataset).path)}?view=partitions&partition={partition}"
-    return Alert(cause, title, reason, dataset.owner, str(dataset), str(partition), f"{ui_url}/{page}")
+def alert_of(dataset: Dataset, partition: date | None, ui_url: str, *, cause: str, title: str, reason: str) -> Alert:
+    """To the dataset's owner, with a link to its page, or the partition's."""
+    page = f"{ui_url}/assets/{'/'.join(asset_key(dataset).path)}"
+    if partition is None:
+        return Alert(cause, title, reason, dataset.owner, str(dataset), link=page)
+    link = f"{page}?view=partitions&partition={partition}"
+    return Alert(cause, title, reason, dataset.owner, str(dataset), str(partition), link)
 
 
 class AlertHook(Protocol):

@@ -14,7 +14,7 @@ from dagster import ResourceParam
 from affirm_assets.declare.calendar import NEW_YORK, Due
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.registry import Registry
-from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of_partition, tell
+from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of, tell
 from affirm_assets.orchestration.partitions import asset_key
 from resources.landing import LandingZone
 
@@ -76,7 +76,7 @@ def says(due: Due, tick: datetime, dates: Sequence[date], lacking: Mapping[date,
 
 def late_files(each: FeedDue, lacking: Mapping[date, str], ui_url: str) -> list[Alert]:
     return [
-        alert_of_partition(
+        alert_of(
             each.reader,
             day,
             ui_url,

@@ -13,7 +13,7 @@ from dagster import ResourceParam
 
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.partitions import Daily, Window
-from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of_partition, tell
+from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of, tell
 from affirm_assets.orchestration.arrivals import arrived, feed_readers
 from affirm_assets.orchestration.asking import busy
 from affirm_assets.orchestration.books import SECONDS_BETWEEN_TICKS, Project, shown
@@ -206,7 +206,7 @@ def landing_sensors(project: Project, ui_url: str) -> list[dg.SensorDefinition]:
 
 def _fewer_files(reader: Dataset, feed: str, fewer: Mapping[date, str], ui_url: str) -> list[Alert]:
     return [
-        alert_of_partition(
+        alert_of(
             reader,
             day,
             ui_url,

@@ -16,7 +16,7 @@ from affirm_assets.declare.calendar import NEW_YORK
 from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import RecordRefused
-from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of_partition, tell
+from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of, tell
 from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.orchestration.standing import Finding, expects_what_is_there, standings
 from affirm_assets.steps.published import Record, record_of
@@ -164,7 +164,7 @@ def evaluation(each: Found) -> dg.AssetCheckEvaluation:
 
 def late_datasets(found: Sequence[Found], ui_url: str) -> list[Alert]:
     return [
-        alert_of_partition(
+        alert_of(
             each.dataset,
             each.finding.window,
             ui_url,
@@ -180,13 +180,13 @@ def late_datasets(found: Sequence[Found], ui_url: str) -> list[Alert]:
 def refused_tables(found: Sequence[Found], ui_url: str) -> list[Alert]:
     """Nothing is computed of such a table, so that no run fails which would be told."""
     return [
-        Alert(
+        alert_of(
+            each.dataset,
+            None,
+            ui_url,
             cause=f"refused/{each.dataset}/{sha256(each.finding.text.encode()).hexdigest()}",
             title="its table cannot be read",
             reason=each.finding.text,
-            owner=each.dataset.owner,
-            dataset=str(each.dataset),
-            link=f"{ui_url}/assets/{'/'.join(asset_key(each.dataset).path)}",
         )
         for each in found
         if each.check == COMPLETE and each.is_refused

@@ -170,7 +170,7 @@ class Request:
             beside=value["beside"],
             versions=value["versions"],
             listings=value["listings"],
-            table_id=value.get("table_id", ""),  # requests of before it was kept have none
+            table_id=value["table_id"],
         )
 
 
