@@ -98,8 +98,8 @@ def register_tables(metadata: tuple[str, ...]) -> None:
 @click.argument("feed")
 @click.argument("day", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]))
 @click.option("--reason", required=True, help="Why it may pass; kept with the table.")
-@click.option("--by", default=getpass.getuser, show_default="your user name", help="Who says so.")
-def accept(feed: str, day: datetime, reason: str, by: str) -> None:
+@click.option("--by", help="Who says so; by default your user name, but not in a pod.")
+def accept(feed: str, day: datetime, reason: str, by: str | None) -> None:
     """Let a date of a feed pass although more of it is refused than the feed may have."""
     import affirm_assets.datasets
     from affirm_assets.declare.registry import Registry
@@ -109,9 +109,15 @@ def accept(feed: str, day: datetime, reason: str, by: str) -> None:
 
     if not reason.strip():
         raise click.UsageError("--reason: expected a reason, found none.")
+    settings = Settings.of(os.environ)
+    if not by and settings.deployment == "kubernetes":
+        raise click.UsageError(
+            "--by: expected who lets the date pass, found nothing. In a pod, your user name is not known."
+        )
+    by = by or getpass.getuser()
     said = Acceptance(feed, day.date(), reason.strip())
     refusers, refused = Refuser.of(Registry.walk(affirm_assets.datasets).datasets, feed), []
-    catalog = catalog_of(Settings.of(os.environ)).load()
+    catalog = catalog_of(settings).load()
     for each in refusers:
         try:
             records = each.accept(catalog, said, by, datetime.now(UTC))

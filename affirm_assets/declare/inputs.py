@@ -4,6 +4,7 @@ Belongs here: what a parameter may mean. Does not: reading it.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -211,6 +212,12 @@ def landing(
     refuses records by more than that is named by `refused_by`: it has an audit with the parameter `feed`, which is what
     stops then, and what is known of the records here is a warning.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_]+", feed):
+        better = re.sub(r"[^A-Za-z0-9_]+", "_", feed).strip("_") or "disputes"
+        raise DeclarationError(
+            f"landing({feed!r}): expected a feed's name of letters, digits and _, since its sensor in Dagster is named "
+            f"after it. Name it {better!r}, and its folder of the landing zone, too."
+        )
     if unknown := {name: kind for name, kind in fields.items() if kind not in KINDS}:
         raise DeclarationError(
             f"landing({feed!r}): expected each field to be one of {', '.join(KINDS)}; found "

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -13,8 +14,12 @@ from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.orchestration.plan import Ask, first_part
 
-CAUSE, REASON = "affirm/cause", "affirm/reason"
-"""Tags of a run that a sensor asked for: a digest of why, and why in words."""
+CAUSE, TOLD, REASON = "affirm/cause", "affirm/told", "affirm/reason"
+"""Tags of a run that a sensor asked for: a digest of why, by which its tries are counted; another by which people are
+told of its failures once; and why in words.
+
+What the first try published is left out of the next. So the next may be counted anew, but `TOLD` stays the same.
+"""
 
 MOST_TRIES = 3
 """Of one window for one cause. A longer window is tried in shorter parts first."""
@@ -54,17 +59,29 @@ def busy(instance: dg.DagsterInstance, datasets: Mapping[str, Dataset], now: dat
     return found
 
 
+@dataclass(frozen=True)
+class State:
+    """What a try depends on beside its window and its trigger: other code or files may make it succeed.
+
+    `code`: the version of each dataset of the project; `day`: the files of the window's first day, and what was
+    accepted of them.
+    """
+
+    code: Mapping[str, str]
+    day: Sequence[str]
+
+
 def run_request(
-    instance: dg.DagsterInstance, ask: Ask, datasets: Mapping[str, Dataset], state: Iterable[str], now: datetime
+    instance: dg.DagsterInstance, ask: Ask, datasets: Mapping[str, Dataset], state: State, now: datetime
 ) -> dg.RunRequest | str:
     """The next try of what is asked, or why there is none now.
 
-    `state`: beside the window and the trigger, what a try depends on, such as the files and the code. Of another state
-    there are tries anew, and so there are after a resume: a person acted, and is told if it fails again.
+    Of another state there are tries anew, and so there are after a resume: a person acted, and is told if it fails
+    again.
     """
-    first = ask.window.first if ask.window else None
-    because = json.dumps([ask.trigger, str(first), *state, _resumed(instance)])
-    cause = hashlib.sha256(because.encode()).hexdigest()[:12]
+    because = [ask.trigger, str(ask.window.first if ask.window else None), *state.day, _resumed(instance)]
+    cause = _digest([*because, *(f"{name} {state.code[name]}" for name in ask.datasets)])
+    told = _digest([*because, *(f"{name} {version}" for name, version in sorted(state.code.items()))])
     records = instance.get_run_records(dg.RunsFilter(tags={CAUSE: cause}))  # newest first
     kind = datasets[ask.datasets[0]].partitions
     ask = first_part(ask, kind, len(records))
@@ -74,7 +91,7 @@ def run_request(
         # By the try before it: a daemon that was killed in a tick asks for the same one again, and Dagster sees that.
         run_key=f"{cause}/{records[0].dagster_run.run_id if records else 'first'}",
         asset_selection=[asset_key(datasets[name]) for name in ask.datasets],
-        tags={CAUSE: cause, REASON: ask.reason, **_tags(ask.window, kind)},
+        tags={CAUSE: cause, TOLD: told, REASON: ask.reason, **_tags(ask.window, kind)},
         partition_key=_key(ask.window),
     )
 
@@ -100,6 +117,10 @@ def _waits(tries: Sequence[dg.RunRecord], ask: Ask, now: datetime) -> str:
     ended = datetime.fromtimestamp(tries[0].end_time, UTC) if tries[0].end_time else tries[0].update_timestamp
     again = ended.astimezone(UTC) + _WAITS[min(len(tries), len(_WAITS) - 1)]
     return f"{said} ended at {ended:%H:%M:%S} UTC; again at {again:%H:%M:%S}" if now < again else ""
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
 
 
 def _resumed(instance: dg.DagsterInstance) -> str:

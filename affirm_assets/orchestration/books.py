@@ -1,6 +1,6 @@
 """The sensor that keeps the books up to date, and the schedules of datasets that have one."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -13,7 +13,7 @@ from affirm_assets.declare.partitions import Daily, Monthly
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.arrivals import arrived
-from affirm_assets.orchestration.asking import busy, resume, run_request
+from affirm_assets.orchestration.asking import State, busy, resume, run_request
 from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, asset_key, today
 from affirm_assets.orchestration.plan import Ask, Books
 from affirm_assets.orchestration.tables import Tables
@@ -58,13 +58,12 @@ class Project:
             return f"{ask.datasets[0]} of {ask.window}: after {meets.reason}"
         return run_request(instance, ask, self.datasets, self._state(ask, tables, zone), datetime.now(UTC))
 
-    def _state(self, ask: Ask, tables: Tables, zone: LandingZone) -> Iterator[str]:
-        """What a try depends on beside its window: other files, code or acceptances may make it succeed."""
-        yield from (f"{name} {self.versions[name]}" for name in ask.datasets)
-        if ask.window:
-            day = ask.window.first
-            yield tables.accepted.get(day, "")
-            yield from (f"{feed} {found.listing}" for feed in self.feeds if (found := zone.arrival(feed, day)))
+    def _state(self, ask: Ask, tables: Tables, zone: LandingZone) -> State:
+        if not ask.window:
+            return State(self.versions, ())
+        day = ask.window.first
+        listings = [f"{feed} {found.listing}" for feed in self.feeds if (found := zone.arrival(feed, day))]
+        return State(self.versions, (tables.accepted.get(day, ""), *listings))
 
 
 def shown(messages: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from affirm_assets import errors
 from affirm_assets.orchestration.alerts import Alert
-from affirm_assets.orchestration.asking import CAUSE
+from affirm_assets.orchestration.asking import TOLD
 from resources import iceberg
 from resources.landing import errors as landing
 
@@ -198,7 +198,7 @@ def _failed_step(run: dg.DagsterRun, found: _Events, step: str, why: str, place:
 
 def _cause(run: dg.DagsterRun, of: str, why: str) -> str:
     """Of a run that a sensor asked for, the same at each try: a file that fails three times is told of once."""
-    asked = run.tags.get(CAUSE)
+    asked = run.tags.get(TOLD)
     return f"asked/{asked}/{of}/{sha256(why.encode()).hexdigest()[:12]}" if asked else f"run/{run.run_id}/{of}"
 
 

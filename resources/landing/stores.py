@@ -84,7 +84,7 @@ class Folder:
         return str(Path(self.root, name))
 
     def folders(self, parent: str, after: str = "") -> Iterator[tuple[str, Found]]:
-        with suppress(FileNotFoundError), self._reached(parent):
+        with suppress(FileNotFoundError), self._reached(parent, "a folder that can be read"):
             names = os.listdir(Path(self.root, parent))  # noqa: PTH208  (a hundred thousand paths cost far more)
             for name in sorted(name for name in names if name > after):
                 yield name, self.found(f"{parent}/{name}")
@@ -104,20 +104,21 @@ class Folder:
         return found
 
     def open(self, name: str) -> io.RawIOBase:
-        return Path(self.root, name).open("rb", buffering=0)
+        with self._reached(name, "a file that can be read"):
+            return Path(self.root, name).open("rb", buffering=0)
 
     def for_worker(self) -> Store:
         return self
 
     @contextmanager
-    def _reached(self, name: str) -> Iterator[None]:
+    def _reached(self, name: str, expected: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
             raise
         except OSError as error:
             raise LandingUnreachable(
-                f"landing zone, {self.location(name)!a}", "a folder that can be read", str(error), "Mend it."
+                f"landing zone, {self.location(name)!a}", expected, str(error), "Mend it."
             ) from error
 
     def found(self, folder: str) -> Found:

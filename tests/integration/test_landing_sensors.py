@@ -1,5 +1,6 @@
 """The sensors of the landing zone and of the books, tick by tick, with real runs over a lake of two small feeds."""
 
+import errno
 import importlib
 import json
 import os
@@ -25,7 +26,7 @@ from affirm_assets.definitions import build_defs
 from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration import partitions
 from affirm_assets.orchestration.alerts import AlertHook
-from affirm_assets.orchestration.asking import CAUSE, REASON, resume
+from affirm_assets.orchestration.asking import CAUSE, REASON, TOLD, resume
 from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run
 from affirm_assets.orchestration.partitions import today
 from affirm_assets.settings import Settings
@@ -281,24 +282,36 @@ def test_a_bad_day_is_tried_three_times_and_again_once_its_file_is_another(
     assert "failed, try 3." in said
     assert "affirm resume" in said
     # Told once for the three tries; and once more if it fails again after a person acted.
-    assert len(causes_of_failures(shops)) == 1
+    assert len(causes_of_failures(shops, 1)) == 1
     resume(shops.instance, datetime.now(UTC))
     assert [over for _, over, _ in shops.tick_to_the_end()] == [str(day(1))] * 3
-    assert len(causes_of_failures(shops)) == 2
+    assert len(causes_of_failures(shops, 1)) == 2
     shops.land(REFUNDS, 1, "north,1.00")
     shops.tick_to_the_end()
     assert [row["amount"] for row in shops.rows("books.takings") if row["as_of"] == day(1)] == [0]
 
 
-def causes_of_failures(shops: Shops) -> set[str]:
-    """Of the alerts of failed runs of the second day: a cause is told once, for ever."""
+def test_a_failure_is_told_once_though_the_next_try_leaves_out_what_the_first_one_published(
+    shops: Shops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("affirm_assets.orchestration.asking._WAITS", (timedelta(0),) * 3)
+    shops.land(SALES, 0, "north,1.00")
+    shops.land(REFUNDS, 0, "north,9.00")  # more than was sold
+    shops.tick_to_the_end()
+    failed = [run for run in shops.instance.get_runs() if run.status == dg.DagsterRunStatus.FAILURE]
+    assert {len(run.asset_selection or ()) for run in failed} == {4, 2}, "the rows were published by the first try"
+    assert len(causes_of_failures(shops, 0)) == 1
+
+
+def causes_of_failures(shops: Shops, number: int) -> set[str]:
+    """Of the alerts of failed runs of a day: a cause is told once, for ever."""
     failed = [run for run in shops.instance.get_runs() if run.status == dg.DagsterRunStatus.FAILURE]
     place = Place({}, "http://ui")
     return {
         alert.cause
         for run in failed
         for alert in alerts_of_run(run, shops.instance.all_logs(run.run_id, of_type=EVENTS), place)
-        if alert.window == str(day(1))
+        if alert.window == str(day(number))
     }
 
 
@@ -448,6 +461,27 @@ def test_a_folder_that_is_being_written_again_waits(shops: Shops) -> None:
     assert f"sales of {day(0)}: waits for _SUCCESS" in said
 
 
+def test_a_changed_folder_with_a_file_that_nobody_may_read_stops_no_other_folder(
+    shops: Shops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To root, as whom tests may run, nothing is forbidden: so the refusal is the system's own, raised for it."""
+    shops.land_all(0)
+    shops.tick_to_the_end()
+    forbidden = shops.land(SALES, 0, "north,8.00") / "part.csv"
+    opened = Path.open
+
+    def refuse(path: Path, *args: Any, **options: Any) -> Any:
+        if path == forbidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    shops.land_all(1)
+    assert str(day(1)) in [over for _, over, _ in shops.tick_to_the_end()]
+    _, said = shops.tick("sales_landing")
+    assert "expected a file that can be read; found [Errno 13] Permission denied" in said
+
+
 def test_older_folders_are_looked_at_in_turn(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("affirm_assets.orchestration.landing.LOOK_BACK", timedelta(days=1))
     monkeypatch.setattr("affirm_assets.orchestration.landing.OLDER_FOLDERS", 2)
@@ -463,7 +497,7 @@ def test_a_run_says_why_it_was_asked_for(shops: Shops) -> None:
     shops.land_all(0)
     ((run,), _) = shops.tick("books")
     assert run.tags[REASON] == f"landing/refund_rows of {day(0)} is not published"
-    assert len(run.tags[CAUSE]) == 12
+    assert len(run.tags[CAUSE]) == len(run.tags[TOLD]) == 12
     assert json.dumps(sorted(str(key.path[-1]) for key in run.asset_selection or ())) == json.dumps(
         ["refund_rows", "sale_rows", "takings", "totals"]
     )

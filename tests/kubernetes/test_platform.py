@@ -1,5 +1,6 @@
 """The platform on a real cluster: it comes up, materializes what a laptop does, and tells nobody its secrets."""
 
+import json
 import subprocess
 from datetime import date, timedelta
 from pathlib import Path
@@ -81,6 +82,20 @@ def test_ten_days_equal_what_spark_computes_locally(
         assert _rows(platform.table(table)) == _rows(books.table(table)), table
         assert _engine(platform.catalog().load_table(table)) == "sail", table
         assert _engine(books.catalog.load_table(table)) == "spark", table
+
+
+def test_a_person_accepts_and_resumes_in_a_pod(platform: Platform, ten_days: list[str]) -> None:
+    """The feed's dates have no refusal beyond its tolerance: what is accepted of one is kept, and changes nothing."""
+    affirm = ("exec", "deployment/affirm-code-location", "--", "affirm")
+    accept = ["accept", "loans", str(START), "--reason", "A try"]
+    with pytest.raises(AssertionError, match="--by: expected who lets the date pass, found nothing"):
+        kubectl(*affirm, *accept)
+    said = kubectl(*affirm, *accept, "--by=ops@example.com")
+    assert "(A try, ops@example.com). It is kept in the properties of" in said
+    with platform.catalog() as catalog:
+        kept = catalog.load_table("loans.loans").properties[f"affirm.accepted.{START}"]
+    assert json.loads(kept)["by"] == "ops@example.com"
+    assert "A daemon is running: its sensors" in kubectl(*affirm, "resume")
 
 
 def test_no_secret_is_told(platform: Platform, ten_days: list[str]) -> None:

@@ -314,6 +314,12 @@ class TestDependencies:
         assert landing("loans", {}, delimiter=delimiter) == Landing("loans", {}, delimiter)
         assert landing("loans", {}).delimiter == ","
 
+    @pytest.mark.parametrize(("feed", "better"), [("card-disputes", "card_disputes"), ("a/b", "a_b"), ("", "disputes")])
+    def test_a_feed_s_name_is_one_that_its_sensor_may_have(self, feed: str, better: str) -> None:
+        with pytest.raises(DeclarationError, match="expected a feed's name of letters, digits and _") as refused:
+            landing(feed, {})
+        assert f"Name it '{better}', and its folder of the landing zone, too." in str(refused.value)
+
     @pytest.mark.parametrize("delimiter", ["", ";;", '"', "'", "\n", "\r", "a", "É", "7"], ids=ascii)
     def test_a_delimiter_that_could_not_be_told_from_values_is_refused(self, delimiter: str) -> None:
         with pytest.raises(DeclarationError) as refused:

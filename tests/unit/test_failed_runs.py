@@ -9,7 +9,7 @@ import pytest
 
 from affirm_assets.errors import AlertsNotSent, EngineFailed, GapRefused
 from affirm_assets.orchestration.alerts import Alert
-from affirm_assets.orchestration.asking import CAUSE
+from affirm_assets.orchestration.asking import TOLD
 from affirm_assets.orchestration.execution import step_failures
 from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run
 from resources.landing.errors import LandingNotReady
@@ -145,7 +145,7 @@ def test_the_tries_of_what_a_sensor_asks_for_are_one_cause(instance: dg.DagsterI
         raise dg.Failure("audits failed", allow_retries=False)
 
     def cause(does: Callable[[], Any], asked: str, *names: str) -> str:
-        (alert,) = told(instance, run(instance, asset_that(does, *specs(*names)), tags={CAUSE: asked}))
+        (alert,) = told(instance, run(instance, asset_that(does, *specs(*names)), tags={TOLD: asked}))
         return alert.cause
 
     first = cause(audit_fails, "0123456789ab", "unique_key")
