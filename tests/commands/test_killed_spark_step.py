@@ -16,6 +16,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from affirm_assets.engines.spark import SparkEngine
+from affirm_assets.settings import SPARK
 from affirm_assets.steps.request import RESULT_SETTINGS
 from affirm_assets.steps.tables import added_files
 from resources.iceberg import IcebergCatalog
@@ -28,6 +29,11 @@ from tests.steps.amounts import D1, D2, amounts_of, one
 from tests.storage import NewStorage, Steps, StorageWithEngine
 
 OF_ICEBERG = re.compile(r"\d{5}-\d+-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+-\d{5}\.parquet")
+
+
+@pytest.fixture(scope="session")
+def engine() -> str:
+    return SPARK
 
 
 def step(uri: str, warehouse: str, is_to_end: bool) -> None:
