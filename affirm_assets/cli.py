@@ -110,6 +110,7 @@ def accept(feed: str, day: datetime, reason: str, by: str | None) -> None:
     if not reason.strip():
         raise click.UsageError("--reason: expected a reason, found none.")
     settings = Settings.of(os.environ)
+    by = (by or "").strip()
     if not by and settings.deployment == "kubernetes":
         raise click.UsageError(
             "--by: expected who lets the date pass, found nothing. In a pod, your user name is not known."

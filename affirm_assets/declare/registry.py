@@ -50,6 +50,7 @@ class Registry:
         _check_known(datasets)
         for item in datasets.values():
             _check_inputs(item, datasets)
+        _check_deadlines(datasets)
         _check_refusals(datasets)
         _check_no_cycle(datasets)
         return Registry(datasets)
@@ -178,6 +179,18 @@ def _shared_frames(inputs: Mapping[str, Input]) -> Iterator[Shared]:
 def _upstream_names(item: Dataset) -> set[str]:
     read = [m for m in item.leaves.values() if not isinstance(m, Landing | Beside)]
     return {m.dataset for m in read if m.dataset != item.name}
+
+
+def _check_deadlines(datasets: Mapping[str, Dataset]) -> None:
+    """One dataset says when a feed is due: its owner is told."""
+    declared: dict[str, Dataset] = {}
+    for item in datasets.values():
+        for each in item.feeds:
+            if each.due and (other := declared.setdefault(each.feed, item)) is not item:
+                raise DeclarationError(
+                    f"{item.source}: landing({each.feed!r}): expected due= in one place; {other.source} declares it, "
+                    "too, and its owner is told. Remove one of them."
+                )
 
 
 def _check_refusals(datasets: Mapping[str, Dataset]) -> None:

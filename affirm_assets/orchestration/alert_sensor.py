@@ -10,6 +10,7 @@ from dagster import ResourceParam
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import AlertsNotSent
 from affirm_assets.orchestration.alerts import Alert, AlertHook, Delivery, deliver
+from affirm_assets.orchestration.assets import code_version_of
 from affirm_assets.orchestration.failed_runs import Place
 from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.orchestration.troubles import (
@@ -68,7 +69,12 @@ def look_from_outside(instance: dg.DagsterInstance, hooks: Sequence[AlertHook], 
 
 
 def place_of(registry: Registry, ui_url: str) -> Place:
-    return Place({asset_key(each): each.owner for each in registry.datasets.values()}, ui_url)
+    datasets = {asset_key(each): each for each in registry.datasets.values()}
+
+    def version(asset: dg.AssetKey) -> str:
+        return code_version_of(datasets[asset]) if asset in datasets else ""
+
+    return Place({asset: each.owner for asset, each in datasets.items()}, ui_url, version)
 
 
 def _tell(

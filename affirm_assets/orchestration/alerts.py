@@ -23,8 +23,11 @@ from resources.key_values import KeyValues
 OLDEST = timedelta(days=1)
 """What is older is no news: it is neither looked for nor, should a hook fail for so long, sent any more."""
 
-_IN_FULL = 30
-"""Alerts in one message; the others are counted. Slack takes 40,000 characters."""
+_IN_ONE = 30
+"""Alerts in one message; the others come in the next. Slack takes 40,000 characters."""
+
+_AT_ONCE = 5 * _IN_ONE
+"""Alerts that are handed to a hook in one tick, which has a minute; the others wait for the next."""
 
 _LONGEST_REASON = 500
 
@@ -112,7 +115,7 @@ def deliver(
         sent: set[str] = set()
         problems = []
         for hook in hooks:
-            waiting = [each for each in outbox.waiting() if hook.name in each.hooks]
+            waiting = [each for each in outbox.waiting() if hook.name in each.hooks][:_AT_ONCE]
             if waiting and (problem := _send(outbox, hook, waiting, now)):
                 problems.append(problem)
             elif waiting:
@@ -133,16 +136,14 @@ def _send(outbox: Outbox, hook: AlertHook, waiting: Sequence[Waiting], now: date
     """What is wrong, if the hook did not take them or is left alone after it failed."""
     pause = outbox.pause(hook.name)
     if pause is None or pause.until <= now:
-        try:
-            hook.send(*message([Alert(**each.content) for each in waiting]))  # type: ignore[arg-type]
-        except HookFailed as error:
-            pause = outbox.failed(hook.name, str(error), now)
-        except Exception as error:
-            # Of a hook that is not ours: its text may hold a secret.
-            pause = outbox.failed(hook.name, f"{hook.name}: expected it to take a message, found {type(error)}", now)
-        else:
-            for each in waiting:
+        for first in range(0, len(waiting), _IN_ONE):
+            together = waiting[first : first + _IN_ONE]
+            if failure := _failure(hook, together):
+                pause = outbox.failed(hook.name, failure, now)
+                break
+            for each in together:
                 outbox.done(each, [hook.name], now)
+        else:
             if pause:
                 outbox.took(hook.name)
             return None
@@ -152,18 +153,27 @@ def _send(outbox: Outbox, hook: AlertHook, waiting: Sequence[Waiting], now: date
     )
 
 
+def _failure(hook: AlertHook, together: Sequence[Waiting]) -> str | None:
+    """Why a hook did not take them, in one message; None: it did."""
+    try:
+        hook.send(*message([Alert(**each.content) for each in together]))  # type: ignore[arg-type]
+    except HookFailed as error:
+        return str(error)
+    except Exception as error:
+        # Of a hook that is not ours: its text may hold a secret.
+        return f"{hook.name}: expected it to take a message, found {type(error)}"
+    return None
+
+
 def message(alerts: Sequence[Alert]) -> tuple[str, str]:
     """Subject and text for all of them, by owner; of those with one link, such as a run's, it stands once."""
-    shown = sorted(alerts[:_IN_FULL], key=lambda each: each.owner or "")
     lines = []
-    for owner, of_owner in groupby(shown, key=lambda each: each.owner):
+    for owner, of_owner in groupby(sorted(alerts, key=lambda each: each.owner or ""), key=lambda each: each.owner):
         lines.append(f"{owner or 'without an owner'}:")
         for link, of_link in groupby(of_owner, key=lambda each: each.link):
             lines += [line for each in of_link for line in _lines(each)]
             if link:
                 lines.append(f"  {link}")
-    if more := len(alerts) - len(shown):
-        lines.append(f"and {more} more, which the UI shows.")
     others = f" and {len(alerts) - 1} more" if len(alerts) > 1 else ""
     return f"{_name(alerts[0])}{others}", "\n".join(lines)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.dataset import BY_HAND, Dataset
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.steps.published import Record
 from resources.landing import Arrival, LandingZone
@@ -24,11 +24,12 @@ class Arrived:
 def arrived(
     zone: LandingZone, datasets: Mapping[str, Dataset], records: Mapping[str, Record], first: date, today: date
 ) -> Arrived:
-    """From the first day that was not read of all feeds. A day that was read is there, though its folder may be gone.
+    """From the first day that was not read of all feeds, by a dataset that starts by itself. A day that one has read is
+    there, though its folder may be gone.
 
     Raises LandingUnreachable.
     """
-    readers = feed_readers(datasets)
+    readers = feed_readers({name: each for name, each in datasets.items() if each.starts != BY_HAND})
     begins = {
         feed: max(read.begins(first) for name in names for read in datasets[name].feeds if read.feed == feed)
         for feed, names in readers.items()
@@ -38,7 +39,7 @@ def arrived(
     lacks: list[str] = []
     while day <= today:
         for feed, names in readers.items():
-            if day < begins[feed] or all(records[name].covers(day) for name in names):
+            if day < begins[feed] or any(records[name].covers(day) for name in names):
                 continue
             if not folders[feed].is_complete(day):
                 lacks.append(feed)
@@ -60,8 +61,8 @@ def feed_readers(datasets: Mapping[str, Dataset]) -> Mapping[str, tuple[str, ...
 
 
 def _unread(records: Mapping[str, Record], names: tuple[str, ...], first: date) -> date:
-    """The first day, from `first` on, that one of these has not published."""
-    return min(records[name].missing(Window(first, date.max), Daily(""))[0].first for name in names)
+    """The first day, from `first` on, that none of these has published up to."""
+    return max(records[name].missing(Window(first, date.max), Daily(""))[0].first for name in names)
 
 
 @dataclass

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.orchestration.plan import Ask, first_part
 
-CAUSE, TOLD, REASON = "affirm/cause", "affirm/told", "affirm/reason"
-"""Tags of a run that a sensor asked for: a digest of why, by which its tries are counted; another by which people are
-told of its failures once; and why in words.
+CAUSE, REASON = "affirm/cause", "affirm/reason"
+"""Tags of a run that a sensor asked for: a digest of why, by which its tries are counted; and why in words."""
 
-What the first try published is left out of the next. So the next may be counted anew, but `TOLD` stays the same.
-"""
+_DAY, _SINCE = "affirm/day", "affirm/since"
+"""Tags of such a run, by which people are told of a failure once: a digest of its first day and of what was there of
+it, which is the same in each try though what the first one published is left out; and when somebody resumed last."""
 
 MOST_TRIES = 3
 """Of one window for one cause. A longer window is tried in shorter parts first."""
@@ -63,26 +64,44 @@ def busy(instance: dg.DagsterInstance, datasets: Mapping[str, Dataset], now: dat
 class State:
     """What a try depends on beside its window and its trigger: other code or files may make it succeed.
 
-    `code`: the version of each dataset of the project; `day`: the files of the window's first day, and what was
-    accepted of them.
+    `code`: the versions of the datasets; `day`: the files of the window's first day, what was accepted of them, and the
+    last publications of inputs that no try of it computes; `inputs`: those that a first try may have published itself.
     """
 
-    code: Mapping[str, str]
-    day: Sequence[str]
+    code: Sequence[str] = ()
+    day: Sequence[str] = ()
+    inputs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class NotNow:
+    """Why nothing is asked for now. `is_given_up`: it was tried so often that a person must act."""
+
+    why: str
+    is_given_up: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run that a sensor asked for says of why: of two with the same `day` and `since`, people are told once."""
+
+    day: str
+    since: str
 
 
 def run_request(
     instance: dg.DagsterInstance, ask: Ask, datasets: Mapping[str, Dataset], state: State, now: datetime
-) -> dg.RunRequest | str:
+) -> dg.RunRequest | NotNow:
     """The next try of what is asked, or why there is none now.
 
     Of another state there are tries anew, and so there are after a resume: a person acted, and is told if it fails
     again.
     """
-    because = [ask.trigger, str(ask.window.first if ask.window else None), *state.day, _resumed(instance)]
-    cause = _digest([*because, *(f"{name} {state.code[name]}" for name in ask.datasets)])
-    told = _digest([*because, *(f"{name} {version}" for name, version in sorted(state.code.items()))])
-    records = instance.get_run_records(dg.RunsFilter(tags={CAUSE: cause}))  # newest first
+    day = [str(ask.window.first if ask.window else None), *state.day]
+    since = _resumed(instance)
+    cause = _digest([ask.trigger, *day, *state.code, *state.inputs, since])
+    newest_first = instance.get_run_records(dg.RunsFilter(tags={CAUSE: cause}))
+    records = [each for each in newest_first if not _is_by_hand(each.dagster_run)]
     kind = datasets[ask.datasets[0]].partitions
     ask = first_part(ask, kind, len(records))
     if waits := _waits(records, ask, now):
@@ -91,9 +110,18 @@ def run_request(
         # By the try before it: a daemon that was killed in a tick asks for the same one again, and Dagster sees that.
         run_key=f"{cause}/{records[0].dagster_run.run_id if records else 'first'}",
         asset_selection=[asset_key(datasets[name]) for name in ask.datasets],
-        tags={CAUSE: cause, TOLD: told, REASON: ask.reason, **_tags(ask.window, kind)},
+        tags={CAUSE: cause, REASON: ask.reason, _DAY: _digest(day), _SINCE: since, **_tags(ask.window, kind)},
         partition_key=_key(ask.window),
     )
+
+
+def asked(run: dg.DagsterRun) -> Asked | None:
+    """None: a person started the run. One that somebody executes again in the UI has the tags of the one before."""
+    return None if CAUSE not in run.tags or _is_by_hand(run) else Asked(run.tags[_DAY], run.tags[_SINCE])
+
+
+def _is_by_hand(run: dg.DagsterRun) -> bool:
+    return bool(run.parent_run_id) and RETRY_NUMBER_TAG not in run.tags
 
 
 def resume(instance: dg.DagsterInstance, now: datetime) -> None:
@@ -101,22 +129,22 @@ def resume(instance: dg.DagsterInstance, now: datetime) -> None:
     instance.daemon_cursor_storage.set_cursor_values({_RESUMED: now.astimezone(UTC).isoformat()})
 
 
-def _waits(tries: Sequence[dg.RunRecord], ask: Ask, now: datetime) -> str:
-    """Why there is no further try now; empty: there is."""
+def _waits(tries: Sequence[dg.RunRecord], ask: Ask, now: datetime) -> NotNow | None:
+    """Why there is no further try now; None: there is."""
     if not tries:
-        return ""
+        return None
     last = tries[0].dagster_run
     if not last.is_finished:
-        return f"{ask.datasets[0]} of {ask.window}: after run {last.run_id[:8]}"
+        return NotNow(f"{ask.datasets[0]} of {ask.window}: after run {last.run_id[:8]}")
     said = f"{ask.datasets[0]} of {ask.window}: run {last.run_id[:8]}, which was to compute it ({ask.reason}),"
     if last.status == dg.DagsterRunStatus.CANCELED:
-        return f"{said} was cancelled. To go on: affirm resume"
+        return NotNow(f"{said} was cancelled. To go on: affirm resume")
     if len(tries) >= MOST_TRIES and _window(last) == ask.window:
         how = "failed" if last.status == dg.DagsterRunStatus.FAILURE else "changed nothing"
-        return f"{said} {how}, try {len(tries)}. Mend what it says, then: affirm resume"
+        return NotNow(f"{said} {how}, try {len(tries)}. Mend what it says, then: affirm resume", is_given_up=True)
     ended = datetime.fromtimestamp(tries[0].end_time, UTC) if tries[0].end_time else tries[0].update_timestamp
     again = ended.astimezone(UTC) + _WAITS[min(len(tries), len(_WAITS) - 1)]
-    return f"{said} ended at {ended:%H:%M:%S} UTC; again at {again:%H:%M:%S}" if now < again else ""
+    return NotNow(f"{said} ended at {ended:%H:%M:%S} UTC; again at {again:%H:%M:%S}") if now < again else None
 
 
 def _digest(texts: Sequence[str]) -> str:

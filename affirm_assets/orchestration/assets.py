@@ -87,7 +87,7 @@ def _asset(
     settings: Settings,
     retries: dg.RetryPolicy | None,
 ) -> dg.AssetsDefinition:
-    version, profile = _code_version(dataset), profile_of(dataset)
+    version, profile = code_version_of(dataset), profile_of(dataset)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # of checks by partition
         checks = [*check_specs(dataset, partition_sets.of(dataset.partitions))]
@@ -184,7 +184,7 @@ def _pool(dataset: Dataset) -> str | None:
     return dataset.table.replace(".", "_") if reads_itself else None
 
 
-def _code_version(dataset: Dataset) -> str:
+def code_version_of(dataset: Dataset) -> str:
     """Over this project's packages and, for a dataset of another one, that too."""
     module = dataset.function.__module__
     packages = {

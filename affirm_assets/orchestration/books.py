@@ -1,22 +1,23 @@
 """The sensor that keeps the books up to date, and the schedules of datasets that have one."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 from dagster import ResourceParam
 from dagster._utils.schedules import is_valid_cron_string
 
 from affirm_assets.declare.dataset import AUTOMATIC, BY_HAND, Dataset
-from affirm_assets.declare.partitions import Daily, Monthly
+from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.arrivals import arrived
-from affirm_assets.orchestration.asking import State, busy, resume, run_request
+from affirm_assets.orchestration.asking import NotNow, State, busy, resume, run_request
 from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, asset_key, today
 from affirm_assets.orchestration.plan import Ask, Books
 from affirm_assets.orchestration.tables import Tables
+from affirm_assets.steps.published import Record
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 
@@ -24,6 +25,9 @@ SECONDS_BETWEEN_TICKS = 15
 
 _MOST_SHOWN = 10
 """Messages of a tick."""
+
+_MOST_GIVEN_UP = 10
+"""Days that are given up before a feed's next ones are not tried."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +56,60 @@ class Project:
 
     def run_request(
         self, instance: dg.DagsterInstance, ask: Ask, running: Iterable[Ask], tables: Tables, zone: LandingZone
-    ) -> dg.RunRequest | str:
+    ) -> dg.RunRequest | NotNow:
         """The next try of what is asked, or why there is none now. `running`: what runs compute."""
         if meets := next((each for each in running if ask.meets(each)), None):
-            return f"{ask.datasets[0]} of {ask.window}: after {meets.reason}"
+            return NotNow(f"{ask.datasets[0]} of {ask.window}: after {meets.reason}")
         return run_request(instance, ask, self.datasets, self._state(ask, tables, zone), datetime.now(UTC))
 
+    def run_requests(
+        self, instance: dg.DagsterInstance, ask: Ask, running: Sequence[Ask], tables: Tables, zone: LandingZone
+    ) -> tuple[list[dg.RunRequest], list[str]]:
+        """The next try of what is asked, and what is said where there is none.
+
+        Days on which only files are read do not read each other: after one that is given up, the next is tried. But if
+        many days fail, it is not for what they hold.
+        """
+        messages: list[str] = []
+        left: Ask | None = ask
+        while left and len(messages) < _MOST_GIVEN_UP:
+            asked = self.run_request(instance, left, running, tables, zone)
+            if isinstance(asked, dg.RunRequest):
+                return [asked], messages
+            messages.append(asked.why)
+            left = self._after_its_first_day(left) if asked.is_given_up else None
+        return [], messages
+
+    def _after_its_first_day(self, ask: Ask) -> Ask | None:
+        """Of the datasets that read files alone."""
+        names = tuple(name for name in ask.datasets if not self.datasets[name].computed_from)
+        if not names or not ask.window or ask.window.first == ask.window.last:
+            return None
+        return replace(ask, datasets=names, window=Window(ask.window.first + timedelta(days=1), ask.window.last))
+
     def _state(self, ask: Ask, tables: Tables, zone: LandingZone) -> State:
-        if not ask.window:
-            return State(self.versions, ())
-        day = ask.window.first
-        listings = [f"{feed} {found.listing}" for feed in self.feeds if (found := zone.arrival(feed, day))]
-        return State(self.versions, (tables.accepted.get(day, ""), *listings))
+        code = [f"{name} {self.versions[name]}" for name in ask.datasets]
+        day, inputs = self._inputs(ask, tables)
+        if ask.window:
+            day.append(tables.accepted.get(ask.window.first, ""))
+            arrivals = {feed: zone.arrival(feed, ask.window.first) for feed in self.feeds}
+            day += [f"{feed} {found.listing}" for feed, found in arrivals.items() if found]
+        return State(code, day, inputs)
+
+    def _inputs(self, ask: Ask, tables: Tables) -> tuple[list[str], list[str]]:
+        """The last publications of what the first partition reads: of other kinds of partitions, which no run of this
+        one computes, and of the same."""
+        of_others, of_same = set[str](), set[str]()
+        first = Window(ask.window.first, ask.window.first) if ask.window else None
+        for dataset in map(self.datasets.__getitem__, ask.datasets):
+            for mapped in dataset.computed_from:
+                source = self.datasets[mapped.dataset]
+                if source.name in ask.datasets:
+                    continue
+                days = dataset.read_days(mapped, source.partitions, first)
+                newest = f"{source.name} {tables.records.get(source.name, Record()).newest(days)}"
+                (of_same if type(source.partitions) is type(dataset.partitions) else of_others).add(newest)
+        return sorted(of_others), sorted(of_same)
 
 
 def shown(messages: Sequence[str]) -> str:
@@ -109,11 +155,11 @@ def _sensor(project: Project, kind: type, name: str, description: str) -> dg.Sen
         while not requests:
             plan = books_of_now.plan(there.through, running, without)
             asks = [each for each in plan.asks if own.keys() >= {*each.datasets}]
-            asked = [project.run_request(context.instance, ask, running, tables, landing_zone) for ask in asks]
-            requests = [each for each in asked if isinstance(each, dg.RunRequest)]
-            messages += [each for each in asked if isinstance(each, str)]
+            asked = [project.run_requests(context.instance, ask, running, tables, landing_zone) for ask in asks]
+            requests = [each for found, _ in asked for each in found]
+            messages += [each for _, said in asked for each in said]
             # What is not tried now keeps back what reads it, and nothing else.
-            not_now = [ask.datasets for ask, each in zip(asks, asked, strict=True) if isinstance(each, str)]
+            not_now = [ask.datasets for ask, (found, _) in zip(asks, asked, strict=True) if not found]
             if not not_now:
                 messages += plan.waits
                 break
@@ -177,6 +223,6 @@ def _schedule(project: Project, dataset: Dataset) -> dg.ScheduleDefinition:
             return dg.SkipReason(shown(plan.waits) or f"{dataset} is up to date")
         (ask,) = plan.asks
         asked = project.run_request(context.instance, ask, running, tables, landing_zone)
-        return dg.SkipReason(asked) if isinstance(asked, str) else asked
+        return dg.SkipReason(asked.why) if isinstance(asked, NotNow) else asked
 
     return schedule

@@ -20,6 +20,9 @@ from affirm_assets.steps.audit import AuditSpec, Outcome, audit_specs
 from affirm_assets.steps.audits_failed import AuditsFailed
 from resources.checks_by_partition import range_key
 
+COMPUTED_FROM = "computed_from"
+"""In the metadata of a step's failure, if audits failed: a digest of code and input, which names the cause."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -70,11 +73,8 @@ def check_events(
 def failure_of(refused: AuditsFailed) -> dg.Failure:
     """Above all else on a run's page. It is final: bad data does not get better by waiting."""
     snapshots = {"readers_see": refused.seen_snapshot, "refused_rows": refused.staged_snapshot}
-    return dg.Failure(
-        str(refused),
-        metadata={name: f"snapshot {each}" for name, each in snapshots.items() if each is not None},
-        allow_retries=False,
-    )
+    shown = {name: f"snapshot {each}" for name, each in snapshots.items() if each is not None}
+    return dg.Failure(str(refused), metadata={**shown, COMPUTED_FROM: refused.computed_from}, allow_retries=False)
 
 
 def stretches(starts: Sequence[date], outcomes: Sequence[Outcome]) -> list[Stretch]:

@@ -5,10 +5,12 @@ a failed audit shows keys), so that only those of errors that are known to hold 
 and of checks their names and counts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from hashlib import sha256
+from typing import Any
 
 import dagster as dg
 from dagster._core.events import JobFailureData
@@ -21,8 +23,10 @@ from dagster_shared.error import SerializableErrorInfo
 
 from affirm_assets import errors
 from affirm_assets.orchestration.alerts import Alert
-from affirm_assets.orchestration.asking import TOLD
+from affirm_assets.orchestration.asking import asked
+from affirm_assets.orchestration.checks import COMPUTED_FROM
 from resources import iceberg
+from resources.checks_by_partition import keys_of
 from resources.landing import errors as landing
 
 _WITHOUT_ROWS = {
@@ -57,6 +61,8 @@ _WITHOUT_ROWS = {
 _OF_MACHINES = ("out of memory:", "A disk is full")
 """How a step's failure begins that is the machine's: what MemoryWatch and step_failures say."""
 
+_PASSING = re.compile(r"pod [a-z0-9.-]+|[0-9]+")
+
 _MOST_NAMED = 5
 
 _UNSAID = "Dagster does not say why"
@@ -74,10 +80,11 @@ EVENTS = {
 
 @dataclass(frozen=True)
 class Place:
-    """Who owns an asset, and where people look at things. `ui_url` has no slash at its end."""
+    """Who owns an asset, its code's version, and where people look at things. `ui_url` has no slash at its end."""
 
     owners: Mapping[dg.AssetKey, str]
     ui_url: str
+    version: Callable[[dg.AssetKey], str]
 
     def run(self, run_id: str) -> str:
         return f"{self.ui_url}/runs/{run_id}"
@@ -85,11 +92,16 @@ class Place:
 
 @dataclass
 class _Events:
-    """A run's events by what they are of. `planned`: a step's assets; `failed`: why a step did; `day`: of the last."""
+    """A run's events by what they are of.
+
+    `planned`: a step's assets; `failed`: why a step did; `read`: a digest of what a step read, if its audits failed;
+    `day`: of the last event.
+    """
 
     planned: dict[str, list[dg.AssetKey]] = field(default_factory=dict)
     going: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    read: dict[str, str] = field(default_factory=dict)
     why: str = _UNSAID
     checks: dict[tuple[dg.AssetKey, str, str | None], dg.AssetCheckEvaluation] = field(default_factory=dict)
     day: date | None = None
@@ -122,6 +134,8 @@ class _Events:
             case dg.DagsterEventType.STEP_FAILURE:
                 self.going.discard(step)
                 self.failed[step] = _why_step(event)
+                if read := _metadata(event).get(COMPUTED_FROM):
+                    self.read[step] = str(read.value)
             case dg.DagsterEventType.RUN_FAILURE:
                 # Of a process that died there is a message alone.
                 failure = event.event_specific_data
@@ -159,6 +173,8 @@ def reason_of(error: SerializableErrorInfo | None, message: str | None = None) -
     if error is None:
         return (message or "").strip().partition("\n")[0] or _UNSAID
     chain = [*_chain(error)]
+    if error.cls_name is None:  # an executor's words of a pod; lines of the pod's log may follow
+        return error.message.strip().partition("\n")[0]
     known = next((each for each in chain if each.cls_name in _WITHOUT_ROWS), None)
     if known:
         # Dagster puts the class before it, and the class's module.
@@ -176,17 +192,24 @@ def _chain(error: SerializableErrorInfo) -> Iterator[SerializableErrorInfo]:
 
 def _why_step(event: dg.DagsterEvent) -> str:
     failure = event.step_failure_data
-    said = (failure.user_failure_data.description if failure.user_failure_data else None) or ""
+    user = failure.user_failure_data
+    said = ((user.description if user else None) or "").partition("\n")[0]
     if said.startswith(_OF_MACHINES):
         return said if said.startswith(_OF_MACHINES[0]) else _OF_MACHINES[1]
     return reason_of(failure.error, event.message)
 
 
+def _metadata(event: dg.DagsterEvent) -> Mapping[str, dg.MetadataValue[Any]]:
+    user = event.step_failure_data.user_failure_data
+    return user.metadata if user else {}
+
+
 def _failed_step(run: dg.DagsterRun, found: _Events, step: str, why: str, place: Place) -> Alert:
     assets = found.planned.get(step, [])
     blocking = [each for each in found.broken(assets) if each.severity is dg.AssetCheckSeverity.ERROR]
+    cause = _of_audits(blocking, found.read.get(step, "")) if blocking else _lasting(why)
     return Alert(
-        cause=_cause(run, step, ",".join(sorted({each.check_name for each in blocking})) or why),
+        cause=_cause(run, step, cause, assets, place, is_of_input=bool(blocking and step in found.read)),
         title="audits failed" if blocking else "the run failed",
         reason=f"{_said(blocking)}. Readers still see what they saw before." if blocking else why,
         owner=_owner(assets, place),
@@ -196,10 +219,40 @@ def _failed_step(run: dg.DagsterRun, found: _Events, step: str, why: str, place:
     )
 
 
-def _cause(run: dg.DagsterRun, of: str, why: str) -> str:
-    """Of a run that a sensor asked for, the same at each try: a file that fails three times is told of once."""
-    asked = run.tags.get(TOLD)
-    return f"asked/{asked}/{of}/{sha256(why.encode()).hexdigest()[:12]}" if asked else f"run/{run.run_id}/{of}"
+def _cause(
+    run: dg.DagsterRun, of: str, why: str, assets: Sequence[dg.AssetKey], place: Place, *, is_of_input: bool = False
+) -> str:
+    """Of a run that a sensor asked for, the same at each try: a file that fails three times is told of once.
+
+    `is_of_input`: `why` says what was read, whatever else the run was asked for.
+    """
+    sensor = asked(run)
+    if sensor is None:
+        return f"run/{run.run_id}/{of}"
+    if is_of_input:
+        return f"asked/{sensor.since}/{of}/{why}"
+    versions = ",".join(map(place.version, sorted(assets)))
+    return f"asked/{sensor.since}/{sensor.day}/{_digest(versions)}/{of}/{why}"
+
+
+def _of_audits(failed: Sequence[dg.AssetCheckEvaluation], read: str) -> str:
+    """Names the failure by what failed in the first partition of those, of what was read.
+
+    The next try may be of fewer partitions, of which fewer fail. What fails in others is told once this is mended.
+    """
+    found = {(next(keys_of(each.partition), "") if each.partition else "", each.check_name) for each in failed}
+    first = min(found)[0]
+    checks = sorted(name for partition, name in found if partition == first)
+    return f"{first}/{_digest(','.join(checks))}/{read}"
+
+
+def _lasting(why: str) -> str:
+    """A digest without what differs at each try: numbers, such as of a process, and the names of pods."""
+    return _digest(_PASSING.sub("", why))
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:12]
 
 
 def _never_began(run: dg.DagsterRun, found: _Events, place: Place) -> Iterator[Alert]:
@@ -210,7 +263,7 @@ def _never_began(run: dg.DagsterRun, found: _Events, place: Place) -> Iterator[A
         by_owner.setdefault(place.owners.get(asset), []).append(asset)
     for owner, owned in (by_owner or {None: []}).items():
         yield Alert(
-            cause=_cause(run, owner or "", found.why),
+            cause=_cause(run, owner or "", _lasting(found.why), owned, place),
             title="the run failed",
             reason=found.why,
             owner=owner,
@@ -228,7 +281,7 @@ def _checks(run: dg.DagsterRun, found: _Events, asset: dg.AssetKey, place: Place
     is_warning = all(each.severity is dg.AssetCheckSeverity.WARN for each in broken)
     check = f"check/{asset.to_user_string()}/{names}"
     return Alert(
-        cause=_cause(run, check, names) if is_computed else f"{found.day}/{check}",
+        cause=_cause(run, check, "", [asset], place) if is_computed else f"{found.day}/{check}",
         title="checks warn" if is_warning else "checks failed",
         reason=_said(broken),
         owner=place.owners.get(asset),

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -18,7 +18,7 @@ from affirm_assets.orchestration.arrivals import arrived, feed_readers
 from affirm_assets.orchestration.asking import busy
 from affirm_assets.orchestration.books import SECONDS_BETWEEN_TICKS, Project, shown
 from affirm_assets.orchestration.partitions import asset_key, feed_key, today
-from affirm_assets.orchestration.plan import landing_asks
+from affirm_assets.orchestration.plan import Ask, landing_asks
 from affirm_assets.orchestration.tables import Tables
 from affirm_assets.steps.folders import Folder
 from affirm_assets.steps.published import Record, joined
@@ -69,7 +69,7 @@ class Cursor:
             if not all(by is None or isinstance(by, list) for _, by in seen.values()):
                 return None
             return Cursor(reported, str(said["older"]), seen)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def text(self) -> str:
@@ -218,6 +218,24 @@ def _fewer_files(reader: Dataset, feed: str, fewer: Mapping[date, str], ui_url: 
     ]
 
 
+def _late_files(reader: Dataset, feed: str, asks: Iterable[Ask], cursor: Cursor, ui_url: str) -> list[Alert]:
+    """Of each day whose rows are asked for again."""
+    days = sorted(
+        {day for day in cursor.seen for ask in asks if ask.restates and ask.window and ask.window.contains(day)}
+    )
+    return [
+        alert_of(
+            reader,
+            day,
+            ui_url,
+            cause=f"late/{feed}/{day}/{cursor.seen[day][0]}",
+            title=f"late files of feed {feed}",
+            reason="The folder holds other files than were read of it. The books from this date on are computed again.",
+        )
+        for day in days
+    ]
+
+
 def _sensor(project: Project, feed: str, names: tuple[str, ...], ui_url: str) -> dg.SensorDefinition:
     automatic = {name: each for name in names if (each := project.datasets[name]).starts == AUTOMATIC}
 
@@ -247,22 +265,23 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...], ui_url: str) ->
         through = _all_feeds_through(landing_zone, readers, tables, project.first)
         able = {name: each for name, each in automatic.items() if name in known}
         asks = landing_asks(able, tables.records, feed, tick.complete, tick.changed, through)
-        requests = []
+        requests: list[dg.RunRequest] = []
         for ask in asks:
-            asked = project.run_request(context.instance, ask, running, tables, landing_zone)
-            if isinstance(asked, str):
-                tick.messages.append(asked)
-            else:
-                requests.append(asked)
-        if tick.fewer:
-            gone = _fewer_files(project.datasets[names[0]], feed, tick.fewer, ui_url)
-            tell(context.instance, alerts, gone, datetime.now(UTC))
+            found, said = project.run_requests(context.instance, ask, running, tables, landing_zone)
+            requests += found
+            tick.messages += said
+        told = [
+            *_fewer_files(project.datasets[names[0]], feed, tick.fewer, ui_url),
+            *_late_files(project.datasets[names[0]], feed, asks, cursor, ui_url),
+        ]
+        if told:
+            tell(context.instance, alerts, told, datetime.now(UTC))
         for each in tick.messages:
             context.log.info(each)
-        said = shown(tick.messages) or f"{len(tick.news)} new folders of {feed}"
+        why = shown(tick.messages) or f"{len(tick.news)} new folders of {feed}"
         return dg.SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else dg.SkipReason(said),
+            skip_reason=None if requests else dg.SkipReason(why),
             cursor=tick.cursor.text(),
             asset_events=[_materialization(feed, each) for each in tick.news],
         )

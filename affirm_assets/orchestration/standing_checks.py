@@ -15,13 +15,13 @@ from pyiceberg.catalog import Catalog
 from affirm_assets.declare.calendar import NEW_YORK
 from affirm_assets.declare.dataset import COMPLETE, FRESH, Dataset
 from affirm_assets.declare.registry import Registry
-from affirm_assets.errors import RecordRefused
 from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of, tell
 from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.orchestration.standing import Finding, expects_what_is_there, standings
+from affirm_assets.orchestration.tables import IN_DISORDER
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
-from resources.iceberg import CatalogLost, IcebergCatalog, MetadataUnreadable
+from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 
 _SECONDS_BETWEEN_TICKS = 60
@@ -211,7 +211,7 @@ def _records(datasets: Sequence[Dataset], catalog: Catalog) -> tuple[Mapping[str
         try:
             table = load_if_exists(catalog, each.table)
             records[each.name] = record_of(each, table) if table else Record()
-        except (RecordRefused, CatalogLost, MetadataUnreadable) as error:
+        except IN_DISORDER as error:
             records[each.name], refused[each.name] = Record(), Finding(False, str(error))
     return records, refused
 

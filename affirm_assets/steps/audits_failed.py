@@ -1,6 +1,7 @@
 """What is said of a step whose audits refuse its rows: what failed, where, what readers see, what to do."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.errors import AffirmError
@@ -13,7 +14,8 @@ _ROWS, _PARTITIONS = 3, 5  # to name of each audit: its check has more. Dagster'
 class AuditsFailed(AffirmError):
     """One blocking audit or more failed: readers see what they saw before.
 
-    The message's first line names audits and partitions, and nothing of a row.
+    The message's first line names audits and partitions, and nothing of a row. `computed_from`: a digest of the
+    code and of what was read for the first partition in which one failed.
     """
 
     def __init__(
@@ -24,6 +26,8 @@ class AuditsFailed(AffirmError):
         self.staged_snapshot = staged_snapshot
         self.seen_snapshot = request.base
         failed = [each for each in outcomes if each.blocking and not each.passed]
+        first = min((day for each in failed for day in each.failed_in), default=None)
+        self.computed_from = request.computed_from(date.fromisoformat(first) if first else None)
         found = "\n".join(f"- {_finding(each)}" for each in failed)
         sees = f"snapshot {request.base}" if request.base else "no rows, as nothing was published of it"
         instead = (

@@ -88,6 +88,15 @@ class Record:
     def has_any_of(self, window: Window | None) -> bool:
         return self.whole if window is None else any(each.overlaps(window) for each in self.windows)
 
+    def newest(self, days: Window | None) -> int:
+        """The sequence number of the last publish of any of these days, or of all; 0: none is remembered."""
+        of_days = (
+            each
+            for each in self.recent
+            if days is None or each.window == WHOLE_TABLE or Window.parse(each.window).overlaps(days)
+        )
+        return max((each.sequence_number for each in of_days), default=0)
+
     def with_window(self, window: Window | None, partitions: Partitions | None) -> "Record":
         if window is None or partitions is None:
             return replace(self, whole=True)

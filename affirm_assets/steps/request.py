@@ -135,6 +135,13 @@ class Request:
         digest = hashlib.sha256(work.encode()).hexdigest()[:12]
         return f"{self.run.root_run_id}/{self.dataset}/{self.window_text}/{digest}"
 
+    def computed_from(self, day: date | None) -> str:
+        """A digest of the code and of what is read: of files, those of the day, if there is one. The same for a retry,
+        also of more or fewer days."""
+        files = sorted((each.name, each.sha256) for each in self.files if day in (None, each.business_date))
+        work = json.dumps([self.code_version, self.contents, files], sort_keys=True)
+        return hashlib.sha256(work.encode()).hexdigest()[:12]
+
     @property
     def folders(self) -> Mapping[tuple[str, date], Folder]:
         """What was read of the landing folders."""

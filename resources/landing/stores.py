@@ -94,7 +94,8 @@ class Folder:
             return None
         self._check_inside(folder)
         found = {}
-        with suppress(FileNotFoundError):  # the folder went
+        # Suppressed: the folder went.
+        with suppress(FileNotFoundError), self._reached(folder, "a folder that can be read"):
             for path in Path(self.root, folder).iterdir():
                 if path.is_symlink():
                     self._check_inside(f"{folder}/{path.name}")
@@ -126,10 +127,8 @@ class Folder:
             return self.entries(folder)
         except UnknownLandingFile as error:
             return error
-        except OSError as error:
-            return UnknownLandingFile(
-                f"landing folder {self.location(folder)!a}", "a folder that can be read", str(error), "Mend it."
-            )
+        except LandingUnreachable as error:  # of one folder: the others may be read
+            return UnknownLandingFile(error.what, error.expected, error.found, error.remedy)
 
     def _check_inside(self, name: str) -> None:
         """A link to a place outside would let files in that nobody has landed; one to another date, files twice."""

@@ -77,7 +77,9 @@ class Folder:
 def alerts_of(folder: Folder, result: dg.ExecuteInProcessResult) -> list[Alert]:
     run = folder.books.instance.get_run_by_id(result.run_id)
     assert run is not None
-    return alerts_of_run(run, folder.books.instance.all_logs(result.run_id, of_type=EVENTS), Place({}, "http://ui"))
+    return alerts_of_run(
+        run, folder.books.instance.all_logs(result.run_id, of_type=EVENTS), Place({}, "http://ui", str)
+    )
 
 
 @pytest.fixture(scope="module")

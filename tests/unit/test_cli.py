@@ -17,9 +17,9 @@ from affirm_assets.steps.acceptance import Refuser
 ROOT = Path(affirm_assets.__file__).parents[1]
 
 
-def test_it_runs_as_a_module_where_it_is_not_installed(tmp_path: Path) -> None:
+def test_the_image_has_the_command_though_the_project_is_not_installed_there(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AFFIRM_DEPLOYMENT": "local", "AFFIRM_LAKE": str(tmp_path)}
-    command = ["-m", "affirm_assets", "sample-data", "--loans", "3", "--start", "2025-01-01", "--days", "1"]
+    command = [str(ROOT / "deploy/image/affirm"), "sample-data", "--loans", "3", "--start", "2025-01-01", "--days", "1"]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "landing" / "loans" / "2025-01-01" / "_SUCCESS").exists()

@@ -6,17 +6,18 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_shared.error import SerializableErrorInfo
 
 from affirm_assets.errors import AlertsNotSent, EngineFailed, GapRefused
 from affirm_assets.orchestration.alerts import Alert
-from affirm_assets.orchestration.asking import TOLD
+from affirm_assets.orchestration.asking import CAUSE
 from affirm_assets.orchestration.execution import step_failures
-from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run
+from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run, reason_of
 from resources.landing.errors import LandingNotReady
 
 SECRET = "jane.doe@example.com"
 KEY = dg.AssetKey(["loans", "loans"])
-PLACE = Place({KEY: "team:loans", dg.AssetKey("other"): "team:other"}, "http://ui")
+PLACE = Place({KEY: "team:loans", dg.AssetKey("other"): "team:other"}, "http://ui", lambda _: "v1")
 DAYS = dg.DailyPartitionsDefinition("2025-01-01")
 
 
@@ -106,6 +107,11 @@ def test_a_failed_step_says_whose_of_what_and_where(instance: dg.DagsterInstance
             id="OOM",
         ),
         pytest.param(OSError(f"No space left on device {SECRET}"), "A disk is full", id="disk"),
+        pytest.param(
+            dg.Failure(f"out of memory: killed at 3Gi (pod p).\nIts last lines:\n{SECRET}", allow_retries=False),
+            "out of memory: killed at 3Gi (pod p).",
+            id="a pod's log",
+        ),
     ],
 )
 def test_the_message_is_shown_only_of_an_error_that_speaks_of_no_rows(
@@ -137,6 +143,11 @@ def test_failed_audits_are_names_and_counts(instance: dg.DagsterInstance) -> Non
     assert alert.reason == "accrued; unique_key: 3 of 100 failed. Readers still see what they saw before."
 
 
+def test_of_a_pod_is_told_what_the_executor_says_and_no_line_of_its_log() -> None:
+    said = f"no room: pod p has waited for 600 s\nIts last lines:\n{SECRET}"
+    assert reason_of(SerializableErrorInfo(said, [], None)) == "no room: pod p has waited for 600 s"
+
+
 def test_the_tries_of_what_a_sensor_asks_for_are_one_cause(instance: dg.DagsterInstance) -> None:
     """Of the same files and code; of others the sensor's cause is another, and so is what fails otherwise."""
 
@@ -145,7 +156,8 @@ def test_the_tries_of_what_a_sensor_asks_for_are_one_cause(instance: dg.DagsterI
         raise dg.Failure("audits failed", allow_retries=False)
 
     def cause(does: Callable[[], Any], asked: str, *names: str) -> str:
-        (alert,) = told(instance, run(instance, asset_that(does, *specs(*names)), tags={TOLD: asked}))
+        tags = {CAUSE: "fedcba987654", "affirm/day": asked, "affirm/since": ""}
+        (alert,) = told(instance, run(instance, asset_that(does, *specs(*names)), tags=tags))
         return alert.cause
 
     first = cause(audit_fails, "0123456789ab", "unique_key")
