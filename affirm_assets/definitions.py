@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-import affirm_assets.collector
 import affirm_assets.datasets
+from affirm_assets import collector
 from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.alert_sensor import alert_sensor
 from affirm_assets.orchestration.alerts import hooks_of
@@ -76,4 +76,5 @@ def _spark(settings: Settings) -> StepSpark:
             return local_sessions()
 
 
-defs = build_defs(Settings.of(os.environ))
+with collector.loading():
+    defs = build_defs(Settings.of(os.environ))

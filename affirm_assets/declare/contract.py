@@ -18,6 +18,7 @@ import pyiceberg.types as iceberg
 import pyspark.sql.types as spark
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 from pyiceberg.schema import Schema
 
 from affirm_assets.errors import ContractError
@@ -33,6 +34,7 @@ Pii = Literal["direct"]
 
 _ALLOWED = "str, int, bool, date, datetime, Decimal with max_digits and decimal_places, Literal, or one of them | None"
 _COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_OF_TEXT = ("pattern", "min_length", "max_length")
 _SPARK_DECIMAL_DIGITS = 38  # the most that Spark and Iceberg hold
 
 
@@ -63,11 +65,17 @@ def key(description: str, *, pii: Pii | None = None, **constraints: Unpack[Const
 def _field(description: str, is_key: bool, pii: Pii | None, constraints: Constraints) -> Any:
     # What is no constraint is refused by the field's name, which is not known here yet.
     known: dict[str, Any] = {name: value for name, value in constraints.items() if name in Constraints.__annotations__}
-    extra: Any = {"key": is_key, "pii": pii, "unknown": sorted(set(constraints) - set(known))}
+    extra = _extra(is_key, pii, tuple(sorted(set(constraints) - set(known))))
     return Field(description=description, json_schema_extra=extra, **known)
 
 
-@dataclass(frozen=True)
+@cache
+def _extra(is_key: bool, pii: Pii | None, unknown: tuple[str, ...]) -> Any:
+    """One for all columns that are alike."""
+    return {"key": is_key, "pii": pii, "unknown": [*unknown]}
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One audit of a column's values. `violation` is Spark SQL that is true for rows that break it."""
 
@@ -76,7 +84,7 @@ class Rule:
     violation: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ColumnSpec:
     """One column, resolved: the same facts for Iceberg, Spark, the audits and Dagster."""
 
@@ -93,8 +101,9 @@ class ColumnSpec:
 class Contract(BaseModel):
     """Base of all contracts. A subclass is one row; its docstring says of what."""
 
-    # Arbitrary types pass pydantic here so that they are refused below, by the field's name.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+    # Arbitrary types pass pydantic here so that they are refused below, by the field's name. No row ever becomes an
+    # object of a contract, so that pydantic need not make a validator of each (defer_build).
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, defer_build=True)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -164,6 +173,11 @@ _MONEY = spark.DecimalType(18, 2)
 def money_columns(schema: spark.StructType) -> tuple[str, ...]:
     """The columns of amounts, whose sums are compared as control totals."""
     return tuple(each.name for each in schema.fields if each.dataType == _MONEY)
+
+
+def money_of(contract: type[Contract]) -> tuple[str, ...]:
+    """The contract's columns of amounts."""
+    return tuple(spec.name for spec in columns(contract) if spec.spark_type == _MONEY)
 
 
 @dataclass(frozen=True)
@@ -354,6 +368,7 @@ _COMPARISONS: Mapping[type, tuple[str, str, str]] = {
 def _constraint_rules(where: str, name: str, base: Any, metadata: Iterable[Any]) -> Iterable[Rule]:
     for item in metadata:
         _check_fits(where, base, item)
+        _check_text(where, item)
         if type(item) in _COMPARISONS:
             attribute, sign, opposite = _COMPARISONS[type(item)]
             bound = getattr(item, attribute)
@@ -399,6 +414,23 @@ def _check_fits(where: str, base: Any, item: Any) -> None:
         raise ContractError(f"{where}: only a Decimal has max_digits and decimal_places; found {base}.")
     if (is_bound and base not in (int, Decimal, date, datetime)) or (is_of_text and base is not str):
         raise ContractError(f"{where}: the constraint {item} does not fit the type {getattr(base, '__name__', base)}.")
+
+
+def _check_text(where: str, item: Any) -> None:
+    """Refuses a pattern that is none, and a length that no text has."""
+    given = {name: value for name in _OF_TEXT if (value := getattr(item, name, None)) is not None}
+    if given and (problem := _text_problem(**given)):
+        raise ContractError(f"{where}: the constraint {item} cannot be kept by any text: {problem}")
+
+
+@cache
+def _text_problem(**constraints: Any) -> str | None:
+    """What is wrong with them, as pydantic says it: it reads patterns by the same rules as Sail."""
+    try:
+        SchemaValidator(core_schema.str_schema(**constraints))
+    except SchemaError as error:
+        return str(error)
+    return None
 
 
 def _sql_bound(where: str, bound: Any) -> str:

@@ -17,7 +17,7 @@ import pyiceberg.types as iceberg
 
 from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar, Due
 from affirm_assets.declare.carry import CARRY_AUDITS, LATER_PARTITIONS, PREVIOUS_PARTITION, Carry
-from affirm_assets.declare.contract import Contract, columns, key_columns, money_columns, personal_columns, spark_schema
+from affirm_assets.declare.contract import Contract, columns, key_columns, money_of, personal_columns
 from affirm_assets.declare.inputs import (
     GIVEN,
     STAGED,
@@ -160,13 +160,13 @@ class Dataset:
         collect_leaves(f"{self.source}: dataset {self.name!r}", self.inputs, found, {})
         return found
 
-    @property
+    @cached_property
     def computed_from(self) -> tuple[MappedTable, ...]:
         """The tables that it reads and that come before it, other partitions of its own among them."""
         tables = (each for each in self.leaves.values() if not isinstance(each, Landing))
         return tuple(each for each in tables if not isinstance(each, Later | Beside))
 
-    @property
+    @cached_property
     def feeds(self) -> tuple[Landing, ...]:
         return tuple(mapped for mapped in self.leaves.values() if isinstance(mapped, Landing))
 
@@ -253,7 +253,7 @@ def dataset(
             ranges=ranges,
             carry=carry,
             starts=starts,
-            sums=_money(contract) if sums is None else tuple(sums),
+            sums=money_of(contract) if sums is None else tuple(sums),
         )
         _check_declaration(declared)
         return declared
@@ -264,10 +264,6 @@ def dataset(
 def _partitions_of(upstream: Partitions | None) -> Partitions:
     assert upstream is not None
     return upstream
-
-
-def _money(contract: type[Contract]) -> tuple[str, ...]:
-    return money_columns(spark_schema(contract))
 
 
 def _deadline(where: str, text: str | None, calendar: BusinessCalendar) -> Due | None:
@@ -309,10 +305,10 @@ def _check_declaration(item: Dataset) -> None:
                 f"{where}: its partition column {spec.name!r} must be a date, never null; found "
                 f"{'' if spec.required else 'nullable '}{spec.iceberg_type}."
             )
-    if unknown := [name for name in item.sums if name not in _money(item.contract)]:
+    if unknown := [name for name in item.sums if name not in money_of(item.contract)]:
         raise DeclarationError(
             f"{where}: expected sums= to name Money columns of {item.contract.__name__}, which are "
-            f"{', '.join(_money(item.contract)) or 'none'}; found {', '.join(unknown)}."
+            f"{', '.join(money_of(item.contract)) or 'none'}; found {', '.join(unknown)}."
         )
     if item.feeds and item.domain != "landing":
         raise DeclarationError(f"{where}: only datasets in the folder landing/ read files; found a landing() input.")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 
 def iso_date(text: str) -> date:
@@ -33,6 +34,7 @@ class Window:
         return f"{self.first}" if self.first == self.last else f"{self.first}...{self.last}"
 
     @staticmethod
+    @lru_cache(maxsize=10_000)  # thousands of tables say the same few of their last publishes
     def parse(text: str) -> "Window":
         """The inverse of str: `2025-01-02` or `2025-01-02...2025-01-05`."""
         first, dots, last = text.partition("...")

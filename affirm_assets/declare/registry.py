@@ -195,7 +195,8 @@ def _check_deadlines(datasets: Mapping[str, Dataset]) -> None:
 
 def _check_refusals(datasets: Mapping[str, Dataset]) -> None:
     """Which dataset refuses a feed's records is said on both sides: by refused_by=, and by an audit that looks."""
-    for reader in datasets.values():
+    readers = [each for each in datasets.values() if each.feeds]
+    for reader in readers:
         for each in reader.feeds:
             by = datasets.get(each.refused_by or reader.name)
             if by is None or (by is not reader and not (reader.name in _upstream_names(by) and _looks_at_feed(by))):
@@ -204,9 +205,9 @@ def _check_refusals(datasets: Mapping[str, Dataset]) -> None:
                     f"{reader.name!r} and has an audit with the parameter {FEED!r}, which says how many records it "
                     f"refuses; found {each.refused_by!r}. Without refused_by= this dataset has such an audit itself."
                 )
-    for item in datasets.values():
-        feeds = [each.feed for each in item.refuses_of(datasets.values())]
-        if _looks_at_feed(item) and len(feeds) != 1:
+    for item in filter(_looks_at_feed, datasets.values()):
+        feeds = [each.feed for each in item.refuses_of(readers)]
+        if len(feeds) != 1:
             raise DeclarationError(
                 f"{item.source}: dataset {item.name!r}: an audit has the parameter {FEED!r}; expected one landing() "
                 f"with refused_by={item.name!r}, found {', '.join(feeds) or 'none'}."

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster import ResourceParam
 
 import affirm_assets
 import resources
@@ -100,14 +99,14 @@ def _asset(
         retry_policy=retries,
         pool=_pool(dataset),
         op_tags=op_tags(profile, settings.cpu_request_scale),
+        # By name: Dagster looks at the signature of each step some twenty times, and at each parameter of it.
+        required_resource_keys={"catalog", "spark", "sail", "landing_zone"},
     )
-    def step(
-        context: dg.AssetExecutionContext,
-        catalog: IcebergCatalog,
-        spark: ResourceParam[StepSpark],
-        sail: ResourceParam[SailSessions],
-        landing_zone: ResourceParam[LandingZone],
-    ) -> Iterator[Any]:
+    def step(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        catalog: IcebergCatalog = context.resources.catalog
+        spark: StepSpark = context.resources.spark
+        sail: SailSessions = context.resources.sail
+        landing_zone: LandingZone = context.resources.landing_zone
         conf = {**catalog.spark_conf(), **RESULT_SETTINGS}
         engines = StepEngines(spark, conf, catalog.name, sail, profile, settings.engines)
         window = window_of(dataset, context)
@@ -166,7 +165,7 @@ def _step_key(dataset: Dataset) -> str:
 def _run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset]) -> Run:
     """Who asks, with all that it computes. A run from the failure of another computes less than its job has."""
     run = context.run
-    steps = run.step_keys_to_execute or [each.name for each in context.job_def.nodes]
+    steps = {*(run.step_keys_to_execute or (each.name for each in context.job_def.nodes))}
     computed = sorted(name for name, each in datasets.items() if _step_key(each) in steps)
     accepts = acceptances(run.tags.get(TAG, ""))
     for each in accepts:
@@ -184,19 +183,21 @@ def _pool(dataset: Dataset) -> str | None:
     return dataset.table.replace(".", "_") if reads_itself else None
 
 
+_PACKAGES = {each.__name__: Path(str(each.__file__)).parents[1] for each in (affirm_assets, resources)}
+
+
 def code_version_of(dataset: Dataset) -> str:
     """Over this project's packages and, for a dataset of another one, that too."""
     module = dataset.function.__module__
-    packages = {
-        module.partition(".")[0]: dataset.source.parents[module.count(".")],
-        affirm_assets.__name__: Path(affirm_assets.__file__).parents[1],
-        resources.__name__: Path(resources.__file__).parents[1],
-    }
+    packages = {module.partition(".")[0]: dataset.source.parents[module.count(".")], **_PACKAGES}
     # What a landing dataset holds is the parser's work, though it imports none.
     return code_version(packages, module, *([landing.__name__] if dataset.feeds else []))
+
+
+_IN_ONE_RUN, _ONE_BY_ONE = dg.BackfillPolicy.single_run(), dg.BackfillPolicy.multi_run()
 
 
 def _backfill_policy(dataset: Dataset) -> dg.BackfillPolicy | None:
     if dataset.partitions is None:
         return None
-    return dg.BackfillPolicy.single_run() if dataset.ranges else dg.BackfillPolicy.multi_run()
+    return _IN_ONE_RUN if dataset.ranges else _ONE_BY_ONE

@@ -1,11 +1,13 @@
 """What a dataset's compute profile means: its step's pod, and what Dagster shows of it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import dagster as dg
 
-from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.dataset import Compute, Dataset
 from affirm_assets.errors import DeclarationError
 from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import Decision, Profile, profile, step_pod
@@ -13,14 +15,20 @@ from resources.compute import Decision, Profile, profile, step_pod
 
 def profile_of(dataset: Dataset) -> Profile:
     """Raises DeclarationError for an unknown profile, or overrides that cannot be."""
-    overrides = asdict(dataset.compute)
     try:
-        return profile(overrides.pop("profile"), **overrides)
+        return _profile(dataset.compute)
     except ValueError as error:
         raise DeclarationError(f"{dataset.source}: dataset {dataset.name!r}: {error}") from None
 
 
-def op_tags(profile: Profile, cpu_request_scale: float) -> dict[str, Any]:
+@cache
+def _profile(compute: Compute) -> Profile:
+    overrides = asdict(compute)
+    return profile(overrides.pop("profile"), **overrides)
+
+
+@cache
+def op_tags(profile: Profile, cpu_request_scale: float) -> Mapping[str, Any]:
     """Of a step, for executors that make pods; tags of a run or a job do not reach all of them."""
     return {"dagster-k8s/config": step_pod(profile.step, cpu_request_scale)}
 

@@ -241,7 +241,7 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...], ui_url: str) ->
 
     @dg.sensor(
         name=f"{feed}_landing",
-        target=dg.AssetSelection.assets(*(asset_key(project.datasets[name]) for name in names)),
+        asset_selection=dg.AssetSelection.assets(*(asset_key(project.datasets[name]) for name in names)),
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Reports the folders of {feed} that are complete. Has their records read where another feed of "

@@ -4,16 +4,22 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from affirm_assets.declare.calendar import NEW_YORK
 from affirm_assets.declare.dataset import FEEDS, Dataset
-from affirm_assets.declare.inputs import Before, Beside, Landing, Later, Mapped, MappedTable, Previous
+from affirm_assets.declare.inputs import Before, Beside, Landing, Later, Mapped, Previous
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 
 BOOKS_TIME_ZONE = NEW_YORK.key
 """A business date ends at midnight here."""
+
+JOB_OF_ALL = IMPLICIT_ASSET_JOB_NAME
+"""The job that Dagster makes of all assets, whose runs compute what is selected. Schedules name it, and sensors select
+assets: for a target of its own, Dagster would make a job each, and look at every asset to make it."""
 
 
 def today() -> date:
@@ -28,18 +34,29 @@ class PartitionSets:
     first_business_date: date
 
     def of(self, partitions: Partitions | None) -> dg.PartitionsDefinition[str] | None:
-        # One definition for each kind: Dagster runs datasets together only if theirs are equal. end_offset=1 gives
-        # today a partition before it has ended, since files of a business date arrive during it.
-        first = datetime.combine(self.first_business_date, datetime.min.time())
         match partitions:
             case Daily():
-                return dg.DailyPartitionsDefinition(start_date=first, timezone=BOOKS_TIME_ZONE, end_offset=1)
+                return _daily(self.first_business_date)
             case Monthly():
-                return dg.MonthlyPartitionsDefinition(
-                    start_date=first.replace(day=1), timezone=BOOKS_TIME_ZONE, end_offset=1
-                )
+                return _monthly(self.first_business_date)
             case None:
                 return None
+
+
+# One definition for each kind: Dagster runs datasets together only if theirs are equal. end_offset=1 gives today a
+# partition before it has ended, since files of a business date arrive during it.
+
+
+@cache
+def _daily(first: date) -> dg.DailyPartitionsDefinition:
+    start = datetime.combine(first, datetime.min.time())
+    return dg.DailyPartitionsDefinition(start_date=start, timezone=BOOKS_TIME_ZONE, end_offset=1)
+
+
+@cache
+def _monthly(first: date) -> dg.MonthlyPartitionsDefinition:
+    start = datetime.combine(first.replace(day=1), datetime.min.time())
+    return dg.MonthlyPartitionsDefinition(start_date=start, timezone=BOOKS_TIME_ZONE, end_offset=1)
 
 
 def window_of(dataset: Dataset, context: dg.AssetExecutionContext) -> Window | None:
@@ -52,27 +69,28 @@ def window_of(dataset: Dataset, context: dg.AssetExecutionContext) -> Window | N
 
 def dependencies(dataset: Dataset, upstream: Mapping[str, Dataset]) -> list[dg.AssetDep]:
     """One dependency for each asset that is read, over all the partitions that any parameter reads of it."""
-    offsets: dict[tuple[str, ...], tuple[int, int]] = {}
+    offsets: dict[dg.AssetKey, tuple[int, int]] = {}
+    partitioned: set[dg.AssetKey] = set()
     for mapped in dataset.leaves.values():
         if isinstance(mapped, Later | Beside):
             continue
-        key = (
-            feed_key(mapped.feed).path
-            if isinstance(mapped, Landing)
-            else asset_key(_read(dataset, mapped, upstream)).path
-        )
+        if isinstance(mapped, Landing):
+            key, has_partitions = feed_key(mapped.feed), True
+        else:
+            read = dataset if mapped.dataset == dataset.name else upstream[mapped.dataset]
+            key, has_partitions = asset_key(read), read.partitions is not None
+        if dataset.partitions and has_partitions:
+            partitioned.add(key)
         first, last = _offsets(mapped)
-        known = offsets.get(tuple(key), (first, last))
-        offsets[tuple(key)] = min(known[0], first), max(known[1], last)
+        known = offsets.get(key, (first, last))
+        offsets[key] = min(known[0], first), max(known[1], last)
     return [
-        dg.AssetDep(
-            list(key),
-            partition_mapping=_mapping(first, last) if _is_time_mapped(dataset, list(key), upstream) else None,
-        )
-        for key, (first, last) in offsets.items()
+        dg.AssetDep(key, partition_mapping=_mapping(*window) if key in partitioned else None)
+        for key, window in offsets.items()
     ]
 
 
+@cache
 def _mapping(first: int, last: int) -> dg.TimeWindowPartitionMapping:
     with warnings.catch_warnings():
         # The first business dates have no earlier ones: without this argument, which is in beta, they could not be run.
@@ -83,15 +101,16 @@ def _mapping(first: int, last: int) -> dg.TimeWindowPartitionMapping:
 
 
 def asset_key(dataset: Dataset) -> dg.AssetKey:
-    return dg.AssetKey([dataset.domain, dataset.name])
+    return _key(dataset.domain, dataset.name)
 
 
 def feed_key(feed: str) -> dg.AssetKey:
-    return dg.AssetKey([FEEDS, feed])
+    return _key(FEEDS, feed)
 
 
-def _read(dataset: Dataset, mapped: MappedTable, upstream: Mapping[str, Dataset]) -> Dataset:
-    return dataset if mapped.dataset == dataset.name else upstream[mapped.dataset]
+@cache
+def _key(*path: str) -> dg.AssetKey:
+    return dg.AssetKey(path)
 
 
 def _offsets(mapped: Mapped) -> tuple[int, int]:
@@ -102,10 +121,3 @@ def _offsets(mapped: Mapped) -> tuple[int, int]:
             return -1, -1
         case _:
             return 0, 0
-
-
-def _is_time_mapped(dataset: Dataset, key: list[str], upstream: Mapping[str, Dataset]) -> bool:
-    """Whether both ends are partitioned; a feed is, by day."""
-    read = dataset if key == asset_key(dataset).path else upstream.get(key[-1])
-    is_feed = read is None or asset_key(read).path != key
-    return dataset.partitions is not None and (is_feed or (read is not None and read.partitions is not None))

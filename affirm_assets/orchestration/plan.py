@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
+from math import inf
 
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.inputs import Before, MappedTable, Previous, SameWindow, Through
@@ -207,8 +208,11 @@ class Books:
         for mapped in dataset.computed_from:
             source = self.datasets[mapped.dataset]
             of_source = self.records[source.name]
+            if not of_source.recent:
+                continue
+            reads = _Reads.of(dataset, source, mapped, record, of_source.table_id)
             for publication in of_source.recent:
-                first = _first_unread(dataset, source, mapped, record, publication, of_source.table_id)
+                first = reads.first_without(publication)
                 if first is not None and first <= through:
                     reason = f"{source} of {publication.window} was published again by run {publication.run_id}"
                     trigger = f"{source.table} {publication.sequence_number}"
@@ -279,45 +283,75 @@ def first_part(ask: Ask, kind: Partitions | None, tries: int) -> Ask:
     return replace(ask, window=Window(starts[0], starts[max(1, len(starts) >> (tries - 1)) - 1]))
 
 
-def _first_unread(
-    dataset: Dataset, source: Dataset, mapped: MappedTable, record: Record, publication: Publication, source_id: str
-) -> date | None:
-    """The first published partition that reads this publication of an input, and was computed before it.
+@dataclass(frozen=True)
+class _Reads:
+    """What the last publishes of a dataset have read of one input. `numbers`: of each, up to which sequence number."""
 
-    What is known of when a partition was computed are the last publishes. One that is older than all of those has read
-    no more than the oldest of them. `source_id`: of the input's table, as it is now.
-    """
-    own = source.name == dataset.name
+    dataset: Dataset
+    source: Dataset
+    mapped: MappedTable
+    record: Record
+    numbers: tuple[tuple[Window | None, float], ...]
 
-    def has_read(each: Publication) -> bool:
-        if own:
-            return each.sequence_number >= publication.sequence_number
-        if source.table not in each.read:  # an input that it did not have then
-            return True
-        read_id, _, number = each.read[source.table].partition(" ")
-        return read_id == source_id and int(number) >= publication.sequence_number
+    @staticmethod
+    def of(dataset: Dataset, source: Dataset, mapped: MappedTable, record: Record, source_id: str) -> "_Reads":
+        """`source_id`: of the input's table, as it is now."""
 
-    read = [each for each in record.recent if has_read(each)]
-    if record.recent and len(read) == len(record.recent):
+        def number(each: Publication) -> float:
+            if source.name == dataset.name:
+                return each.sequence_number
+            if source.table not in each.read:  # an input that it did not have then
+                return inf
+            read_id, _, number = each.read[source.table].partition(" ")
+            return int(number) if read_id == source_id else -inf
+
+        window = Window.parse if dataset.partitions else lambda _: None
+        numbers = tuple((window(each.window), number(each)) for each in record.recent)
+        return _Reads(dataset, source, mapped, record, numbers)
+
+    @cached_property
+    def _least(self) -> float:
+        """All of them have read what has no higher number."""
+        return min((number for _, number in self.numbers), default=-inf)
+
+    @cached_property
+    def _most_of(self) -> Mapping[Window | None, float]:
+        """By the window that was computed, up to where it was read for it."""
+        found: dict[Window | None, float] = {}
+        for window, number in self.numbers:
+            found[window] = max(number, found.get(window, -inf))
+        return found
+
+    def first_without(self, publication: Publication) -> date | None:
+        """The first published partition that reads this publication of the input, and was computed before it.
+
+        What is known of when a partition was computed are the last publishes. One that is older than all of those has
+        read no more than the oldest of them.
+        """
+        if publication.sequence_number <= self._least:
+            return None
+        partitions = self.dataset.partitions
+        if partitions is None:
+            is_read = bool(self.numbers) and self.numbers[0][1] >= publication.sequence_number
+            return None if is_read else date.min
+        concerned = _concerned(self.dataset, self.source, self.mapped, publication)
+        if self.source.name == self.dataset.name and concerned is not None:
+            inside = Window.parse(publication.window)
+            concerned = Window(inside.last + _DAY, concerned.last) if concerned.last > inside.last else None
+        # Nearly all: the same days were computed, and in one go, since then.
+        if concerned is None or self._most_of.get(concerned, -inf) >= publication.sequence_number:
+            return None
+        read = [window for window, number in self.numbers if window and number >= publication.sequence_number]
+        computed_after = joined(read, partitions)
+        for published in self.record.windows:
+            if published.overlaps(concerned):
+                day = max(published.first, concerned.first)
+                for each in computed_after:
+                    if each.contains(day):
+                        day = partitions.after(each, 1).first
+                if day <= min(published.last, concerned.last):
+                    return day
         return None
-    if dataset.partitions is None:
-        return None if record.recent and record.recent[0] in read else date.min
-    concerned = _concerned(dataset, source, mapped, publication)
-    if own and concerned is not None:
-        inside = Window.parse(publication.window)
-        concerned = Window(inside.last + _DAY, concerned.last) if concerned.last > inside.last else None
-    if concerned is None:
-        return None
-    computed_after = joined([Window.parse(each.window) for each in read], dataset.partitions)
-    for published in record.windows:
-        if published.overlaps(concerned):
-            day = max(published.first, concerned.first)
-            for each in computed_after:
-                if each.contains(day):
-                    day = dataset.partitions.after(each, 1).first
-            if day <= min(published.last, concerned.last):
-                return day
-    return None
 
 
 def _concerned(dataset: Dataset, source: Dataset, mapped: MappedTable, publication: Publication) -> Window | None:

@@ -14,10 +14,9 @@ from affirm_assets.declare.contract import (
     Rule,
     columns,
     key_columns,
-    money_columns,
+    money_of,
     personal_columns,
     required_columns,
-    spark_schema,
 )
 from affirm_assets.declare.dataset import CONTROL_TOTALS, IN_WINDOW, NOT_NULL, UNIQUE_KEY, Audit, Dataset
 from affirm_assets.declare.partitions import Monthly, Window
@@ -212,7 +211,7 @@ def unique_columns(dataset: Dataset) -> tuple[str, ...]:
 
 def control_totals_spec(dataset: Dataset) -> AuditSpec:
     """The audit of what was written, by `control_totals`."""
-    sums = money_columns(spark_schema(dataset.contract))
+    sums = money_of(dataset.contract)
     of_what = "rows" + "".join(f", {name}" for name in sums)
     return AuditSpec(
         CONTROL_TOTALS, f"Rows and sums, read back from the files by PyArrow, equal what the engine counted: {of_what}."

@@ -90,6 +90,16 @@ def test_does_not_change_with(version_of: VersionOf, path: str, source: str) -> 
             "try:\n    pass\nexcept ValueError:\n    if DAYS:\n        import books.tools.dates", id="inside statements"
         ),
         pytest.param("match 1:\n    case 1:\n        import books.tools.dates", id="inside a case"),
+        pytest.param("import books.unrelated, books.tools.dates as dates", id="several"),
+        pytest.param("from books.tools import (\n    other,\n    dates as calendar,\n)", id="on several lines"),
+        pytest.param("from books.tools import (\n    # of months\n    dates,\n)", id="with a comment among them"),
+        pytest.param("from books.tools import dates  # of months", id="with a comment behind it"),
+        pytest.param("from books.tools \\\n    import dates", id="on a continued line"),
+        pytest.param("LIMIT = 1; import books.tools.dates", id="behind another statement"),
+        pytest.param("if LIMIT: import books.tools.dates", id="behind a condition"),
+        pytest.param("import\tbooks.tools.dates", id="with a tab"),
+        pytest.param("import books . tools . dates", id="with spaces between its names"),
+        pytest.param('"""\nimport books\n"""\nimport books.tools.dates', id="below a text that reads like one"),
     ],
 )
 def test_follows(version_of: VersionOf, statement: str) -> None:

@@ -317,6 +317,18 @@ class TestRefusedAtImport:
             value_spec(annotation, column("Value", **constraint))
 
     @pytest.mark.parametrize(
+        ("constraint", "said"),
+        [
+            pytest.param({"pattern": "^(L1"}, "unclosed group", id="a pattern that is none"),
+            pytest.param({"pattern": "^(?!L1)"}, "look-around", id="a pattern that engines read otherwise"),
+            pytest.param({"min_length": -1}, "negative", id="a length below zero"),
+        ],
+    )
+    def test_constraint_that_no_text_can_keep(self, constraint: dict[str, Any], said: str) -> None:
+        with pytest.raises(ContractError, match=rf"(?s)Loan\.value: the constraint .* cannot be kept .*{said}"):
+            value_spec(str, column("Value", **constraint))
+
+    @pytest.mark.parametrize(
         ("annotation", "constraint", "kind"),
         [
             pytest.param(Annotated[int, Field(ge=1)], {"ge": 3}, "ge", id="lower bound"),
