@@ -26,6 +26,7 @@ def test_settings_of_no_product_are_named() -> None:
     [
         {"instalment_met_at": Decimal("89.99")},
         {"instalment_met_at": Decimal("100.01")},
+        {"instalment_met_at": Decimal("97.255")},
         {"shortages_carried": Decimal("-0.01")},
         {"waived_below": Decimal("-0.01")},
     ],

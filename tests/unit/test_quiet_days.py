@@ -5,6 +5,7 @@ Run more of them with HISTORIES=30000.
 
 import os
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
@@ -25,13 +26,14 @@ from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.declare import Window
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.lender.finance import due_dates, quiet
-from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.account import NEED_EVENTS, Account
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest
 from affirm_assets.lender.finance.days import Day, applications, days, keeps_row
 from affirm_assets.lender.finance.movements import Event, Movement
 from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.finance.terms import Terms, months_after
 from affirm_assets.lender.products import PRODUCTS
+from affirm_assets.lender.vocabulary import REVERSALS
 from tests.unit.books import agreed
 from tests.unit.histories import History, random_history
 
@@ -106,14 +108,15 @@ def test_loans_taken_over_have_the_rows_of_the_rules(histories: dict[str, Histor
             moved = moved if rng.random() < 0.5 else []
             account = _taken_over(history, opening)
             earlier = [each for each in history.movements if each.posted_on < first]
-            if moved:
+            needs_earlier = _needs_earlier(moved, earlier)
+            if needs_earlier:
                 account.events = _events(history, first - A_DAY)
             accounts.append(
                 {
                     **_loan(loan_id, history.terms, history.booked_on),
                     **{name: getattr(opening, name) for name in STATE},
                     "moved": moved,
-                    "needs_earlier": bool(moved),
+                    "needs_earlier": needs_earlier if moved else None,
                     "earlier": [replace(each, posted_on=each.came_on or each.posted_on) for each in earlier],
                 }
             )
@@ -155,6 +158,44 @@ def test_a_quiet_loan_becomes_no_object(histories: dict[str, History], monkeypat
             rows = [(loan_id, each) for each in days(account, window.last, [])]
             _same(_computed(accounts, window), rows, accounts)
     assert rows
+
+
+def test_a_loan_that_is_paid_in_time_becomes_no_object(
+    histories: dict[str, History], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Day by day, so that a day on which more happens to a loan does not hide the others; also if it is paid off."""
+    monkeypatch.setattr(_accounts, "opened", lambda loan, window: pytest.fail(f"{loan['loan_id']} became an account"))
+    seen: set[str] = set()
+    for loan_id, history in histories.items():
+        by_day = Counter(each.posted_on for each in history.movements)
+        rows = {each.as_of: each for each in _rows(history, history.last)}
+        for movement in history.movements:
+            day = movement.posted_on
+            opening, closed = rows.get(day - A_DAY), rows.get(day)
+            if by_day[day] > 1 or movement.kind != "payment" or movement.effective_on != day or opening is None:
+                continue
+            if opening.status != "open" or opening.nonaccrual_since or opening.charge_off_by or opening.cost_recovered:
+                continue
+            earlier = [each for each in history.movements if each.posted_on < day]
+            assert closed is not None
+            if _needs_earlier([movement], earlier) or closed.principal_waived or closed.interest_waived:
+                continue
+            if closed.status == "charged_off" or _would_stop_to_accrue(history, opening):
+                continue
+            state = {name: getattr(opening, name) for name in STATE}
+            loan = {**_loan(loan_id, history.terms, history.booked_on), **state, "moved": [movement]}
+            _same(_computed([loan], Window(day, day)), [(loan_id, closed)], [loan])
+            seen |= {"paid off"} if closed.status == "repaid" else {"late"} if opening.days_past_due else set()
+            seen |= {"too much"} if closed.credit_overpaid else set()
+            seen |= {"a cent short"} if closed.shortage > opening.shortage else set()
+            kept = opening.deferred_discount * closed.principal
+            seen |= {"discount taken along"} if kept > closed.deferred_discount * opening.principal > 0 else set()
+    assert seen
+
+
+def _would_stop_to_accrue(history: History, opening: Day) -> bool:
+    after = history.terms.rules.nonaccrual_after
+    return after is not None and opening.days_past_due + 1 >= after
 
 
 def test_the_histories_have_what_the_columns_compute() -> None:
@@ -245,7 +286,7 @@ def test_the_contract_s_principal_is_that_of_the_terms(changed: dict[str, Any]) 
     every_day = [terms.originated_on + number * A_DAY for number in range(200)]
     numbers = np.array([_integers.days_since_1970(each) for each in every_day])
     expected = [max(terms.scheduled_principal(each) - refunded, Decimal(0)) for each in every_day]
-    found = quiet._scheduled_principal(accounts, np.zeros(len(numbers), dtype=np.int64), numbers).tolist()
+    found = quiet.scheduled_principal(accounts, np.zeros(len(numbers), dtype=np.int64), numbers).tolist()
     assert found == [int(each * 100) for each in expected]
 
 
@@ -306,6 +347,17 @@ def _rows(history: History, last: date) -> list[Day]:
 def _taken_over(history: History, opening: Day) -> Account:
     state = {name: getattr(opening, name) for name in STATE if name != "as_of"}
     return Account(history.terms, opening.as_of, history.booked_on, **state)
+
+
+def _needs_earlier(moved: Iterable[Movement], earlier: Iterable[Movement]) -> bool:
+    """As the accounts' own column says it."""
+    reversed_before = {each.reverses for each in earlier if each.kind in REVERSALS}
+    return any(
+        each.kind in NEED_EVENTS
+        or (each.kind != "credit_refund" and each.effective_on < each.posted_on)
+        or each.transaction_id in reversed_before
+        for each in moved
+    )
 
 
 def _events(history: History, until: date) -> list[Event] | None:

@@ -219,9 +219,12 @@ def is_new(loan: Loan, window: Window) -> bool:
 
 
 def opened(loan: Loan, window: Window) -> tuple[Account, list[Movement]]:
-    """The account as the window begins, and what moves it in the window."""
+    """The account as the window begins, or on a later day to which it was taken, and what moves it after that."""
     terms = _terms(loan)
-    return _account(loan, terms, window), [Movement(**each) for each in loan["moved"] or ()]
+    movements = (Movement(**each) for each in loan["moved"] or ())
+    return _account(loan, terms, window), [
+        each for each in movements if loan["as_of"] is None or each.posted_on > loan["as_of"]
+    ]
 
 
 def loan_columns(loan: Loan, terms: Terms, names: Names) -> Row:
@@ -303,7 +306,9 @@ def _account(loan: Loan, terms: Terms, window: Window) -> Account:
         return Account.opened(terms, loan["booked_on"])
     if loan["as_of"] is None:
         return _replayed(loan, terms, yesterday)
-    account = Account(terms, yesterday, loan["booked_on"], **{name: loan[name] for name in STATE if name != "as_of"})
+    account = Account(
+        terms, loan["as_of"], loan["booked_on"], **{name: loan[name] for name in STATE if name != "as_of"}
+    )
     if loan["needs_earlier"]:
         replayed = _replayed(loan, terms, yesterday)
         _check_same(account, replayed, loan["loan_id"])

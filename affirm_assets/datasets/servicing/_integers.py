@@ -20,6 +20,8 @@ def accounts_of(batch: pa.RecordBatch) -> Accounts:
     """The accounts of a batch of loan, terms and state, typed as loan_balances has them."""
     rules = [each.rules for each in PRODUCTS.values()]
     product = pc.index_in(batch["product"], pa.array(PRODUCTS)).to_numpy()
+    may_be_missing = np.array([int((100 - each.instalment_met_at) * 100) for each in rules])
+    shortages_carried = np.array([int(each.shortages_carried * 100) for each in rules])
     waived_below = np.array([ceil(each.waived_below * 100) for each in rules])
     nonaccrual_after = np.array([NEVER if each.nonaccrual_after is None else each.nonaccrual_after for each in rules])
     is_biweekly = pc.equal(batch["frequency"], "biweekly").to_numpy(zero_copy_only=False)
@@ -27,6 +29,8 @@ def accounts_of(batch: pa.RecordBatch) -> Accounts:
         "day": from_arrow(batch["as_of"]),
         # Of a monthly loan it is always known; without it, the loan is left to the rules.
         "due_day": np.where(is_biweekly, 0, from_arrow(pc.fill_null(batch["due_day"], -1))),
+        "may_be_missing": may_be_missing[product],
+        "shortages_carried": shortages_carried[product],
         "waived_below": waived_below[product],
         "nonaccrual_after": nonaccrual_after[product],
     }

@@ -37,7 +37,7 @@ _MOST_INSTALMENTS = 1_000
 _MOST_DAYS = 3_653
 
 _PERCENT_DAYS = 36_500
-_CENT = 10**6
+CENT = 10**6
 """In hundred-millionths of a dollar."""
 
 
@@ -46,6 +46,7 @@ class Accounts:
     """Accounts at the end of their `day`: terms, what the product's rules say, and state; an element for each account.
 
     Columns are named as the account and its terms name them. due_day: 0 of a loan with instalments every 14 days.
+    may_be_missing: hundredths of a percent of an instalment that counts as met.
     """
 
     day: Ints
@@ -58,6 +59,9 @@ class Accounts:
     instalment: Ints
     apr: Ints
     effective_rate: Ints
+    merchant_discount: Ints
+    may_be_missing: Ints
+    shortages_carried: Ints
     waived_below: Ints
     nonaccrual_after: Ints
     principal: Ints
@@ -67,6 +71,7 @@ class Accounts:
     paid: Ints
     shortage: Ints
     refunded: Ints
+    discount_returned: Ints
     last_instalment: Ints
     highest_days_past_due: Ints
     charge_off_by: Ints
@@ -77,6 +82,7 @@ class Accounts:
     recovered_principal: Ints
     recovered_interest: Ints
     nonaccrual_since: Ints
+    cost_recovered: Ints
     deferred_discount: Ints
     settled_on: Ints
     credit_since: Ints
@@ -154,6 +160,7 @@ _MOST = {
     **dict.fromkeys(
         (
             "amount_lent",
+            "merchant_discount",
             "instalment",
             "principal",
             "interest",
@@ -161,6 +168,8 @@ _MOST = {
             "paid",
             "shortage",
             "refunded",
+            "discount_returned",
+            "cost_recovered",
             "charged_off_principal",
             "charged_off_interest",
             "recovered_principal",
@@ -178,7 +187,7 @@ _MOST = {
 
 @dataclass(frozen=True, slots=True)
 class QuietDays:
-    """Rows of quiet days, a day of all accounts after the other. `account`: of each row, the place of its account.
+    """Rows of quiet days, in order of their days. `account`: of each row, the place of its account.
 
     `columns`: those of finance.days.Day that are not what they were when the account's quiet days began, or zero.
     """
@@ -203,7 +212,16 @@ def quiet_days(accounts: Accounts, until: Ints) -> QuietDays:
     accrued = _accrued(days)
     owed = days.accounts.principal[days.at] + accrued["interest"]
     columns = {"as_of": days.as_of, **accrued, **_late(days), **_falling_due(days, owed), **_deferred(days)}
-    return QuietDays(order[days.at], columns)
+    by_day = np.argsort(days.as_of, kind="stable")
+    return QuietDays(order[days.at[by_day]], {name: values[by_day] for name, values in columns.items()})
+
+
+def closing(accounts: Accounts) -> dict[str, Ints]:
+    """What the rows of the accounts' own day say of its end, beside what the account says."""
+    none = np.zeros(len(accounts), dtype=np.int64)
+    days = _Days(accounts, none, np.arange(len(accounts)), none, accounts.day, accounts.late_since, none == 0)
+    columns = {**_late(days), **_falling_due(days, accounts.owed)}
+    return {name: values for name, values in columns.items() if not name.startswith("opening_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,25 +329,26 @@ def _deferred(days: _Days) -> dict[str, Ints]:
     earns = (of.deferred_discount > 0)[at] & (begins_after < since[at])
     principal = of.principal[at]
     is_late = earns & (days.late_since < begins_after)
-    principal[is_late] = np.minimum(principal[is_late], _scheduled_principal(of, at[is_late], begins_after[is_late]))
+    principal[is_late] = np.minimum(principal[is_late], scheduled_principal(of, at[is_late], begins_after[is_late]))
     interest = _daily_interest(principal, of.apr[at])
     opening, closing = np.empty_like(at), np.empty_like(at)
     left, start = of.deferred_discount, 0
     for count in days.counts:
         rows, left = slice(start, start + count), left[:count]
         opening[rows] = left
-        earned = _daily_income(principal[rows] * _CENT - left, of.effective_rate[:count]) - interest[rows]
+        earned = _daily_income(principal[rows] * CENT - left, of.effective_rate[:count]) - interest[rows]
         left = left - np.where(earns[rows], np.clip(earned, 0, left), 0)
         closing[rows] = left
         start += count
     return {"opening_deferred_discount": opening, "deferred_discount": closing}
 
 
-def _scheduled_principal(of: Accounts, at: Ints, day: Ints) -> Ints:
+def scheduled_principal(of: Accounts, at: Ints, day: Ints, ahead: int = 0) -> Ints:
     """Account._scheduled_principal, of the accounts at these places on these days."""
     places, place = np.unique(at, return_inverse=True)
     scheduled = of[places]
-    due = np.minimum(due_dates.due_before(of.first_due_on[at], of.due_day[at], day + 1), of.instalments[at])
+    due = due_dates.due_before(of.first_due_on[at], of.due_day[at], day + 1) + ahead
+    due = np.minimum(due, of.instalments[at])
     by_number = []
     principal, since = scheduled.amount_lent, scheduled.originated_on
     for number in range(1, int(due.max(initial=0)) + 2):
@@ -348,16 +367,24 @@ def _daily_interest(principal: Ints, apr: Ints) -> Ints:
 
 
 def _daily_income(amount: Ints, rate: Ints) -> Ints:
-    """accrual.daily_interest of an amount with eight places at a rate with eight; of one below zero, zero or less.
+    """accrual.daily_interest of an amount with eight places at a rate with eight; of one below zero, zero or less."""
+    return share(amount, rate, _PERCENT_DAYS * 10**8)
+
+
+def share(amount: Ints, factor: Ints, divisor: "int | Ints") -> Ints:
+    """amount * factor / divisor, half up; of an amount below zero, zero or less. The factor is at most the divisor, and
+    that at most 4 * 10**12.
 
     By long division, six digits of the amount at a time: the whole product is more than int64 holds.
     """
-    divisor, base = _PERCENT_DAYS * 10**8, 10**6
+    base = 10**6
     left, quotient, rest = amount, np.zeros_like(amount), np.zeros_like(amount)
     for power in (base**2, base, 1):
         digits = left // power
         left = left - digits * power
-        rest = rest * base + digits * rate + (divisor // 2 if power == 1 else 0)
+        rest = rest * base + digits * factor
+        if power == 1:
+            rest = rest + divisor // 2
         times = rest // divisor
         quotient = quotient * base + times
         rest = rest - times * divisor
@@ -366,4 +393,4 @@ def _daily_income(amount: Ints, rate: Ints) -> Ints:
 
 def _to_cents(amount: Ints) -> Ints:
     """accrual.to_cents, of what is not below zero."""
-    return (amount + _CENT // 2) // _CENT
+    return (amount + CENT // 2) // CENT

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from affirm_assets.lender.finance.accrual import CENT
+
 InstalmentRounding = Literal["up", "nearest"]
 
 
@@ -13,9 +15,9 @@ class Rules:
 
     instalment_rounding: of the level instalment, where the contract does not say it: `up` to the next cent, as
         LendingClub's published loans have it, or to the `nearest`, half up.
-    instalment_met_at: percent of an instalment that counts as all of it. 100, or as low as 90, which FFIEC allows
-        (Uniform Retail Credit Classification, 65 FR 36903: 90 percent of a contractual payment may be considered a full
-        payment in computing past due status). What is missing is carried to the last instalment.
+    instalment_met_at: percent, with two places, of an instalment that counts as all of it. 100, or as low as 90, which
+        FFIEC allows (Uniform Retail Credit Classification, 65 FR 36903: 90 percent of a contractual payment may be
+        considered a full payment in computing past due status). What is missing is carried to the last instalment.
     shortages_carried: dollars. An instalment of which something was paid counts as met too, as long as all that is
         missing of the loan's instalments comes to no more than this. It is carried to the last instalment.
     waived_below: dollars. After the last due date, a debt of less than this is waived and never charged off.
@@ -42,8 +44,9 @@ class Rules:
     payment_in_nonaccrual: Literal["cost_recovery", "cash_basis"] = "cost_recovery"
 
     def __post_init__(self) -> None:
-        if not 90 <= self.instalment_met_at <= 100:
-            raise ValueError(f"instalment_met_at={self.instalment_met_at}: expected percent, from 90 to 100.")
+        if not 90 <= self.instalment_met_at <= 100 or self.instalment_met_at % CENT:
+            expected = "percent with two places, from 90 to 100"
+            raise ValueError(f"instalment_met_at={self.instalment_met_at}: expected {expected}.")
         for name in ("shortages_carried", "waived_below"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: expected dollars, zero or more.")
