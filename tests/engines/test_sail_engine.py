@@ -407,6 +407,39 @@ class TestStage:
         assert [file.record_count for file in staged.files] == [200] * 90
         assert staged.sums == {"amount": Decimal(count * (count - 1) // 2)}
 
+    @pytest.mark.parametrize(
+        ("held", "most_open", "window", "files"),
+        [
+            pytest.param(1_000, 100, 30, 30, id="more rows than are held"),
+            pytest.param(1_000, 10, 30, 30, id="more days than can be open"),
+            pytest.param(10_000, 10, 2, 30, id="rows of more days than the window has"),
+        ],
+    )
+    def test_a_range_is_written_a_part_at_a_time(
+        self,
+        engine: SailEngine,
+        table: Table,
+        monkeypatch: pytest.MonkeyPatch,
+        held: int,
+        most_open: int,
+        window: int,
+        files: int,
+    ) -> None:
+        monkeypatch.setattr(stage, "_ROWS_OF_RANGE", held)
+        monkeypatch.setattr(stage, "_MOST_DAYS", most_open)
+        count = 30 * 200
+        made = [(str(i), D1 + timedelta(days=i * 7 % 30), Decimal(i), i) for i in range(count)]
+        with engine.active():
+            rows = frame(engine, made)
+            parts = rows.mapInArrow(_in_parts, rows.schema)
+            staged = engine.stage(parts, target(table, D1, D1 + timedelta(days=window - 1)))
+            found = engine.look(staged, target(table), WANTED)
+            assert sorted(map(tuple, found.collect())) == sorted(made)
+        assert len(staged.files) == files
+        assert [file.partition[0] for file in staged.files] == sorted(file.partition[0] for file in staged.files)
+        groups = sum(len(file.split_offsets or ()) for file in staged.files)
+        assert (groups > files) == (window <= most_open and held < count)
+
     def test_many_rows_are_several_row_groups(
         self, engine: SailEngine, table: Table, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -1019,3 +1052,8 @@ def test_a_deployment_says_the_pinned_settings_on_sail_too() -> None:
             assert session.spark.sql(r"SELECT 'L1' RLIKE '^L1\\z'").first() == (True,)
     finally:
         session.close()
+
+
+def _in_parts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield from (batch.slice(start, 500) for start in range(0, len(batch), 500))

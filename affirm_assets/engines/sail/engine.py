@@ -125,11 +125,8 @@ class SailEngine:
 
     def stage(self, frame: DataFrame, target: Target) -> Staged:
         """Raises NullInRequiredColumn, NotPlain, FilesLost."""
-        days = target.days
         with self.active():
-            staged = stage_files(
-                frame, target.table, is_range=days is not None and days.window.first != days.window.last
-            )
+            staged = stage_files(frame, target.table, target.days.window if target.days else None)
         self.check_inputs()
         return staged
 

@@ -14,6 +14,7 @@ the files finds in them.
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -39,12 +40,13 @@ from pyiceberg.table import Table
 from pyiceberg.table.locations import LocationProvider, load_location_provider
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
-from pyiceberg.types import DateType
+from pyiceberg.types import DateType, StringType
 from pyiceberg.types import DecimalType as IcebergDecimal
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql.types import BooleanType, DecimalType, StructField, StructType
 
+from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import NotPlain
 from affirm_assets.steps.engine import NullInRequiredColumn, Staged
 from affirm_assets.steps.manifests import delete_files
@@ -54,8 +56,18 @@ PREFIX = "affirm-"
 ROWS_IN_GROUP = 1 << 18
 """Rows that a task holds before it writes them: some 30 MiB of a wide table."""
 
+_ROWS_OF_RANGE = 1 << 19
+"""Rows of a range that all tasks together hold before they write a row group of each day: some 500 MiB of a wide table.
+Of 90 days, a row group has some 6,000."""
+
+_MOST_DAYS = 100
+"""Days of a range of which the files are open at a time. On a bucket, each holds a part of itself of up to 10 MiB."""
+
 _MOST_OPEN = 16
-"""Files that a task has open at a time."""
+"""Files that a task has open at a time, of a longer range."""
+
+_WRITERS = 4
+"""Files of a range that are written side by side."""
 
 _SMALL = 500
 """A file of fewer rows is written with Snappy, without dictionaries. Of 60 rows in 90 columns that takes a third of the
@@ -69,24 +81,25 @@ _CODECS = {"zstd": True, "gzip": True, "brotli": True, "snappy": False, "lz4": F
 """Which of them have levels."""
 
 
-def stage_files(rows: DataFrame, table: Table, *, is_range: bool) -> Staged:
-    """Write `rows`, which have the table's columns in its order. A range is several partitions of the table.
+def stage_files(rows: DataFrame, table: Table, window: Window | None) -> Staged:
+    """Write `rows`, which have the table's columns in its order: the days of a window, or the whole table.
 
     Raises NullInRequiredColumn, with nothing left behind; NotPlain for a table that is written in another way.
     """
     layout = _layout(table)
-    if is_range and layout.column is not None:
+    days = 1 if window is None or layout.column is None else (window.last - window.first).days + 1
+    if layout.column is not None and days > _MOST_DAYS:
         rows = _by_day(rows, layout.column)
     money = [each.name for each in layout.schema.fields if each.field_type == IcebergDecimal(18, 2)]
-    with _writing(_Write(layout, money=tuple(money), hands_over=not is_range)) as write:
+    with _writing(_Write(layout, tuple(money), days)) as write:
         counted = _run(rows, write)
-        write.write_rest()
+        write.end()
     sums = {name: Decimal(counted[1 + i] if counted[1 + i] is not None else 0) for i, name in enumerate(money)}
-    return Staged(tuple(write.files), int(counted[0]), sums)
+    return Staged(write.files_by_day, int(counted[0]), sums)
 
 
 def _by_day(rows: DataFrame, column: str) -> DataFrame:
-    """Each day in one task, one day after another.
+    """Each day in one task, one day after another: of more days than can be open at a time.
 
     As for a window function: Sail leaves out a sort whose order nothing needs, and a mapInArrow is nothing to it.
     """
@@ -141,6 +154,12 @@ class _Layout:
         return parquet_path_to_id_mapping(self.schema)
 
     @cached_property
+    def texts(self) -> list[str]:
+        """The columns that have dictionaries. Of numbers and dates they are slower and larger: a wide table of amounts
+        took half as long again to write and to read, and a third more bytes."""
+        return [each.name for each in self.schema.fields if isinstance(each.field_type, StringType)]
+
+    @cached_property
     def locations(self) -> LocationProvider:
         return load_location_provider(self.table.location(), self.table.properties)
 
@@ -158,7 +177,7 @@ class _Writer:
             self._stream,
             layout.arrow,
             compression="snappy" if is_small else layout.codec,
-            use_dictionary=not is_small,
+            use_dictionary=False if is_small else layout.texts or False,
             compression_level=layout.level,
             store_decimal_as_integer=True,
             # Files as Spark's: Sail does not read as one what was held otherwise, or described otherwise, in Arrow.
@@ -223,35 +242,47 @@ class _Write:
 
     layout: _Layout
     money: tuple[str, ...]
-    hands_over: bool
-    """Whether a task leaves what is less than a row group to be put together with that of the others."""
+    days: int
     token: str = field(default_factory=lambda: uuid4().hex)
-    files: list[DataFile] = field(default_factory=list)
+    files: list[tuple[date | None, DataFile]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     rest: list[tuple[date | None, pa.Table]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._range = _Range(self)
+
+    @property
+    def files_by_day(self) -> tuple[DataFile, ...]:
+        """In the order of their days, however the tasks went."""
+        return tuple(file for _, file in sorted(self.files, key=lambda each: str(each[0])))
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether a task leaves what is less than a row group to be put together with that of the others."""
+        return self.days == 1
+
     def task(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write a task's batches; give back their amounts."""
         try:
-            files = _Files(self)
+            files = self._range if 1 < self.days <= _MOST_DAYS else _Files(self)
             for batch in batches:
-                for day, rows in self._by_day(self._conform(batch)):
-                    files.add(day, rows)
+                files.add(self._by_day(self._conform(batch)))
                 yield self._amounts(batch)
             files.end()
         except Exception as error:
             self.errors.append(error)
             raise
 
-    def write_rest(self) -> None:
-        """What the tasks left, in one file for each day."""
+    def end(self) -> None:
+        """Write what the tasks left, in one file for each day."""
         for each in sorted({day for day, _ in self.rest}, key=str):
             of_day = pa.concat_tables(rows for day, rows in self.rest if day == each)
             path, writer = self.open(each, of_day.num_rows)
             writer.write(of_day)
             self.close(each, path, writer)
         self.rest.clear()
+        self._range.close()
 
     def open(self, day: date | None, rows: int) -> tuple[str, _Writer]:
         layout = self.layout
@@ -275,7 +306,7 @@ class _Write:
             **statistics.to_serialized_dict(),
         )
         file.spec_id = layout.table.spec().spec_id
-        self.files.append(file)
+        self.files.append((day, file))
 
     def _conform(self, batch: pa.RecordBatch) -> pa.Table:
         """The table's columns, with its field ids. Types are the engine's own but for how it holds text and zones."""
@@ -285,12 +316,16 @@ class _Write:
         return pa.Table.from_arrays(columns, schema=self.layout.arrow)
 
     def _by_day(self, rows: pa.Table) -> Iterator[tuple[date | None, pa.Table]]:
-        """Runs of rows of one day: one, or in a sorted range as many as a batch has days."""
+        """Runs of rows of one day: as many as a batch has days, and never many more."""
         column = self.layout.column
         if column is None:
             yield None, rows
             return
-        runs = pa.compute.run_end_encode(rows.column(column).combine_chunks())
+        days = rows.column(column).combine_chunks()
+        runs = pa.compute.run_end_encode(days)
+        if len(runs.values) > 2 * len(runs.values.unique()):
+            order = pa.compute.array_sort_indices(days)
+            rows, runs = rows.take(order), pa.compute.run_end_encode(days.take(order))
         start = 0
         for day, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
             yield day, rows.slice(start, end - start)
@@ -308,6 +343,62 @@ class _Write:
         return PartitionKey([PartitionFieldValue(spec.fields[0], day)], spec, schema)
 
 
+_Runs = Iterable[tuple[date | None, pa.Table]]
+
+
+class _Range:
+    """The rows of all tasks by day: held until they are many, then written, a row group of each day to its own file.
+
+    All are written at once: a part of a batch that is held keeps the whole batch in memory. Meanwhile the tasks wait.
+    """
+
+    def __init__(self, write: _Write) -> None:
+        self._write = write
+        self._lock = threading.Lock()
+        self._held: dict[date | None, list[pa.Table]] = {}
+        self._rows = 0
+        self._open: dict[date | None, tuple[str, _Writer]] = {}
+
+    def add(self, runs: _Runs) -> None:
+        with self._lock:
+            for day, rows in runs:
+                self._held.setdefault(day, []).append(rows)
+                self._rows += rows.num_rows
+            if self._rows >= _ROWS_OF_RANGE:
+                self._flush()
+
+    def end(self) -> None:
+        """A task ends; others may go on."""
+
+    def close(self) -> None:
+        with self._lock:
+            self._flush()
+            self._close()
+
+    def _flush(self) -> None:
+        days = sorted(self._held, key=str)
+        with ThreadPoolExecutor(_WRITERS) as threads:
+            for start in range(0, len(days), _MOST_DAYS):
+                of_these = days[start : start + _MOST_DAYS]
+                if len(self._open.keys() | set(of_these)) > _MOST_DAYS:
+                    self._close()
+                list(threads.map(self._write_day, of_these))
+        self._held.clear()
+        self._rows = 0
+
+    def _write_day(self, day: date | None) -> None:
+        rows = pa.concat_tables(self._held[day])
+        if day not in self._open:
+            self._open[day] = self._write.open(day, rows.num_rows)
+        _, writer = self._open[day]
+        writer.write(rows)
+
+    def _close(self) -> None:
+        with ThreadPoolExecutor(_WRITERS) as threads:
+            list(threads.map(lambda each: self._write.close(each[0], *each[1]), self._open.items()))
+        self._open.clear()
+
+
 class _Files:
     """A task's rows by day: held until they are a row group, then written.
 
@@ -321,12 +412,13 @@ class _Files:
         self._rows: Counter[date | None] = Counter()
         self._open: dict[date | None, tuple[str, _Writer]] = {}
 
-    def add(self, day: date | None, rows: pa.Table) -> None:
-        self._held.setdefault(day, []).append(rows)
-        self._rows[day] += rows.num_rows
-        if self._rows.total() >= ROWS_IN_GROUP:
-            largest, _ = self._rows.most_common(1)[0]
-            self._flush(largest)
+    def add(self, runs: _Runs) -> None:
+        for day, rows in runs:
+            self._held.setdefault(day, []).append(rows)
+            self._rows[day] += rows.num_rows
+            if self._rows.total() >= ROWS_IN_GROUP:
+                largest, _ = self._rows.most_common(1)[0]
+                self._flush(largest)
 
     def end(self) -> None:
         for day in list(self._held):
