@@ -16,6 +16,7 @@ from affirm_assets.declare.inputs import (
     same,
     shared,
     through,
+    to_prove,
 )
 from affirm_assets.declare.partitions import Daily, Monthly, Window
 
@@ -47,4 +48,5 @@ __all__ = [
     "same",
     "shared",
     "through",
+    "to_prove",
 ]

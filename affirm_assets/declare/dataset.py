@@ -32,6 +32,7 @@ from affirm_assets.declare.inputs import (
     SameWindow,
     Shared,
     Through,
+    ToProve,
     collect_leaves,
     inputs_of,
 )
@@ -164,7 +165,7 @@ class Dataset:
     def computed_from(self) -> tuple[MappedTable, ...]:
         """The tables that it reads and that come before it, other partitions of its own among them."""
         tables = (each for each in self.leaves.values() if not isinstance(each, Landing))
-        return tuple(each for each in tables if not isinstance(each, Later | Beside))
+        return tuple(each for each in tables if not isinstance(each, Later | Beside | ToProve))
 
     @cached_property
     def feeds(self) -> tuple[Landing, ...]:
@@ -190,10 +191,10 @@ class Dataset:
                 return _partitions_of(upstream).after(_partitions_of(upstream).covering(days), n)
             case Later():
                 return Window(days.last + timedelta(days=1), type(days.last).max)
-            case Before():
+            case Before() | ToProve(dataset=self.name):
                 first = _partitions_of(upstream).covering(days).first
                 return Window(type(first).min, first - timedelta(days=1))
-            case Through():
+            case Through() | ToProve():
                 return Window(type(days.first).min, days.last)
 
 
@@ -218,8 +219,8 @@ def dataset(
 
     Its parameters and its audits' name upstream datasets, read for the same window; `inputs` maps a parameter to
     something else: same(), previous(), before(), through(), later(), landing() or a @shared frame; for an audit alone,
-    to beside(). `carry` says what each partition takes over from the one before. `owner` is an e-mail address or
-    `team:<name>`. `freshness` is the deadline by which each business date must be published, such as
+    to beside() or to_prove(). `carry` says what each partition takes over from the one before. `owner` is an e-mail
+    address or `team:<name>`. `freshness` is the deadline by which each business date must be published, such as
     "06:00 next business day" in New York, by the business days of `calendar`. `ranges=False` is for a transform that
     can compute only one partition at a time. `compute` is a profile's name, or Compute(). `engine` is for one that only
     one engine computes rightly; otherwise what a step reads decides. `starts` says who asks for it: "automatic" (what
@@ -340,6 +341,16 @@ def _check_declaration(item: Dataset) -> None:
         raise DeclarationError(
             f"{where}: beside() is for audits of the dataset alone: what another has published must not decide what "
             f"this one computes. Found it for a parameter of its function or of a shared frame: {', '.join(wrong)}."
+        )
+    if wrong := [name for name, mapped in computed_from.items() if isinstance(mapped, ToProve)]:
+        raise DeclarationError(
+            f"{where}: to_prove() is for audits alone: most windows read nothing of it. Found it for a parameter of "
+            f"its function or of a shared frame: {', '.join(wrong)}."
+        )
+    if not item.carry and any(isinstance(each, ToProve) for each in item.inputs.values()):
+        raise DeclarationError(
+            f"{where}: to_prove() is for what is carried from day to day; expected a carry=, found none. Without one, "
+            "read what the audit needs by through() or before()."
         )
     names = [
         *BUILT_IN_AUDITS,

@@ -34,12 +34,16 @@ PUBLISHED = "published"
 
 They are windows: what is published of it, but nothing if the same run computes it after this dataset."""
 
+PROVES = "proves"
+"""An audit that names a parameter so gets why it is to add up the whole history, or None: it goes on from what the day
+before closed with, and its to_prove() inputs have no rows."""
+
 FEED = "feed"
 """An audit that names a parameter so gets the Feed whose records its dataset refuses: how much of it may be refused.
 
 It is the feed whose landing() names the dataset by `refused_by`."""
 
-GIVEN = (STAGED, WINDOW, LAST_PUBLISHED, PUBLISHED, FEED)
+GIVEN = (STAGED, WINDOW, LAST_PUBLISHED, PUBLISHED, PROVES, FEED)
 """What an audit's parameters may be beside inputs."""
 
 
@@ -83,6 +87,14 @@ class Later:
 @dataclass(frozen=True)
 class Beside:
     """The same days of a dataset that reads this one, as it was published last."""
+
+    dataset: str
+
+
+@dataclass(frozen=True)
+class ToProve:
+    """Every partition up to the window and with it, or of the dataset itself before it, where the window proves what is
+    carried from the first day on; else none."""
 
     dataset: str
 
@@ -154,7 +166,7 @@ class Shared:
     inputs: Mapping[str, "Input"]
 
 
-MappedTable = SameWindow | Previous | Before | Through | Later | Beside
+MappedTable = SameWindow | Previous | Before | Through | Later | Beside | ToProve
 Mapped = MappedTable | Landing
 Input = Mapped | Shared
 
@@ -190,6 +202,17 @@ def beside(dataset: str) -> Beside:
     It has no rows where the same run computes it after this one: then that is the one to look. Schedules nothing.
     """
     return Beside(dataset)
+
+
+def to_prove(dataset: str) -> ToProve:
+    """Read all of `dataset` (also itself) up to the window, but only now and then: for an audit that what is carried is
+    what the whole history adds up to. Schedules nothing.
+
+    It is read for a window that has a month's last day, and for one before which something that the dataset reads was
+    published or changed since the day before the window was computed; else it has no rows. The audit's parameter
+    `proves` says which it is.
+    """
+    return ToProve(dataset)
 
 
 def landing(

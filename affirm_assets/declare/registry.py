@@ -26,6 +26,7 @@ from affirm_assets.declare.inputs import (
     SameWindow,
     Shared,
     Through,
+    ToProve,
 )
 from affirm_assets.errors import DeclarationError
 
@@ -111,12 +112,12 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
             raise DeclarationError(
                 f"{where}: previous({mapped.n}, {mapped.dataset!r}) reads nothing; expected 1 or more."
             )
-        if isinstance(mapped, Previous | Before | Through | Later) and (
+        if isinstance(mapped, Previous | Before | Through | Later | ToProve) and (
             item.partitions is None or datasets[mapped.dataset].partitions is None
         ):
             raise DeclarationError(
-                f"{where}: previous(), before(), through() and later() are for partitioned datasets that read "
-                "partitioned ones."
+                f"{where}: previous(), before(), through(), later() and to_prove() are for partitioned datasets that "
+                "read partitioned ones."
             )
         if isinstance(mapped, Beside) and not _is_after(datasets[mapped.dataset], item):
             raise DeclarationError(

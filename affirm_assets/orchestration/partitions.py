@@ -11,7 +11,7 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 
 from affirm_assets.declare.calendar import NEW_YORK
 from affirm_assets.declare.dataset import FEEDS, Dataset
-from affirm_assets.declare.inputs import Before, Beside, Landing, Later, Mapped, Previous
+from affirm_assets.declare.inputs import Before, Beside, Landing, Later, Mapped, Previous, ToProve
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 
 BOOKS_TIME_ZONE = NEW_YORK.key
@@ -72,7 +72,7 @@ def dependencies(dataset: Dataset, upstream: Mapping[str, Dataset]) -> list[dg.A
     offsets: dict[dg.AssetKey, tuple[int, int]] = {}
     partitioned: set[dg.AssetKey] = set()
     for mapped in dataset.leaves.values():
-        if isinstance(mapped, Later | Beside):
+        if isinstance(mapped, Later | Beside | ToProve):
             continue
         if isinstance(mapped, Landing):
             key, has_partitions = feed_key(mapped.feed), True

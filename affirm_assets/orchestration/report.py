@@ -73,6 +73,7 @@ def _of_step(dataset: Dataset, result: Result, compute: Metadata) -> dict[str, A
             {k: v and str(v) for k, v in {**result.request.inputs, **result.request.beside}.items()}
         ),
         **({"engine": result.engine} if result.engine else {}),
+        **({"proves": result.request.proves} if result.request.proves else {}),
         "schema": dg.MetadataValue.text(spark_schema(dataset.contract).simpleString()),
         **({"dagster/column_lineage": _column_lineage(result)} if any(result.lineage.values()) else {}),
     }

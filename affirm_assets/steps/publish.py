@@ -17,7 +17,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
-from pyiceberg.table.snapshots import Operation, Snapshot
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
     AssertRefSnapshotId,
@@ -53,6 +53,7 @@ from affirm_assets.steps.tables import (
     WINDOW_KEY,
     days_held,
     epoch_day,
+    is_by_others,
     main_history,
     main_snapshot,
     partition_day,
@@ -126,7 +127,7 @@ def find_published(dataset: Dataset, request: Request, table: Table) -> Publicat
     if found is None:
         return None
     later = (each for each in main_history(table) if (each.sequence_number or 0) > found.sequence_number)
-    return None if any(_is_by_others(each) for each in later) else found
+    return None if any(is_by_others(each) for each in later) else found
 
 
 def publish(
@@ -400,7 +401,7 @@ def _check_not_overtaken(dataset: Dataset, request: Request, table: Table, recor
         if snapshot.snapshot_id == request.base:
             return
         changed = window_of(snapshot)
-        if _is_by_others(snapshot) or (changed is not None and _concerns(changed, concerned)):
+        if is_by_others(snapshot) or (changed is not None and _concerns(changed, concerned)):
             run_id = snapshot.summary.get(f"{SUMMARY}run-id") if snapshot.summary else None
             cause = f"snapshot {snapshot.snapshot_id} of " + (f"run {run_id}" if run_id else "somebody else")
             raise PublishConflict(dataset.table, request.window_text, request.base, cause)
@@ -415,13 +416,6 @@ def _check_not_overtaken(dataset: Dataset, request: Request, table: Table, recor
 
 def _concerns(changed: str, window: Window | None) -> bool:
     return window is None or changed == WHOLE_TABLE or Window.parse(changed).overlaps(window)
-
-
-def _is_by_others(snapshot: Snapshot) -> bool:
-    """A commit that does not say what it changed may have changed anything, unless it is a compaction."""
-    if snapshot.summary and snapshot.summary.operation == Operation.REPLACE:
-        return False
-    return window_of(snapshot) is None
 
 
 def _check_writable(dataset: Dataset, table: Table) -> None:

@@ -13,6 +13,7 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import (
     FEED,
     LAST_PUBLISHED,
+    PROVES,
     PUBLISHED,
     STAGED,
     WINDOW,
@@ -22,6 +23,7 @@ from affirm_assets.declare.inputs import (
     Mapped,
     MappedTable,
     Shared,
+    ToProve,
 )
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused
@@ -36,7 +38,7 @@ from affirm_assets.steps.tables import schema_of
 
 @dataclass(frozen=True)
 class TableRead:
-    """A read of a table: its snapshot (None: nothing was published) and the partitions read (None: all of them)."""
+    """A read of a table: its snapshot (None: there is nothing to read) and the partitions read (None: all of them)."""
 
     source: Dataset
     snapshot: int | None
@@ -51,6 +53,8 @@ def table_read(
     source = dataset if is_own else upstream[mapped.dataset]
     pinned = request.beside if isinstance(mapped, Beside) else request.inputs
     snapshot = request.base if is_own else pinned[parameter]
+    if isinstance(mapped, ToProve) and request.proves is None:
+        snapshot = None
     return TableRead(source, snapshot, dataset.read_days(mapped, source.partitions, request.window))
 
 
@@ -89,6 +93,8 @@ class Frames:
                 arguments[name] = self._last_published()
             elif name == PUBLISHED:
                 arguments[name] = published_beside(self._dataset, self._upstream, self._pinned)
+            elif name == PROVES:
+                arguments[name] = self._pinned.request.proves
             elif name == FEED:
                 table = self._pinned.tables.get(self._dataset.table)
                 arguments[name] = refusable(self._dataset, self._upstream, table, self._pinned.request)

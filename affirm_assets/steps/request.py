@@ -15,6 +15,7 @@ from affirm_assets.declare.inputs import Beside, Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import WindowRefused
 from affirm_assets.steps.folders import Folder
+from affirm_assets.steps.proof import why_it_proves
 from affirm_assets.steps.published import last_change
 from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_snapshot, table_id, version_of
@@ -105,6 +106,7 @@ class Request:
     the session, whatever engine computes it. `beside`: the snapshots of what only audits look at; they decide whether
     the result may be published, and not what it is. `versions`: those of the input tables, by name.
     `listings`: a digest of what lay in each landing folder, by `feed/date`. `table_id`: of the dataset's own table.
+    `proves`: why its audits add up the whole history of what it carries; None: they need not.
     """
 
     dataset: str
@@ -120,6 +122,7 @@ class Request:
     versions: Mapping[str, str] = field(default_factory=dict)
     listings: Mapping[str, str] = field(default_factory=dict)
     table_id: str = ""
+    proves: str | None = None
 
     @property
     def window_text(self) -> str:
@@ -178,6 +181,7 @@ class Request:
             versions=value["versions"],
             listings=value["listings"],
             table_id=value["table_id"],
+            proves=value["proves"],
         )
 
 
@@ -256,6 +260,7 @@ def pin(
         versions=versions,
         listings=listings,
         table_id="" if table is None else table_id(table),
+        proves=why_it_proves(dataset, upstream, window, loaded),
     )
     return Pinned(request, {name: each for name, each in loaded.items() if each is not None})
 

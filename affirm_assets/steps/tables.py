@@ -12,7 +12,7 @@ from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus, M
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.snapshots import Operation, Snapshot
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType
 
@@ -110,6 +110,13 @@ def window_of(snapshot: Snapshot) -> str | None:
     """The window that this platform published with it, as text; compactions and what others write have none."""
     found = snapshot.summary.get(WINDOW_KEY) if snapshot.summary else None
     return None if found is None else str(found)
+
+
+def is_by_others(snapshot: Snapshot) -> bool:
+    """A commit that does not say what it changed may have changed anything, unless it is a compaction."""
+    if snapshot.summary and snapshot.summary.operation == Operation.REPLACE:
+        return False
+    return window_of(snapshot) is None
 
 
 def added_files(table: Table, snapshot: Snapshot) -> list[DataFile]:

@@ -238,6 +238,9 @@ def waiting() -> Iterable[Row]:
 MADE_OF = ("loan_balances", "payment_applications", "transactions", "provisions")
 """The parameters of ledger_entries."""
 
+MOVED_BY = ("loans", "transactions", "payment_applications", "provisions")
+"""The subledgers among the parameters of trial_balance."""
+
 
 def books(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     """What the ledger and the portfolio are made of, by the name of the dataset."""

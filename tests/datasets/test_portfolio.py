@@ -17,7 +17,7 @@ from affirm_assets.datasets.portfolio.portfolio_daily import (
 )
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.declare.contract import column_differences
-from tests.datasets.lender import DAY, MADE_OF, WINDOW, Row, books, changed, day, frame, not_ok, row
+from tests.datasets.lender import DAY, MADE_OF, MOVED_BY, WINDOW, Row, books, changed, day, frame, not_ok, row
 from tests.storage import Keep
 
 
@@ -109,7 +109,7 @@ def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     """The small lender's loan balances and trial balance."""
     of = books(spark, keep)
     entries = ledger_entries(*(of[name] for name in MADE_OF))
-    ledger = keep(trial_balance(entries, frame(spark, AccountBalance, []), WINDOW))
+    ledger = keep(trial_balance(entries, *(of[name] for name in MOVED_BY), frame(spark, AccountBalance, []), WINDOW))
     return {"loan_balances": of["loan_balances"], "trial_balance": ledger}
 
 

@@ -115,6 +115,9 @@ def test_what_was_carried_counts_until_the_end_of_the_month(spark: SparkSession,
     assert moved(found["installment", "03-01"]) == ("5.00", "0.00", "0.00", "5.00", "0.00", "5.00")
 
 
+provided_less_lost = allowance_is_provided_less_lost.function
+
+
 @pytest.fixture(scope="module")
 def given(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     return books(spark, keep)
@@ -131,7 +134,7 @@ def test_audits_pass(given: dict[str, DataFrame], nothing: DataFrame) -> None:
     for audited in (
         expected_is_rate_times_cost.function(staged, given["loan_balances"], WINDOW),
         movements_are_those_of_charge_offs.function(staged, charge_offs, charge_offs.where("false"), WINDOW),
-        allowance_is_provided_less_lost.function(staged, nothing, charge_offs, WINDOW),
+        provided_less_lost(staged, nothing, nothing, charge_offs, charge_offs.where("false"), "a month ends", WINDOW),
         only_the_end_of_a_month_provides.function(staged),
         OPENS.function(staged, nothing, WINDOW),
     ):
@@ -157,7 +160,8 @@ def test_a_range_is_its_days_one_by_one_with_their_audits(
         for audited in (
             expected_is_rate_times_cost.function(made, of_day, window),
             movements_are_those_of_charge_offs.function(made, lost, lost_before, window),
-            allowance_is_provided_less_lost.function(made, earlier, lost, window),
+            provided_less_lost(made, earlier, carried, lost, lost_before, "a month ends", window),
+            provided_less_lost(made, nothing, carried, lost, lost_before, None, window),
             only_the_end_of_a_month_provides.function(made),
             OPENS.function(made, carried, window),
         ):

@@ -108,6 +108,7 @@ class Steps:
         given = {
             "staged": self.table(dataset),
             "last_published": last_published,
+            "proves": last_published and f"{last_published} is the last day of a month",
             "feed": Feed("loans", Tolerance(), {} if last_published is None else {last_published: 3}),
             "published": dict.fromkeys(beside, (self.window(dataset),)),
         }
@@ -117,7 +118,7 @@ class Steps:
 
     def audits_that_know_what_is_published(self, dataset: Dataset) -> list[str]:
         """Whose frame is another one where days before have been published."""
-        given = {"last_published", "feed"}
+        given = {"last_published", "feed", "proves"}
         return [each.name for each in declared_audits(dataset) if given & set(signature(each.function).parameters)]
 
     def table(self, dataset: Dataset) -> DataFrame:

@@ -72,7 +72,7 @@ from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.partitions import Daily, Monthly
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.dataset import audit, dataset
-from affirm_assets.declare.inputs import before, beside, landing, later, previous, same, shared, through
+from affirm_assets.declare.inputs import before, beside, landing, later, previous, same, shared, through, to_prove
 {contract}
 {dedent(before)}
 @dataset(Row, partitions={partitions}, inputs={inputs}, audits={audits}, owner="{owner}"{more})
@@ -704,6 +704,17 @@ class TestRefusedRegistries:
         with pytest.raises(DeclarationError, match=r"dataset 'loans': beside\(\) is for audits .*: others\."):
             walk({"x/loans.py": declared, "x/totals.py": module("totals", "loans")})
 
+    def test_to_prove_for_what_is_computed(self, walk: Walk) -> None:
+        declared = module("loans", "others", inputs='{"others": to_prove("totals")}')
+        with pytest.raises(DeclarationError, match=r"dataset 'loans': to_prove\(\) is for audits alone: .*: others\."):
+            walk({"x/loans.py": declared, "x/totals.py": module("totals")})
+
+    def test_to_prove_of_a_dataset_that_carries_nothing(self, walk: Walk) -> None:
+        before = '@audit()\ndef proven(staged, others):\n    """Proves."""\n    return staged\n'
+        declared = module("loans", before=before, inputs='{"others": to_prove("totals")}', audits="[proven]")
+        with pytest.raises(DeclarationError, match=r"dataset 'loans': to_prove\(\) is for what is carried"):
+            walk({"x/loans.py": declared, "x/totals.py": module("totals")})
+
     def test_beside_for_a_shared_frame(self, walk: Walk) -> None:
         before = "@shared(inputs={'others': beside('totals')})\ndef made(others):\n    return others\n"
         declared = module("loans", "made", inputs='{"made": made}', before=before)
@@ -719,7 +730,7 @@ class TestRefusedRegistries:
         totals = module("totals", "loans", partitions=own, inputs=inputs)
         with pytest.raises(
             DeclarationError,
-            match=r"'totals', parameter 'loans': previous\(\), before\(\), through\(\) and later\(\) are for partit",
+            match=r"'totals', parameter 'loans': previous\(\), before\(\), through\(\), later\(\) and to_prove\(\) are",
         ):
             walk({"x/loans.py": module("loans", partitions=upstream), "x/totals.py": totals})
 

@@ -16,12 +16,12 @@ from affirm_assets.declare import (
     Rate,
     Window,
     audit,
-    before,
     column,
     dataset,
     key,
     previous,
     shared,
+    to_prove,
 )
 from affirm_assets.lender.deferred_income import AMORTIZED_COST, UNEARNED_MOVED
 from affirm_assets.lender.expected_losses import EXPECTED_LOSSES
@@ -146,22 +146,34 @@ def movements_are_those_of_charge_offs(
 
 @audit()
 def allowance_is_provided_less_lost(
-    staged: DataFrame, earlier_provisions: DataFrame, charge_offs: DataFrame, window: Window
+    staged: DataFrame,
+    earlier_provisions: DataFrame,
+    previous_partition: DataFrame,
+    charge_offs: DataFrame,
+    charge_offs_before: DataFrame,
+    proves: str | None,
+    window: Window,
 ) -> DataFrame:
-    """By product and day, the allowance is all that was ever provided less what all charged-off loans have lost."""
-    provided, provided_before = (
-        each.where("provision <> 0").select(
-            "product", F.col("as_of").alias("provided_on"), F.col("provision").alias("provided")
-        )
-        for each in (staged, earlier_provisions)
+    """By product and day, the allowance is all that was ever provided less what all charged-off loans have lost.
+
+    What was provided before is, on most days, what the day before is left with and had lost. It is added up anew at
+    each month's end, and where a day before was published or changed since the day before was computed.
+    """
+    provided = _provided(staged, "provision").unionByName(
+        _provided(earlier_provisions, "provision")
+        if proves
+        else _provided(previous_partition, "closing").unionByName(_provided(charge_offs_before, "net_loss"))
     )
-    provided_to_date = days_of(window, staged).join(
-        provided.unionByName(provided_before), F.col("provided_on") <= F.col("as_of")
-    )
+    provided_to_date = days_of(window, staged).join(provided, F.col("provided_on") <= F.col("as_of"))
     lost = charge_offs.select(*_BY_DAY, F.col("net_loss").alias("lost"))
     expected = with_nulls(provided_to_date.drop("provided_on"), lost)
     compared = _added_up(with_nulls(expected, staged.select(*_BY_DAY, "closing")))
     return compared.withColumn("ok", F.expr("closing = provided - lost"))
+
+
+def _provided(rows: DataFrame, amount: str) -> DataFrame:
+    of = F.col(amount).alias("provided")
+    return rows.where(F.col(amount) != 0).select("product", F.col("as_of").alias("provided_on"), of)
 
 
 @audit()
@@ -201,7 +213,7 @@ def owed_by_bucket(loan_balances: DataFrame) -> DataFrame:
     inputs={
         "owed_by_bucket": owed_by_bucket,
         "charge_offs_before": previous(1, "charge_offs"),
-        "earlier_provisions": before("provisions"),
+        "earlier_provisions": to_prove("provisions"),
     },
     carry=Carry({"opening": "closing"}),
     audits=[
