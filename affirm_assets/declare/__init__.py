@@ -7,6 +7,7 @@ from affirm_assets.declare.dataset import Audit, Compute, Dataset, audit, datase
 from affirm_assets.declare.inputs import (
     Feed,
     Input,
+    Lookup,
     Tolerance,
     before,
     beside,
@@ -31,6 +32,7 @@ __all__ = [
     "Dataset",
     "Feed",
     "Input",
+    "Lookup",
     "Money",
     "Monthly",
     "Rate",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from affirm_assets.declare.calendar import US_FEDERAL, BusinessCalendar, Due
 from affirm_assets.errors import DeclarationError
@@ -64,16 +64,21 @@ class Previous:
 
 @dataclass(frozen=True)
 class Before:
-    """Every partition before the window."""
+    """Every partition before the window; with `by`, as a Lookup by that column."""
 
     dataset: str
+    by: str | None = None
 
 
 @dataclass(frozen=True)
 class Through:
-    """Every partition up to the window, and those of the window itself. Not for a dataset that reads itself."""
+    """Every partition up to the window, and those of the window itself; with `by`, as a Lookup by that column.
+
+    Not for a dataset that reads itself.
+    """
 
     dataset: str
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,17 @@ class ToProve:
     carried from the first day on; else none."""
 
     dataset: str
+
+
+class Lookup(Protocol):
+    """What a parameter is whose input is declared with `by`."""
+
+    def __call__(self, keys: "DataFrame") -> "DataFrame":
+        """The rows whose column `by` is among the values of the keys' column of that name; nulls find nothing.
+
+        The keys are computed at once. Of no key, nothing is read, and of few only the files that may hold them: where
+        ids ascend by day, those of the days that they are of. Of many, all files.
+        """
 
 
 KINDS = ("text", "money", "rate", "integer", "date")
@@ -181,14 +197,20 @@ def previous(n: int, dataset: str) -> Previous:
     return Previous(n, dataset)
 
 
-def before(dataset: str) -> Before:
-    """Read all of `dataset` (also itself) before the window; a run waits for the last of these partitions only."""
-    return Before(dataset)
+def before(dataset: str, *, by: str | None = None) -> Before:
+    """Read all of `dataset` (also itself) before the window; a run waits for the last of these partitions only.
+
+    With `by`, a column of text, the parameter is a Lookup: a history is long, and what is asked of it is little.
+    """
+    return Before(dataset, by)
 
 
-def through(dataset: str) -> Through:
-    """Read all of another `dataset` up to the window and with it; a run waits for the window's own partitions only."""
-    return Through(dataset)
+def through(dataset: str, *, by: str | None = None) -> Through:
+    """Read all of another `dataset` up to the window and with it; a run waits for the window's own partitions only.
+
+    With `by`, a column of text, the parameter is a Lookup: a history is long, and what is asked of it is little.
+    """
+    return Through(dataset, by)
 
 
 def later(dataset: str) -> Later:

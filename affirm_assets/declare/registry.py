@@ -14,6 +14,7 @@ from traceback import extract_tb
 from types import ModuleType
 
 from affirm_assets.declare.carry import LATER_PARTITIONS, PREVIOUS_PARTITION, next_of
+from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import (
     FEED,
@@ -119,6 +120,14 @@ def _check_inputs(item: Dataset, datasets: Mapping[str, Dataset]) -> None:
                 f"{where}: previous(), before(), through(), later() and to_prove() are for partitioned datasets that "
                 "read partitioned ones."
             )
+        if isinstance(mapped, Before | Through) and mapped.by is not None:
+            fields = spark_schema(datasets[mapped.dataset].contract).fields
+            texts = [each.name for each in fields if each.dataType.simpleString() == "string"]
+            if mapped.by not in texts:
+                raise DeclarationError(
+                    f"{where}: expected by= to name a column of text of {mapped.dataset!r}, which has "
+                    f"{', '.join(texts) or 'none'}; found {mapped.by!r}."
+                )
         if isinstance(mapped, Beside) and not _is_after(datasets[mapped.dataset], item):
             raise DeclarationError(
                 f"{where}: beside({mapped.dataset!r}) is for a dataset that reads {item.name!r} and has partitions of "

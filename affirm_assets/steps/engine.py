@@ -63,6 +63,14 @@ class Staged:
     snapshot: int | None = None
 
 
+@dataclass(frozen=True)
+class Among:
+    """Some values of a column of text."""
+
+    column: str
+    values: tuple[str, ...]
+
+
 class Engine(Protocol):
     """An engine at work on one step. `why` says why it was chosen, `notes` what it did that a user should know."""
 
@@ -81,8 +89,12 @@ class Engine(Protocol):
     def owns(self, frame: DataFrame) -> bool:
         """Whether the frame belongs to this step's session: another's would not be staged here."""
 
-    def read(self, table: Table, snapshot: int, schema: StructType, days: Days | None) -> DataFrame:
+    def read(
+        self, table: Table, snapshot: int, schema: StructType, days: Days | None, among: Among | None = None
+    ) -> DataFrame:
         """The rows of these days (None: all) at a snapshot, with the schema's columns; one that is younger is null.
+
+        With `among`, only those that have one of its values.
 
         Raises UnfitForEngine where this engine would not read the table rightly.
         """

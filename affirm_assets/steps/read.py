@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from inspect import signature
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from affirm_assets.declare.contract import columns, personal_columns, spark_schema
 from affirm_assets.declare.dataset import Dataset
@@ -17,23 +19,29 @@ from affirm_assets.declare.inputs import (
     PUBLISHED,
     STAGED,
     WINDOW,
+    Before,
     Beside,
     Input,
     Landing,
+    Lookup,
     Mapped,
     MappedTable,
     Shared,
+    Through,
     ToProve,
 )
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import SchemaChangeRefused
 from affirm_assets.steps.acceptance import refusable
 from affirm_assets.steps.beside import published_beside
-from affirm_assets.steps.engine import Days, Engine
+from affirm_assets.steps.engine import Among, Days, Engine
 from affirm_assets.steps.published import last_published
 from affirm_assets.steps.request import Pinned, Request
 from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import schema_of
+
+_MOST_VALUES = 2_000
+"""That a Lookup says in a plan; of more, it joins."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Frames:
     ) -> None:
         self._dataset, self._upstream, self._pinned = dataset, upstream, pinned
         self._storage, self._engine = storage, engine
-        self._made: dict[str, DataFrame] = {}
+        self._made: dict[str, DataFrame | Lookup] = {}
         read = [
             upstream[m.dataset] for m in dataset.leaves.values() if not isinstance(m, Landing) and m.dataset in upstream
         ]
@@ -113,7 +121,7 @@ class Frames:
         table = self._storage.catalog.load_table(self._dataset.table)
         return last_published(self._dataset, table, self._pinned.request.window)
 
-    def _frame(self, name: str, declared: Input | None) -> DataFrame:
+    def _frame(self, name: str, declared: Input | None) -> DataFrame | Lookup:
         if name not in self._made:
             if isinstance(declared, Shared):
                 self._made[name] = self._engine.keep(self.call(declared.function, inputs=declared.inputs))
@@ -121,20 +129,32 @@ class Frames:
                 self._made[name] = self._read(name, self._dataset.leaves[name])
         return self._made[name]
 
-    def _read(self, parameter: str, mapped: Mapped) -> DataFrame:
+    def _read(self, parameter: str, mapped: Mapped) -> DataFrame | Lookup:
         request = self._pinned.request
         if isinstance(mapped, Landing):
             files = [each for each in request.files if each.feed == mapped.feed]
             return self._storage.landing.read(self._engine.session, files, mapped.fields, mapped.delimiter)
         read = table_read(self._dataset, mapped, parameter, self._upstream, request)
         schema = spark_schema(read.source.contract)
+        nothing = partial(self._engine.empty, schema)
+        by = mapped.by if isinstance(mapped, Before | Through) else None
         if read.snapshot is None or (isinstance(mapped, Beside) and mapped.dataset in request.run.datasets):
-            return self._engine.empty(schema)
+            return nothing() if by is None else lambda _: nothing()
         table = self._pinned.tables[read.source.table]
         _check_has_columns(read, table_columns=schema_of(table, read.snapshot).column_names)
         partitions = read.source.partitions
         days = None if read.days is None or partitions is None else Days(partitions.column, read.days)
-        return self._engine.read(table, read.snapshot, schema, days)
+        rows = partial(self._engine.read, table, read.snapshot, schema, days)
+        return rows() if by is None else partial(_found, rows, nothing, by)
+
+
+def _found(rows: Callable[..., DataFrame], nothing: Callable[[], DataFrame], by: str, keys: DataFrame) -> DataFrame:
+    """What a Lookup gives. `rows`: of the whole history, or of what has some values."""
+    asked_for = keys.select(by).where(F.col(by).isNotNull()).distinct()
+    values = tuple(str(row[by]) for row in asked_for.limit(_MOST_VALUES + 1).collect())
+    if len(values) > _MOST_VALUES:
+        return rows().join(asked_for, by, "left_semi")
+    return rows(among=Among(by, values)) if values else nothing()
 
 
 def _check_has_columns(read: TableRead, table_columns: list[str]) -> None:

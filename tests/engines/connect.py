@@ -17,7 +17,7 @@ from pyspark.sql.types import StructField, StructType
 from affirm_assets.declare import Window
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Beside, Feed, Landing, SameWindow, Shared, Tolerance
+from affirm_assets.declare.inputs import Before, Beside, Feed, Landing, Lookup, SameWindow, Shared, Through, Tolerance
 from affirm_assets.declare.partitions import Monthly
 from affirm_assets.declare.registry import Registry
 from affirm_assets.engines.sail.checker import Checked, Checker
@@ -140,13 +140,16 @@ class Steps:
         made: DataFrame = function(**arguments)
         return made
 
-    def _input(self, dataset: Dataset, meant: Any) -> DataFrame:
+    def _input(self, dataset: Dataset, meant: Any) -> DataFrame | Lookup:
         if isinstance(meant, Shared):
             return self._call(dataset, meant.function, meant.inputs, {})
         if isinstance(meant, Landing):  # records have the columns of the landing rows, but are of no table
             path = self._folder / f"{meant.feed}.records.parquet"
             return self._sail.file(path, spark_schema(dataset.contract))
-        return self.table(self._registry[meant.dataset])
+        rows = self.table(self._registry[meant.dataset])
+        if isinstance(meant, Before | Through) and (by := meant.by):
+            return lambda keys: rows.join(keys.select(by).distinct(), by, "left_semi")
+        return rows
 
 
 Lineages = Mapping[str, Mapping[str, set[str]]]

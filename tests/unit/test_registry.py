@@ -704,6 +704,11 @@ class TestRefusedRegistries:
         with pytest.raises(DeclarationError, match=r"dataset 'loans': beside\(\) is for audits .*: others\."):
             walk({"x/loans.py": declared, "x/totals.py": module("totals", "loans")})
 
+    def test_a_lookup_by_what_is_no_column_of_text(self, walk: Walk) -> None:
+        declared = module("totals", "loans", inputs='{"loans": through("loans", by="closed_on")}')
+        with pytest.raises(DeclarationError, match=r"text of 'loans', which has loan_id; found 'closed_on'"):
+            walk({"x/loans.py": module("loans"), "x/totals.py": declared})
+
     def test_to_prove_for_what_is_computed(self, walk: Walk) -> None:
         declared = module("loans", "others", inputs='{"others": to_prove("totals")}')
         with pytest.raises(DeclarationError, match=r"dataset 'loans': to_prove\(\) is for audits alone: .*: others\."):

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.declare import Window, before, previous, shared, through
+from affirm_assets.declare import Lookup, Window, before, previous, shared, through
 from affirm_assets.lender.intake import values
 from affirm_assets.lender.intake.duplicates import fates_of_terms
 from affirm_assets.lender.intake.feeds import (
@@ -25,8 +25,8 @@ TOGETHER = ("adjustments/adjustments", "adjustments/rejected_adjustments")
 """The tables that divide the records among them. If one would decide otherwise than another did, run all together."""
 
 
-@shared(inputs={"all_loans": through("loans")})
-def adjustment_readings(adjustment_rows: DataFrame, all_loans: DataFrame, window: Window) -> DataFrame:
+@shared(inputs={"all_loans": through("loans", by="loan_id")})
+def adjustment_readings(adjustment_rows: DataFrame, all_loans: Lookup) -> DataFrame:
     """Landing rows -> posted_on, file, record_number, text (the raw fields), the typed fields, product, reasons.
 
     Unlike cash, which is there whatever its record says, an adjustment does not wait for a loan: it is a decision about
@@ -60,7 +60,7 @@ def adjustment_readings(adjustment_rows: DataFrame, all_loans: DataFrame, window
             readings["loan_id"].reason.isNull() & F.col("product").isNull(), F.lit("loan_id: no such loan is booked")
         ),
     ]
-    named = with_product(adjustment_rows, all_loans, window, day="business_date")
+    named = with_product(adjustment_rows, all_loans, day="business_date")
     return values.typed(named, "posted_on", readings, *together, also=["product"])
 
 
@@ -68,11 +68,11 @@ def adjustment_readings(adjustment_rows: DataFrame, all_loans: DataFrame, window
     inputs={
         "adjustment_readings": adjustment_readings,
         "recent_adjustments": previous(LOOK_BACK_DAYS, "adjustments"),
-        "all_adjustments": before("adjustments"),
+        "all_adjustments": before("adjustments", by="adjustment_id"),
     }
 )
 def adjustment_fates(
-    adjustment_readings: DataFrame, recent_adjustments: DataFrame, all_adjustments: DataFrame, window: Window
+    adjustment_readings: DataFrame, recent_adjustments: DataFrame, all_adjustments: Lookup, window: Window
 ) -> DataFrame:
     """One row for each landing row: its text as `text`, its typed values and product, `fate` and `reasons`."""
     return fates_of_terms(

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.declare import Window, before, previous, shared, through
+from affirm_assets.declare import Lookup, Window, before, previous, shared, through
 from affirm_assets.lender.finance.instalment import contract_problem
 from affirm_assets.lender.intake import values
 from affirm_assets.lender.intake.duplicates import digest, fates, to_compare
@@ -72,12 +72,12 @@ def loan_readings(loan_rows: DataFrame) -> DataFrame:
     inputs={
         "loan_readings": loan_readings,
         "recent_loans": previous(LOOK_BACK_DAYS, "loans"),
-        "all_loans": before("loans"),
-        "all_rows": through("loan_rows"),
+        "all_loans": before("loans", by="loan_id"),
+        "all_rows": through("loan_rows", by="loan_id"),
     }
 )
 def loan_fates(
-    loan_readings: DataFrame, recent_loans: DataFrame, all_loans: DataFrame, all_rows: DataFrame, window: Window
+    loan_readings: DataFrame, recent_loans: DataFrame, all_loans: Lookup, all_rows: Lookup, window: Window
 ) -> DataFrame:
     """One row for each landing row: its text as `text`, its typed values, `fate` and `reasons`."""
     valid = loan_readings.where("reasons IS NULL").select(
@@ -147,7 +147,7 @@ def _limit(name: str) -> Column:
 
 
 def _booked(
-    valid: DataFrame, recent_loans: DataFrame, all_loans: DataFrame, all_rows: DataFrame, window: Window
+    valid: DataFrame, recent_loans: DataFrame, all_loans: Lookup, all_rows: Lookup, window: Window
 ) -> DataFrame:
     """The loans booked before the window that a valid row must be compared with: id, day, terms, private.
 
@@ -164,12 +164,10 @@ def _booked(
     )
     # With the loan's id: where a day's files were landed again in another order, the address is not known any more.
     origin = ["booked_on", "file", "record_number", "loan_id"]
-    emails = all_rows.select(
+    emails = all_rows(booked.select("loan_id")).select(
         F.col("business_date").alias("booked_on"), "file", "record_number", "loan_id", "borrower_email"
     )
-    # Broadcasting the few that are asked for lets Spark prune the landing rows to the days on which they were booked.
-    asked_for = emails.join(F.broadcast(booked.select(origin)), origin, "left_semi")
-    return booked.join(F.broadcast(asked_for), origin, "left").select(
+    return booked.join(emails, origin, "left").select(
         F.col("loan_id").alias("id"),
         F.col("booked_on").alias("day"),
         digest(*COMPARED).alias("terms"),

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.declare import Window, before, previous, shared, through
+from affirm_assets.declare import Lookup, Window, before, previous, shared, through
 from affirm_assets.lender.intake import values
 from affirm_assets.lender.intake.duplicates import fates_of_terms
 from affirm_assets.lender.intake.feeds import (
@@ -56,19 +56,19 @@ def transaction_readings(transaction_rows: DataFrame) -> DataFrame:
     inputs={
         "transaction_readings": transaction_readings,
         "recent_transactions": previous(LOOK_BACK_DAYS, "transactions"),
-        "all_transactions": before("transactions"),
-        "all_loans": through("loans"),
+        "all_transactions": before("transactions", by="transaction_id"),
+        "all_loans": through("loans", by="loan_id"),
     }
 )
 def transaction_fates(
     transaction_readings: DataFrame,
     recent_transactions: DataFrame,
-    all_transactions: DataFrame,
-    all_loans: DataFrame,
+    all_transactions: Lookup,
+    all_loans: Lookup,
     window: Window,
 ) -> DataFrame:
     """One row for each landing row: its text as `text`, its typed values and product, `fate` and `reasons`."""
-    read = with_product(transaction_readings, all_loans, window, day="posted_on").na.fill(NO_PRODUCT, ["product"])
+    read = with_product(transaction_readings, all_loans, day="posted_on").na.fill(NO_PRODUCT, ["product"])
     return fates_of_terms(
         read,
         recent_transactions,

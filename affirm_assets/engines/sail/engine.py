@@ -19,6 +19,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.table import Table
 from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 import affirm_assets
@@ -29,7 +30,7 @@ from affirm_assets.engines.sail.plan import Columns, Message, is_number
 from affirm_assets.engines.sail.scratch import Scratch, remove_leftovers
 from affirm_assets.engines.sail.stage import stage_files
 from affirm_assets.errors import EngineFailed, FilesLost, NotProven
-from affirm_assets.steps.engine import Days, Staged, Target
+from affirm_assets.steps.engine import Among, Days, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
 
 Check = Callable[[Message], Message]
@@ -95,15 +96,19 @@ class SailEngine:
     def owns(self, frame: DataFrame) -> bool:
         return frame.sparkSession is self.session
 
-    def read(self, table: Table, snapshot: int, schema: StructType, days: Days | None) -> DataFrame:
+    def read(
+        self, table: Table, snapshot: int, schema: StructType, days: Days | None, among: Among | None = None
+    ) -> DataFrame:
         """Raises NotPlain, FilesLost, SchemaChangeRefused."""
         with self.active(), self._rests(False):
-            scan = plain_scan(table, snapshot, schema, days)
+            scan = plain_scan(table, snapshot, schema, days, among)
             self._scans.append((table.io, scan))
             frames = self._by_name(scan.table, f"the files of snapshot {snapshot}", scan.groups, scan.rows, schema)
             if days is not None:
                 # A file that was written by another partition spec may hold other days too.
                 frames = [frame.where(days.sql) for frame in frames]
+            if among is not None:
+                frames = [frame.where(F.col(among.column).isin(*among.values)) for frame in frames]
             return self._as_one(frames, schema)
 
     def empty(self, schema: StructType) -> DataFrame:

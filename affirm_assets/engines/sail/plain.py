@@ -31,7 +31,7 @@ from pyspark.sql.types import StructType
 
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import NotPlain, SchemaChangeRefused
-from affirm_assets.steps.engine import Days
+from affirm_assets.steps.engine import Among, Days
 from affirm_assets.steps.tables import epoch_day, partition_positions
 
 _FIELD_ID = b"PARQUET:field_id"
@@ -67,14 +67,26 @@ class _Listed:
     spec_id: int
     is_encrypted: bool
     has_deletes: bool
+    bounds: tuple[str, str] | None = None
+    """Of the column by which files are looked up: no value of the file is outside. None: it does not say."""
 
     @staticmethod
-    def of(file: DataFile, spec_id: int, *, has_deletes: bool) -> "_Listed":
+    def of(file: DataFile, spec_id: int, *, has_deletes: bool, by: int | None = None) -> "_Listed":
         partition = tuple(file.partition[i] for i in range(len(file.partition)))
         is_encrypted = file.key_metadata is not None
         return _Listed(
-            file.file_path, file.file_format, file.record_count, partition, spec_id, is_encrypted, has_deletes
+            file.file_path,
+            file.file_format,
+            file.record_count,
+            partition,
+            spec_id,
+            is_encrypted,
+            has_deletes,
+            None if by is None else _bounds(file, by),
         )
+
+    def may_hold(self, among: Among) -> bool:
+        return self.bounds is None or any(self.bounds[0] <= value <= self.bounds[1] for value in among.values)
 
     def problem(self) -> str | None:
         """Why no column of it can be read by name; None if they can."""
@@ -96,8 +108,20 @@ class _Column:
     kind: pa.DataType
 
 
-def plain_scan(table: Table, snapshot_id: int, wanted: StructType, days: Days | None) -> PlainScan:
-    """The files of the snapshot that may hold rows of the days.
+def _bounds(file: DataFile, field_id: int) -> tuple[str, str] | None:
+    """Of a column of text. Iceberg cuts long ones, the lower down and the upper up."""
+    found = [(each or {}).get(field_id) for each in (file.lower_bounds, file.upper_bounds)]
+    try:
+        lower, upper = (None if each is None else each.decode() for each in found)
+    except UnicodeDecodeError:
+        return None
+    return None if lower is None or upper is None else (lower, upper)
+
+
+def plain_scan(
+    table: Table, snapshot_id: int, wanted: StructType, days: Days | None, among: Among | None = None
+) -> PlainScan:
+    """The files of the snapshot that may hold rows of the days, and one of the values.
 
     Raises NotPlain; SchemaChangeRefused if the snapshot lacks a column that the wanted rows always have.
     """
@@ -110,7 +134,7 @@ def plain_scan(table: Table, snapshot_id: int, wanted: StructType, days: Days | 
     )
     fields = _wanted_fields(name, schema, snapshot_id, wanted)
     _check_days(table, schema, days)
-    files = _planned(table, snapshot, days)
+    files = _planned(table, snapshot, days, schema, among)
     for file in files:
         if reason := file.problem():
             raise NotPlain(name, f"the file {file.path}", reason)
@@ -171,8 +195,8 @@ def _partition_columns(table: Table) -> frozenset[int]:
     return frozenset(field.source_id for field in fields if isinstance(field.transform, IdentityTransform))
 
 
-def _planned(table: Table, snapshot: Snapshot, days: Days | None) -> list[_Listed]:
-    """The snapshot's files that may hold rows of the days."""
+def _planned(table: Table, snapshot: Snapshot, days: Days | None, schema: Schema, among: Among | None) -> list[_Listed]:
+    """The snapshot's files that may hold rows of the days, and one of the values. `schema`: the snapshot's."""
     manifests = snapshot.manifests(table.io)
     if any(each.content == ManifestContent.DELETES for each in manifests):
         return _planned_with_deletes(table, snapshot.snapshot_id, days)
@@ -180,8 +204,10 @@ def _planned(table: Table, snapshot: Snapshot, days: Days | None) -> list[_Liste
     positions = partition_positions(table, days.column) if days else {}
     wanted = [each for each in manifests if _may_hold(each, positions.get(each.partition_spec_id), days)]
     with ThreadPoolExecutor(THREADS) as threads:
-        listed = [file for files in threads.map(partial(_listed, table.io), wanted) for file in files]
-    return [file for file in listed if _is_of(file, positions.get(file.spec_id), days)]
+        by = schema.find_field(among.column).field_id if among else None
+        listed = [file for files in threads.map(partial(_listed, table.io, by), wanted) for file in files]
+    of_days = [file for file in listed if _is_of(file, positions.get(file.spec_id), days)]
+    return of_days if among is None else [file for file in of_days if file.may_hold(among)]
 
 
 def _may_hold(manifest: ManifestFile, position: int | None, days: Days | None) -> bool:
@@ -201,11 +227,11 @@ def _is_of(file: _Listed, position: int | None, days: Days | None) -> bool:
     return days.window.contains(epoch_day(file.partition[position]))
 
 
-def _listed(io: FileIO, manifest: ManifestFile) -> tuple[_Listed, ...]:
+def _listed(io: FileIO, by: int | None, manifest: ManifestFile) -> tuple[_Listed, ...]:
     return _manifests.get(
-        manifest.manifest_path,
+        manifest.manifest_path if by is None else f"{manifest.manifest_path} by {by}",
         lambda: tuple(
-            _Listed.of(entry.data_file, manifest.partition_spec_id, has_deletes=False)
+            _Listed.of(entry.data_file, manifest.partition_spec_id, has_deletes=False, by=by)
             for entry in manifest.fetch_manifest_entry(io, discard_deleted=True)
         ),
     )
@@ -312,10 +338,22 @@ class Kept(Generic[T]):
                     self._items += len(value)
         return value
 
+    def forget(self) -> None:
+        with self._adding:
+            self._values.clear()
+            self._items = 0
+
 
 _manifests: Kept[_Listed] = Kept(50_000)
 _footers: Kept[_Column] = Kept(1_000_000)
 """A column in it takes 8 bytes: files of a table have the same ones."""
+
+
+def forget() -> None:
+    """What is remembered of files that were read: as in a process that has read none."""
+    _manifests.forget()
+    _footers.forget()
+
 
 _same_column = lru_cache(10_000)(_Column)
 

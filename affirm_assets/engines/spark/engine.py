@@ -20,7 +20,7 @@ from affirm_assets.declare.contract import money_columns
 from affirm_assets.engines.spark.columns import with_columns_of
 from affirm_assets.engines.spark.lineage import lineage_of
 from affirm_assets.errors import StageLost
-from affirm_assets.steps.engine import Days, NullInRequiredColumn, Staged, Target
+from affirm_assets.steps.engine import Among, Days, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
 from affirm_assets.steps.tables import added_files
 
@@ -68,10 +68,13 @@ class SparkEngine:
         ours: Any = self.session
         return theirs is not None and bool(theirs.equals(ours._jsparkSession))
 
-    def read(self, table: Table, snapshot: int, schema: StructType, days: Days | None) -> DataFrame:
+    def read(
+        self, table: Table, snapshot: int, schema: StructType, days: Days | None, among: Among | None = None
+    ) -> DataFrame:
         reader = self.session.read.option("versionAsOf", str(snapshot)).option("file-open-cost", str(_FILE_OPEN_COST))
         frame = with_columns_of(schema, reader.table(self._name_of(table)))
-        return frame if days is None else frame.where(days.sql)
+        frame = frame if days is None else frame.where(days.sql)
+        return frame if among is None else frame.where(F.col(among.column).isin(*among.values))
 
     def empty(self, schema: StructType) -> DataFrame:
         return self.session.createDataFrame([], schema)

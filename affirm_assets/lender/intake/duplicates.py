@@ -11,6 +11,8 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from affirm_assets.declare import Lookup
+
 ACCEPTED = "accepted"
 DUPLICATE = "duplicate"
 REJECTED = "rejected"
@@ -34,7 +36,7 @@ def digest(*names: str) -> Column:
 def to_compare(
     rows: DataFrame,
     recent: DataFrame,
-    everything: DataFrame,
+    everything: Lookup,
     *,
     name: str,
     booked_on: str,
@@ -48,8 +50,8 @@ def to_compare(
     ids = rows.select(F.col("id").alias(name)).distinct()
     is_older = F.col("own_date") < F.date_sub("day", look_back_days)
     ids_of_older = rows.where(is_older).select(F.col("id").alias(name)).distinct()
-    before = everything.where(F.col(booked_on) < F.lit(first - timedelta(days=look_back_days)))
-    return recent.join(ids, name, "left_semi").unionByName(before.join(ids_of_older, name, "left_semi"))
+    before = everything(ids_of_older).where(F.col(booked_on) < F.lit(first - timedelta(days=look_back_days)))
+    return recent.join(ids, name, "left_semi").unionByName(before)
 
 
 def fates(readings: DataFrame, valid: DataFrame, booked: DataFrame, look_back_days: int) -> DataFrame:
@@ -66,7 +68,7 @@ def fates(readings: DataFrame, valid: DataFrame, booked: DataFrame, look_back_da
 def fates_of_terms(
     readings: DataFrame,
     recent: DataFrame,
-    everything: DataFrame,
+    everything: Lookup,
     *,
     name: str,
     booked_on: str,
