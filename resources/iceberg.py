@@ -32,6 +32,7 @@ from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.serializers import Compressor, FromInputFile
 from pyiceberg.table import CommitTableResponse, StagedTable, Table
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot, SnapshotLogEntry
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.table.update import TableRequirement, TableUpdate
 from pyiceberg.typedef import EMPTY_DICT, IcebergBaseModel, Identifier, Properties
@@ -59,6 +60,15 @@ REGISTER = ".venv/bin/affirm register-tables"
 
 _SECONDS_OF_A_CREATION = 5
 """Between a new table's metadata file and its row in the catalog; ordinarily it takes milliseconds."""
+
+
+def _itself(value: Any, _memo: Any = None) -> Any:
+    return value
+
+
+# PyIceberg copies all of a table's metadata with each commit. Snapshots never change, and there is one for each commit.
+for _kind in (Snapshot, SnapshotLogEntry):
+    setattr(_kind, "__deepcopy__", _itself)  # noqa: B010
 
 _written: ContextVar[list[tuple[FileIO, str]]] = ContextVar("_written")
 """The metadata files that the creation or commit under way has written."""

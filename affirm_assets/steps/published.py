@@ -6,7 +6,7 @@ Snapshots cannot say it: others expire them, and compact the files that they add
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -307,7 +307,7 @@ def _kept(publications: tuple[Publication, ...]) -> tuple[Publication, ...]:
 def _recent_to_json(publications: Sequence[Publication]) -> str:
     def as_json(publication: Publication) -> dict[str, Any]:
         at = publication.published_at.astimezone(UTC).isoformat(timespec="seconds")
-        return {**asdict(publication), "published_at": at}
+        return {**vars(publication), "published_at": at}  # asdict() copies each value, and takes ten times as long
 
     return json.dumps([as_json(each) for each in publications], separators=(",", ":"))
 
