@@ -1,9 +1,9 @@
 """Loan balances at scale, on each engine: loan-days a second, and what a day costs after many days and in a range.
 
 Every loan is of sixty months and stays open; each pays once in thirty days, on time. Sail is what the platform chooses:
-there is less to read than it takes (AFFIRM_SAIL_MIB). In the book of the ratios, what makes a day look at earlier ones is
-there too: of each thousand loans ten pay days before it is booked, five have each payment reversed, and two give a part of
-the purchase back each time. On a day that is one loan in 1,800.
+there is less to read than it takes (AFFIRM_SAIL_MIB). In the book of the ratios, what makes a day look at earlier ones
+is there too: of each thousand loans ten pay days before it is booked, five have each payment reversed, and two give a
+part of the purchase back each time. On a day that is one loan in 1,800.
 """
 
 import multiprocessing

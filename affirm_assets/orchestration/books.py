@@ -14,7 +14,7 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.arrivals import arrived
 from affirm_assets.orchestration.asking import NotNow, State, busy, resume, run_request
-from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, JOB_OF_ALL, asset_key, today
+from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, asset_key, today
 from affirm_assets.orchestration.plan import Ask, Books
 from affirm_assets.orchestration.tables import Tables
 from affirm_assets.steps.published import Record
@@ -203,7 +203,7 @@ def _schedule(project: Project, dataset: Dataset) -> dg.ScheduleDefinition:
         name=f"{dataset.domain}__{dataset.name}",
         cron_schedule=dataset.starts,
         execution_timezone=BOOKS_TIME_ZONE,
-        job_name=JOB_OF_ALL,
+        target=dg.AssetSelection.assets(asset_key(dataset)),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Computes what is missing or out of date of {dataset}.",
     )

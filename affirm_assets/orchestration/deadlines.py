@@ -15,7 +15,7 @@ from affirm_assets.declare.calendar import NEW_YORK, Due
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of, tell
-from affirm_assets.orchestration.partitions import JOB_OF_ALL
+from affirm_assets.orchestration.partitions import asset_key
 from resources.landing import LandingZone
 
 _LOOK_BACK = timedelta(days=7)
@@ -93,7 +93,7 @@ def _schedule(each: FeedDue, ui_url: str) -> dg.ScheduleDefinition:
         name=f"{each.feed}_due",
         cron_schedule=f"{each.due.at.minute} {each.due.at.hour} * * *",
         execution_timezone=NEW_YORK.key,
-        job_name=JOB_OF_ALL,
+        target=dg.AssetSelection.assets(asset_key(each.reader)),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Looks whether the folders of feed {each.feed} that are due ({each.due}, New York) are complete, "
         f"and tells {each.reader.owner} if not. Starts no run.",

@@ -7,7 +7,6 @@ from datetime import date, datetime
 from functools import cache
 
 import dagster as dg
-from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from affirm_assets.declare.calendar import NEW_YORK
 from affirm_assets.declare.dataset import FEEDS, Dataset
@@ -16,10 +15,6 @@ from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 
 BOOKS_TIME_ZONE = NEW_YORK.key
 """A business date ends at midnight here."""
-
-JOB_OF_ALL = IMPLICIT_ASSET_JOB_NAME
-"""The job that Dagster makes of all assets, whose runs compute what is selected. Schedules name it, and sensors select
-assets: for a target of its own, Dagster would make a job each, and look at every asset to make it."""
 
 
 def today() -> date:
