@@ -137,6 +137,7 @@ def _sensor(project: Project, kind: type, name: str, description: str) -> dg.Sen
 
     @dg.sensor(
         name=name,
+        # No target=: Dagster would make a job for each sensor, and look at every asset to make it.
         asset_selection=dg.AssetSelection.assets(*map(asset_key, own.values())),
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
