@@ -26,7 +26,7 @@ from affirm_assets.settings import Settings
 from affirm_assets.steps.request import RESULT_SETTINGS
 from affirm_assets.stores import catalog_of, landing_zone_of
 from resources.sail import SailSessions
-from resources.spark import local_sessions
+from resources.spark import LOCAL_NATIVE_MIB, local_sessions
 from resources.spark_on_kubernetes import KubernetesSparkSessions
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _spark(settings: Settings) -> StepSpark:
         case "kubernetes":
             return KubernetesSparkSessions(cpu_request_scale=settings.cpu_request_scale, spot=settings.spot)
         case _:
-            return local_sessions()
+            return local_sessions(native=LOCAL_NATIVE_MIB if settings.engines.native else 0)
 
 
 with collector.loading():

@@ -54,15 +54,20 @@ _MEMORY_FOR_SAIL = 128
 """Of memory for each byte to read. That grouping, the dearest step that was measured, took 100 to 111."""
 
 
+_SWITCH = {"on": True, "off": False}
+
+
 @dataclass(frozen=True)
 class EngineSettings:
     """`engine`: the one for every step, whatever it reads; None: by what it reads, sail up to `sail_mib`.
 
     `sail_mib`: in MiB; None: what the memory of the step's process is enough for, at most MOST_SAIL_MIB.
+    `native`: whether Spark computes with native operators; None: on Kubernetes as a step's profile says, else not.
     """
 
     engine: str | None = None
     sail_mib: int | None = None
+    native: bool | None = None
 
     @staticmethod
     def of(environ: Mapping[str, str]) -> "EngineSettings":
@@ -73,7 +78,10 @@ class EngineSettings:
         mib = environ.get("AFFIRM_SAIL_MIB") or None
         if mib is not None and not re.fullmatch(r"[0-9]{1,9}", mib):
             raise SettingError("AFFIRM_SAIL_MIB", repr(mib), "a whole number of MiB")
-        return EngineSettings(engine, None if mib is None else int(mib))
+        native = environ.get("AFFIRM_SPARK_NATIVE") or None
+        if native not in (None, *_SWITCH):
+            raise SettingError("AFFIRM_SPARK_NATIVE", repr(native), f"one of {', '.join(_SWITCH)}, or nothing")
+        return EngineSettings(engine, None if mib is None else int(mib), _SWITCH[native] if native else None)
 
     def most_for_sail(self, memory: int) -> int:
         """MiB that a step on sail may read, in a process that may use so many bytes of memory."""

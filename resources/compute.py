@@ -27,6 +27,10 @@ _WORKER = 192
 _HEAP_SHARE = 0.7
 """Of the JVM's memory; the rest is for its classes, compiled code, threads and network buffers."""
 
+_NATIVE_SHARE = 0.5
+"""Of the heap, moved out of it for a Spark with native operators: the pages of Spark's own sorts and groups go there
+too. What the native code takes beside what it reserves there comes from the JVM's other memory."""
+
 _LEAST_OVERHEAD, _LEAST_OVERHEAD_SHARE = 384, 0.1  # MiB, and of the heap: Spark's own floor
 _LEAST_HEAP = 512
 _QUANTITY = re.compile(r"([1-9][0-9]*)(Mi|Gi)")
@@ -34,28 +38,32 @@ _QUANTITY = re.compile(r"([1-9][0-9]*)(Mi|Gi)")
 
 @dataclass(frozen=True)
 class Memory:
-    """MiB of a pod: the JVM's heap, what the JVM needs beside it, and Python's processes. Together: the pod's limit."""
+    """MiB of a pod: the JVM's heap, what the JVM needs beside it, Python's processes, and what native operators hold
+    off the heap. Together: the pod's limit."""
 
     heap: int
     overhead: int
     python: int
+    native: int = 0
 
     def __post_init__(self) -> None:
         least = max(_LEAST_OVERHEAD, ceil(_LEAST_OVERHEAD_SHARE * self.heap))
         if self.heap < _LEAST_HEAP or self.overhead < least:
+            others = f"Python has its {self.python}Mi" + (f", native operators {self.native}Mi" if self.native else "")
             raise ValueError(
                 f"memory {self.limit}Mi: expected {_LEAST_HEAP}Mi or more for the JVM's heap, {least}Mi beside it; "
-                f"found {self.heap}Mi and {self.overhead}Mi once Python has its {self.python}Mi. Give it more."
+                f"found {self.heap}Mi and {self.overhead}Mi once {others}. Give it more."
             )
 
     @staticmethod
-    def split(limit: int, python: int) -> "Memory":
+    def split(limit: int, python: int, native: bool) -> "Memory":
         heap = int(_HEAP_SHARE * (limit - python))
-        return Memory(heap, limit - python - heap, python)
+        off_heap = int(_NATIVE_SHARE * heap) if native else 0
+        return Memory(heap - off_heap, limit - python - heap, python, off_heap)
 
     @property
     def limit(self) -> int:
-        return self.heap + self.overhead + self.python
+        return self.heap + self.overhead + self.python + self.native
 
 
 @dataclass(frozen=True)
@@ -67,30 +75,38 @@ class Pod:
     scratch: int
 
     @staticmethod
-    def step(cores: int, memory: int, scratch: int) -> "Pod":
+    def step(cores: int, memory: int, scratch: int, native: bool = False) -> "Pod":
         """The step's own: Dagster's process and Spark's driver, which does all the work if there is little."""
-        return Pod(cores, Memory.split(memory, _PROCESS + cores * _WORKER), scratch)
+        return Pod(cores, Memory.split(memory, _PROCESS + cores * _WORKER, native), scratch)
 
     @staticmethod
-    def executor(cores: int, memory: int, scratch: int) -> "Pod":
-        return Pod(cores, Memory.split(memory, cores * _WORKER), scratch)
+    def executor(cores: int, memory: int, scratch: int, native: bool = False) -> "Pod":
+        return Pod(cores, Memory.split(memory, cores * _WORKER, native), scratch)
 
     @property
     def text(self) -> str:
         memory = self.memory
         parts = f"JVM heap {memory.heap}Mi, other {memory.overhead}Mi, Python {memory.python}Mi"
+        parts += f", native operators {memory.native}Mi" if memory.native else ""
         return f"{self.cores} cores, {memory.limit}Mi ({parts}), scratch {self.scratch}Mi"
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The pods of a step, and from how many to how many executors it may have."""
+    """The pods of a step, and from how many to how many executors it may have.
+
+    native: Spark's operators are replaced by native ones where those are known to give the same rows (comet.py).
+    """
 
     name: str
     step: Pod
     executor: Pod
     max_executors: int
     min_executors: int = 0
+
+    @property
+    def native(self) -> bool:
+        return self.step.memory.native > 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_executors <= self.max_executors:
@@ -126,6 +142,7 @@ def profile(
     scratch: str | None = None,
     min_executors: int | None = None,
     max_executors: int | None = None,
+    native: bool | None = None,
 ) -> Profile:
     """A profile with some of it overridden. `memory` is the step pod's limit; quantities are written 512Mi or 4Gi.
 
@@ -139,17 +156,20 @@ def profile(
         return default if quantity is None else _mebibytes(what, quantity)
 
     step, executor = base.step, base.executor
+    is_native = base.native if native is None else native
     return replace(
         base,
         step=Pod.step(
             step.cores,
             mebibytes("memory", memory, step.memory.limit),
             mebibytes("scratch", scratch, step.scratch),
+            is_native,
         ),
         executor=Pod.executor(
             executor.cores,
             mebibytes("executor_memory", executor_memory, executor.memory.limit),
             mebibytes("scratch", scratch, executor.scratch),
+            is_native,
         ),
         min_executors=base.min_executors if min_executors is None else min_executors,
         max_executors=base.max_executors if max_executors is None else max_executors,

@@ -14,8 +14,9 @@ import pyspark
 from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import SparkSession
 
+from resources.comet import PREFIX, comet_conf
 from resources.compute import Profile
-from resources.jars import LOCAL
+from resources.jars import LOCAL, NATIVE
 from resources.pgpass import share_password
 from resources.utc import keep_utc
 
@@ -40,9 +41,11 @@ _KEYS_IN_HADOOP = (
 _OF_ANOTHER_SPARK = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_API_MODE")
 _LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")
 """The first that is set counts: POSIX, 8.2."""
-_FORGOTTEN = ("spark.sql.legacy.", "spark.wap.")
+_FORGOTTEN = ("spark.sql.legacy.", "spark.wap.", PREFIX)
 """How the names begin of settings that a user's spark-defaults.conf has no say in: for results as older versions of
-Spark gave them, and for where Iceberg stages writes, which each step says itself."""
+Spark gave them, for where Iceberg stages writes, which each step says itself, and for native operators."""
+LOCAL_NATIVE_MIB = 1024
+"""For native operators, as much as the heap."""
 LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -66,7 +69,8 @@ class SparkSessions(LazyPySparkResource):
         _import_nothing_from_jars()
         _forget_keys(session)
         _forget_settings(session)
-        for key, value in conf.items():
+        native = {key: value for key, value in self.spark_config.items() if key.startswith(PREFIX)}
+        for key, value in {**native, **conf}.items():
             session.conf.set(key, value)
         _skip_checksum_files(session)
         # The public way to make a session the active one, in Python and in the JVM.
@@ -113,8 +117,11 @@ def _skip_checksum_files(session: Any) -> None:
     local.setVerifyChecksum(False)
 
 
-def local_sessions(memory: str = "1g", packages: Sequence[str] = LOCAL) -> SparkSessions:
-    """Spark inside this process's machine. `memory` is the JVM's heap, `packages` are Maven coordinates of jars."""
+def local_sessions(memory: str = "1g", packages: Sequence[str] = LOCAL, native: int = 0) -> SparkSessions:
+    """Spark inside this process's machine. `memory` is the JVM's heap, `packages` are Maven coordinates of jars.
+
+    native: MiB beside the heap, for native operators; 0: none.
+    """
     cores = os.cpu_count() or 1
     return SparkSessions(
         spark_config={
@@ -122,9 +129,10 @@ def local_sessions(memory: str = "1g", packages: Sequence[str] = LOCAL) -> Spark
             "spark.master": "local[*]",
             "spark.driver.memory": memory,
             "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING.as_uri()}",
-            "spark.jars.packages": ",".join(packages),
+            "spark.jars.packages": ",".join([*packages, *([NATIVE] if native else [])]),
             # Spark's default of 200 makes small local shuffles wait for their own bookkeeping.
             "spark.sql.shuffle.partitions": str(4 * cores),
+            **(comet_conf(native) if native else {}),
         }
     )
 

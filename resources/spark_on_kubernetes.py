@@ -11,6 +11,7 @@ from typing import Any
 from dagster import ConfigurableResource
 from pyspark.sql import SparkSession
 
+from resources.comet import comet_conf
 from resources.compute import SCRATCH, Decision, Pod, Profile, cpu, decide
 from resources.kubernetes.executor_pods import EXECUTOR_CONTAINER, KEYS, SECRET, executor_pod
 from resources.kubernetes.labels import IMAGE, RUN_ID, STEP
@@ -124,13 +125,17 @@ def driver_conf(decision: Decision) -> dict[str, str]:
         "spark.driver.memory": f"{step.memory.heap}m",
         "spark.driver.extraJavaOptions": _java_options(step),
         "spark.sql.shuffle.partitions": str(decision.shuffle_partitions),
+        **_native_conf(step),
     }
 
 
 def executors_conf(
     decision: Decision, pod: StepPod, cpu_request_scale: float, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Executors as pods. No secret is in it: keys of S3 are referred to, where the step itself has keys."""
+    """Executors as pods. No secret is in it: keys of S3 are referred to, where the step itself has keys.
+
+    For native operators the driver only plans, and holds no memory: what is said of it is for the executors.
+    """
     executor = decision.profile.executor
     prefix = "spark.kubernetes.executor"
     scratch = f"{prefix}.volumes.emptyDir.spark-local-dir-1"  # Spark knows its scratch space by this name
@@ -157,6 +162,7 @@ def executors_conf(
         "spark.executor.memory": f"{executor.memory.heap}m",
         "spark.executor.memoryOverhead": f"{executor.memory.overhead + executor.memory.python}m",
         "spark.executor.extraJavaOptions": _java_options(executor),
+        **_native_conf(executor),
         f"{scratch}.mount.path": SCRATCH,
         f"{scratch}.options.sizeLimit": f"{executor.scratch}Mi",
         # Executors with nothing to do go, those that die are replaced; more than were decided on there never are.
@@ -215,6 +221,11 @@ _DECOMMISSION = {
     "spark.storage.decommission.rddBlocks.enabled": "true",
     "spark.kubernetes.decommission.script": str(Path(__file__).with_name("decommission")),
 }
+
+
+def _native_conf(pod: Pod) -> dict[str, str]:
+    """Spark adds what is off the heap to the memory that it asks for an executor's pod."""
+    return comet_conf(pod.memory.native) if pod.memory.native else {}
 
 
 def _java_options(pod: Pod) -> str:

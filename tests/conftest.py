@@ -4,6 +4,7 @@ Tests run on Sail, which needs no JVM, but for those that override `engine`: wha
 for both.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,14 +22,14 @@ from affirm_assets.declare.inputs import Input, SameWindow
 from affirm_assets.declare.partitions import Partitions
 from affirm_assets.engines.sail import SailEngine
 from affirm_assets.engines.spark import SparkEngine
-from affirm_assets.settings import SAIL, SPARK
+from affirm_assets.settings import SAIL, SPARK, EngineSettings
 from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.iceberg import IcebergCatalog
 from resources.jars import LOCAL, REMOTE
 from resources.landing import LandingZone
 from resources.sail import SailSessions
-from resources.spark import SparkSessions, java_problem, local_sessions
+from resources.spark import LOCAL_NATIVE_MIB, SparkSessions, java_problem, local_sessions
 from tests.servers import SECRETS, Postgres, S3Server, postgres, postgres_missing, s3_missing, s3_server
 from tests.storage import Keep, NewStorage, Opens, Steps, StorageWithEngine
 
@@ -102,7 +103,9 @@ def spark_if_needed(secrets: None) -> SparkSessions:
 
 
 def sessions_for_few_rows(memory: str, packages: Sequence[str]) -> SparkSessions:
-    conf = local_sessions(memory, packages).spark_config
+    """AFFIRM_SPARK_NATIVE=on: every test that is about Spark is about Spark with native operators."""
+    native = LOCAL_NATIVE_MIB if EngineSettings.of(os.environ).native else 0
+    conf = local_sessions(memory, packages, native).spark_config
     options = {"spark.driver.extraJavaOptions": f"{conf['spark.driver.extraJavaOptions']} {QUICK_JVM}"}
     return SparkSessions(spark_config={**conf, **_FOR_FEW_ROWS, **options})
 

@@ -81,7 +81,7 @@ class Compute:
     """How much a step gets where it is more than a laptop: a profile, and what this dataset has otherwise.
 
     `memory` is the limit of the step's own pod, which is also Spark's driver; `scratch` is for files that Spark spills,
-    in each pod. Quantities are written 512Mi or 4Gi.
+    in each pod. Quantities are written 512Mi or 4Gi. `native`: whether Spark's operators are replaced by native ones.
     """
 
     profile: str
@@ -90,6 +90,7 @@ class Compute:
     scratch: str | None = None
     min_executors: int | None = None
     max_executors: int | None = None
+    native: bool | None = None
 
 
 @dataclass(frozen=True)

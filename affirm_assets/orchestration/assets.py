@@ -86,7 +86,7 @@ def _asset(
     settings: Settings,
     retries: dg.RetryPolicy | None,
 ) -> dg.AssetsDefinition:
-    version, profile = code_version_of(dataset), profile_of(dataset)
+    version, profile = code_version_of(dataset), profile_of(dataset, settings.engines.native)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # of checks by partition
         checks = [*check_specs(dataset, partition_sets.of(dataset.partitions))]

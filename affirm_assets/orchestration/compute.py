@@ -1,7 +1,7 @@
 """What a dataset's compute profile means: its step's pod, and what Dagster shows of it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
@@ -13,10 +13,13 @@ from affirm_assets.steps.scan_size import ScanSize
 from resources.compute import Decision, Profile, profile, step_pod
 
 
-def profile_of(dataset: Dataset) -> Profile:
-    """Raises DeclarationError for an unknown profile, or overrides that cannot be."""
+def profile_of(dataset: Dataset, native: bool | None = None) -> Profile:
+    """`native`: of the whole deployment; it decides before the declaration does.
+
+    Raises DeclarationError for an unknown profile, or overrides that cannot be.
+    """
     try:
-        return _profile(dataset.compute)
+        return _profile(dataset.compute if native is None else replace(dataset.compute, native=native))
     except ValueError as error:
         raise DeclarationError(f"{dataset.source}: dataset {dataset.name!r}: {error}") from None
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -209,6 +210,45 @@ class OnSail:
                 found.rows[i], found.error = RAISES, found.error or why(error)
 
 
+class OnNativeSpark(OnSail):
+    """One expression that is left to Spark leaves its whole node to it: those go together, and apart from the others.
+
+    What is tried as Spark itself is, Comet would never see.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.native: set[Any] = set()
+        """Expressions that were computed natively."""
+
+    def evaluate(self, frame: Any, expressions: Sequence[Any], on_spark: Sequence[Found]) -> list[Found]:
+        groups = self._groups(frame, expressions, range(len(expressions)))
+        native = [each for group in groups for each in group]
+        self.native |= {expressions[at] for at in native}
+        found: dict[int, Found] = {}
+        for group in [*groups, [at for at in range(len(expressions)) if at not in set(native)]]:
+            made = super().evaluate(frame, [expressions[at] for at in group], [on_spark[at] for at in group])
+            found |= dict(zip(group, made, strict=True))
+        return [found[at] for at in range(len(expressions))]
+
+    def _groups(self, frame: Any, expressions: Sequence[Any], numbers: Sequence[int]) -> list[Sequence[int]]:
+        """Of numbers of expressions that are computed natively together."""
+        if len(numbers) <= BATCH and self._is_native(frame, [expressions[at] for at in numbers]):
+            return [numbers]
+        if len(numbers) == 1:
+            return []
+        half = len(numbers) // 2
+        return self._groups(frame, expressions, numbers[:half]) + self._groups(frame, expressions, numbers[half:])
+
+    def _is_native(self, frame: Any, expressions: Sequence[Any]) -> bool:
+        columns = [column_of(each).alias(f"c{at}") for at, each in enumerate(expressions)]
+        try:
+            plan = frame.select("i", *columns)._jdf.queryExecution().executedPlan().toString()
+        except Exception:
+            return False  # evaluating it alone tells what it raises
+        return "CometProject" in plan and not re.search(r"(?<!Comet)Project\b", plan)
+
+
 def _renamed(expression: str, columns: Iterable[str], suffix: str) -> tuple[str, list[str]]:
     """The SQL with another name for each column in it, and these columns."""
     used: list[str] = []
@@ -225,7 +265,8 @@ def _renamed(expression: str, columns: Iterable[str], suffix: str) -> tuple[str,
     return text, sorted(set(used))
 
 
-def spark_session() -> Any:
+def spark_session(native: Mapping[str, str] = MappingProxyType({})) -> Any:
+    """`native`: settings of a Spark with native operators."""
     from pyspark.sql import SparkSession
 
     from resources.spark import common_conf
@@ -242,6 +283,7 @@ def spark_session() -> Any:
             # Compiling takes longer than evaluating so few rows.
             "spark.sql.codegen.wholeStage": "false",
             "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+            **native,
         }
     ).getOrCreate()
 
@@ -265,6 +307,19 @@ def on_spark(folder: Path) -> None:
     _write(folder / "spark.pickle", found)
 
 
+def on_native_spark(folder: Path) -> None:
+    from resources.comet import comet_conf
+    from resources.jars import NATIVE
+    from tests.engines.cases import cases
+
+    session = spark_session({**comet_conf(mib=512), "spark.jars.packages": NATIVE})
+    session.sparkContext.setLogLevel("OFF")
+    engine = OnNativeSpark()
+    found = _found(folder, read_frames(session, folder), engine, every_case=True)
+    left = {each.name: [] for each in cases() if each.expression not in engine.native}
+    _write(folder / "native.pickle", {**found, "left to spark": left})
+
+
 def on_sail(folder: Path) -> None:
     from resources.sail import SailSessions
 
@@ -280,21 +335,24 @@ def on_sail(folder: Path) -> None:
 
 def _on_sail(folder: Path, session: Any, checks: "Checks | None") -> dict[str, dict[str, Found]]:
     """All cases if plans are checked and mended, as a step's are; without, those of which a difference is known."""
+    with session.active():
+        return _found(folder, read_frames(session.spark, folder), OnSail(checks), every_case=checks is not None)
+
+
+def _found(folder: Path, frames: Mapping[str, Any], engine: OnSail, every_case: bool) -> dict[str, dict[str, Found]]:
     from tests.engines.cases import cases, differences, queries
 
-    before, engine = read_found(folder, "spark"), OnSail(checks)
+    before = read_found(folder, "spark")
     found: dict[str, dict[str, Found]] = {"cases": {}, "differences": {}, "queries": {}}
-    with session.active():
-        frames = read_frames(session.spark, folder)
-        for group, tried in (("cases", cases() if checks else ()), ("differences", differences())):
-            for frame in FRAMES:
-                names = [each.name for each in tried if each.frame == frame]
-                expressions = [each.expression for each in tried if each.frame == frame]
-                made = engine.evaluate(frames[frame], expressions, [before[group][name] for name in names])
-                found[group] |= dict(zip(names, made, strict=True))
-        for each in queries():
-            if checks or each.differs:
-                found["queries"][each.name] = query(each.make, frames, each.ordered)
+    for group, tried in (("cases", cases() if every_case else ()), ("differences", differences())):
+        for frame in FRAMES:
+            names = [each.name for each in tried if each.frame == frame]
+            expressions = [each.expression for each in tried if each.frame == frame]
+            made = engine.evaluate(frames[frame], expressions, [before[group][name] for name in names])
+            found[group] |= dict(zip(names, made, strict=True))
+    for each in queries():
+        if every_case or each.differs:
+            found["queries"][each.name] = query(each.make, frames, each.ordered)
     return found
 
 
@@ -387,6 +445,7 @@ if __name__ == "__main__":
     from tests.engines import evaluate
 
     engine, where = sys.argv[1:]
-    {"spark": evaluate.on_spark, "sail": evaluate.on_sail}[engine](Path(where))
+    engines = {"spark": evaluate.on_spark, "sail": evaluate.on_sail, "native": evaluate.on_native_spark}
+    engines[engine](Path(where))
     sys.stdout.flush()
     os._exit(0)  # neither engine's threads are waited for

@@ -1,7 +1,8 @@
 """Each line of the list of what is proven, on both engines: same values, same types, and an error where Spark has one.
 
 Sail runs as a step runs it: each plan is checked, and mended, before it is sent. What Sail by itself does otherwise is
-tried too: a version that changes any of it, for the better too, is noticed here.
+tried too: a version that changes any of it, for the better too, is noticed here. Spark with native operators does all
+of it as Spark does.
 """
 
 import re
@@ -23,28 +24,32 @@ ONLY_SAIL_RAISES: Mapping[str, str] = {}
 """Lines for some of whose values Sail raises where Spark does not: no row is wrong, and the error is seen."""
 
 
-class Both(NamedTuple):
+class Engines(NamedTuple):
     spark: Mapping[str, Mapping[str, Found]]
     sail: Mapping[str, Mapping[str, Found]]
+    native: Mapping[str, Mapping[str, Found]]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Engines:
     if problem := java_problem() or sail_problem():
         pytest.skip(problem)
     folder = tmp_path_factory.mktemp("engines")
     write_frames(folder)
-    for engine in ("spark", "sail"):
+    for engine in Engines._fields:
         command = [sys.executable, "-m", "tests.engines.evaluate", engine, str(folder)]
         run = subprocess.run(
             command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=600, check=False
         )
         assert run.returncode == 0, run.stderr[-3000:]
-    return Both(read_found(folder, "spark"), read_found(folder, "sail"))
+    return Engines(*(read_found(folder, engine) for engine in Engines._fields))
 
 
 def otherwise(spark: Found, sail: Found) -> list[str]:
-    """How Sail differs from Spark: empty if it does not. `only Sail raises` apart, a row differs silently."""
+    """How Sail (or Spark with native operators) differs from Spark: empty if it does not.
+
+    `only Sail raises` apart, a row differs silently.
+    """
     if sail.is_refused:
         return [f"refused: {sail.error}"]
     found = []
@@ -65,11 +70,11 @@ def otherwise(spark: Found, sail: Found) -> list[str]:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_line_is_proven(line: str, both: Both) -> None:
+def test_line_is_proven(line: str, engines: Engines) -> None:
     of_line = [each.name for each in cases() if each.proves == line]
     wrong = {}
     for name in of_line:
-        found = otherwise(both.spark["cases"][name], both.sail["cases"][name])
+        found = otherwise(engines.spark["cases"][name], engines.sail["cases"][name])
         if line in ONLY_SAIL_RAISES:
             found = [each for each in found if not each.startswith("only Sail raises")]
         if found:
@@ -78,50 +83,65 @@ def test_line_is_proven(line: str, both: Both) -> None:
 
 
 @pytest.mark.parametrize("line", ONLY_SAIL_RAISES)
-def test_only_sail_raises(line: str, both: Both) -> None:
+def test_only_sail_raises(line: str, engines: Engines) -> None:
     found = (
-        otherwise(both.spark["cases"][each.name], both.sail["cases"][each.name])
+        otherwise(engines.spark["cases"][each.name], engines.sail["cases"][each.name])
         for each in cases()
         if each.proves == line
     )
     assert any(why.startswith("only Sail raises") for each in found for why in each), "not so any more: strike it"
 
 
-def test_casts_are_proven(both: Both) -> None:
+def test_casts_are_proven(engines: Engines) -> None:
     names = [each.name for each in cases() if each.proves == "cast"]
-    found = {name: otherwise(both.spark["cases"][name], both.sail["cases"][name]) for name in names}
-    assert not {name: why for name, why in found.items() if why}
+    for others in (engines.sail, engines.native):
+        found = {name: otherwise(engines.spark["cases"][name], others["cases"][name]) for name in names}
+        assert not {name: why for name, why in found.items() if why}
 
 
 @pytest.mark.parametrize("name", [each.name for each in queries() if not each.only_sail_raises])
-def test_query_gives_the_same_rows(name: str, both: Both) -> None:
-    assert otherwise(both.spark["queries"][name], both.sail["queries"][name]) == []
+def test_query_gives_the_same_rows(name: str, engines: Engines) -> None:
+    assert otherwise(engines.spark["queries"][name], engines.sail["queries"][name]) == []
 
 
 @pytest.mark.parametrize("name", [each.name for each in queries() if each.only_sail_raises])
-def test_query_that_only_sail_raises(name: str, both: Both) -> None:
-    found = otherwise(both.spark["queries"][name], both.sail["queries"][name])
+def test_query_that_only_sail_raises(name: str, engines: Engines) -> None:
+    found = otherwise(engines.spark["queries"][name], engines.sail["queries"][name])
     assert [each.split(":")[0] for each in found] == ["only Sail raises"]
 
 
 @pytest.mark.parametrize("name", [each.name for each in differences()])
-def test_difference_is_there_and_is_refused_or_mended(name: str, both: Both) -> None:
-    spark, checked = both.spark["differences"][name], both.sail["differences"][name]
-    assert otherwise(spark, both.sail["raw differences"][name]), "Sail and Spark agree now: take it off the differences"
+def test_difference_is_there_and_is_refused_or_mended(name: str, engines: Engines) -> None:
+    spark, checked = engines.spark["differences"][name], engines.sail["differences"][name]
+    raw = engines.sail["raw differences"][name]
+    assert otherwise(spark, raw), "Sail and Spark agree now: take it off the differences"
     assert checked.is_refused or otherwise(spark, checked) == []
 
 
 @pytest.mark.parametrize("name", [each.name for each in queries() if each.differs])
-def test_query_that_differs_is_mended(name: str, both: Both) -> None:
-    assert otherwise(both.spark["queries"][name], both.sail["raw queries"][name]), "Sail and Spark agree now"
+def test_query_that_differs_is_mended(name: str, engines: Engines) -> None:
+    assert otherwise(engines.spark["queries"][name], engines.sail["raw queries"][name]), "Sail and Spark agree now"
 
 
-def test_many_values_reach_each_case(both: Both) -> None:
+@pytest.mark.parametrize("line", LINES)
+def test_line_gives_the_same_natively(line: str, engines: Engines) -> None:
+    names = [each.name for each in cases() if each.proves == line]
+    found = {name: otherwise(engines.spark["cases"][name], engines.native["cases"][name]) for name in names}
+    assert not {name: why for name, why in found.items() if why}
+
+
+@pytest.mark.parametrize("group", ["differences", "queries"])
+def test_what_tells_engines_apart_is_the_same_natively(group: str, engines: Engines) -> None:
+    found = {name: otherwise(of, engines.native[group][name]) for name, of in engines.spark[group].items()}
+    assert not {name: why for name, why in found.items() if why}
+
+
+def test_many_values_reach_each_case(engines: Engines) -> None:
     """A case that is null or raises everywhere proves nothing."""
-    found = both.spark["cases"]
+    found = engines.spark["cases"]
     empty = [name for name, of in found.items() if not set(of.rows.values()) - {None, RAISES}]
     assert [name for name in empty if not re.search(r"NULL|[/%] \(0(\.00)?\)", name)] == []
 
 
-def test_compared_with_constants_they_are_the_same_where_nothing_is_null(both: Both) -> None:
-    assert both.sail["never null"] == {}
+def test_compared_with_constants_they_are_the_same_where_nothing_is_null(engines: Engines) -> None:
+    assert engines.sail["never null"] == {}

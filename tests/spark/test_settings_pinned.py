@@ -62,7 +62,10 @@ spark.sql.files.ignoreMissingFiles true
 spark.sql.files.ignoreCorruptFiles true
 spark.wap.branch audit
 spark.wap.id theirs
+spark.comet.expression.Cast.allowIncompatible true
 """
+
+FORGOTTEN = ["spark.wap.branch", "spark.wap.id", "spark.comet.expression.Cast.allowIncompatible"]
 
 CONNECT = {"SPARK_REMOTE": "sc://gone:15002", "SPARK_CONNECT_MODE_ENABLED": "1", "SPARK_API_MODE": "connect"}
 
@@ -112,7 +115,7 @@ SCRIPT = """
     print("FOUND", json.dumps({
         "settings": {name: session.conf.get(name) for name in RESULT_SETTINGS},
         "legacy": [name for name in session.conf.getAll if name.startswith("spark.sql.legacy.")],
-        "staged": [session.conf.get(name, None) for name in ("spark.wap.branch", "spark.wap.id")],
+        "forgotten": [session.conf.get(name, None) for name in json.loads(sys.argv[2])],
         "noon": noon.selectExpr("CAST(at AS string)").first()[0],
         "grouped": session.range(1).groupBy("id").count().columns,
         "answers": {name: found(query) for name, query in [*raises.items(), *gives.items()]},
@@ -142,8 +145,9 @@ def process(
     theirs = {"SPARK_CONF_DIR": str(conf), "SPARK_HOME": str(another_home), "TZ": "Asia/Tokyo"}
     environ = {**os.environ, **theirs, **CONNECT}
     queries = json.dumps([RAISES, {name: query for name, (query, _) in GIVES.items()}])
+    forgotten = json.dumps(FORGOTTEN)
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT), queries],
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), queries, forgotten],
         env=environ,
         capture_output=True,
         text=True,
@@ -161,7 +165,7 @@ def found(process: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
 def test_settings_of_the_user_s_defaults_are_not_those_of_a_step(found: Mapping[str, Any]) -> None:
     assert found["settings"] == dict(RESULT_SETTINGS)
     assert found["legacy"] == [name for name in RESULT_SETTINGS if name.startswith("spark.sql.legacy.")]
-    assert found["staged"] == [None, None]
+    assert found["forgotten"] == [None] * len(FORGOTTEN)
     assert found["grouped"] == ["id", "count"]
 
 
@@ -179,7 +183,7 @@ def test_queries_give_what_they_give_everywhere(found: Mapping[str, Any]) -> Non
 def test_the_defaults_change_what_is_not_pinned(found: Mapping[str, Any]) -> None:
     """Or these tests would prove nothing."""
     named = {line.split()[0] for line in DEFAULTS.strip().splitlines()}
-    assert named - set(RESULT_SETTINGS) == {"spark.sql.legacy.sizeOfNull", "spark.wap.branch", "spark.wap.id"}
+    assert named - set(RESULT_SETTINGS) == {"spark.sql.legacy.sizeOfNull", *FORGOTTEN}
     assert set(RESULT_SETTINGS) <= named
 
 

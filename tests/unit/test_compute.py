@@ -13,7 +13,7 @@ from affirm_assets.declare.dataset import Compute
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.errors import DeclarationError
-from affirm_assets.orchestration.compute import op_tags
+from affirm_assets.orchestration.compute import op_tags, profile_of
 from affirm_assets.orchestration.engines import StepEngines
 from affirm_assets.settings import SPARK, EngineSettings, Settings
 from affirm_assets.steps.scan_size import ScanSize
@@ -37,11 +37,32 @@ def test_heap_the_jvm_s_other_memory_and_python_are_the_pod_s_limit(name: str) -
     base = PROFILES[name]
     for pod in (base.step, base.executor):
         memory = pod.memory
-        assert memory.heap + memory.overhead + memory.python == memory.limit
+        assert memory.heap + memory.overhead + memory.python + memory.native == memory.limit
         # Spark's own floor for what a JVM needs beside its heap, and room for a Python worker of each core.
         assert memory.overhead >= max(384, 0.1 * memory.heap)
         assert memory.python >= 192 * pod.cores
     assert base.step.memory.python >= base.executor.memory.python / base.executor.cores + 512
+
+
+@each_profile
+def test_native_operators_take_half_of_the_heap_and_nothing_else(name: str) -> None:
+    with_them, without = profile(name, native=True), profile(name, native=False)
+    assert with_them.native
+    assert not without.native
+    for ours, theirs in ((with_them.step, without.step), (with_them.executor, without.executor)):
+        assert ours.memory.limit == theirs.memory.limit
+        assert (ours.memory.overhead, ours.memory.python) == (theirs.memory.overhead, theirs.memory.python)
+        assert ours.memory.heap + ours.memory.native == theirs.memory.heap
+        assert abs(ours.memory.heap - ours.memory.native) <= 1
+        assert f", native operators {ours.memory.native}Mi), scratch " in ours.text
+        assert "native" not in theirs.text
+
+
+def test_the_deployment_decides_on_native_operators_before_the_declaration() -> None:
+    declared = with_compute(Compute("small", native=True))["loans"]
+    assert profile_of(declared).native
+    assert not profile_of(declared, native=False).native
+    assert profile_of(with_compute(Compute("small"))["loans"], native=True).native
 
 
 def test_profiles_grow() -> None:
@@ -121,6 +142,11 @@ REFUSED = {
         Compute("small", memory="1Gi"),
         "memory 1024Mi: expected 512Mi or more for the JVM's heap, 384Mi beside it; found 89Mi and 39Mi once Python "
         "has its 896Mi. Give it more.",
+    ),
+    "too little memory for native operators": (
+        Compute("small", memory="2Gi", native=True),
+        "memory 2048Mi: expected 512Mi or more for the JVM's heap, 384Mi beside it; found 403Mi and 346Mi once Python "
+        "has its 896Mi, native operators 403Mi. Give it more.",
     ),
     "bounds the wrong way round": (
         Compute("small", min_executors=3),

@@ -170,8 +170,9 @@ class TestSettings:
         assert EngineSettings(sail_mib=100).most_for_sail(memory) == 100
 
     def test_are_read(self) -> None:
-        environ = {"AFFIRM_ENGINE": "spark", "AFFIRM_SAIL_MIB": "12"}
-        assert Settings.of(environ).engines == EngineSettings(SPARK, 12)
+        environ = {"AFFIRM_ENGINE": "spark", "AFFIRM_SAIL_MIB": "12", "AFFIRM_SPARK_NATIVE": "on"}
+        assert Settings.of(environ).engines == EngineSettings(SPARK, 12, native=True)
+        assert Settings.of({"AFFIRM_SPARK_NATIVE": "off"}).engines == EngineSettings(native=False)
 
     @pytest.mark.parametrize(
         ("name", "value", "expected"),
@@ -183,6 +184,7 @@ class TestSettings:
             ("AFFIRM_SAIL_MIB", "1.5", "a whole number of MiB; found '1.5'"),
             ("AFFIRM_SAIL_MIB", "12\n", "a whole number of MiB"),
             ("AFFIRM_SAIL_MIB", "٣", "a whole number of MiB"),
+            ("AFFIRM_SPARK_NATIVE", "true", "one of on, off, or nothing; found 'true'"),
         ],
     )
     def test_others_are_refused(self, name: str, value: str, expected: str) -> None:

@@ -34,8 +34,8 @@ ENVIRON = {
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "hunter2", "PGPASSWORD": "hunter3"}
 
 
-def conf(environ: dict[str, str], scan_bytes: int = 4096 * MIB) -> dict[str, str]:
-    return executors_conf(decide(PROFILES["medium"], scan_bytes), StepPod.of(environ), 0.1, environ)
+def conf(environ: dict[str, str], native: bool | None = None) -> dict[str, str]:
+    return executors_conf(decide(profile("medium", native=native), 4096 * MIB), StepPod.of(environ), 0.1, environ)
 
 
 def test_the_driver_alone_uses_the_cores_and_the_heap_of_its_pod() -> None:
@@ -49,7 +49,7 @@ def test_the_driver_alone_uses_the_cores_and_the_heap_of_its_pod() -> None:
 
 def test_an_executor_s_pod_is_its_profile_s() -> None:
     """Spark makes the pod's memory, request and limit, of these two; its Python workers must fit into the second."""
-    found, executor = conf(ENVIRON), PROFILES["medium"].executor
+    found, executor = conf(ENVIRON, native=False), profile("medium", native=False).executor
     heap, overhead = (int(found[f"spark.executor.{name}"].removesuffix("m")) for name in ("memory", "memoryOverhead"))
     assert heap == executor.memory.heap
     assert heap + overhead == executor.memory.limit == 8192
@@ -57,6 +57,30 @@ def test_an_executor_s_pod_is_its_profile_s() -> None:
     assert found["spark.kubernetes.executor.request.cores"] == "400m"
     scratch = "spark.kubernetes.executor.volumes.emptyDir.spark-local-dir-1"
     assert (found[f"{scratch}.mount.path"], found[f"{scratch}.options.sizeLimit"]) == ("/scratch", "40960Mi")
+
+
+def test_without_native_operators_nothing_is_off_the_heap() -> None:
+    decision = decide(profile("medium", native=False), 4096 * MIB)
+    found = {**driver_conf(decision), **executors_conf(decision, StepPod.of(ENVIRON), 0.1, ENVIRON)}
+    assert not [name for name in found if "offHeap" in name or "comet" in name or name == "spark.plugins"]
+
+
+def test_native_operators_of_a_driver_alone_fit_into_its_pod() -> None:
+    decision = decide(profile("medium", native=True), 1)
+    found, memory = driver_conf(decision), decision.profile.step.memory
+    assert found["spark.driver.memory"] == f"{memory.heap}m"
+    assert (found["spark.memory.offHeap.enabled"], found["spark.memory.offHeap.size"]) == ("true", f"{memory.native}m")
+    assert found["spark.plugins"] == "org.apache.spark.CometPlugin"
+    assert memory.heap + memory.native + memory.overhead + memory.python == memory.limit == 4096
+
+
+def test_native_operators_fit_into_an_executor_s_pod() -> None:
+    """Spark adds what is off the heap to the two parts that make the pod's memory without it."""
+    decision = decide(profile("medium", native=True), 4096 * MIB)
+    found = {**driver_conf(decision), **executors_conf(decision, StepPod.of(ENVIRON), 0.1, ENVIRON)}
+    parts = ("executor.memory", "executor.memoryOverhead", "memory.offHeap.size")
+    assert sum(int(found[f"spark.{name}"].removesuffix("m")) for name in parts) == 8192
+    assert found["spark.shuffle.manager"].endswith(".CometShuffleManager")
 
 
 def test_executors_are_those_decided_on_and_go_when_idle() -> None:

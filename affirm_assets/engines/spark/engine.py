@@ -27,6 +27,8 @@ from affirm_assets.steps.tables import added_files
 _CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"
 """With this variable set, to anything, PySpark's functions make columns for Spark Connect."""
 
+_NATIVE = "spark.comet.enabled"
+
 _ATTEMPT = "affirm.attempt"
 
 _FILE_OPEN_COST = 512 * 1024
@@ -51,8 +53,11 @@ class SparkEngine:
     catalog: str
     why: str
     name: str = "spark"
-    notes: str = ""
     _kept: list[DataFrame] = field(default_factory=list)
+
+    @property
+    def notes(self) -> str:
+        return "native operators" if self.session.conf.get(_NATIVE, "false") == "true" else ""
 
     @contextmanager
     def active(self) -> Iterator[None]:
