@@ -24,6 +24,9 @@ commands-test: ready ## Run the commands as people and CI do, and kill what they
 same-rows-test: ready ## Compute every expression and every dataset on both engines, and compare them (minutes)
 	@$(BIN)/pytest --numprocesses 2 tests/same_rows
 
+native-test: ready ## Test Spark with native operators: beside Spark without, and as the engine of steps (minutes)
+	@AFFIRM_SPARK_NATIVE=on $(BIN)/pytest tests/native tests/spark tests/steps tests/same_rows tests/integration/test_stores.py
+
 daemon-test: ready ## Have a real daemon make books of files that land, and kill what can be killed (minutes)
 	@$(BIN)/pytest tests/daemon
 
@@ -62,4 +65,4 @@ $(INSTALLED): requirements-dev.txt pyproject.toml dagster.yaml
 ready: $(INSTALLED)
 	@test -e .env -a -e .dagster/dagster.yaml || $(BIN)/affirm setup
 
-.PHONY: ready help demo ui test commands-test same-rows-test daemon-test browser-test kubernetes-test lint typecheck bench lock clean
+.PHONY: ready help demo ui test commands-test same-rows-test native-test daemon-test browser-test kubernetes-test lint typecheck bench lock clean

@@ -1,14 +1,18 @@
 """Native operators beside Spark's own, in one JVM: the same rows of tables that others change, the same errors."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from affirm_assets.steps.request import RESULT_SETTINGS
 from resources.iceberg import IcebergCatalog
+from resources.spark import SparkSessions
 from tests.engines.test_sail_on_tables_of_spark import MERGE_ON_READ, NOT_PLAIN, PLAIN, make
 
 TABLES = {**PLAIN, **{case: made for case, (_, *made) in NOT_PLAIN.items()}}
@@ -47,6 +51,20 @@ def test_deletes_of_many_commits_over_many_files(
     assert answers(native, joined) == answers(stock, joined)
 
 
+NATIVE_SCAN = {"spark.comet.scan.icebergNative.enabled": "true"}
+
+
+def test_iceberg_s_own_reader_reads_since_the_native_one_leaves_out_nulls(
+    native: SparkSession, stock: SparkSession, sessions: SparkSessions, catalog: IcebergCatalog
+) -> None:
+    make(native, catalog, "", "INSERT INTO lake.tests.t VALUES (100, NULL), (101, NULL)")
+    query = "SELECT id FROM lake.tests.t WHERE NOT (n <=> 2)"
+    assert answers(native, query) == answers(stock, query)
+    assert len(answers(native, query)) == 101
+    scan = sessions.session({**catalog.spark_conf(), **RESULT_SETTINGS, **NATIVE_SCAN})
+    assert len(answers(scan, query)) == 99, "Comet's reader keeps nulls now: look whether it can be trusted"
+
+
 RAISES: dict[str, str] = {
     "an overflow of int": "SELECT CAST(n AS int) + 2147483647 FROM t",
     "an overflow of bigint": "SELECT n + 9223372036854775807L FROM t",
@@ -61,7 +79,7 @@ RAISES: dict[str, str] = {
     "a text that is no day": "SELECT CAST(concat('2025-02-', n + 29) AS date) FROM t",
     "a text that is no boolean": "SELECT CAST(concat('t', n) AS boolean) FROM t",
     "a number that is too long": "SELECT CAST(n * 1000000 AS smallint) FROM t",
-    "an element that is not": "SELECT array(n)[5] FROM t",
+    "an element that is not": "SELECT split(CAST(n AS string), '-')[5] FROM t",
     "a key twice": "SELECT map(n, 1, n, 2) FROM t",
     "an assertion": "SELECT assert_true(n < 0) FROM t",
     "an error that is asked for": "SELECT raise_error(concat('x', n)) FROM t",
@@ -77,10 +95,10 @@ def test_what_raises_raises_alike(
     errors = []
     for session in (native, stock):
         session.table("lake.tests.t").where("n BETWEEN 1 AND 3").createOrReplaceTempView("t")
-        with pytest.raises(PySparkException) as caught:
+        with pytest.raises((PySparkException, Py4JJavaError)) as caught:
             session.sql(RAISES[case]).collect()
-        errors.append((type(caught.value).__name__, caught.value.getCondition()))
-    assert errors[0] == errors[1]
+        errors.append(re.findall(r"\[([A-Z_.]+)\] ", str(caught.value))[:1])
+    assert errors[0] == errors[1] != []
 
 
 def python(batches: Any) -> Any:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,16 +79,39 @@ def test_anything_else_is_a_command(java_home: Path) -> None:
     assert start(java_home, "echo", "two words", "executor").stdout == "two words executor\n"
 
 
-def test_the_class_path_is_one_jar_that_names_the_others_in_order(tmp_path: Path) -> None:
-    names = [f"{letter * 30}-1.0.jar" for letter in "cab"]
-    for name in names:
-        (tmp_path / name).touch()
-    spec = importlib.util.spec_from_file_location("class_path", IMAGE / "class_path.py")
+def program(name: str) -> Any:
+    """One of the image's, as a module."""
+    spec = importlib.util.spec_from_file_location(name, IMAGE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main(tmp_path)
+    return module
+
+
+@pytest.mark.parametrize(("machine", "library"), [("x86_64", b"amd64"), ("aarch64", b"aarch64")])
+def test_the_native_library_of_this_machine_is_taken_out_of_its_jar(
+    machine: str, library: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    jar, libraries = tmp_path / "org.apache.datafusion_comet-spark-1.jar", tmp_path / "usr" / "lib"
+    with zipfile.ZipFile(jar, "w") as archive:
+        archive.writestr("org/apache/comet/Native.class", b"a class")
+        for kind in ("amd64", "aarch64"):
+            archive.writestr(f"org/apache/comet/linux/{kind}/libcomet.so", kind)
+    program("native_library").main(tmp_path, libraries)
+    assert (libraries / "libcomet.so").read_bytes() == library
+    with zipfile.ZipFile(jar) as archive:
+        assert archive.namelist() == ["org/apache/comet/Native.class"]
+        assert archive.read("org/apache/comet/Native.class") == b"a class"
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == [jar.name]
+
+
+def test_the_class_path_is_one_jar_that_names_the_others_in_order(tmp_path: Path) -> None:
+    names = [f"{letter * 30}-1.0.jar" for letter in "cab"]
+    for name in names:
+        (tmp_path / name).touch()
+    program("class_path").main(tmp_path)
     assert [path.name for path in tmp_path.glob("*.jar")] == ["class-path.jar"]
     manifest = zipfile.ZipFile(tmp_path / "class-path.jar").read("META-INF/MANIFEST.MF")
     assert max(len(line) for line in manifest.split(b"\r\n")) == 72
