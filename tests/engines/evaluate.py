@@ -233,9 +233,9 @@ class OnNativeSpark(OnSail):
 
     def _groups(self, frame: Any, expressions: Sequence[Any], numbers: Sequence[int]) -> list[Sequence[int]]:
         """Of numbers of expressions that are computed natively together."""
-        if len(numbers) <= BATCH and self._is_native(frame, [expressions[at] for at in numbers]):
+        if 0 < len(numbers) <= BATCH and self._is_native(frame, [expressions[at] for at in numbers]):
             return [numbers]
-        if len(numbers) == 1:
+        if len(numbers) <= 1:
             return []
         half = len(numbers) // 2
         return self._groups(frame, expressions, numbers[:half]) + self._groups(frame, expressions, numbers[half:])
