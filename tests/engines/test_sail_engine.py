@@ -1002,7 +1002,7 @@ class _Meeting:
             yield pa.RecordBatch.from_arrays([pa.array([met] * batch.num_rows, pa.int64())], ["id"])
 
 
-_SLEEP = 8
+_SLEEP = 20
 
 
 def _sleeps(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
