@@ -56,7 +56,7 @@ def busy(instance: dg.DagsterInstance, datasets: Mapping[str, Dataset], now: dat
         if run.status == dg.DagsterRunStatus.NOT_STARTED and is_lost:
             continue
         if computed := sorted(names[key] for key in run.asset_selection or () if key in names):
-            found.append(Ask(tuple(computed), _window(run), f"run {run.run_id[:8]}", run.run_id))
+            found.append(Ask(tuple(computed), window_asked(run.tags), f"run {run.run_id[:8]}", run.run_id))
     return found
 
 
@@ -139,7 +139,7 @@ def _waits(tries: Sequence[dg.RunRecord], ask: Ask, now: datetime) -> NotNow | N
     said = f"{ask.datasets[0]} of {ask.window}: run {last.run_id[:8]}, which was to compute it ({ask.reason}),"
     if last.status == dg.DagsterRunStatus.CANCELED:
         return NotNow(f"{said} was cancelled. To go on: affirm resume")
-    if len(tries) >= MOST_TRIES and _window(last) == ask.window:
+    if len(tries) >= MOST_TRIES and window_asked(last.tags) == ask.window:
         how = "failed" if last.status == dg.DagsterRunStatus.FAILURE else "changed nothing"
         return NotNow(f"{said} {how}, try {len(tries)}. Mend what it says, then: affirm resume", is_given_up=True)
     ended = datetime.fromtimestamp(tries[0].end_time, UTC) if tries[0].end_time else tries[0].update_timestamp
@@ -165,10 +165,10 @@ def _tags(window: Window | None, kind: Partitions | None) -> Mapping[str, str]:
     return {_FIRST: str(window.first), _LAST: str(window.last)}
 
 
-def _window(run: dg.DagsterRun) -> Window | None:
-    """What a run computes; None: it does not say."""
-    first = run.tags.get(_FIRST) or run.tags.get(_ONE)
-    last = run.tags.get(_LAST) or run.tags.get(_ONE)
+def window_asked(tags: Mapping[str, str]) -> Window | None:
+    """What a run with these tags computes; None: it does not say."""
+    first = tags.get(_FIRST) or tags.get(_ONE)
+    last = tags.get(_LAST) or tags.get(_ONE)
     if not first or not last:
         return None
     with suppress(ValueError):  # of a job whose partitions are no dates

@@ -1,6 +1,6 @@
 """How much a step will read: the bytes and files of its pinned inputs, from metadata alone and before any engine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyiceberg.manifest import ManifestContent, ManifestFile
@@ -11,7 +11,14 @@ from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.read import TableRead, table_read
 from affirm_assets.steps.request import Pinned
-from affirm_assets.steps.tables import days_held, partition_day, partition_positions
+from affirm_assets.steps.storage import Storage
+from affirm_assets.steps.tables import (
+    days_held,
+    load_if_exists,
+    main_snapshot,
+    partition_day,
+    partition_positions,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,34 @@ def scan_size(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned)
     for read in {(each.source.table, each.days): each for each in reads}.values():
         if read.snapshot is not None:
             sizes += _sizes(pinned.tables[read.source.table], read.snapshot, read)
+    return _sum(sizes)
+
+
+def scan_size_now(
+    dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, storage: Storage
+) -> ScanSize:
+    """What a step that pinned its inputs now would read. It pins nothing, and opens no landing file."""
+    sizes: list[ScanSize] = []
+    reads: set[tuple[str, Window | None]] = set()
+    for mapped in dataset.leaves.values():
+        if isinstance(mapped, Landing):
+            days = dataset.read_days(mapped, None, window)
+            assert days is not None
+            sizes += [ScanSize(size, 1) for size in storage.landing.sizes(mapped.feed, days.first, days.last)]
+            continue
+        source = dataset if mapped.dataset == dataset.name else upstream[mapped.dataset]
+        days = dataset.read_days(mapped, source.partitions, window)
+        if (source.table, days) in reads:
+            continue
+        reads.add((source.table, days))
+        table = load_if_exists(storage.catalog, source.table)
+        snapshot = main_snapshot(table)
+        if table and snapshot is not None:
+            sizes += _sizes(table, snapshot, TableRead(source, snapshot, days))
+    return _sum(sizes)
+
+
+def _sum(sizes: Sequence[ScanSize]) -> ScanSize:
     return ScanSize(sum(each.bytes for each in sizes), sum(each.files for each in sizes))
 
 

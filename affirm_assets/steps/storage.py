@@ -20,6 +20,9 @@ class LandingZone(Protocol):
     def listings(self, feed: str, first: date, last: date) -> Mapping[str, str]:
         """A digest of what lies in the folder of each of these days, by `feed/date`; of those that are there."""
 
+    def sizes(self, feed: str, first: date, last: date) -> Sequence[int]:
+        """Bytes of each file that lies in the folders of these days now, complete or not. No file is opened."""
+
     def read(
         self, spark: SparkSession, files: Sequence[LandingFile], fields: Mapping[str, str], delimiter: str
     ) -> DataFrame:

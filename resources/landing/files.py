@@ -93,6 +93,12 @@ class LandingZone:
         found = zip(days, self._entries(feed, days), strict=True)
         return {_folder(feed, day): _digest(entries) for day, entries in found if entries is not None}
 
+    def sizes(self, feed: str, first: date, last: date) -> list[int]:
+        """Bytes of each file that lies in the folders of these days now, complete or not. No file is opened."""
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        folders = [entries or {} for entries in self._entries(feed, days)]
+        return [each.size for entries in folders for name, each in entries.items() if not name.startswith(IGNORED)]
+
     def lacking(self, feed: str, days: Sequence[date]) -> Mapping[date, str]:
         """Of these days those that are not complete, and what is said of each. Raises LandingUnreachable."""
 

@@ -17,7 +17,7 @@ from affirm_assets.errors import GapRefused, UnfitForEngine
 from affirm_assets.steps.engine import Engine
 from affirm_assets.steps.request import Run
 from affirm_assets.steps.run import Result, run_step
-from affirm_assets.steps.scan_size import ScanSize
+from affirm_assets.steps.scan_size import ScanSize, scan_size_now
 from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import ensure_table
 from resources.iceberg import IcebergCatalog
@@ -98,9 +98,12 @@ def run(storage: Storage, dataset: Dataset, day: date) -> Result:
 
 
 def measured(storage: Storage, dataset: Dataset, day: date) -> ScanSize:
+    """By the step itself, and the same by whoever asks before it."""
+    before = scan_size_now(dataset, {"amounts": SOURCE}, Window(day, day), storage)
     with pytest.raises(EngineAsked) as asked:
         run(storage, dataset, day)
-    return asked.value.size
+    assert asked.value.size == before
+    return before
 
 
 READS = {
