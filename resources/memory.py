@@ -13,6 +13,10 @@ _JVM_ENDS_SECONDS = 2.0  # from the socket that it closed to its exit
 _REMEDY = "Give the dataset a larger compute profile, or run fewer partitions at once."
 
 
+SHARE = "AFFIRM_STEP_MEMORY"
+"""Bytes that a step may use whose container computes others too, at the same time or before; else not set."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """Of this process's control group: processes that the kernel killed at the limit so far; the limit in bytes."""
@@ -37,10 +41,16 @@ def read_memory(root: Path = Path("/sys/fs/cgroup")) -> Memory | None:
 
 
 def usable_memory() -> int:
-    """Bytes that this process may use: its control group's limit, or the machine's."""
+    """Bytes that this process may use: its share of its control group's limit, all of that, or the machine's."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = read_memory()
-    return min(physical, found.limit) if found and found.limit else physical
+    limit = min(physical, found.limit) if found and found.limit else physical
+    return min(limit, int(os.environ[SHARE])) if shares_container() else limit
+
+
+def shares_container() -> bool:
+    """Whether this process computes steps in a container in which others are computed too."""
+    return SHARE in os.environ
 
 
 def jvm_exit(error: BaseException) -> int | None:
@@ -74,7 +84,8 @@ class MemoryWatch:
     def blame(self, error: BaseException) -> str | None:
         """What ran out and its limit; None if the error has another cause."""
         now = self._read()
-        if now and self._before and now.kills > self._before.kills:
+        # In a container that it shares, it may be another step's process that was killed; a step here has one only.
+        if now and self._before and now.kills > self._before.kills and not shares_container():
             killed = now.kills - self._before.kills
             limit = f"{now.limit / 2**20:.0f}Mi" if now.limit is not None else "the node's memory"
             return (

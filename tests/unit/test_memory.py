@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.memory import Memory, MemoryWatch, read_memory
+from resources.memory import SHARE, Memory, MemoryWatch, read_memory, usable_memory
 
 GIB = 2**30
 
@@ -47,6 +47,17 @@ def test_a_killed_process_is_out_of_memory_at_the_limit() -> None:
     assert said is not None
     assert "killed 1 of the step's processes" in said
     assert "limit of 2048Mi" in said
+
+
+def test_in_a_shared_container_a_kill_was_of_another_steps_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHARE, str(GIB))
+    assert watch(Memory(0, 2 * GIB), Memory(1, 2 * GIB)).blame(OSError("S3 did not answer")) is None
+
+
+def test_a_share_of_a_container_is_all_that_a_step_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    all_of_it = usable_memory()
+    monkeypatch.setenv(SHARE, str(all_of_it // 2))
+    assert usable_memory() == all_of_it // 2
 
 
 def test_what_was_killed_before_the_work_is_not_held_against_it() -> None:
