@@ -39,7 +39,7 @@ def build_defs(
     registry = registry or Registry.walk(affirm_assets.datasets)
     for each in lacks(registry.datasets.values(), settings.engines):
         _log.warning("%s", each)
-    execution = execution_of(settings.deployment)
+    execution = execution_of(settings, registry)
     made = assets(registry, PartitionSets(settings.first_business_date), settings, execution.retries)
     project = Project.of(registry, code_versions(made), settings.first_business_date)
     return dg.Definitions(

@@ -89,6 +89,10 @@ class EngineSettings:
             return self.sail_mib
         return min(MOST_SAIL_MIB, memory // _MEMORY_FOR_SAIL >> 20)
 
+    def most_in_share(self, memory: int) -> int:
+        """The same in a process whose container computes other steps too: never more than its memory is enough for."""
+        return min(self.most_for_sail(memory), memory // _MEMORY_FOR_SAIL >> 20)
+
 
 BY_SIZE = EngineSettings()
 

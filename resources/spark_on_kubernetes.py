@@ -15,6 +15,7 @@ from resources.comet import comet_conf
 from resources.compute import SCRATCH, Decision, Pod, Profile, cpu, decide
 from resources.kubernetes.executor_pods import EXECUTOR_CONTAINER, KEYS, SECRET, executor_pod
 from resources.kubernetes.labels import IMAGE, RUN_ID, STEP
+from resources.memory import shares_container
 from resources.spark import LOGGING, SparkSessions, common_conf
 
 DRIVER_PORT, BLOCK_PORT = 7078, 7079
@@ -48,6 +49,10 @@ class NotInAStepPod(Exception):
     """The environment lacks what a step's pod has."""
 
 
+class NeedsOwnPod(Exception):
+    """A step that Spark has to compute, in a pod that has no room for a JVM."""
+
+
 class KubernetesSparkSessions(ConfigurableResource[Any]):
     """`cpu_request_scale`: how much of a profile's cores pods ask for, less than 1 on a small node.
 
@@ -59,7 +64,9 @@ class KubernetesSparkSessions(ConfigurableResource[Any]):
     spot: str | None = None
 
     def open(self, conf: Mapping[str, str], profile: Profile, scan_bytes: int) -> tuple[SparkSession, Decision]:
-        """The session of the only step of this process. Raises NotInAStepPod."""
+        """The session of the only step of this process. Raises NotInAStepPod, or NeedsOwnPod in a run's own pod."""
+        if shares_container():
+            raise NeedsOwnPod("Spark is not started in the run's own pod, whose memory is for small steps on sail.")
         decision = decide(profile, scan_bytes)
         static = {**common_conf(), **driver_conf(decision)}
         if decision.executors:

@@ -82,6 +82,7 @@ class Compute:
 
     `memory` is the limit of the step's own pod, which is also Spark's driver; `scratch` is for files that Spark spills,
     in each pod. Quantities are written 512Mi or 4Gi. `native`: whether Spark's operators are replaced by native ones.
+    `own_pod`: on Kubernetes, each step has a pod of its own, however little it reads. So it has if `memory` is said.
     """
 
     profile: str
@@ -91,6 +92,7 @@ class Compute:
     min_executors: int | None = None
     max_executors: int | None = None
     native: bool | None = None
+    own_pod: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from affirm_assets.orchestration.code_version import code_version
 from affirm_assets.orchestration.compute import op_tags, profile_of
 from affirm_assets.orchestration.engines import StepEngines, StepSpark
 from affirm_assets.orchestration.execution import step_failures
-from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, window_of
+from affirm_assets.orchestration.partitions import PartitionSets, asset_key, dependencies, feed_key, step_key, window_of
 from affirm_assets.orchestration.report import materialization, partition_metadata
 from affirm_assets.orchestration.standing_checks import not_evaluated, standing_check_specs
 from affirm_assets.settings import Settings
@@ -92,7 +92,7 @@ def _asset(
         checks = [*check_specs(dataset, partition_sets.of(dataset.partitions))]
 
     @dg.multi_asset(
-        name=_step_key(dataset),
+        name=step_key(dataset),
         specs=[_spec(dataset, datasets, partition_sets, version, profile)],
         check_specs=[*checks, *standing_check_specs(dataset)],
         backfill_policy=_backfill_policy(dataset),
@@ -158,15 +158,11 @@ def _check_outputs(context: dg.AssetExecutionContext) -> dict[str, str]:
     return {key.name: definition.get_output_name_for_asset_check_key(key) for key in definition.check_keys}
 
 
-def _step_key(dataset: Dataset) -> str:
-    return f"{dataset.domain}__{dataset.name}"
-
-
 def _run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset]) -> Run:
     """Who asks, with all that it computes. A run from the failure of another computes less than its job has."""
     run = context.run
     steps = {*(run.step_keys_to_execute or (each.name for each in context.job_def.nodes))}
-    computed = sorted(name for name, each in datasets.items() if _step_key(each) in steps)
+    computed = sorted(name for name, each in datasets.items() if step_key(each) in steps)
     accepts = acceptances(run.tags.get(TAG, ""))
     for each in accepts:
         Refuser.of(datasets, each.feed)  # a feed that there is

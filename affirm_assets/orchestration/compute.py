@@ -27,6 +27,7 @@ def profile_of(dataset: Dataset, native: bool | None = None) -> Profile:
 @cache
 def _profile(compute: Compute) -> Profile:
     overrides = asdict(compute)
+    del overrides["own_pod"]  # where a step runs, and not how much it gets there
     return profile(overrides.pop("profile"), **overrides)
 
 
@@ -37,8 +38,11 @@ def op_tags(profile: Profile, cpu_request_scale: float) -> Mapping[str, Any]:
 
 
 def compute_metadata(profile: Profile, decision: Decision | None, size: ScanSize) -> dict[str, Any]:
-    """`decision`: how many executors; None: the step had the cores of its own machine."""
-    chosen = {"profile": profile.name, "why": "Ran on this machine; the profile applies only on Kubernetes."}
+    """`decision`: how many executors; None: nobody asked for any, since the step is sail's or not on Kubernetes."""
+    chosen = {
+        "profile": profile.name,
+        "why": "Computed without executors; the profile is for a step that has a pod of its own.",
+    }
     if decision:
         chosen |= {"why": decision.why, "step": profile.step.text}
         chosen |= {"executor": profile.executor.text} if decision.executors else {}

@@ -22,6 +22,7 @@ from resources.compute import Decision, Profile
 from resources.memory import usable_memory
 from resources.sail import SailSessions, sail_problem
 from resources.spark import java_problem, locale_problem
+from resources.spark_on_kubernetes import NeedsOwnPod
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +144,10 @@ class StepEngines:
             if problem := self._spark_problem():
                 problem = f"spark cannot start here: {problem}"
                 raise EngineMissing(str(dataset), window, SPARK, choice.why, problem, choice.otherwise)
-            session, decision = self.spark.open(self.spark_conf, self.profile, size.bytes)
+            try:
+                session, decision = self.spark.open(self.spark_conf, self.profile, size.bytes)
+            except NeedsOwnPod as error:
+                raise NeedsOwnPod(f"{dataset} is for spark, since {choice.why}. {error}") from error
             engine = SparkEngine(session, self.catalog, choice.why)
         self.metadata = compute_metadata(self.profile, decision, size)
         return engine

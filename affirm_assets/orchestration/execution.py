@@ -7,17 +7,24 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import AffirmError, PublishConflict, StageLost
+from affirm_assets.orchestration.places import StepPlaces
+from affirm_assets.settings import Settings
 from affirm_assets.steps.audits_failed import AuditsFailed
 from resources.iceberg import CatalogDamaged, CatalogLost
-from resources.kubernetes.executor import affirm_step_executor
+from resources.kubernetes.executor import step_executor
 from resources.memory import MemoryWatch, causes
 from resources.sail import SailAnswerLost
+from resources.spark_on_kubernetes import NeedsOwnPod
 
 _OVERTAKEN_RETRIES = 2
 """Of a step that another writer overtook, or whose staged write or an answer was lost. A third time is somebody's to
 look at: two backfills of the same days, or a dataset that reads its own other days, would go on overtaking each
 other."""
+
+_INTO_OWN_POD_RETRIES = 1
+"""Of a step that turns out to be for Spark while it is in the run's own pod: its second try has a pod of its own."""
 
 _SECONDS_BEFORE_OVERTAKEN = 1  # the other writer has committed already
 
@@ -34,11 +41,12 @@ class Execution:
     retries: dg.RetryPolicy | None = None
 
 
-def execution_of(deployment: str) -> Execution:
-    match deployment:
+def execution_of(settings: Settings, registry: Registry) -> Execution:
+    match settings.deployment:
         case "kubernetes":
             return Execution(
-                affirm_step_executor, dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+                step_executor(StepPlaces(registry, settings)),
+                dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL),
             )
         case _:
             # The steps of a run share one process, and so its engines: to start those takes longer than most steps.
@@ -58,6 +66,8 @@ def step_failures() -> Iterator[None]:
         raise
     except (PublishConflict, StageLost, SailAnswerLost) as error:
         raise dg.RetryRequested(_OVERTAKEN_RETRIES, _SECONDS_BEFORE_OVERTAKEN) from error
+    except NeedsOwnPod as error:
+        raise dg.RetryRequested(_INTO_OWN_POD_RETRIES, 0) from error
     except (AffirmError, CatalogDamaged, CatalogLost) as error:
         # What the platform refuses, it refuses again.
         raise dg.Failure(str(error), allow_retries=False) from error

@@ -99,6 +99,10 @@ def asset_key(dataset: Dataset) -> dg.AssetKey:
     return _key(dataset.domain, dataset.name)
 
 
+def step_key(dataset: Dataset) -> str:
+    return f"{dataset.domain}__{dataset.name}"
+
+
 def feed_key(feed: str) -> dg.AssetKey:
     return _key(FEEDS, feed)
 

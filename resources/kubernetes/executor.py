@@ -1,4 +1,4 @@
-"""Dagster's executor for steps that are pods of their own."""
+"""Dagster's executor for runs on Kubernetes: small steps in the run's own pod, the others in pods of their own."""
 
 from typing import Any
 
@@ -10,9 +10,11 @@ from dagster._core.executor.init import InitExecutorContext
 from dagster._core.executor.step_delegating import StepDelegatingExecutor
 
 from resources.kubernetes.diagnosis import Patience
+from resources.kubernetes.places import Places
 
-_HEALTH_CHECK_SECONDS = 5
-"""A dead step is noticed this soon. Each check asks the API for a job and its pods."""
+_LOOK_SECONDS = 0.25
+"""Between two looks at what the steps have said and what has become of them: so long a step may wait for the one before
+it. A look is a query of the run's events; the cluster's API is asked less often."""
 
 _DEFAULT = Patience()
 
@@ -24,7 +26,12 @@ _CONFIG: dict[str, Any] = {
         dg.StringSource, default_value="affirm-executor", description="Account of executor pods, which may nothing."
     ),
     "max_concurrent": dg.Field(
-        dg.Noneable(int), default_value=None, description="Step pods of one run at the same time; none: no limit."
+        dg.Noneable(int), default_value=None, description="Steps of one run at the same time; none: no limit."
+    ),
+    "run_pod_steps": dg.Field(
+        int,
+        default_value=2,
+        description="Of them, those that the run's own pod executes at the same time; 0: each has a pod of its own.",
     ),
     "pod_patience_seconds": dg.Field(
         float, default_value=_DEFAULT.pod, description="How long a step's job may take to make its pod."
@@ -40,11 +47,20 @@ _CONFIG: dict[str, Any] = {
 }
 
 
-@dg.executor(name="affirm_steps", config_schema=_CONFIG, requirements=multiple_process_executor_requirements())
-def affirm_step_executor(init_context: InitExecutorContext) -> Executor:
-    """Each step is a Kubernetes job. Runs must be K8sRunLauncher's, whose pod settings their steps inherit."""
+def step_executor(places: Places) -> dg.ExecutorDefinition:
+    """Executes each step where `places` says. Runs are a K8sRunLauncher's, whose pod settings steps inherit."""
+
+    @dg.executor(name="affirm_steps", config_schema=_CONFIG, requirements=multiple_process_executor_requirements())
+    def affirm_steps(init_context: InitExecutorContext) -> Executor:
+        return _executor(init_context, places)
+
+    return affirm_steps
+
+
+def _executor(init_context: InitExecutorContext, places: Places) -> Executor:
     from dagster_k8s import K8sRunLauncher
 
+    from resources.kubernetes.placed_steps import PlacedSteps
     from resources.kubernetes.step_jobs import StepAccounts, StepJobs
 
     launcher = init_context.instance.run_launcher
@@ -54,16 +70,19 @@ def affirm_step_executor(init_context: InitExecutorContext) -> Executor:
             f"{type(launcher).__name__}. Launch the run from the UI or the API of the platform on Kubernetes."
         )
     config: Any = init_context.executor_config
+    pods = StepJobs(
+        StepAccounts(config["service_account"], config["executor_service_account"]),
+        Patience(config["pod_patience_seconds"], config["room_patience_seconds"], config["start_patience_seconds"]),
+        load_incluster_config=launcher.load_incluster_config,
+        kubeconfig_file=launcher.kubeconfig_file,
+    )
     return StepDelegatingExecutor(
-        StepJobs(
-            StepAccounts(config["service_account"], config["executor_service_account"]),
-            Patience(config["pod_patience_seconds"], config["room_patience_seconds"], config["start_patience_seconds"]),
-            load_incluster_config=launcher.load_incluster_config,
-            kubeconfig_file=launcher.kubeconfig_file,
-        ),
+        PlacedSteps(places, pods, config["run_pod_steps"]),
         retries=RetryMode.ENABLED,
+        sleep_seconds=_LOOK_SECONDS,
         max_concurrent=config["max_concurrent"],
-        check_step_health_interval_seconds=_HEALTH_CHECK_SECONDS,
+        # At each look: the handler says how often it asks the cluster.
+        check_step_health_interval_seconds=0,
         # A job makes one pod only, and one that died before it said that it had started may be tried again.
         should_verify_step=False,
     )

@@ -89,7 +89,7 @@ class StepJobs(K8sStepHandler):
                 self._tell_of_executors(step_handler_context, pod, namespace)
             return CheckStepHealthResult.healthy()
         # Read after the pod's end was seen: what it reported before is there by now.
-        if self._has_reported(step_handler_context):
+        if has_reported(step_handler_context):
             return CheckStepHealthResult.healthy()
         if pod is None or not is_ended(pod):
             self._delete(name, namespace)
@@ -159,15 +159,6 @@ class StepJobs(K8sStepHandler):
                 job_spec_config={"backoff_limit": 0, "ttl_seconds_after_finished": _KEPT_SECONDS},
             ),
         )
-
-    def _has_reported(self, context: StepHandlerContext) -> bool:
-        """Whether this attempt's end is in the event log already."""
-        step = self._get_step_key(context)
-        known = context.execute_step_args.known_state
-        attempts = known.get_retry_state().get_attempt_count(step) if known else 0
-        ends = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
-        records = context.instance.get_records_for_run(context.execute_step_args.run_id, of_type=ends).records
-        return sum(each.event_log_entry.step_key == step for each in records) > attempts
 
     def _fail(self, context: StepHandlerContext, verdict: Verdict, message: str) -> None:
         step = context.get_step_context(self._get_step_key(context))
@@ -273,6 +264,17 @@ class StepJobs(K8sStepHandler):
         namespace: str | None = self._get_container_context(context).namespace
         assert namespace is not None  # the run launcher has a default
         return namespace
+
+
+def has_reported(context: StepHandlerContext) -> bool:
+    """Whether the end of the step's present attempt is in the event log already."""
+    args = context.execute_step_args
+    assert args.step_keys_to_execute is not None
+    (step,) = args.step_keys_to_execute
+    attempts = args.known_state.get_retry_state().get_attempt_count(step) if args.known_state else 0
+    ends = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
+    records = context.instance.get_records_for_run(args.run_id, of_type=ends).records
+    return sum(each.event_log_entry.step_key == step for each in records) > attempts
 
 
 def finished_manifest(job: Mapping[str, Any], store: LogStore | None) -> dict[str, Any]:

@@ -242,7 +242,10 @@ BOOKS = Profile("books", SMALL_POD, SMALL_POD, max_executors=2)
             False,
             3,
             0,
-            {"profile": "books", "why": "Ran on this machine; the profile applies only on Kubernetes."},
+            {
+                "profile": "books",
+                "why": "Computed without executors; the profile is for a step that has a pod of its own.",
+            },
             id="on a laptop",
         ),
     ],

@@ -168,6 +168,10 @@ class TestSettings:
         memory = gib * 2**30
         assert BY_SIZE.most_for_sail(memory) == mib
         assert EngineSettings(sail_mib=100).most_for_sail(memory) == 100
+        assert BY_SIZE.most_in_share(memory) == mib
+        # Whatever is set: beside others, no step may take more than its share.
+        assert EngineSettings(sail_mib=1 << 20).most_in_share(memory) == 8 * gib
+        assert EngineSettings(sail_mib=1).most_in_share(memory) == 1
 
     def test_are_read(self) -> None:
         environ = {"AFFIRM_ENGINE": "spark", "AFFIRM_SAIL_MIB": "12", "AFFIRM_SPARK_NATIVE": "on"}

@@ -2,14 +2,20 @@
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import AffirmError, PublishConflict
 from affirm_assets.orchestration import execution
 from affirm_assets.orchestration.execution import execution_of, step_failures
+from affirm_assets.settings import Settings
+from resources.spark_on_kubernetes import NeedsOwnPod
 
 RETRIES = dg.RetryPolicy(max_retries=1)
 CONFLICT = PublishConflict("loans.loans", "2025-01-01", 1, "another snapshot")
@@ -40,6 +46,11 @@ def test_an_error_that_may_pass_is_tried_again_as_the_policy_says() -> None:
     assert outcome(lambda: OSError("S3 did not answer"), None)[0] == 1
 
 
+def test_a_step_that_needs_its_own_pod_is_tried_once_more_also_without_a_policy() -> None:
+    tries, said = outcome(lambda: NeedsOwnPod("tests/amounts is for spark"), None)
+    assert (tries, "tests/amounts is for spark" in said) == (2, True)
+
+
 def test_a_step_that_was_overtaken_is_tried_again_also_without_a_policy() -> None:
     assert outcome(lambda: CONFLICT, None)[0] == 3
 
@@ -61,9 +72,11 @@ def test_want_of_memory_is_said_and_not_tried_again(monkeypatch: pytest.MonkeyPa
     assert (tries, "out of memory: limit 2Gi" in said) == (1, True)
 
 
-def test_only_kubernetes_has_pods_and_retries() -> None:
-    assert (execution_of("local").executor, execution_of("local").retries) == (dg.in_process_executor, None)
-    there = execution_of("kubernetes")
+def test_only_kubernetes_has_pods_and_retries(tmp_path: Path) -> None:
+    local = Settings.local(tmp_path, date(2025, 1, 1))
+    here = execution_of(local, Registry.of([]))
+    assert (here.executor, here.retries) == (dg.in_process_executor, None)
+    there = execution_of(replace(local, deployment="kubernetes"), Registry.of([]))
     assert there.executor.name == "affirm_steps"
     assert there.retries is not None
 

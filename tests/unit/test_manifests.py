@@ -204,7 +204,8 @@ def test_dagster_accepts_the_instance(instance: Manifest, tmp_path: Path, monkey
     from dagster._config import process_config, resolve_to_config_type
     from dagster._core.instance.config import dagster_instance_config
     from dagster_aws.s3 import S3ComputeLogManager
-    from dagster_k8s import K8sRunLauncher
+
+    from resources.kubernetes.run_launcher import RunPods
 
     for name in ("HOST", "PORT", "DB", "USERNAME", "PASSWORD"):
         monkeypatch.setenv(f"DAGSTER_PG_{name}", "5432")
@@ -212,6 +213,6 @@ def test_dagster_accepts_the_instance(instance: Manifest, tmp_path: Path, monkey
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     shutil.copy(BASE / "dagster.yaml", tmp_path)
     dagster_instance_config(str(tmp_path))
-    for part, kind in (("run_launcher", K8sRunLauncher), ("compute_logs", S3ComputeLogManager)):
+    for part, kind in (("run_launcher", RunPods), ("compute_logs", S3ComputeLogManager)):
         result = process_config(resolve_to_config_type(kind.config_type()), instance[part]["config"])
         assert result.success, result.errors

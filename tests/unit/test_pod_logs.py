@@ -1,15 +1,21 @@
 """Shipping of a pod's log files: the container that does it, and under which keys."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import dagster as dg
 import pytest
 from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster_aws.s3 import S3ComputeLogManager
+from dagster_k8s.job import construct_dagster_k8s_job
+from kubernetes.client import ApiClient
 
 from resources.kubernetes.executor_pods import EXECUTOR_CONTAINER, executor_pod
 from resources.kubernetes.logs import LogStore, log_files, with_shipping
+from resources.kubernetes.run_launcher import RunPods
 from resources.kubernetes.ship import Shipper
+from tests.unit.test_step_jobs import KUBECONFIG
 
 STORE = LogStore("bucket", "prefix", "/logs", "http://10.0.0.1:7070", "eu-west-1")
 ENVIRONMENT = {
@@ -146,3 +152,35 @@ def test_an_executor_pod_keeps_its_profile_and_is_labelled_and_shipped() -> None
 def test_an_executor_pod_without_a_store_of_logs_ships_none() -> None:
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "AFFIRM_LOG_STORE"}
     assert "initContainers" not in executor_pod(TEMPLATE, environment)["spec"]
+
+
+def test_a_runs_pod_ships_its_logs_beside_what_the_instance_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    launcher = RunPods(
+        service_account_name="affirm-run",
+        instance_config_map="affirm-instance",
+        dagster_home="/opt/dagster",
+        job_image="affirm:1",
+        env_secrets=["affirm-secrets"],
+        volumes=[{"name": "tmp", "emptyDir": {}}],
+        volume_mounts=[{"name": "tmp", "mountPath": "/tmp"}],
+        security_context={"readOnlyRootFilesystem": True},
+        load_incluster_config=False,
+        kubeconfig_file=str(tmp_path / "kubeconfig"),
+    )
+    logs = manager(tmp_path / "logs")
+    monkeypatch.setattr(RunPods, "_instance", SimpleNamespace(compute_log_manager=logs))
+    context = launcher.get_container_context_for_run(dg.DagsterRun("job"))
+    config = context.get_k8s_job_config("affirm:1", launcher)
+    job = construct_dagster_k8s_job(config, ["dagster"], "run", context.run_k8s_config)
+    spec = ApiClient().sanitize_for_serialization(job)["spec"]["template"]["spec"]
+    (shipper,) = spec["initContainers"]
+    assert (shipper["name"], shipper["image"], shipper["restartPolicy"]) == ("logs", "affirm:1", "Always")
+    assert {"secretRef": {"name": "affirm-secrets"}} in shipper["envFrom"]
+    assert shipper["securityContext"] == {"readOnlyRootFilesystem": True}
+    (container,) = spec["containers"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert mounts.items() >= {("tmp", "/tmp"), ("affirm-logs", str(tmp_path / "logs"))}
+    assert {each["name"] for each in spec["volumes"]} >= {"tmp", "affirm-logs"}

@@ -1,0 +1,65 @@
+"""Which steps are small enough for the run's own pod on Kubernetes, and why."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.registry import Registry
+from affirm_assets.orchestration.asking import window_asked
+from affirm_assets.orchestration.partitions import step_key
+from affirm_assets.settings import SPARK, Settings
+from affirm_assets.steps.scan_size import scan_size_now
+from affirm_assets.steps.storage import Storage
+from affirm_assets.stores import catalog_of, landing_zone_of
+from resources.kubernetes.places import Place
+from resources.memory import usable_memory
+from resources.sail import sail_problem
+
+
+@dataclass(frozen=True)
+class StepPlaces:
+    """`memory`: bytes that a step may use in the process that asks."""
+
+    registry: Registry
+    settings: Settings
+    memory: Callable[[], int] = usable_memory
+    sail_problem: Callable[[], str | None] = sail_problem
+
+    def beforehand(self, step: str) -> str | None:
+        dataset = self._dataset(step)
+        if dataset is None:
+            return "it is none of a dataset, and nothing says what it needs"
+        if dataset.compute.own_pod or dataset.compute.memory:
+            return "the dataset asks for it"
+        if (self.settings.engines.engine or dataset.engine) == SPARK:
+            by = "AFFIRM_ENGINE" if self.settings.engines.engine else "the dataset"
+            return f"{by} says that spark computes it"
+        if problem := self.sail_problem():
+            return f"spark computes it: {problem.rstrip('.')}"
+        return None
+
+    def now(self, step: str, tags: Mapping[str, str]) -> Place:
+        dataset = self._dataset(step)
+        assert dataset is not None
+        try:
+            with self._storage() as storage:
+                size = scan_size_now(dataset, self.registry.datasets, window_asked(tags), storage)
+        except Exception as error:  # a pod is enough for any size, and the step there says what is wrong
+            return Place(False, f"how much it reads cannot be told ({type(error).__name__}: {error})")
+        most = self.settings.engines.most_in_share(self.memory())
+        to_read = f"{size.bytes / 2**20:,.1f} MiB to read"
+        if size.bytes > most << 20:
+            return Place(False, f"{to_read}, more than the {most:,} MiB for a step in the run's own pod")
+        return Place(True, f"{to_read}, of at most {most:,} MiB")
+
+    def _dataset(self, step: str) -> Dataset | None:
+        return next((each for each in self.registry.datasets.values() if step_key(each) == step), None)
+
+    @contextmanager
+    def _storage(self) -> Iterator[Storage]:
+        catalog = catalog_of(self.settings)
+        landing: Any = landing_zone_of(self.settings)  # its kinds of fields are more narrow than plain text
+        with catalog.load() as loaded:
+            yield Storage(loaded, landing, catalog.name)
