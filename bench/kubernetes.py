@@ -1,7 +1,8 @@
 """From launch to result on a cluster: where the seconds of a step go, with and without the class-data archive.
 
-`step`: a pod as a step's is, that materializes one small dataset, told from the pod's creation on. `run`: the same
-dataset through Dagster, from the API's launch to the run's success. Needs what `make kubernetes-test` needs.
+`step`: a pod as a step's is, that materializes one small dataset, told from the pod's creation on. `date`: all datasets
+for one business date, from the API's launch to the run's success, as runs are and with a pod for each step. Needs what
+`make kubernetes-test` needs.
 """
 
 import json
@@ -10,17 +11,31 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import date, timedelta
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from resources.compute import PROFILES, step_pod
+from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY
 from tests.kubernetes.cluster import Tools, kubectl
 from tests.kubernetes.platform import START, Platform, running_platform
 
 ROUNDS = 5
+DATES = 2
+"""Of each way, beside the first."""
+
+DATASETS = tuple(f"{DAILY},{ADJUSTMENTS},{BOOKS}".split(","))
 DATASET = "landing/loan_rows"
+_WAYS: Mapping[str, Mapping[str, Any]] = {
+    "small steps in the run's pod": {},
+    "each step in its own": {"execution": {"config": {"run_pod_steps": 0}}},
+}
+"""Of executing a run, and its configuration."""
+
 _SECONDS = 180
+_SECONDS_OF_A_DATE = 1200
 _CPU_SCALE = 0.1
 """Of the profile's cores that the pod asks for, as in the overlay for tests."""
 
@@ -79,12 +94,14 @@ def measure() -> dict[str, Any]:
     tools.provide_image()
     steps: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, running_platform(tools, Path(folder)) as platform:
+        platform.stop_sensors()
+        platform.land(START, START + timedelta(days=DATES * len(_WAYS)))
         for number in range(ROUNDS + 1):
             for name, archive in (("with archive", True), ("without archive", False)):
                 taken = _step(f"bench-{number}-{'with' if archive else 'without'}", archive)
                 if number:  # the first pod of an image pays for its files' first reading
                     steps[name].append(taken)
-        runs = [_run(platform) for _ in range(ROUNDS)]
+        dates = _dates(platform)
     medians = {name: _medians(taken) for name, taken in steps.items()}
     return {
         "dataset": DATASET,
@@ -97,8 +114,24 @@ def measure() -> dict[str, Any]:
             part: round(medians["with archive"][part] / medians["without archive"][part], 2)
             for part in ("jvm", "session", "work", "total")
         },
-        "seconds of a run": _medians(runs),
+        "seconds of a date": dates,
+        "ratio of a date": round(
+            dates["small steps in the run's pod"]["to the run's success"]
+            / dates["each step in its own"]["to the run's success"],
+            2,
+        ),
     }
+
+
+def _dates(platform: Platform) -> Mapping[str, Mapping[str, float]]:
+    """A date each way, in turn; medians. The first date of an empty lake makes the tables, and does not count."""
+    days = (START + timedelta(days=number) for number in count())
+    _date(platform, next(days), {})
+    taken: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for _ in range(DATES):
+        for name, config in _WAYS.items():
+            taken[name].append(_date(platform, next(days), config))
+    return {name: _medians(each) for name, each in taken.items()}
 
 
 def _medians(taken: list[Mapping[str, float]]) -> dict[str, float]:
@@ -160,15 +193,20 @@ def _pod(name: str, archive: bool) -> dict[str, Any]:
     }
 
 
-def _run(platform: Platform) -> Mapping[str, float]:
-    """Seconds from the launch of a run to each of its stages, by the instance's own clock."""
+def _date(platform: Platform, day: date, config: Mapping[str, Any]) -> Mapping[str, float]:
+    """Seconds from the launch of a run of all datasets for a date to its stages, and how many pods it had."""
     launched = time.time()
-    run_id = platform.materialize(DATASET)
-    at = {each["eventType"]: float(each["timestamp"]) / 1000 - launched for each in platform.events(run_id)}
+    run_id = platform.materialize(*DATASETS, first=day, seconds=_SECONDS_OF_A_DATE, config=config)
+    events = platform.events(run_id)
+
+    def at(kind: str) -> list[float]:
+        return [float(each["timestamp"]) / 1000 - launched for each in events if each["eventType"] == kind]
+
     return {
-        "to the run's start": at["RUN_START"],
-        "to the step's pod": at["STEP_WORKER_STARTING"],
-        "to the step's start": at["STEP_START"],
-        "to the step's success": at["STEP_SUCCESS"],
-        "to the run's success": at["RUN_SUCCESS"],
+        "to the run's start": at("RUN_START")[0],
+        "to the first step's start": min(at("STEP_START")),
+        "to the last step's success": max(at("STEP_SUCCESS")),
+        "to the run's success": at("RUN_SUCCESS")[0],
+        "steps": len(at("STEP_SUCCESS")),
+        "pods": len(platform.pods_of(run_id)),
     }

@@ -62,10 +62,22 @@ class Platform:
         for file in sorted(files, key=lambda each: each.name == SUCCESS):
             bucket.put(file.relative_to(self.landed).as_posix(), file.read_bytes())
 
+    def stop_sensors(self) -> None:
+        """So that nobody but who launches a run asks for one."""
+        repository = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
+        for each in self.ask(_SENSORS, repository=repository)["sensorsOrError"]["results"]:
+            stopped = self.ask(_STOP_SENSOR, sensor=each["id"])["stopSensor"]
+            assert stopped["__typename"] == "StopSensorMutationResult", stopped
+
     def runs_of_sensors(self) -> list[str]:
         """The ids of the runs that sensors asked for, that succeeded."""
         found = self.ask(_RUNS)["runsOrError"]["results"]
         return [each["runId"] for each in found if any(tag["key"] == "dagster/sensor_name" for tag in each["tags"])]
+
+    def runs_tagged(self, key: str, value: str) -> list[str]:
+        """The ids of all runs with this tag."""
+        found = self.ask(_TAGGED, tags=[{"key": key, "value": value}])["runsOrError"]["results"]
+        return [each["runId"] for each in found]
 
     def tags(self, run_id: str) -> dict[str, str]:
         found = self.ask(_TAGS, run=run_id)["runOrError"]["tags"]
@@ -277,9 +289,23 @@ mutation Launch($parameters: ExecutionParams!) {
 }
 """
 
+_SENSORS = """
+query Sensors($repository: RepositorySelector!) {
+  sensorsOrError(repositorySelector: $repository) { ... on Sensors { results { id } } }
+}
+"""
+
+_STOP_SENSOR = """
+mutation Stop($sensor: String!) { stopSensor(id: $sensor) { __typename ... on PythonError { message stack } } }
+"""
+
 _STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
 
 _RUNS = "{ runsOrError(filter: {statuses: [SUCCESS]}) { ... on Runs { results { runId tags { key value } } } } }"
+
+_TAGGED = (
+    "query Tagged($tags: [ExecutionTag!]!) { runsOrError(filter: {tags: $tags}) { ... on Runs { results { runId } } } }"
+)
 
 _TAGS = "query Tags($run: ID!) { runOrError(runId: $run) { ... on Run { tags { key value } } } }"
 

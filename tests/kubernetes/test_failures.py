@@ -12,6 +12,8 @@ from tests.kubernetes.faults.datasets.faults._rows import ROWS
 from tests.kubernetes.faulty import faulty_datasets
 from tests.kubernetes.platform import Platform
 
+HERE = "In the run's own pod: 0.0 MiB to read, of at most 10 MiB."
+
 NO_RUN_RETRIES = {"dagster/max_retries": "0"}
 LIVING = ("Pending", "Running")
 
@@ -40,6 +42,22 @@ def test_a_step_out_of_memory_says_so_with_its_limit(platform: Platform) -> None
     assert published(platform, "python_out_of_memory") == []
     nothing_lives(run)
     assert "fault: python takes all memory" in log(platform, run, ".out")
+
+
+def test_a_small_step_out_of_memory_says_so_and_is_tried_again_in_a_pod(platform: Platform) -> None:
+    """Whoever shares the run's pod with it goes on."""
+    run = platform.launch("faults/python_out_of_memory_here", "faults/slow_here")
+    assert platform.wait(run) == "FAILURE"
+    (retry,) = events(platform, run, "STEP_UP_FOR_RETRY")
+    assert "out of memory: the process of the run's own pod that executed it was killed" in str(retry["error"])
+    assert "limit of 3072Mi" in str(retry["error"])
+    assert places(platform, run, "python_out_of_memory_here") == [HERE, "In a pod of its own: it is tried again."]
+    assert "out of memory: container dagster was killed at its memory limit of 3Gi" in failure(platform, run)
+    assert published(platform, "python_out_of_memory_here") == []
+    assert places(platform, run, "slow_here") == [HERE]
+    assert_published_once(platform, run, "slow_here")
+    nothing_lives(run)
+    until(lambda: log(platform, run, ".out").count("fault: python takes all memory") == 2, 30, "the log of both tries")
 
 
 def test_a_jvm_out_of_memory_alone_says_so_with_the_limit(platform: Platform) -> None:
@@ -90,11 +108,45 @@ def test_a_step_pod_that_dies_is_noticed_and_the_step_tried_again(platform: Plat
     assert len(complete_logs(platform, run, ".err")) == 2
 
 
-def test_a_step_killed_between_commit_and_report_is_published_once(platform: Platform) -> None:
-    run = platform.launch("faults/killed_after_commit")
+def test_a_small_step_whose_process_is_killed_is_tried_again_in_a_pod(platform: Platform) -> None:
+    run = platform.launch("faults/slow_here")
+    until(lambda: events(platform, run, "STEP_START"), 240, "the step's start")
+    time.sleep(2)
+    at = time.time()
+    (started,) = events(platform, run, "STEP_WORKER_STARTED")
+    (pid,) = [entry["text"] for entry in started["metadataEntries"] if entry["label"] == "pid"]
+    kill = f"import os; os.kill({int(pid)}, 9)"
+    kubectl("exec", run_pod(run), "--container=dagster", "--", "python", "-c", kill)
+    (retry,) = until(lambda: events(platform, run, "STEP_UP_FOR_RETRY"), 60, "the retry")
+    assert float(retry["timestamp"]) / 1000 - at < 10
+    assert "was killed (SIGKILL)" in str(retry["error"])
+    assert platform.wait(run) == "SUCCESS"
+    assert places(platform, run, "slow_here") == [HERE, "In a pod of its own: it is tried again."]
+    assert_published_once(platform, run, "slow_here")
+    nothing_lives(run)
+    until(lambda: len(complete_logs(platform, run, ".err")) == 2, 30, "the log of both tries")
+
+
+def test_a_small_step_that_ended_with_its_runs_pod_has_its_own_in_the_next_run(platform: Platform) -> None:
+    run = platform.launch("faults/slow_here")
+    until(lambda: events(platform, run, "STEP_START"), 240, "the step's start")
+    kubectl("delete", "pod", run_pod(run), "--grace-period=0", "--force")
+    assert platform.wait(run, 240) == "FAILURE"
+    (again,) = until(lambda: platform.runs_tagged("dagster/parent_run_id", run), 120, "the next run")
+    assert platform.wait(again) == "SUCCESS"
+    why = "In a pod of its own: the run that this one repeats ended while it was at work."
+    assert places(platform, again, "slow_here") == [why]
+    assert_published_once(platform, again, "slow_here")
+    nothing_lives(run)
+    nothing_lives(again)
+
+
+@pytest.mark.parametrize("dataset", ["killed_after_commit", "killed_after_commit_here"])
+def test_a_step_killed_between_commit_and_report_is_published_once(platform: Platform, dataset: str) -> None:
+    run = platform.launch(f"faults/{dataset}")
     assert platform.wait(run) == "SUCCESS"
     assert len(events(platform, run, "STEP_UP_FOR_RETRY")) == 1
-    assert_published_once(platform, run, "killed_after_commit")
+    assert_published_once(platform, run, dataset)
     (materialized,) = events(platform, run, "ASSET_MATERIALIZATION")
     told = {entry["label"]: entry for entry in materialized["metadataEntries"]}
     assert told["already_published"]["boolValue"] is True
@@ -102,30 +154,32 @@ def test_a_step_killed_between_commit_and_report_is_published_once(platform: Pla
     assert "fault: killed after the commit" in log(platform, run, ".out")
 
 
-def test_a_terminated_run_is_gone_within_15_seconds(platform: Platform) -> None:
-    run = platform.launch("faults/endless")
-    until(lambda: running(run, "executor"), 240, "an executor")
+@pytest.mark.parametrize("dataset", ["endless", "endless_here"])
+def test_a_terminated_run_is_gone_within_15_seconds(platform: Platform, dataset: str) -> None:
+    run = platform.launch(f"faults/{dataset}")
+    until_at_work(platform, run, dataset)
     at = time.monotonic()
     platform.terminate(run)
     nothing_lives(run, 20)
     assert time.monotonic() - at < 15
     assert platform.wait(run, 60) == "CANCELED"
-    assert published(platform, "endless") == []
+    assert published(platform, dataset) == []
     assert log(platform, run, ".err")
 
 
-@pytest.mark.parametrize("how", ["deleted", "killed"])
-def test_of_a_run_whose_pod_dies_nothing_lives_on(platform: Platform, how: str) -> None:
-    run = platform.launch("faults/endless", tags=NO_RUN_RETRIES)
-    until(lambda: running(run, "executor"), 240, "an executor")
-    (pod,) = [each["metadata"]["name"] for each in objects("pods", f"dagster/run-id={run},!affirm/run-id")]
+@pytest.mark.parametrize(
+    ("dataset", "how"), [("endless", "deleted"), ("endless", "killed"), ("endless_here", "killed")]
+)
+def test_of_a_run_whose_pod_dies_nothing_lives_on(platform: Platform, dataset: str, how: str) -> None:
+    run = platform.launch(f"faults/{dataset}", tags=NO_RUN_RETRIES)
+    until_at_work(platform, run, dataset)
     if how == "deleted":
-        kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+        kubectl("delete", "pod", run_pod(run), "--grace-period=0", "--force")
     else:
-        kubectl("exec", pod, "--", "python", "-c", KILL, "dagster", check=False)
+        kubectl("exec", run_pod(run), "--container=dagster", "--", "python", "-c", KILL, "dagster", check=False)
     assert platform.wait(run, 240) == "FAILURE"
     nothing_lives(run, 120)
-    assert published(platform, "endless") == []
+    assert published(platform, dataset) == []
     assert log(platform, run, ".err")
 
 
@@ -156,6 +210,28 @@ def failure(platform: Platform, run: str) -> str:
     """The error of the step that failed, with its causes."""
     (event,) = events(platform, run, "STEP_FAILURE")
     return str(event["error"])
+
+
+def places(platform: Platform, run: str, dataset: str) -> list[str]:
+    """Where the step was executed, one try after the other, and why."""
+    return [
+        each["message"]
+        for each in events(platform, run, "ENGINE_EVENT")
+        if each["stepKey"] == f"faults__{dataset}" and each["message"].startswith("In ")
+    ]
+
+
+def until_at_work(platform: Platform, run: str, dataset: str) -> None:
+    if dataset.endswith("_here"):
+        until(lambda: events(platform, run, "LOGS_CAPTURED"), 240, "the step's logs")
+        time.sleep(2)
+    else:
+        until(lambda: running(run, "executor"), 240, "an executor")
+
+
+def run_pod(run: str) -> str:
+    (pod,) = objects("pods", f"dagster/run-id={run},!affirm/run-id")
+    return str(pod["metadata"]["name"])
 
 
 def running(run: str, role: str) -> list[str]:

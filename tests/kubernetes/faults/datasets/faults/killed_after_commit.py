@@ -1,26 +1,16 @@
-"""The step's process is killed once its rows are published, before it has told Dagster."""
-
-import os
-import signal
-from typing import Any
+"""A step in a pod of its own whose process is killed once its rows are published."""
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.declare.dataset import dataset
+from affirm_assets.declare.dataset import Compute, dataset
 from affirm_assets.declare.partitions import Daily, Window
-from affirm_assets.steps import run
-from tests.kubernetes.faults.datasets.faults._rows import Numbered, rows, say
+from tests.kubernetes.faults.datasets.faults._rows import Numbered, die_after_the_commit, rows
 
 
-@dataset(Numbered, partitions=Daily("day"), owner="team:tests", starts="by_hand")
+@dataset(
+    Numbered, partitions=Daily("day"), owner="team:tests", starts="by_hand", compute=Compute("small", own_pod=True)
+)
 def killed_after_commit(window: Window) -> DataFrame:
-    """Another try of the same run finds what was published, and does not come here."""
-    publish = run.publish
-
-    def publish_and_die(*args: Any, **more: Any) -> None:
-        publish(*args, **more)
-        say("killed after the commit")
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    run.publish = publish_and_die
+    """Killed before it has told Dagster."""
+    die_after_the_commit()
     return rows(window)

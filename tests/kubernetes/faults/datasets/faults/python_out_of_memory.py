@@ -1,18 +1,16 @@
-"""The step's own process takes more memory than its container may."""
+"""A step in a pod of its own takes more memory than the container may."""
 
 from pyspark.sql import DataFrame
 
-from affirm_assets.declare.dataset import dataset
+from affirm_assets.declare.dataset import Compute, dataset
 from affirm_assets.declare.partitions import Daily, Window
-from tests.kubernetes.faults.datasets.faults._rows import Numbered, rows, say
+from tests.kubernetes.faults.datasets.faults._rows import Numbered, rows, take_all_memory
 
 
-@dataset(Numbered, partitions=Daily("day"), owner="team:tests", starts="by_hand")
+@dataset(
+    Numbered, partitions=Daily("day"), owner="team:tests", starts="by_hand", compute=Compute("small", own_pod=True)
+)
 def python_out_of_memory(window: Window) -> DataFrame:
     """Never comes to its rows."""
-    say("python takes all memory")
-    taken = []
-    while True:
-        taken.append(b"x" * (64 << 20))
-        if len(taken) > 1000:
-            return rows(window)
+    take_all_memory()
+    return rows(window)

@@ -1,0 +1,14 @@
+"""A step in the run's own pod takes more memory than the container may."""
+
+from pyspark.sql import DataFrame
+
+from affirm_assets.declare.dataset import dataset
+from affirm_assets.declare.partitions import Daily, Window
+from tests.kubernetes.faults.datasets.faults._rows import Numbered, rows, take_all_memory
+
+
+@dataset(Numbered, partitions=Daily("day"), owner="team:tests", starts="by_hand")
+def python_out_of_memory_here(window: Window) -> DataFrame:
+    """Never comes to its rows."""
+    take_all_memory()
+    return rows(window)
