@@ -24,8 +24,8 @@ commands-test: ready ## Run the commands as people and CI do, and kill what they
 same-rows-test: ready ## Compute every expression and every dataset on both engines, and compare them (minutes)
 	@$(BIN)/pytest --numprocesses 2 tests/same_rows
 
-native-test: ready ## Test Spark with native operators: beside Spark without, and as the engine of steps (minutes)
-	@AFFIRM_SPARK_NATIVE=on $(BIN)/pytest tests/native tests/spark tests/steps tests/same_rows tests/integration/test_stores.py
+native-test: ready ## Test Spark with native operators beside Spark without (minutes)
+	@AFFIRM_SPARK_NATIVE=on $(BIN)/pytest tests/native
 
 daemon-test: ready ## Have a real daemon make books of files that land, and kill what can be killed (minutes)
 	@$(BIN)/pytest tests/daemon
