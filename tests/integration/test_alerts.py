@@ -415,7 +415,7 @@ class TestStandingStill:
 class TestCommand:
     def run(self, instance: dg.DagsterInstance, **environ: str) -> "subprocess.CompletedProcess[str]":
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "DAGSTER_HOME": instance.root_directory, **environ}
-        command = [sys.executable, "-m", "affirm_assets", "alerts"]
+        command = [str(Path(sys.executable).with_name("affirm")), "alerts"]
         # Where no .env is.
         return subprocess.run(command, cwd=instance.root_directory, env=environment, capture_output=True, text=True)
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -61,7 +62,7 @@ class Folder:
 
     def affirm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "AFFIRM_LAKE": str(self.books.folder)}
-        command = [sys.executable, "-m", "affirm_assets", *arguments]
+        command = [str(Path(sys.executable).with_name("affirm")), *arguments]
         return subprocess.run(
             command, env=environment, cwd=self.books.folder, capture_output=True, text=True, check=False
         )
