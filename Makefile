@@ -18,8 +18,8 @@ ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this 
 test: ready ## Run the test suite
 	@$(BIN)/pytest --numprocesses 3
 
-commands-test: ready ## Run the commands as people and CI do, and kill what they started (minutes)
-	@$(BIN)/pytest --numprocesses 2 tests/commands
+long-test: ready ## Test what takes long: the commands as processes, races, sixty days of business (minutes)
+	@$(BIN)/pytest --numprocesses 2 tests/long
 
 same-rows-test: ready ## Compute every expression and every dataset on both engines, and compare them (minutes)
 	@$(BIN)/pytest --numprocesses 2 tests/same_rows
@@ -65,4 +65,4 @@ $(INSTALLED): requirements-dev.txt pyproject.toml dagster.yaml
 ready: $(INSTALLED)
 	@test -e .env -a -e .dagster/dagster.yaml || $(BIN)/affirm setup
 
-.PHONY: ready help demo ui test commands-test same-rows-test native-test daemon-test browser-test kubernetes-test lint typecheck bench lock clean
+.PHONY: ready help demo ui test long-test same-rows-test native-test daemon-test browser-test kubernetes-test lint typecheck bench lock clean

@@ -18,12 +18,18 @@ from affirm_assets.declare.contract import Contract, column, key, spark_schema
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.errors import GapRefused, InputsNotPublished, PublishConflict, RecordRefused
+from affirm_assets.settings import SPARK
 from affirm_assets.steps.run import Result
 from tests.conftest import declare
 from tests.storage import Steps, StorageWithEngine
 
 D1, D2, D3, D4, D5 = (date(2025, 1, day) for day in range(1, 6))
 TEN_DAYS = 10 * 24 * 3600
+
+
+@pytest.fixture(scope="session")
+def engine() -> str:
+    return SPARK
 
 
 class Balance(Contract):

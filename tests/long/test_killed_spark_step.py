@@ -24,7 +24,7 @@ from resources.jars import LOCAL
 from resources.landing import LandingZone
 from tests.conftest import WHY, sessions_for_few_rows
 from tests.engines.test_killed import files_in, is_killed
-from tests.spark.test_others_procedures import rewrite_and_expire
+from tests.long.test_others_procedures import rewrite_and_expire
 from tests.steps.amounts import D1, D2, amounts_of, one
 from tests.storage import NewStorage, Steps, StorageWithEngine
 
