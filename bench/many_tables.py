@@ -74,6 +74,7 @@ def _record(dataset: Dataset, registry: Registry, days: Window) -> Record:
             total_rows=1_000 * number,
             read={table: f"{_id(table)[:8]} {number}" for table in read},
             again=False,
+            code_version="0123456789ab",
         )
         for number, day in _last(days)
     ]

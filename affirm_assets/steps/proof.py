@@ -1,9 +1,9 @@
 """Whether a window adds up the whole history of what is carried, or goes on from what the day before closed with.
 
 What the day before closed with was right when it was computed: it was proven, or went on from a day that was. It is
-still right unless something before the window has changed since. So that, and nothing else, is looked for, in records
-and snapshots: that costs the same on any day. At each month's end the whole history is added up in any case, so that no
-mistake in this lasts longer.
+still right unless the code is another, or something before the window has changed since. So that, and nothing else, is
+looked for, in records and snapshots: that costs the same on any day. At each month's end the whole history is added up
+in any case, so that no mistake in this lasts longer.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,15 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import ToProve
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.published import Publication, record_of
-from affirm_assets.steps.tables import is_by_others, main_history, table_id
+from affirm_assets.steps.tables import is_by_others, main_history, table_id, window_of
 
 
 def why_it_proves(
-    dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, tables: Mapping[str, Table | None]
+    dataset: Dataset,
+    upstream: Mapping[str, Dataset],
+    window: Window | None,
+    code_version: str,
+    tables: Mapping[str, Table | None],
 ) -> str | None:
     """Why an audit of the window is to add up the whole history, in words; None: it need not, or there is none.
 
@@ -34,6 +38,8 @@ def why_it_proves(
     publication = _published_last(dataset, tables.get(dataset.table), before)
     if publication is None:
         return f"it is not known from what {before} was computed"
+    if publication.code_version != code_version:
+        return f"{before} was computed by code {publication.code_version}, and this is {code_version}"
     read = {each.dataset: upstream[each.dataset] for each in dataset.computed_from if each.dataset != dataset.name}
     for each in (dataset, *read.values()):
         table = tables.get(each.table)
@@ -85,12 +91,17 @@ def _change(source: Dataset, table: Table, since: int, first: date) -> str | Non
     parent, after = None, since + 1
     for snapshot in main_history(table):
         parent, after = snapshot.parent_snapshot_id, snapshot.sequence_number or 0
-        if after <= since:
+        if after == since:
             return None
+        if after < since:  # what was read is no longer in its history
+            return f"{source} was taken back to snapshot {snapshot.snapshot_id}"
         if is_by_others(snapshot):
             return f"snapshot {snapshot.snapshot_id} of {source} was written by somebody else"
+        # As the record says, unless somebody has removed what it remembers.
+        if (published := window_of(snapshot)) and Window.parse(published).first < first:
+            return f"{source} of {published} was published with snapshot {snapshot.snapshot_id}"
     # Before the oldest snapshot that is left, whose parent may not be known, others may have written too.
     between = set(range(since + 1, after)) - {each.sequence_number for each in newer}
-    if not between or parent in {each.snapshot for each in known}:
+    if not between or parent in {each.snapshot for each in known if each.sequence_number == since}:
         return None
     return f"snapshots of {source} have expired"

@@ -323,6 +323,7 @@ class _Attempt:
             total_rows=int(snapshot.summary.get("total-records") or 0),
             read=self.request.versions,
             again=record.has_any_of(self.request.window),
+            code_version=self.request.code_version,
         )
         return snapshot, publication
 

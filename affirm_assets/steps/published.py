@@ -40,6 +40,8 @@ _LONGEST_IN_SUMMARY = 300
 class Publication:
     """One publish: the work (a digest of the request's wap_id), its snapshot, and the rows in the table after it.
 
+    `code_version`: of the dataset's code that computed it.
+
     `read`: the version of each other table, by name, when it was pinned. What is published there later was not read.
     `again`: partitions of the window were published before, so that others may have read them as they were.
     """
@@ -53,6 +55,7 @@ class Publication:
     total_rows: int
     read: Mapping[str, str]
     again: bool
+    code_version: str
 
 
 @dataclass(frozen=True)

@@ -260,7 +260,7 @@ def pin(
         versions=versions,
         listings=listings,
         table_id="" if table is None else table_id(table),
-        proves=why_it_proves(dataset, upstream, window, loaded),
+        proves=why_it_proves(dataset, upstream, window, code_version, loaded),
     )
     return Pinned(request, {name: each for name, each in loaded.items() if each is not None})
 

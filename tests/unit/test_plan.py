@@ -63,7 +63,7 @@ class World:
             record = self.records[name]
             number = _sequence(record) + 1
             again = record.has_any_of(window)
-            new = Publication(f"run{self.runs}", str(window), "", number, number, NOW, 0, versions, again)
+            new = Publication(f"run{self.runs}", str(window), "", number, number, NOW, 0, versions, again, "v1")
             self.records[name] = record.with_window(window, dataset.partitions).with_publication(new)
 
     def _value(self, dataset: Dataset, start: date) -> str:
@@ -260,7 +260,7 @@ def test_what_cannot_be_computed_now_keeps_back_what_reads_it_and_nothing_else()
 def test_a_table_that_was_dropped_and_made_again_is_read_again() -> None:
     world = landed(3)
     settle(world)
-    again = Publication("new", f"{day(0)}...{day(2)}", "", 1, 1, NOW, 0, {}, again=False)
+    again = Publication("new", f"{day(0)}...{day(2)}", "", 1, 1, NOW, 0, {}, again=False, code_version="v1")
     world.records["loans"] = replace(world.records["loans"], recent=(again,), table_id="another")
     (ask,) = Books(DATASETS, world.records, FIRST).plan(world.through).asks
     assert (ask.window, ask.restates) == (Window(day(0), day(2)), True)
@@ -274,7 +274,7 @@ def test_a_restatement_that_nobody_has_followed_is_known_after_many_publishes() 
     for number in range(2, 200):
         world.records["loans"] = world.records["loans"].with_publication(
             Publication(
-                "x", str(day(number)), "", 500 + number, 500 + number, NOW + timedelta(days=number), 0, {}, False
+                "x", str(day(number)), "", 500 + number, 500 + number, NOW + timedelta(days=number), 0, {}, False, "v1"
             )
         )
     (ask,) = Books(DATASETS, world.records, FIRST).plan(world.through).asks

@@ -12,6 +12,7 @@ from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.inputs import SameWindow, ToProve
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.publish import publish
+from affirm_assets.steps.published import RECENT
 from affirm_assets.steps.request import Request, Run, pin
 from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import ensure_table
@@ -168,7 +169,7 @@ def test_what_was_computed_before_a_source_was_read_is_proven(three_days: Storag
     )
     window = window_of(3)
     table = table_of(three_days, "totals")
-    old = pin(before, {}, window, Run("old", "old"), "v0", three_days, table).request
+    old = pin(before, {}, window, Run("old", "old"), "v1", three_days, table).request
     publish(before, old, stage(table, [("total", window.last, "1.00")]), (), three_days, NOW)
     assert why(three_days, 4) == "tests/source is another table than the one that 2025-01-03 was computed from"
 
@@ -186,3 +187,33 @@ def test_a_request_keeps_why(three_days: Storage) -> None:
 def expire(table: Table, keep: int) -> None:
     newest_first = sorted(table.snapshots(), key=lambda each: -(each.sequence_number or 0))
     table.maintenance.expire_snapshots().by_ids([each.snapshot_id for each in newest_first[keep:]]).commit()
+
+
+def test_a_source_that_is_taken_back_over_a_commit_of_others_is_proven(three_days: Storage) -> None:
+    read = table_of(three_days, "source").metadata.current_snapshot_id
+    assert read
+    table_of(three_days, "source").delete("day = '2025-01-01'")
+    publish_totals(three_days, 1, 2, 3, run="without it")
+    assert why(three_days, 4) is None
+    table_of(three_days, "source").manage_snapshots().set_current_snapshot(snapshot_id=read).commit()
+    taken_back = f"tests/source was taken back to snapshot {read}, since 2025-01-03 was computed"
+    assert why(three_days, 4) == taken_back
+    publish_source(three_days, 4)
+    assert why(three_days, 4) == taken_back
+
+
+def test_a_record_that_somebody_has_repaired_hides_nothing_that_snapshots_say(three_days: Storage) -> None:
+    publish_source(three_days, 4)
+    publish_source(three_days, 2, run="again")
+    with table_of(three_days, "source").transaction() as transaction:
+        transaction.remove_properties(RECENT)
+    last = table_of(three_days, "source").metadata.current_snapshot_id
+    assert why(three_days, 4) == (
+        f"tests/source of 2025-01-02 was published with snapshot {last}, since 2025-01-03 was computed"
+    )
+
+
+def test_the_first_window_of_another_code_is_proven(three_days: Storage) -> None:
+    table = table_of(three_days, "totals")
+    pinned = pin(TOTALS, {"source": SOURCE}, window_of(4), Run("r", "r"), "v2", three_days, table)
+    assert pinned.request.proves == "2025-01-03 was computed by code v1, and this is v2"

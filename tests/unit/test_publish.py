@@ -587,7 +587,9 @@ def test_windows_are_as_few_as_can_be(partitions: Partitions, windows: list[str]
 
 
 def publication(number: int, days_ago: float = 0, run_id: str = "run") -> Publication:
-    return Publication(run_id, "2025-01-01", f"w{number}", number, number, NOW - timedelta(days=days_ago), 1, {}, False)
+    return Publication(
+        run_id, "2025-01-01", f"w{number}", number, number, NOW - timedelta(days=days_ago), 1, {}, False, "v1"
+    )
 
 
 def test_few_publishes_are_remembered_and_only_of_the_last_weeks() -> None:
