@@ -124,10 +124,17 @@ class WarmPool:
                 if isinstance(ended, Done):
                     self._free.append(process)
         while self._waiting and len(self._at_work) < self._most:
+            process = self._idle() or self._start()
             name, task = self._waiting.popleft()
-            process = self._free.pop() if self._free else self._start()
             process.tell(task)
             self._at_work[name] = process
+
+    def _idle(self) -> WarmProcess | None:
+        """One that has nothing to do, and was not killed meanwhile."""
+        while self._free:
+            if (process := self._free.pop()).ended() is None:
+                return process
+        return None
 
 
 def _serve(tasks: Any, work: Callable[[Any], Any], environment: Mapping[str, str]) -> None:

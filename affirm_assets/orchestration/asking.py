@@ -117,7 +117,8 @@ def run_request(
 
 def asked(run: dg.DagsterRun) -> Asked | None:
     """None: a person started the run. One that somebody executes again in the UI has the tags of the one before."""
-    return None if CAUSE not in run.tags or _is_by_hand(run) else Asked(run.tags[_DAY], run.tags[_SINCE])
+    is_by_sensor = {CAUSE, _DAY, _SINCE} <= run.tags.keys() and not _is_by_hand(run)
+    return Asked(run.tags[_DAY], run.tags[_SINCE]) if is_by_sensor else None
 
 
 def _is_by_hand(run: dg.DagsterRun) -> bool:

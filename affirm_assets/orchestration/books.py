@@ -15,7 +15,7 @@ from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.arrivals import arrived
 from affirm_assets.orchestration.asking import NotNow, State, busy, resume, run_request
 from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, asset_key, today
-from affirm_assets.orchestration.plan import Ask, Books
+from affirm_assets.orchestration.plan import MISSING, Ask, Books
 from affirm_assets.orchestration.tables import Tables
 from affirm_assets.steps.published import Record
 from resources.iceberg import IcebergCatalog
@@ -77,24 +77,41 @@ class Project:
             if isinstance(asked, dg.RunRequest):
                 return [asked], messages
             messages.append(asked.why)
-            left = self._after_its_first_day(left) if asked.is_given_up else None
+            left = self._after_its_first_day(left, tables) if asked.is_given_up else None
         return [], messages
 
-    def _after_its_first_day(self, ask: Ask) -> Ask | None:
-        """Of the datasets that read files alone."""
+    def _after_its_first_day(self, ask: Ask, tables: Tables) -> Ask | None:
+        """Of the datasets that read files alone; where days are missing, from the next one that is."""
         names = tuple(name for name in ask.datasets if not self.datasets[name].computed_from)
         if not names or not ask.window or ask.window.first == ask.window.last:
             return None
-        return replace(ask, datasets=names, window=Window(ask.window.first + timedelta(days=1), ask.window.last))
+        left = Window(ask.window.first + timedelta(days=1), ask.window.last)
+        if not ask.restates or ask.trigger == MISSING:
+            gaps = [gap for name in names for gap in tables.records[name].missing(left, Daily(""))]
+            if not gaps:
+                return None
+            left = Window(min(gap.first for gap in gaps), max(gap.last for gap in gaps))
+        return replace(ask, datasets=names, window=left)
 
     def _state(self, ask: Ask, tables: Tables, zone: LandingZone) -> State:
         code = [f"{name} {self.versions[name]}" for name in ask.datasets]
         day, inputs = self._inputs(ask, tables)
-        if ask.window:
-            day.append(tables.accepted.get(ask.window.first, ""))
-            arrivals = {feed: zone.arrival(feed, ask.window.first) for feed in self.feeds}
-            day += [f"{feed} {found.listing}" for feed, found in arrivals.items() if found]
+        if ask.window is None:
+            return State(code, [*day, *inputs])
+        day.append(tables.accepted.get(ask.window.first, ""))
+        # One that is being written says nothing yet, and would be another at each tick.
+        arrivals = {feed: zone.arrival(feed, ask.window.first) for feed in self._feeds_of(ask)}
+        day += [f"{feed} {found.listing}" for feed, found in arrivals.items() if found and found.is_complete]
         return State(code, day, inputs)
+
+    def _feeds_of(self, ask: Ask) -> list[str]:
+        """Those that the datasets read, or what they read."""
+        found, waiting = set[str](), [*ask.datasets]
+        while waiting:
+            if (name := waiting.pop()) not in found:
+                found.add(name)
+                waiting.extend(each.dataset for each in self.datasets[name].computed_from)
+        return sorted({each.feed for name in found for each in self.datasets[name].feeds})
 
     def _inputs(self, ask: Ask, tables: Tables) -> tuple[list[str], list[str]]:
         """The last publications of what the first partition reads: of other kinds of partitions, which no run of this

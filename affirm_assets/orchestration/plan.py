@@ -16,6 +16,9 @@ from affirm_assets.declare.inputs import Before, MappedTable, Previous, SameWind
 from affirm_assets.declare.partitions import Daily, Monthly, Partitions, Window
 from affirm_assets.steps.published import Publication, Record, joined
 
+MISSING = "missing"
+"""The trigger of an ask for partitions that were never published."""
+
 _NEVER = date.max
 _DAY = timedelta(days=1)
 
@@ -199,7 +202,7 @@ class Books:
             return stale
         # A hole, with days published after it, is to be filled with all that follows.
         restates = any(each.last > missing for each in record.windows)
-        return _Need(missing, f"{dataset} of {missing} is not published", "missing", restates)
+        return _Need(missing, f"{dataset} of {missing} is not published", MISSING, restates)
 
     def _stale(self, dataset: Dataset, through: date) -> _Need | None:
         """The first published partition for which something that it reads was published again after it was read."""

@@ -70,6 +70,10 @@ def _executor(init_context: InitExecutorContext, places: Places) -> Executor:
             f"{type(launcher).__name__}. Launch the run from the UI or the API of the platform on Kubernetes."
         )
     config: Any = init_context.executor_config
+    if config["run_pod_steps"] < 0:
+        raise dg.DagsterInvariantViolationError(
+            f"affirm_steps: expected run_pod_steps to be 0 or more, found {config['run_pod_steps']}."
+        )
     pods = StepJobs(
         StepAccounts(config["service_account"], config["executor_service_account"]),
         Patience(config["pod_patience_seconds"], config["room_patience_seconds"], config["start_patience_seconds"]),

@@ -63,7 +63,7 @@ class PlacedSteps(StepHandler):
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
         step = _key(step_handler_context)
-        if step not in self._here:
+        if step in self._checked or step not in self._here:
             return self._pod_health(step, step_handler_context)
         match self._here.ended(step):
             case Done(answer=str(why)):
@@ -74,7 +74,7 @@ class PlacedSteps(StepHandler):
 
     def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         step = _key(step_handler_context)
-        if step in self._here:
+        if step in self._here and step not in self._checked:
             yield _told(step_handler_context, "Interrupting the step in the run's own pod.")
             self._here.stop(step, _GRACE_SECONDS)
         else:
