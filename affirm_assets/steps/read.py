@@ -145,16 +145,16 @@ class Frames:
         partitions = read.source.partitions
         days = None if read.days is None or partitions is None else Days(partitions.column, read.days)
         rows = partial(self._engine.read, table, read.snapshot, schema, days)
-        return rows() if by is None else partial(_found, rows, nothing, by)
+        return rows() if by is None else partial(_found, rows, by)
 
 
-def _found(rows: Callable[..., DataFrame], nothing: Callable[[], DataFrame], by: str, keys: DataFrame) -> DataFrame:
+def _found(rows: Callable[..., DataFrame], by: str, keys: DataFrame) -> DataFrame:
     """What a Lookup gives. `rows`: of the whole history, or of what has some values."""
     asked_for = keys.select(by).where(F.col(by).isNotNull()).distinct()
     values = tuple(str(row[by]) for row in asked_for.limit(_MOST_VALUES + 1).collect())
     if len(values) > _MOST_VALUES:
         return rows().join(asked_for, by, "left_semi")
-    return rows(among=Among(by, values)) if values else nothing()
+    return rows(among=Among(by, values))
 
 
 def _check_has_columns(read: TableRead, table_columns: list[str]) -> None:

@@ -100,6 +100,8 @@ class SailEngine:
         self, table: Table, snapshot: int, schema: StructType, days: Days | None, among: Among | None = None
     ) -> DataFrame:
         """Raises NotPlain, FilesLost, SchemaChangeRefused."""
+        if among is not None and not among.values:
+            return self.empty(schema)
         with self.active(), self._rests(False):
             scan = plain_scan(table, snapshot, schema, days, among)
             self._scans.append((table.io, scan))

@@ -79,7 +79,9 @@ class SparkEngine:
         reader = self.session.read.option("versionAsOf", str(snapshot)).option("file-open-cost", str(_FILE_OPEN_COST))
         frame = with_columns_of(schema, reader.table(self._name_of(table)))
         frame = frame if days is None else frame.where(days.sql)
-        return frame if among is None else frame.where(F.col(among.column).isin(*among.values))
+        if among is None:
+            return frame
+        return frame.where(F.col(among.column).isin(*among.values) if among.values else F.lit(False))
 
     def empty(self, schema: StructType) -> DataFrame:
         return self.session.createDataFrame([], schema)
