@@ -454,6 +454,26 @@ class TestStage:
         published = commit(table, staged)
         assert published.scan(row_filter="n >= 49999").to_arrow().num_rows == 1
 
+    def test_a_file_has_bounds_only_of_columns_of_which_all_values_are_within(
+        self, engine: SailEngine, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The footer has none of a row group with a text that is long, nor of one of nulls."""
+        monkeypatch.setattr(stage, "_ROWS_OF_RANGE", 2)
+        schema = Schema(*SCHEMA.fields, NestedField(5, "note", StringType(), required=False))
+        table = catalog.create_table("tests.notes", schema, partition_spec=BY_DAY)
+        notes = ["A1", "A5", "B1", "x" * 5_000]
+        made = [(f"id{i}", D1, None if i < 2 else Decimal(i), i, note) for i, note in enumerate(notes)]
+        with engine.active():
+            frame = engine.session.createDataFrame(
+                made, "id string, day date, amount decimal(18,2), n long, note string"
+            )
+            (file,) = engine.stage(frame.coalesce(1).mapInArrow(_by_twos, frame.schema), target(table)).files
+        assert len(file.split_offsets or ()) == 2
+        assert (file.lower_bounds.keys(), file.upper_bounds.keys()) == ({1, 2, 3, 4}, {1, 2, 3, 4})
+        assert (file.lower_bounds[1], file.upper_bounds[1]) == (b"id0", b"id3")
+        assert (file.lower_bounds[3], file.upper_bounds[3]) == (b"\x00\xc8", b"\x01\x2c")
+        assert (file.null_value_counts[5], file.value_counts[5]) == (0, 4)
+
     def test_a_null_in_a_required_column_leaves_nothing(self, engine: SailEngine, table: Table) -> None:
         with pytest.raises(NullInRequiredColumn, match="id"):
             stage_rows(engine, table, [*ROWS, (None, D3, None, 5)])
@@ -1057,3 +1077,8 @@ def test_a_deployment_says_the_pinned_settings_on_sail_too() -> None:
 def _in_parts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         yield from (batch.slice(start, 500) for start in range(0, len(batch), 500))
+
+
+def _by_twos(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield from (batch.slice(start, 2) for start in range(0, len(batch), 2))

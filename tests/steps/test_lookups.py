@@ -1,20 +1,21 @@
 """Rows of a long history that are looked up by a key: the same of few keys and of many, and few files are opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Before, Lookup, Through, before, through
 from affirm_assets.declare.partitions import Daily, Window
-from affirm_assets.engines.sail import SailEngine
+from affirm_assets.engines.sail import SailEngine, stage
 from affirm_assets.steps import read
 from affirm_assets.steps.request import Run, pin
 from tests.conftest import declare
-from tests.steps.amounts import D1, D3, D4, Amount, amounts_of, one
+from tests.steps.amounts import D1, D3, D4, Amount, amounts_of, frame, one
 from tests.storage import NewStorage, Steps, StorageWithEngine
 
 DAYS = Window(D1, date(2025, 1, 10))
@@ -63,6 +64,22 @@ def test_before_anything_was_published_nothing_is_found(new_storage: NewStorage)
         assert found(storage, looking_up("id02", how=through("amounts", by="id")), one(D4)) == []
 
 
+@pytest.mark.parametrize("long", ["x" * 4_000, "x" * 5_000], ids=["in the footer", "too long for the footer"])
+def test_what_is_written_beside_a_long_key_is_found(
+    steps: Steps, new_storage: NewStorage, monkeypatch: pytest.MonkeyPatch, long: str
+) -> None:
+    monkeypatch.setattr(stage, "_ROWS_OF_RANGE", 2)
+
+    def amounts() -> DataFrame:
+        rows = frame(*((each, D3, "1.00") for each in ("A1", "A5", "B1", long)))
+        return rows.coalesce(1).mapInArrow(_by_twos, rows.schema)
+
+    steps.run(declare(amounts, Amount, Daily("day")), DAYS)
+    storage = new_storage()
+    with storage.own.active():
+        assert found(storage, looking_up("B1", how=through("amounts", by="id")), one(D4)) == ["B1"]
+
+
 @pytest.mark.parametrize(
     ("write", "opened"),
     [
@@ -82,3 +99,8 @@ def test_only_files_that_may_hold_a_key_are_opened(
     with storage.own.active():
         found(storage, looking_up("id02", "id04", "x" * 40, "x" * 39, "y", how=through("amounts", by="id")), one(D4))
         assert [len(scan.files) for _, scan in storage.own._scans] == [opened]
+
+
+def _by_twos(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield from (batch.slice(start, 2) for start in range(0, len(batch), 2))

@@ -192,8 +192,26 @@ class _Writer:
         with self._stream:
             self._writer.close()
             size = int(self._stream.tell())
-        layout, metadata = self._layout, self._writer.writer.metadata
-        return size, data_file_statistics_from_parquet_metadata(metadata, layout.statistics, layout.field_ids)
+        return size, _statistics(self._writer.writer.metadata, self._layout)
+
+
+def _statistics(metadata: pq.FileMetaData, layout: _Layout) -> DataFileStatistics:
+    """PyIceberg's, without the bounds that it makes of a part of the values: it passes over a row group without any."""
+    found = data_file_statistics_from_parquet_metadata(metadata, layout.statistics, layout.field_ids)
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for column in map(group.column, range(metadata.num_columns)):
+            if not _has_bounds(column):
+                found.column_aggregates.pop(layout.field_ids[column.path_in_schema], None)
+    return found
+
+
+def _has_bounds(column: pq.ColumnChunkMetaData) -> bool:
+    """Whether its values are all within known ones. PyArrow leaves out what is longer than 4,096 bytes."""
+    known = column.statistics
+    if known is None:
+        return False
+    return bool(known.has_min_max or (known.has_null_count and known.null_count == column.num_values))
 
 
 def _layout(table: Table) -> _Layout:
