@@ -15,7 +15,7 @@ from affirm_assets.engines.sail import SailEngine, stage
 from affirm_assets.steps import read
 from affirm_assets.steps.request import Run, pin
 from tests.conftest import declare
-from tests.steps.amounts import D1, D3, D4, Amount, amounts_of, frame, one
+from tests.steps.amounts import D1, D3, D4, Amount, amounts_of, frame, noted, one
 from tests.storage import NewStorage, Steps, StorageWithEngine
 
 DAYS = Window(D1, date(2025, 1, 10))
@@ -62,6 +62,20 @@ def test_before_anything_was_published_nothing_is_found(new_storage: NewStorage)
     storage = new_storage()
     with storage.own.active():
         assert found(storage, looking_up("id02", how=through("amounts", by="id")), one(D4)) == []
+
+
+def test_by_a_column_that_is_younger_than_the_history_nothing_is_found(steps: Steps, new_storage: NewStorage) -> None:
+    steps.run(SOURCE, DAYS)
+
+    def of_note(history: Lookup) -> DataFrame:
+        asked_for = SparkSession.active().createDataFrame([("hello",)], "note string")
+        return history(asked_for).select("id", "day", "amount")
+
+    through_it = declare(of_note, Amount, Daily("day"), inputs={"history": through("amounts", by="note")})
+    source, storage = {"amounts": noted()}, new_storage()
+    pinned = pin(through_it, source, one(D4), Run("r", "r"), "v1", storage)
+    with storage.own.active():
+        assert storage.frames(through_it, source, pinned).call(through_it.function).collect() == []
 
 
 @pytest.mark.parametrize("long", ["x" * 4_000, "x" * 5_000], ids=["in the footer", "too long for the footer"])

@@ -197,6 +197,9 @@ def _partition_columns(table: Table) -> frozenset[int]:
 
 def _planned(table: Table, snapshot: Snapshot, days: Days | None, schema: Schema, among: Among | None) -> list[_Listed]:
     """The snapshot's files that may hold rows of the days, and one of the values. `schema`: the snapshot's."""
+    by = {field.name: field.field_id for field in schema.fields}.get(among.column) if among else None
+    if among is not None and by is None:
+        return []  # The column is younger: it is null in each row.
     manifests = snapshot.manifests(table.io)
     if any(each.content == ManifestContent.DELETES for each in manifests):
         return _planned_with_deletes(table, snapshot.snapshot_id, days)
@@ -204,7 +207,6 @@ def _planned(table: Table, snapshot: Snapshot, days: Days | None, schema: Schema
     positions = partition_positions(table, days.column) if days else {}
     wanted = [each for each in manifests if _may_hold(each, positions.get(each.partition_spec_id), days)]
     with ThreadPoolExecutor(THREADS) as threads:
-        by = schema.find_field(among.column).field_id if among else None
         listed = [file for files in threads.map(partial(_listed, table.io, by), wanted) for file in files]
     of_days = [file for file in listed if _is_of(file, positions.get(file.spec_id), days)]
     return of_days if among is None else [file for file in of_days if file.may_hold(among)]
