@@ -13,6 +13,7 @@ from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +75,16 @@ ROWS = [("a", D1, Decimal("1.10"), 1), ("b", D2, None, None), ("c", D2, Decimal(
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
     catalog = IcebergCatalog(uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse").load()
+    catalog.create_namespace("tests")
+    return catalog
+
+
+def s3_catalog(s3: S3Server, folder: Path) -> Catalog:
+    bucket = f"sail-{uuid4().hex}"
+    s3.create_bucket(bucket)
+    catalog = IcebergCatalog(
+        uri=f"sqlite:///{folder}/catalog.db", warehouse=f"s3://{bucket}/lake", region=REGION, s3_endpoint=s3.endpoint
+    ).load()
     catalog.create_namespace("tests")
     return catalog
 
@@ -488,6 +499,44 @@ class TestStage:
             rows = frame(engine, ROWS)
             with pytest.raises(Exception, match="a rule was broken"):
                 engine.stage(rows.mapInArrow(fail, rows.schema), target(table))
+        assert files_of(table) == []
+
+    @pytest.mark.parametrize("last", [D1, D3], ids=["of a day", "of a range"])
+    def test_an_error_leaves_nothing_on_a_bucket(
+        self, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: date
+    ) -> None:
+        """It stores a file when its stream is closed: at the latest when that is forgotten. Here, the test does it."""
+        monkeypatch.setattr(stage, "ROWS_IN_GROUP", 2)
+        monkeypatch.setattr(stage, "_ROWS_OF_RANGE", 2)
+        table = s3_catalog(s3, tmp_path).create_table("tests.rows", SCHEMA, partition_spec=BY_DAY)
+        open_writer, writers = stage._Writer.__init__, {}
+
+        def opened(writer: Any, layout: Any, path: str, rows: int) -> None:
+            writers[path] = writer
+            open_writer(writer, layout, path, rows)
+
+        monkeypatch.setattr(stage._Writer, "__init__", opened)
+
+        engine = SailEngine(SailSessions(s3_endpoint=s3.endpoint, region=REGION).open, "")
+        with engine.active():
+            rows = frame(engine, [(each, D1, None, 1) for each in ("a", "b", "c", None)]).coalesce(1)
+            with pytest.raises(NullInRequiredColumn):
+                engine.stage(rows.mapInArrow(_by_twos, rows.schema), target(table, D1, last))
+        engine.close()
+        for writer in writers.values():
+            writer._writer.close()
+            writer._stream.close()
+        assert writers
+        assert [path for path in writers if table.io.new_input(path).exists()] == []
+
+    def test_a_task_that_goes_on_after_an_error_leaves_nothing(self, table: Table) -> None:
+        write = stage._Write(stage._layout(table), (), 1)
+        path, writer = write.open(D1, 1)
+        write.abandon()
+        with pytest.raises(ValueError, match="closed"):
+            write.close(D1, path, writer)
+        with pytest.raises(RuntimeError, match="the write failed"):
+            write.open(D1, 1)
         assert files_of(table) == []
 
     def test_a_full_disk_leaves_nothing_that_readers_see(
@@ -1042,19 +1091,12 @@ def test_empty_frames_have_the_schema(engine: SailEngine) -> None:
 
 
 def test_on_s3(s3: S3Server, tmp_path: Path) -> None:
-    s3.create_bucket("sail")
-    catalog = IcebergCatalog(
-        uri=f"sqlite:///{tmp_path}/catalog.db", warehouse="s3://sail/warehouse", region=REGION, s3_endpoint=s3.endpoint
-    ).load()
-    catalog.create_namespace("tests")
-    table = catalog.create_table("tests.rows", SCHEMA, partition_spec=BY_DAY)
+    table = s3_catalog(s3, tmp_path).create_table("tests.rows", SCHEMA, partition_spec=BY_DAY)
     engine = SailEngine(SailSessions(s3_endpoint=s3.endpoint, region=REGION).open, "")
     published = publish(engine, table, ROWS)
     assert read(engine, published) == ROWS
     assert published.scan().to_arrow().num_rows == 4
-    s3.client().delete_object(
-        Bucket="sail", Key=next(iter(published.scan().plan_files())).file.file_path.removeprefix("s3://sail/")
-    )
+    published.io.delete(next(iter(published.scan().plan_files())).file.file_path)
     with pytest.raises(FilesLost):
         read(engine, published)
     engine.close()

@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -171,6 +171,7 @@ class _Writer:
         """`rows`: of what is written first. Less than a row group is the whole file."""
         is_small = rows < _SMALL and layout.codec == _ZSTD and layout.level is None
         self._layout = layout
+        self._lock = threading.Lock()
         # The name is new: nothing needs to be asked of the storage before or after.
         self._stream: Any = layout.table.io.new_output(path).create(overwrite=True)
         self._writer = pq.ParquetWriter(
@@ -185,14 +186,22 @@ class _Writer:
         )
 
     def write(self, rows: pa.Table) -> None:
-        self._writer.write_table(rows)
+        with self._lock:
+            self._writer.write_table(rows)
 
     def close(self) -> tuple[int, DataFileStatistics]:
         """The file's bytes, and what is kept of its columns."""
-        with self._stream:
+        with self._lock, self._stream:
             self._writer.close()
             size = int(self._stream.tell())
         return size, _statistics(self._writer.writer.metadata, self._layout)
+
+    def abandon(self) -> None:
+        """Close it, whatever comes of that: nobody is to have the file."""
+        with self._lock:
+            for each in (self._writer, self._stream):
+                with suppress(Exception):
+                    each.close()
 
 
 def _statistics(metadata: pq.FileMetaData, layout: _Layout) -> DataFileStatistics:
@@ -269,6 +278,9 @@ class _Write:
 
     def __post_init__(self) -> None:
         self._range = _Range(self)
+        self._lock = threading.Lock()
+        self._open: dict[str, _Writer] = {}
+        self._is_abandoned = False
 
     @property
     def files_by_day(self) -> tuple[DataFile, ...]:
@@ -307,10 +319,32 @@ class _Write:
         name = f"{PREFIX}{self.token}-{threading.get_native_id()}-{len(self.paths)}.parquet"
         path = layout.locations.new_data_location(name, self._partition_key(day))
         self.paths.append(path)
-        return path, _Writer(layout, path, rows)
+        writer = _Writer(layout, path, rows)
+        with self._lock:
+            if not self._is_abandoned:
+                self._open[path] = writer
+                return path, writer
+        writer.abandon()
+        delete_files(layout.table.io, [path])
+        raise RuntimeError("the write failed while a task went on")
+
+    def abandon(self) -> None:
+        """Delete its files, and let the tasks that go on make no more.
+
+        Those that are open are closed before: a bucket stores a file when it is closed, and what is open is closed when
+        it is forgotten.
+        """
+        with self._lock:
+            self._is_abandoned = True
+            writers = list(self._open.values())
+        with ThreadPoolExecutor(_WRITERS) as threads:
+            list(threads.map(_Writer.abandon, writers))
+        delete_files(self.layout.table.io, self.paths)
 
     def close(self, day: date | None, path: str, writer: _Writer) -> None:
         (size, statistics), layout = writer.close(), self.layout
+        with self._lock:
+            del self._open[path]
         key = self._partition_key(day)
         file = DataFile.from_args(
             content=DataFileContent.DATA,
@@ -472,7 +506,7 @@ def _writing(write: _Write) -> Iterator[_Write]:
     try:
         yield write
     except BaseException:
-        delete_files(write.layout.table.io, write.paths)
+        write.abandon()
         raise
     finally:
         del _writes[write.token]
