@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -484,6 +485,34 @@ class TestStage:
         assert (file.lower_bounds[1], file.upper_bounds[1]) == (b"id0", b"id3")
         assert (file.lower_bounds[3], file.upper_bounds[3]) == (b"\x00\xc8", b"\x01\x2c")
         assert (file.null_value_counts[5], file.value_counts[5]) == (0, 4)
+
+    @pytest.mark.parametrize("last", [D1, D3], ids=["of a day", "of a range"])
+    def test_a_file_has_so_many_row_groups_and_a_writer_that_is_done_is_forgotten(
+        self, engine: SailEngine, table: Table, monkeypatch: pytest.MonkeyPatch, last: date
+    ) -> None:
+        """Each writer holds what it knows of all its row groups, until it is forgotten."""
+        monkeypatch.setattr(stage, "ROWS_IN_GROUP", 2)
+        monkeypatch.setattr(stage, "_ROWS_OF_RANGE", 2)
+        monkeypatch.setattr(stage, "_MOST_GROUPS", 3)
+        monkeypatch.setattr(stage, "_WRITERS", 1)
+        close, done, held = stage._Writer.close, [], []
+
+        def closed(writer: Any) -> Any:
+            held.append([each() for each in done if each()])
+            done.append(weakref.ref(writer))
+            return close(writer)
+
+        monkeypatch.setattr(stage._Writer, "close", closed)
+        of_days = [D1] if last == D1 else [D1, D2]
+        made = [(str(i), day, Decimal(i), i) for day in of_days for i in range(16)]
+        with engine.active():
+            rows = frame(engine, made)
+            parts = rows.coalesce(1).mapInArrow(_by_twos, rows.schema)
+            staged = engine.stage(parts, target(table, D1, last))
+            found = engine.look(staged, target(table), WANTED)
+            assert sorted(map(tuple, found.collect())) == sorted(made)
+        assert [len(file.split_offsets or ()) for file in staged.files] == [3, 3, 2] * len(of_days)
+        assert held == [[]] * len(staged.files)
 
     def test_a_null_in_a_required_column_leaves_nothing(self, engine: SailEngine, table: Table) -> None:
         with pytest.raises(NullInRequiredColumn, match="id"):

@@ -63,6 +63,10 @@ Of 90 days, a row group has some 6,000."""
 _MOST_DAYS = 100
 """Days of a range of which the files are open at a time. On a bucket, each holds a part of itself of up to 10 MiB."""
 
+_MOST_GROUPS = 64
+"""Row groups of a file. A writer holds what the footer will say of each: of 90 columns, some 65 KiB. Of as many files
+as are open of a range, that is some 400 MiB."""
+
 _MOST_OPEN = 16
 """Files that a task has open at a time, of a longer range."""
 
@@ -172,6 +176,7 @@ class _Writer:
         is_small = rows < _SMALL and layout.codec == _ZSTD and layout.level is None
         self._layout = layout
         self._lock = threading.Lock()
+        self._groups = 0
         # The name is new: nothing needs to be asked of the storage before or after.
         self._stream: Any = layout.table.io.new_output(path).create(overwrite=True)
         self._writer = pq.ParquetWriter(
@@ -188,6 +193,11 @@ class _Writer:
     def write(self, rows: pa.Table) -> None:
         with self._lock:
             self._writer.write_table(rows)
+            self._groups += 1
+
+    @property
+    def is_full(self) -> bool:
+        return self._groups >= _MOST_GROUPS
 
     def close(self) -> tuple[int, DataFileStatistics]:
         """The file's bytes, and what is kept of its columns."""
@@ -444,11 +454,16 @@ class _Range:
             self._open[day] = self._write.open(day, rows.num_rows)
         _, writer = self._open[day]
         writer.write(rows)
+        if writer.is_full:
+            self._close_day(day)
 
     def _close(self) -> None:
         with ThreadPoolExecutor(_WRITERS) as threads:
-            list(threads.map(lambda each: self._write.close(each[0], *each[1]), self._open.items()))
-        self._open.clear()
+            list(threads.map(self._close_day, list(self._open)))
+
+    def _close_day(self, day: date | None) -> None:
+        """And forget its writer, which is larger once it is closed: it has the whole footer then."""
+        self._write.close(day, *self._open.pop(day))
 
 
 class _Files:
@@ -491,6 +506,8 @@ class _Files:
         self._open[day] = path, writer
         writer.write(rows)
         del self._rows[day]
+        if writer.is_full:
+            self._close(day)
 
     def _close(self, day: date | None) -> None:
         self._write.close(day, *self._open.pop(day))
