@@ -79,6 +79,10 @@ def _sell(monkeypatch: pytest.MonkeyPatch, rules: Mapping[str, Rules]) -> None:
         monkeypatch.setattr(module, "PRODUCTS", products)
 
 
+def _fail_on_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_accounts, "opened", lambda loan, window: pytest.fail(f"{loan['loan_id']} became an account"))
+
+
 def test_loans_booked_in_a_range_have_the_rows_of_the_rules(histories: dict[str, History]) -> None:
     """Each with its whole history, and long after: till a credit is old, and a settled loan has no rows any more."""
     window = Window(
@@ -146,7 +150,7 @@ def test_the_day_that_closes_is_the_account_s(histories: dict[str, History]) -> 
 
 
 def test_a_quiet_loan_becomes_no_object(histories: dict[str, History], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_accounts, "opened", lambda loan, window: pytest.fail(f"{loan['loan_id']} became an account"))
+    _fail_on_objects(monkeypatch)
     accounts, rows = [], []
     for loan_id, history in histories.items():
         opening = _rows(history, history.last)[-1]
@@ -164,33 +168,32 @@ def test_a_loan_that_is_paid_in_time_becomes_no_object(
     histories: dict[str, History], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Day by day, so that a day on which more happens to a loan does not hide the others; also if it is paid off."""
-    monkeypatch.setattr(_accounts, "opened", lambda loan, window: pytest.fail(f"{loan['loan_id']} became an account"))
-    seen: set[str] = set()
+    _fail_on_objects(monkeypatch)
     for loan_id, history in histories.items():
-        by_day = Counter(each.posted_on for each in history.movements)
-        rows = {each.as_of: each for each in _rows(history, history.last)}
-        for movement in history.movements:
-            day = movement.posted_on
-            opening, closed = rows.get(day - A_DAY), rows.get(day)
-            if by_day[day] > 1 or movement.kind != "payment" or movement.effective_on != day or opening is None:
-                continue
-            if opening.status != "open" or opening.nonaccrual_since or opening.charge_off_by or opening.cost_recovered:
-                continue
-            earlier = [each for each in history.movements if each.posted_on < day]
-            assert closed is not None
-            if _needs_earlier([movement], earlier) or closed.principal_waived or closed.interest_waived:
-                continue
-            if closed.status == "charged_off" or _would_stop_to_accrue(history, opening):
-                continue
+        for movement, opening, closed in _paid_in_time(history, _rows(history, history.last)):
             state = {name: getattr(opening, name) for name in STATE}
             loan = {**_loan(loan_id, history.terms, history.booked_on), **state, "moved": [movement]}
-            _same(_computed([loan], Window(day, day)), [(loan_id, closed)], [loan])
-            seen |= {"paid off"} if closed.status == "repaid" else {"late"} if opening.days_past_due else set()
-            seen |= {"too much"} if closed.credit_overpaid else set()
-            seen |= {"a cent short"} if closed.shortage > opening.shortage else set()
-            kept = opening.deferred_discount * closed.principal
-            seen |= {"discount taken along"} if kept > closed.deferred_discount * opening.principal > 0 else set()
-    assert seen
+            _same(_computed([loan], Window(closed.as_of, closed.as_of)), [(loan_id, closed)], [loan])
+
+
+def _paid_in_time(history: History, rows: Iterable[Day]) -> Iterator[tuple[Movement, Day, Day]]:
+    """Payments that the columns compute, each with the row of the day before, and that of its own."""
+    by_day = Counter(each.posted_on for each in history.movements)
+    row_of = {each.as_of: each for each in rows}
+    for movement in history.movements:
+        day = movement.posted_on
+        opening, closed = row_of.get(day - A_DAY), row_of.get(day)
+        if by_day[day] > 1 or movement.kind != "payment" or movement.effective_on != day or opening is None:
+            continue
+        if opening.status != "open" or opening.nonaccrual_since or opening.charge_off_by or opening.cost_recovered:
+            continue
+        earlier = [each for each in history.movements if each.posted_on < day]
+        assert closed is not None
+        if _needs_earlier([movement], earlier) or closed.principal_waived or closed.interest_waived:
+            continue
+        if closed.status == "charged_off" or _would_stop_to_accrue(history, opening):
+            continue
+        yield movement, opening, closed
 
 
 def _would_stop_to_accrue(history: History, opening: Day) -> bool:
@@ -198,12 +201,64 @@ def _would_stop_to_accrue(history: History, opening: Day) -> bool:
     return after is not None and opening.days_past_due + 1 >= after
 
 
+STRICT = Rules(shortages_carried=ZERO, waived_below=ZERO)
+A_TENTH = replace(STRICT, instalment_met_at=Decimal(90))
+CARRIES = replace(STRICT, shortages_carried=Decimal("1.00"))
+WAIVES = replace(STRICT, waived_below=Decimal("1.00"))
+NONACCRUAL = replace(STRICT, nonaccrual_after=90)
+
+SHORT = {"paid": Decimal("99.60"), "shortage": Decimal("0.40")}
+THREE_PAID = {"paid": Decimal("300.00")}
+CAUSED = {"charge_off_by": date(2025, 2, 1), "charge_off_cause": "death"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "state", "paid_on", "amount", "is_column"),
+    [
+        pytest.param(A_TENTH, {}, "2025-02-01", "90.00", True, id="a tenth of the instalment is missing"),
+        pytest.param(A_TENTH, {}, "2025-02-01", "89.99", True, id="a tenth and a cent"),
+        pytest.param(CARRIES, SHORT, "2025-03-01", "99.40", True, id="a dollar is missing in all"),
+        pytest.param(CARRIES, SHORT, "2025-03-01", "99.39", True, id="a dollar and a cent"),
+        pytest.param(WAIVES, THREE_PAID, "2025-05-02", "99.00", True, id="a dollar is left"),
+        pytest.param(WAIVES, THREE_PAID, "2025-05-02", "99.01", False, id="a cent less, waived"),
+        pytest.param(WAIVES, THREE_PAID, "2025-05-01", "99.01", True, id="a cent less, on the last due date"),
+        pytest.param(NONACCRUAL, {}, "2025-05-01", "0.01", True, id="89 days past due"),
+        pytest.param(NONACCRUAL, {}, "2025-05-02", "0.01", False, id="90 days past due, nonaccrual"),
+        pytest.param(STRICT, {}, "2025-05-31", "0.01", True, id="119 days past due"),
+        pytest.param(STRICT, {}, "2025-06-01", "0.01", False, id="120 days past due, charged off"),
+        pytest.param(STRICT, {}, "2025-06-01", "100.00", True, id="120 days past due until then"),
+        pytest.param(STRICT, {}, "2025-02-01", "399.99", True, id="nothing beside it"),
+        pytest.param(STRICT, CAUSED, "2025-02-01", "399.99", False, id="charged off for a cause"),
+        pytest.param(STRICT, {"credit": CENT}, "2025-02-01", "399.99", False, id="a cent of credit"),
+        pytest.param(STRICT, {"cost_recovered": CENT}, "2025-02-01", "400.00", False, id="a cent of cost recovered"),
+    ],
+)
+def test_a_payment_at_a_boundary_has_the_row_of_the_rules(
+    rules: Rules, state: dict[str, Any], paid_on: str, amount: str, is_column: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a loan of 400.00 in four instalments, at no rate: up to a week after, by what the payment left of the account.
+
+    is_column: whether its day needs no object. What else comes of the payment, or closes its day, no column says.
+    """
+    _sell(monkeypatch, {"installment": rules})
+    terms, day = agreed(principal="400.00", apr="0", rules=rules), date.fromisoformat(paid_on)
+    principal = terms.principal - state.get("paid", ZERO)
+    account, loan = _stood(terms, terms.originated_on, principal=principal, last_instalment=4, **state)
+    loan["moved"] = [Movement("p", "payment", Decimal(amount), day, day)]
+    first, last = terms.originated_on + A_DAY, day + 7 * A_DAY
+    rows = [("L", each) for each in days(account, last, loan["moved"])]
+    _same(_computed([loan], Window(first, last)), rows, [loan])
+    if is_column:
+        _fail_on_objects(monkeypatch)
+        _computed([loan], Window(first, day))
+
+
 def test_the_histories_have_what_the_columns_compute() -> None:
     seen: set[Any] = set()
     for seed in range(HISTORIES):
         history = random_history(random.Random(seed))
-        terms = history.terms
-        for row in _rows(history, history.last + 200 * A_DAY):
+        terms, rows = history.terms, _rows(history, history.last + 200 * A_DAY)
+        for row in rows:
             is_quiet = not any(getattr(row, name) for name in _MOVES) and row.principal == row.opening_principal > 0
             if is_quiet and row.interest_accrued and row.interest == row.opening_interest + row.interest_accrued:
                 earns = row.opening_deferred_discount > row.deferred_discount
@@ -213,10 +268,20 @@ def test_the_histories_have_what_the_columns_compute() -> None:
                 seen |= {"nonaccrual"} if row.nonaccrual_since not in (None, row.opening_nonaccrual_since) else set()
             seen |= {"old credit"} if row.credit_over_six_months and not row.credit_overpaid else set()
             seen |= {"recovered"} if row.recovered_interest and not row.recovery_interest else set()
+        for _, opening, closed in _paid_in_time(history, rows):
+            unpaid = _taken_over(history, opening)
+            unpaid.go_to(closed.as_of)
+            # Not for the principal alone either, which is the most that is deferred.
+            is_share = ZERO < closed.deferred_discount < min(unpaid.deferred_discount, closed.principal)
+            seen |= {"paid off"} if closed.status == "repaid" else {"paid late"} if opening.days_past_due else set()
+            seen |= {"too much"} if closed.credit_overpaid else set()
+            seen |= {"a cent short"} if closed.shortage > opening.shortage else set()
+            seen |= {"discount taken along"} if is_share else set()
     assert seen >= {"current", "1-29", "30-59", "60-89", "90-119", "monthly", "biweekly"}
     assert seen >= {(True, True), (True, False), (False, True), (False, False)}
     assert seen >= {"reaged_on", "charge_off_by", "shortage", "refunded", "due on the last of a month"}
     assert seen >= {"nonaccrual", "old credit", "recovered"}
+    assert seen >= {"paid off", "paid late", "too much", "a cent short", "discount taken along"}
 
 
 _MOVES = ("principal_lent", "principal_paid", "interest_paid", "principal_charged_off", "principal_waived")
