@@ -35,7 +35,6 @@ class Project:
     """What sensors know of the datasets. `versions`: of each one's code; `first`: the first business date."""
 
     datasets: Mapping[str, Dataset]
-    feeds: Sequence[str]
     versions: Mapping[str, str]
     first: date
 
@@ -49,7 +48,7 @@ class Project:
                     f"{each.source}: dataset {each.name!r}: expected starts= to be {AUTOMATIC!r}, {BY_HAND!r} or a "
                     f"cron schedule such as '0 6 * * MON'; found {each.starts!r}."
                 )
-        return Project(datasets, sorted(registry.feeds), versions, first)
+        return Project(datasets, versions, first)
 
     def books(self, tables: Tables) -> Books:
         return Books.of(self.datasets, tables.records, self.first)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from affirm_assets.declare.dataset import Dataset
@@ -28,7 +29,7 @@ class StepPlaces:
     sail_problem: Callable[[], str | None] = sail_problem
 
     def beforehand(self, step: str) -> str | None:
-        dataset = self._dataset(step)
+        dataset = self._datasets.get(step)
         if dataset is None:
             return "it is none of a dataset, and nothing says what it needs"
         if dataset.compute.own_pod or dataset.compute.memory:
@@ -41,8 +42,7 @@ class StepPlaces:
         return None
 
     def now(self, step: str, tags: Mapping[str, str]) -> Place:
-        dataset = self._dataset(step)
-        assert dataset is not None
+        dataset = self._datasets[step]
         try:
             with self._storage() as storage:
                 size = scan_size_now(dataset, self.registry.datasets, window_asked(tags), storage)
@@ -54,8 +54,10 @@ class StepPlaces:
             return Place(False, f"{to_read}, more than the {most:,} MiB for a step in the run's own pod")
         return Place(True, f"{to_read}, of at most {most:,} MiB")
 
-    def _dataset(self, step: str) -> Dataset | None:
-        return next((each for each in self.registry.datasets.values() if step_key(each) == step), None)
+    @cached_property
+    def _datasets(self) -> Mapping[str, Dataset]:
+        """By the keys of their steps."""
+        return {step_key(each): each for each in self.registry.datasets.values()}
 
     @contextmanager
     def _storage(self) -> Iterator[Storage]:

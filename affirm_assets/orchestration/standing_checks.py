@@ -3,7 +3,7 @@
 No step computes them: they change with time, and with other partitions than those of a run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -18,9 +18,8 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration.alerts import Alert, AlertHook, alert_of, tell
 from affirm_assets.orchestration.partitions import asset_key
 from affirm_assets.orchestration.standing import Finding, expects_what_is_there, standings
-from affirm_assets.orchestration.tables import IN_DISORDER
-from affirm_assets.steps.published import Record, record_of
-from affirm_assets.steps.tables import load_if_exists
+from affirm_assets.orchestration.tables import Tables
+from affirm_assets.steps.published import Record
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 
@@ -106,7 +105,8 @@ def look(datasets: Sequence[Dataset], catalog: Catalog, zone: LandingZone, first
     Loads each table once; looks into the landing zone only for those that read feeds and were never published, or have
     no deadline.
     """
-    records, refused = _records(datasets, catalog)
+    tables = Tables.of({each.name: each for each in datasets}, catalog)
+    records = tables.records
     arrived = {
         each.name: there
         for each in datasets
@@ -121,7 +121,8 @@ def look(datasets: Sequence[Dataset], catalog: Catalog, zone: LandingZone, first
     }
     found = []
     for each in standings(datasets, records, arrived, first, newest):
-        wrong = refused.get(each.dataset.name)
+        refused = tables.refused.get(each.dataset.name)
+        wrong = Finding(False, refused) if refused is not None else None
         if fresh := each.fresh(now):
             found.append(Found(each.dataset, FRESH, wrong or fresh, wrong is not None))
         found.append(Found(each.dataset, COMPLETE, wrong or each.complete(now), wrong is not None))
@@ -202,18 +203,6 @@ def says(found: Sequence[Found], news: Sequence[Found]) -> str:
         f"{len(found)} checks of {datasets} datasets: {len(news)} reported, {len(failed)} failed"
         f"{f' ({named})' if failed else ''}."
     )
-
-
-def _records(datasets: Sequence[Dataset], catalog: Catalog) -> tuple[Mapping[str, Record], Mapping[str, Finding]]:
-    """Of each dataset what is published, and why that is not certain where it is not."""
-    records, refused = {}, {}
-    for each in datasets:
-        try:
-            table = load_if_exists(catalog, each.table)
-            records[each.name] = record_of(each, table) if table else Record()
-        except IN_DISORDER as error:
-            records[each.name], refused[each.name] = Record(), Finding(False, str(error))
-    return records, refused
 
 
 def _arrived(dataset: Dataset, zone: LandingZone, first: date, now: datetime) -> date | None:

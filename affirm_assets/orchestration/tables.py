@@ -16,7 +16,7 @@ from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
 from resources.iceberg import CatalogLost, MetadataUnreadable
 
-IN_DISORDER = (RecordRefused, CatalogLost, MetadataUnreadable, OSError, ValueError)
+_IN_DISORDER = (RecordRefused, CatalogLost, MetadataUnreadable, OSError, ValueError)
 """What is raised for a table that cannot be read, or whose record cannot: the others can."""
 
 
@@ -41,7 +41,7 @@ class Tables:
             try:
                 table = load_if_exists(catalog, each.table)
                 records[name] = record_of(each, table) if table else Record()
-            except IN_DISORDER as error:
+            except _IN_DISORDER as error:
                 refused[name] = str(error)
                 continue
             for day, said in _accepted(table):

@@ -21,6 +21,7 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.orchestration import books
 from affirm_assets.orchestration.asking import CAUSE
 from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run
+from affirm_assets.steps.published import record_of
 from resources.landing.stores import Folder
 from tests.hooks import Hook
 from tests.integration.test_landing_sensors import REFUNDS, SALES, Shops, day, shops, window
@@ -254,9 +255,7 @@ def test_a_table_that_nobody_may_read_is_told_and_stops_no_check_of_another(
             raise PermissionError(errno.EACCES, "Permission denied", "totals/metadata.json")
         return record_of(dataset, table)
 
-    record_of = books.Tables.of.__globals__["record_of"]
-    for module in ("tables", "standing_checks"):
-        monkeypatch.setattr(f"affirm_assets.orchestration.{module}.record_of", refuse)
+    monkeypatch.setattr("affirm_assets.orchestration.tables.record_of", refuse)
     shops.tick("standing")
     assert any("Permission denied" in each for each in hook.sent)
 

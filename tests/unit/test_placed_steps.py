@@ -20,7 +20,7 @@ from resources.kubernetes.placed_steps import PlacedSteps
 from resources.kubernetes.places import Place
 from resources.kubernetes.step_jobs import StepAccounts, StepJobs
 from resources.memory import Memory
-from tests.unit.test_step_jobs import KUBECONFIG, OOM, STAGE, Cluster, ended, error_of, told
+from tests.unit.test_step_jobs import OOM, STAGE, Cluster, ended, error_of, instance_on_cluster, told
 
 K = dg.DagsterEventType
 
@@ -149,19 +149,8 @@ class Stage:
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(placed_steps, "_POD_CHECK_SECONDS", 0.0)
-    STAGE.kubeconfig = str(tmp_path / "kubeconfig")
-    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
-    launcher = {
-        "service_account_name": "affirm-run",
-        "instance_config_map": "affirm-instance",
-        "job_namespace": "affirm",
-        "job_image": "affirm:1",
-        "load_incluster_config": False,
-        "kubeconfig_file": STAGE.kubeconfig,
-    }
-    overrides = {"run_launcher": {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": launcher}}
 
-    with dg.instance_for_test(overrides) as instance:
+    with instance_on_cluster(tmp_path) as instance:
         yield Stage(instance)
 
 

@@ -1,6 +1,7 @@
 """Steps as jobs of a cluster that a test plays: what is asked of it, and what becomes of its failures."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,11 +121,12 @@ def job() -> dg.JobDefinition:
 Play = Callable[..., list[dg.DagsterEvent]]
 
 
-@pytest.fixture
-def play(tmp_path: Path) -> Iterator[Play]:
-    """Runs a job of one step on a cluster; returns the run's events."""
-    STAGE.kubeconfig = str(tmp_path / "kubeconfig")
-    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+@contextmanager
+def instance_on_cluster(folder: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance that launches runs on the cluster of the stage."""
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(KUBECONFIG)
+    STAGE.kubeconfig = str(kubeconfig)
     launcher = {
         "service_account_name": "affirm-run",
         "instance_config_map": "affirm-instance",
@@ -135,6 +137,13 @@ def play(tmp_path: Path) -> Iterator[Play]:
         "kubeconfig_file": STAGE.kubeconfig,
     }
     overrides = {"run_launcher": {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": launcher}}
+    with dg.instance_for_test(overrides) as instance:
+        yield instance
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Play]:
+    """Runs a job of one step on a cluster; returns the run's events."""
 
     def run(cluster: Cluster) -> list[dg.DagsterEvent]:
         STAGE.cluster = cluster
@@ -143,7 +152,7 @@ def play(tmp_path: Path) -> Iterator[Play]:
                 entry.dagster_event for entry in instance.all_logs(result.run_id) if entry.dagster_event is not None
             ]
 
-    with dg.instance_for_test(overrides) as instance:
+    with instance_on_cluster(tmp_path) as instance:
         yield run
 
 
