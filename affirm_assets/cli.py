@@ -17,6 +17,7 @@ from resources.iceberg import REGISTER, CatalogError
 from resources.landing import LandingError
 
 if TYPE_CHECKING:
+    from affirm_assets.close import Ledger
     from affirm_assets.lender.sample_data import SampleSummary
 
 
@@ -97,9 +98,10 @@ def register_tables(metadata: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("feed")
 @click.argument("day", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]))
-@click.option("--reason", required=True, help="Why it may pass; kept with the table.")
+@click.option("--reason", help="Why it may pass; kept with the table.")
 @click.option("--by", help="Who says so; by default your user name, but not in a pod.")
-def accept(feed: str, day: datetime, reason: str, by: str | None) -> None:
+@click.option("--withdraw", "withdraws", is_flag=True, help="Take back what was accepted of the date.")
+def accept(feed: str, day: datetime, reason: str | None, by: str | None, withdraws: bool) -> None:
     """Let a date of a feed pass although more of it is refused than the feed may have."""
     import affirm_assets.datasets
     from affirm_assets.declare.registry import Registry
@@ -107,18 +109,18 @@ def accept(feed: str, day: datetime, reason: str, by: str | None) -> None:
     from affirm_assets.steps.request import Acceptance
     from affirm_assets.stores import catalog_of
 
-    if not reason.strip():
-        raise click.UsageError("--reason: expected a reason, found none.")
-    settings = Settings.of(os.environ)
-    by = (by or "").strip()
-    if not by and settings.deployment == "kubernetes":
-        raise click.UsageError(
-            "--by: expected who lets the date pass, found nothing. In a pod, your user name is not known."
-        )
-    by = by or getpass.getuser()
-    said = Acceptance(feed, day.date(), reason.strip())
-    refusers, refused = Refuser.of(Registry.walk(affirm_assets.datasets).datasets, feed), []
+    settings, reason = Settings.of(os.environ), (reason or "").strip()
+    refusers, refused = Refuser.of(Registry.walk(affirm_assets.datasets).datasets, feed), list[AcceptanceRefused]()
     catalog = catalog_of(settings).load()
+    if withdraws:
+        for each in refusers:
+            each.withdraw(catalog, feed, day.date())
+            click.echo(f"{feed} {day.date()}: what {each.dataset} refuses of it may not pass any more.")
+        return
+    if not reason:
+        raise click.UsageError("--reason: expected a reason, found none.")
+    by = _said_by(by, settings)
+    said = Acceptance(feed, day.date(), reason)
     for each in refusers:
         try:
             records = each.accept(catalog, said, by, datetime.now(UTC))
@@ -133,6 +135,143 @@ def accept(feed: str, day: datetime, reason: str, by: str | None) -> None:
         raise refused[0]
     for problem in refused:
         click.echo(f"Not accepted: {problem}", err=True)
+
+
+def _said_by(by: str | None, settings: Settings) -> str:
+    """Who says it. Raises click.UsageError in a pod, where nobody's name is known."""
+    named = (by or "").strip()
+    if not named and settings.deployment == "kubernetes":
+        raise click.UsageError("--by: expected who says it, found nothing. In a pod, your user name is not known.")
+    return named or getpass.getuser()
+
+
+def _ledger(settings: Settings) -> "Ledger":
+    import affirm_assets.datasets
+    from affirm_assets.close import Ledger
+    from affirm_assets.declare.registry import Registry
+    from affirm_assets.stores import catalog_of
+
+    datasets = {each.name: each for each in Registry.walk(affirm_assets.datasets).in_order()}
+    return Ledger(catalog_of(settings).load(), datasets, settings.first_business_date)
+
+
+@main.command()
+@click.argument("month", required=False, type=click.DateTime(["%Y-%m"]))
+@click.option("--by", help="Who closes it; by default your user name, but not in a pod.")
+def close(month: datetime | None, by: str | None) -> None:
+    """Close a MONTH (such as 2025-01): nothing can be published into it any more.
+
+    Without a MONTH: the close of business. The branch `closed` of all daily tables moves to the last date that is whole
+    in all of them, at once. Where a daemon runs, its sensor `books` does so.
+    """
+    from affirm_assets.close import close_month
+    from affirm_assets.orchestration.closed_date import close_of_business
+
+    settings = Settings.of(os.environ)
+    ledger = _ledger(settings)
+    if month is None:
+        day = close_of_business(ledger.catalog, ledger.datasets, ledger.first)
+        if day is None:
+            raise click.ClickException(
+                "expected all daily tables to end with one date, whole and up to date; they do not. Nothing moved. "
+                "What is missing or out of date: affirm resume"
+            )
+        click.echo(f"{day} is closed: the branch `closed` of all daily tables shows it.")
+        return
+    closed = close_month(ledger, month.date(), _said_by(by, settings), datetime.now(UTC))
+    tags = [each for each in closed.tables if each.tag]
+    click.echo(f"{month:%Y-%m} is closed, by {closed.closed_by}. Kept as the tag {tags[0].tag} of {len(tags)} tables:")
+    for each in closed.tables:
+        kept = f"tag {each.tag}" if each.tag else "personal data: recorded, not kept"
+        click.echo(f"  {each.table:<36} snapshot {each.snapshot:<20} {kept}")
+    click.echo("Trial balance:")
+    for account, (*_, closing) in closed.trial_balance.items():
+        click.echo(f"  {account:<36} {closing:>20,.2f}")
+
+
+@main.command()
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="The first date that is published again.")
+@click.option("--reason", help="Why closed books are changed; kept for ever.")
+@click.option("--end", "is_end", is_flag=True, help="End it: close its months anew, and keep what changed.")
+@click.option("--by", help="Who says so; by default your user name, but not in a pod.")
+def restate(first: datetime | None, reason: str | None, is_end: bool, by: str | None) -> None:
+    """Let closed months be published again from a date on; or end that, by --end.
+
+    Without options: say which restatement is under way.
+    """
+    from affirm_assets.restate import begin, counts_by_table, end, under_way
+    from affirm_assets.steps.closed import TAG, month_text
+
+    settings = Settings.of(os.environ)
+    ledger = _ledger(settings)
+    if is_end:
+        if first or reason:
+            raise click.UsageError("--end ends the restatement that is under way: expected no --from and no --reason.")
+        ended = end(ledger, _said_by(by, settings), datetime.now(UTC))
+        click.echo(f"Restatement {ended.restatement.id} from {ended.restatement.first} has ended.")
+        for (table, month), (days, names) in counts_by_table(ended.changes).items():
+            click.echo(f"  {month} {table}: changed on {days} days, of {names} loans or accounts")
+        if not ended.changes:
+            click.echo("  No sum of any table has changed.")
+        for table in ended.unknown:
+            click.echo(f"  {table}: not compared, its closing snapshot is gone")
+        months = ", ".join(f"{month_text(each.month)} (close {each.number})" for each in ended.closes)
+        click.echo(f"Closed anew: {months}. Each change, to the cent: table close.changes.")
+        return
+    if first is None and reason is None:
+        going = under_way(ledger)
+        click.echo(
+            f"{going.id} from {going.first}, begun by {going.by} at {going.at}: {going.reason}"
+            if going
+            else "No restatement is under way."
+        )
+        return
+    if first is None:
+        raise click.UsageError("--from: expected the first date that is published again, found none.")
+    begun = begin(ledger, first.date(), reason or "", _said_by(by, settings), datetime.now(UTC))
+    click.echo(
+        f"Restatement {begun.id} is under way: closed months may be published again from {begun.first} on, by runs "
+        f"with the tag {TAG}={begun.id}. Sensors give it to their runs. Once all is computed: affirm restate --end"
+    )
+
+
+@main.command()
+@click.argument("dataset")
+@click.option("--to", "run_id", required=True, help="The run whose rows are to be those of the table again.")
+def rollback(dataset: str, run_id: str) -> None:
+    """Put the table of a DATASET (such as loans/loans) back to what a run published, without computing anything."""
+    from affirm_assets.errors import RollbackRefused
+    from affirm_assets.orchestration.partitions import today
+    from affirm_assets.orchestration.plan import Books
+    from affirm_assets.steps.closed import restatement_of
+    from affirm_assets.steps.request import Run
+    from affirm_assets.steps.rollback import roll_back
+    from affirm_assets.steps.together import load_together
+
+    settings = Settings.of(os.environ)
+    ledger = _ledger(settings)
+    found = next((each for each in ledger.datasets.values() if str(each) == dataset), None)
+    if found is None:
+        known = ", ".join(map(str, ledger.datasets.values()))
+        raise RollbackRefused(f"expected a dataset, one of {known}; found {dataset}.")
+    tables = load_together(ledger.catalog, [found.table])
+    going = restatement_of(tables[found.table]) if found.table in tables else None
+    by = Run("", "", restatement=going.id if going else "")
+    done = roll_back(ledger.catalog, found, run_id, by, datetime.now(UTC))
+    click.echo(
+        f"{dataset} holds again what run {run_id} published (snapshot {done.to}), as snapshot {done.snapshot}. Undone: "
+        f"what was published since for {', '.join(done.undone)}."
+    )
+    if done.missing:
+        click.echo(f"Not published any more: {', '.join(done.missing)}.")
+    records = ledger.records(ledger.tables())
+    books = Books.of(ledger.datasets, records, ledger.first)
+    stale = [(each, books.lacking([each], today())) for each in [found.name, *sorted(books.readers([found.name]))]]
+    for name, reasons in stale:
+        for reason in reasons:
+            click.echo(f"{ledger.datasets[name]} is out of date: {reason}")
+    if any(reasons for _, reasons in stale):
+        click.echo("The sensors compute that at their next ticks; without a daemon: affirm resume")
 
 
 @main.command()

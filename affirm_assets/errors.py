@@ -172,6 +172,24 @@ class WindowRefused(AffirmError):
     """A window that this dataset cannot compute."""
 
 
+class MonthClosed(WindowRefused):
+    """A window in a month that is closed, whose numbers others rely on."""
+
+    def __init__(self, dataset: str, window: str, closed: str, found: str, to_do: str) -> None:
+        super().__init__(
+            f"{dataset}: nothing was published for {window}: the months through {closed} are closed. Expected a "
+            f"restatement that covers it, found {found}. To change closed books: {to_do}."
+        )
+
+
+class CloseRefused(AffirmError):
+    """A month that cannot be closed, or a restatement that cannot begin or end."""
+
+
+class RollbackRefused(AffirmError):
+    """A table that cannot be put back to what a run published."""
+
+
 class GapRefused(WindowRefused):
     """A window that would begin from a partition that was never published, although earlier ones were."""
 

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from gzip import BadGzipFile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dagster import ConfigurableResource
 from fsspec import AbstractFileSystem
@@ -36,7 +36,9 @@ from pyiceberg.table.snapshots import Snapshot, SnapshotLogEntry
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.table.update import TableRequirement, TableUpdate
 from pyiceberg.typedef import EMPTY_DICT, IcebergBaseModel, Identifier, Properties
+from sqlalchemy import CursorResult, select, update
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
 
 FILES = "file://"
 BUCKETS = "s3://"
@@ -102,6 +104,15 @@ class Registration:
     registered: Sequence[Table]
     undecided: Mapping[str, Sequence[str]]
     unreadable: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be committed to a table, as it was loaded."""
+
+    table: Table
+    updates: tuple[TableUpdate, ...]
+    requirements: tuple[TableRequirement, ...] = ()
 
 
 class _SharedSqlCatalog(SqlCatalog):
@@ -213,6 +224,52 @@ class _SharedSqlCatalog(SqlCatalog):
             _check_nothing_is_lost(table)
         with _removed_if_refused():
             return super().commit_table(table, requirements, updates)
+
+    def load_together(self, names: Collection[str]) -> dict[str, Table]:
+        """The tables of these names that there are, as all of them were at one moment."""
+        with _database_of(self.properties["uri"]), Session(self.engine) as session:
+            rows = session.scalars(select(IcebergTables).where(IcebergTables.catalog_name == self.name)).all()
+        named = {f"{row.table_namespace}.{row.table_name}": row for row in rows}
+        return {name: self._convert_orm_to_iceberg(named[name]) for name in names if name in named}
+
+    def commit_together(self, changes: Sequence[Change]) -> None:
+        """Commit to several tables in one transaction of the database: readers see all of it, or none.
+
+        Each table must still be as it was loaded, whatever its requirements are. Raises CommitFailedException if one of
+        them is not: then nothing has changed, and the files that were written are removed.
+        """
+        with _removed_if_refused():
+            staged = [self._staged(each) for each in changes]
+            moves = [
+                (*change.table.name(), change.table.metadata_location, new.metadata_location)
+                for change, new in zip(changes, staged, strict=True)
+            ]
+            with _database_of(self.properties["uri"]), Session(self.engine) as session:
+                # In one order, so that of two such commits none waits for the other in PostgreSQL.
+                for namespace, table, before, after in sorted(moves):
+                    moved = session.execute(
+                        update(IcebergTables)
+                        .where(
+                            IcebergTables.catalog_name == self.name,
+                            IcebergTables.table_namespace == namespace,
+                            IcebergTables.table_name == table,
+                            IcebergTables.metadata_location == before,
+                        )
+                        .values(metadata_location=after, previous_metadata_location=before)
+                    )
+                    if cast("CursorResult[Any]", moved).rowcount != 1:
+                        raise CommitFailedException(f"{namespace}.{table} was committed to by another process")
+                session.commit()
+        for change, new in zip(changes, staged, strict=True):
+            with suppress(OSError):  # all is committed: files that nobody needs may stay
+                self._delete_old_metadata(change.table.io, change.table.metadata, new.metadata)
+
+    def _staged(self, change: Change) -> StagedTable:
+        if change.table.metadata.format_version >= 3:
+            _check_nothing_is_lost(change.table)
+        staged = self._update_and_stage_table(change.table, change.table.name(), change.requirements, change.updates)
+        self._write_metadata(staged.metadata, staged.io, staged.metadata_location)
+        return staged
 
     @staticmethod
     def _write_metadata(metadata: TableMetadata, io: FileIO, metadata_path: str) -> None:

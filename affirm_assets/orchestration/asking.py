@@ -90,9 +90,14 @@ class Asked:
 
 
 def run_request(
-    instance: dg.DagsterInstance, ask: Ask, datasets: Mapping[str, Dataset], state: State, now: datetime
+    instance: dg.DagsterInstance,
+    ask: Ask,
+    datasets: Mapping[str, Dataset],
+    state: State,
+    now: datetime,
+    tags: Mapping[str, str],
 ) -> dg.RunRequest | NotNow:
-    """The next try of what is asked, or why there is none now.
+    """The next try of what is asked, or why there is none now. `tags`: further ones of the run.
 
     Of another state there are tries anew, and so there are after a resume: a person acted, and is told if it fails
     again.
@@ -110,7 +115,7 @@ def run_request(
         # By the try before it: a daemon that was killed in a tick asks for the same one again, and Dagster sees that.
         run_key=f"{cause}/{records[0].dagster_run.run_id if records else 'first'}",
         asset_selection=[asset_key(datasets[name]) for name in ask.datasets],
-        tags={CAUSE: cause, REASON: ask.reason, _DAY: _digest(day), _SINCE: since, **_tags(ask.window, kind)},
+        tags={CAUSE: cause, REASON: ask.reason, _DAY: _digest(day), _SINCE: since, **tags, **_tags(ask.window, kind)},
         partition_key=_key(ask.window),
     )
 

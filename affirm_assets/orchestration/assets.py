@@ -25,6 +25,7 @@ from affirm_assets.orchestration.standing_checks import not_evaluated, standing_
 from affirm_assets.settings import Settings
 from affirm_assets.steps.acceptance import TAG, Refuser, acceptances
 from affirm_assets.steps.audits_failed import AuditsFailed
+from affirm_assets.steps.closed import TAG as RESTATEMENT_TAG
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
 from affirm_assets.steps.run import run_step
 from affirm_assets.steps.storage import LandingZone, Storage
@@ -166,7 +167,8 @@ def _run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset]) -> 
     accepts = acceptances(run.tags.get(TAG, ""))
     for each in accepts:
         Refuser.of(datasets, each.feed)  # a feed that there is
-    return Run(run.run_id, run.root_run_id or run.run_id, tuple(computed), accepts)
+    restatement = run.tags.get(RESTATEMENT_TAG, "")
+    return Run(run.run_id, run.root_run_id or run.run_id, tuple(computed), accepts, restatement)
 
 
 def _pool(dataset: Dataset) -> str | None:

@@ -14,9 +14,11 @@ from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import DeclarationError
 from affirm_assets.orchestration.arrivals import arrived
 from affirm_assets.orchestration.asking import NotNow, State, busy, resume, run_request
+from affirm_assets.orchestration.closed_date import close_of_business, is_due
 from affirm_assets.orchestration.partitions import BOOKS_TIME_ZONE, asset_key, today
 from affirm_assets.orchestration.plan import MISSING, Ask, Books
 from affirm_assets.orchestration.tables import Tables
+from affirm_assets.steps.closed import TAG as RESTATEMENT_TAG
 from affirm_assets.steps.published import Record
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
@@ -59,7 +61,13 @@ class Project:
         """The next try of what is asked, or why there is none now. `running`: what runs compute."""
         if meets := next((each for each in running if ask.meets(each)), None):
             return NotNow(f"{ask.datasets[0]} of {ask.window}: after {meets.reason}")
-        return run_request(instance, ask, self.datasets, self._state(ask, tables, zone), datetime.now(UTC))
+        if closed := tables.closed_part(self.datasets, ask.datasets, ask.window):
+            return NotNow(
+                f"{ask.datasets[0]} of {ask.window}: {closed} is closed. To change closed books: affirm restate --from "
+                f"{closed.first} --reason TEXT"
+            )
+        tags = {RESTATEMENT_TAG: tables.restatement.id} if tables.restatement else {}
+        return run_request(instance, ask, self.datasets, self._state(ask, tables, zone), datetime.now(UTC), tags)
 
     def run_requests(
         self, instance: dg.DagsterInstance, ask: Ask, running: Sequence[Ask], tables: Tables, zone: LandingZone
@@ -71,6 +79,11 @@ class Project:
         """
         messages: list[str] = []
         left: Ask | None = ask
+        if (closed := tables.closed_part(self.datasets, ask.datasets, ask.window)) and (
+            still_open := self._after(closed.last, ask)
+        ):
+            messages.append(f"{ask.datasets[0]}: {closed} is closed, and is not read")
+            left = still_open
         while left and len(messages) < _MOST_GIVEN_UP:
             asked = self.run_request(instance, left, running, tables, zone)
             if isinstance(asked, dg.RunRequest):
@@ -78,6 +91,12 @@ class Project:
             messages.append(asked.why)
             left = self._after_its_first_day(left, tables) if asked.is_given_up else None
         return [], messages
+
+    def _after(self, day: date, ask: Ask) -> Ask | None:
+        """Its days after this one: of datasets that read files alone, whose days do not follow from each other."""
+        if not ask.window or ask.window.last <= day or any(self.datasets[name].computed_from for name in ask.datasets):
+            return None
+        return replace(ask, window=Window(day + timedelta(days=1), ask.window.last))
 
     def _after_its_first_day(self, ask: Ask, tables: Tables) -> Ask | None:
         """Of the datasets that read files alone; where days are missing, from the next one that is."""
@@ -183,6 +202,10 @@ def _sensor(project: Project, kind: type, name: str, description: str) -> dg.Sen
             without.update(*not_now)
         if behind := sorted(books_of_now.readers(without)):
             messages.append(f"these wait for what is not computed: {', '.join(behind)}")
+        if kind is Daily and not requests and is_due(project.datasets, tables.records, tables.closed_dates):
+            with catalog.load() as loaded:
+                day = close_of_business(loaded, project.datasets, project.first)
+            messages += [f"closed {day}: readers of the branch `closed` see it in all daily tables"] if day else []
         for each in messages:
             context.log.info(each)
         return dg.SensorResult(run_requests=requests, skip_reason=None if requests else dg.SkipReason(shown(messages)))

@@ -218,10 +218,18 @@ def _fewer_files(reader: Dataset, feed: str, fewer: Mapping[date, str], ui_url: 
     ]
 
 
-def _late_files(reader: Dataset, feed: str, asks: Iterable[Ask], cursor: Cursor, ui_url: str) -> list[Alert]:
+def _late_files(
+    reader: Dataset, feed: str, asks: Iterable[Ask], cursor: Cursor, closed: Mapping[Ask, Window], ui_url: str
+) -> list[Alert]:
     """Of each day whose rows are asked for again."""
     days = sorted(
-        {day for day in cursor.seen for ask in asks if ask.restates and ask.window and ask.window.contains(day)}
+        {
+            day
+            for day in cursor.seen
+            for ask in asks
+            if ask.restates and ask.window and ask.window.contains(day)
+            if ask not in closed or not closed[ask].contains(day)
+        }
     )
     return [
         alert_of(
@@ -231,6 +239,25 @@ def _late_files(reader: Dataset, feed: str, asks: Iterable[Ask], cursor: Cursor,
             cause=f"late/{feed}/{day}/{cursor.seen[day][0]}",
             title=f"late files of feed {feed}",
             reason="The folder holds other files than were read of it. The books from this date on are computed again.",
+        )
+        for day in days
+    ]
+
+
+def _closed_files(
+    reader: Dataset, feed: str, asks: Iterable[Ask], cursor: Cursor, closed: Mapping[Ask, Window], ui_url: str
+) -> list[Alert]:
+    """Of each day that is closed and whose folder holds other files than were read."""
+    days = sorted({day for day in cursor.seen for ask in asks if ask in closed and closed[ask].contains(day)})
+    return [
+        alert_of(
+            reader,
+            day,
+            ui_url,
+            cause=f"closed/{feed}/{day}/{cursor.seen[day][0]}",
+            title=f"files of feed {feed} for a closed month",
+            reason="The folder holds other files than were read of it. Nothing is computed: the month is closed. To "
+            f"read them: affirm restate --from {day} --reason TEXT",
         )
         for day in days
     ]
@@ -265,6 +292,7 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...], ui_url: str) ->
         through = _all_feeds_through(landing_zone, readers, tables, project.first)
         able = {name: each for name, each in automatic.items() if name in known}
         asks = landing_asks(able, tables.records, feed, tick.complete, tick.changed, through)
+        closed = {ask: days for ask in asks if (days := tables.closed_part(project.datasets, ask.datasets, ask.window))}
         requests: list[dg.RunRequest] = []
         for ask in asks:
             found, said = project.run_requests(context.instance, ask, running, tables, landing_zone)
@@ -272,7 +300,8 @@ def _sensor(project: Project, feed: str, names: tuple[str, ...], ui_url: str) ->
             tick.messages += said
         told = [
             *_fewer_files(project.datasets[names[0]], feed, tick.fewer, ui_url),
-            *_late_files(project.datasets[names[0]], feed, asks, cursor, ui_url),
+            *_late_files(project.datasets[names[0]], feed, asks, cursor, closed, ui_url),
+            *_closed_files(project.datasets[names[0]], feed, asks, cursor, closed, ui_url),
         ]
         if told:
             tell(context.instance, alerts, told, datetime.now(UTC))

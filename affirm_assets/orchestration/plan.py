@@ -114,6 +114,11 @@ class Books:
         gaps = self.records[name].missing(Window(first, last), dataset.partitions) if first <= last else []
         return gaps[0].first if gaps else None
 
+    def lacking(self, names: Iterable[str], through: date) -> list[str]:
+        """What of these datasets is missing or out of date, for the business dates through `through`, in words."""
+        needs = (self._need(self.datasets[name], through) for name in names)
+        return list(dict.fromkeys(each.reason for each in needs if each))
+
     @cached_property
     def begins(self) -> Mapping[str, date]:
         """Each dataset's first business date: the deployment's, or that of a feed it reads, if that begins later."""

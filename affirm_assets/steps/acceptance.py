@@ -20,6 +20,9 @@ from affirm_assets.steps.tables import SUMMARY, load_if_exists, window_of
 ACCEPTED = f"{SUMMARY}accepted."
 """Prefix of the table property of a day that is accepted: JSON of the reason, and who gave it when."""
 
+PASSED = f"{SUMMARY}accepted"
+"""In a snapshot's summary: the days of its window whose refusals a person has let pass: `2025-01-03 2025-01-07`."""
+
 TAG = "affirm/accept"
 """The tag of a run that accepts days for itself alone: `FEED DATE REASON`, one in each line."""
 
@@ -64,6 +67,20 @@ class Refuser:
                 with _table(catalog, self.dataset).transaction() as transaction:
                     transaction.set_properties({f"{ACCEPTED}{day}": said})
                 return records
+        raise AcceptanceRefused(f"{self.dataset.table}: others commit to it all the time. Say it again.")
+
+    def withdraw(self, catalog: Catalog, feed: str, day: date) -> None:
+        """Take back that a day may pass. Raises AcceptanceRefused if nobody has said so."""
+        for _ in range(_TRIES):
+            table = _table(catalog, self.dataset)
+            if f"{ACCEPTED}{day}" not in table.properties:
+                raise AcceptanceRefused(
+                    f"{feed} {day}: expected that what {self.dataset} refuses was accepted; it was not."
+                )
+            with suppress(CommitFailedException):
+                with table.transaction() as transaction:
+                    transaction.remove_properties(f"{ACCEPTED}{day}")
+                return
         raise AcceptanceRefused(f"{self.dataset.table}: others commit to it all the time. Say it again.")
 
     @property
@@ -112,6 +129,16 @@ def refusable(dataset: Dataset, upstream: Mapping[str, Dataset], table: Table | 
                 ) from error
     of_run = {each.day: None for each in request.run.accepts if each.feed == feed.feed}
     return Feed(feed.feed, feed.tolerance, {**found, **of_run})
+
+
+def passed_by_people(
+    dataset: Dataset, upstream: Mapping[str, Dataset], table: Table, request: Request
+) -> Mapping[str, str]:
+    """For the snapshot's summary: which days of the window a person has let pass; empty if none."""
+    if len(dataset.refuses_of(upstream.values())) != 1:
+        return {}
+    days = sorted(refusable(dataset, upstream, table, request).accepted_days)
+    return {PASSED: " ".join(map(str, days))} if days else {}
 
 
 def acceptances(tag: str) -> tuple[Acceptance, ...]:

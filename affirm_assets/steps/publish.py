@@ -5,8 +5,6 @@ try looks at the table anew and commits only on the head that it looked at: PyIc
 """
 
 import json
-import random
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -20,8 +18,6 @@ from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
-    AssertRefSnapshotId,
-    AssertTableUUID,
     RemoveSnapshotsUpdate,
     SetPropertiesUpdate,
     SetSnapshotRefUpdate,
@@ -32,9 +28,10 @@ from pyiceberg.types import DateType
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Landing
-from affirm_assets.declare.partitions import Window
+from affirm_assets.declare.partitions import Monthly, Window
 from affirm_assets.errors import PublishConflict, StageLost, TableNotStageable
 from affirm_assets.steps.audit import Outcome, outcomes_from_json, outcomes_to_json
+from affirm_assets.steps.closed import check_open, close_tag
 from affirm_assets.steps.engine import Staged
 from affirm_assets.steps.manifests import (
     NOTHING,
@@ -55,12 +52,12 @@ from affirm_assets.steps.tables import (
     epoch_day,
     is_by_others,
     main_history,
-    main_snapshot,
     partition_day,
     partition_positions,
     table_id,
     window_of,
 )
+from affirm_assets.steps.together import as_loaded, wait_a_little
 
 PUBLISHED_WAP_ID = "published-wap-id"  # Iceberg's own name for it
 REPORT = f"{SUMMARY}report"
@@ -68,8 +65,6 @@ REPORT = f"{SUMMARY}report"
 
 _TRIES = 100
 """Each one that fails is another writer's success."""
-
-_LONGEST_WAIT = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -104,11 +99,6 @@ class Report:
             files=value["files"],
             bytes=value["bytes"],
         )
-
-
-def wait_a_little(failed: int) -> None:
-    """Longer after each failed try, and never the same for two writers."""
-    time.sleep(random.uniform(0, min(0.02 * 2 ** min(failed, 10), _LONGEST_WAIT)))
 
 
 def find_published(dataset: Dataset, request: Request, table: Table) -> Publication | None:
@@ -256,6 +246,7 @@ class _Attempt:
             self.discard_report()
             return earlier
         record = record_of(self.dataset, table)
+        check_open(self.dataset, self.request, table)
         _check_not_overtaken(self.dataset, self.request, table, record)
         _check_writable(self.dataset, table)
         _check_still_staged(self.dataset, self.staged, table)
@@ -280,7 +271,7 @@ class _Attempt:
         moved = moved.with_folders(self.request.folders)
         stage = table.snapshot_by_id(self._removable_stage(table) or 0)
         try:
-            _commit(table, self._updates(table, snapshot, moved), _requirements(table))
+            _commit(table, self._updates(table, snapshot, moved), as_loaded(table, *self._close_tags))
         except (CommitFailedException, ValueError) as error:
             # PyIceberg says ValueError where a commit on no branch has taken the next sequence number.
             self._failed = new, publication
@@ -340,6 +331,15 @@ class _Attempt:
         removed: dict[str, Any] = {"snapshot-ids": [staged]}
         return updates if staged is None else (*updates, RemoveSnapshotsUpdate(**removed))
 
+    @property
+    def _close_tags(self) -> list[str]:
+        """A catalog that compares nothing else would let a publish pass that a close came before."""
+        partitions, window = self.dataset.partitions, self.request.window
+        if partitions is None or window is None:
+            return []
+        days = partitions.days(window)
+        return [close_tag(month) for month in Monthly("").starts(Monthly("").covering(days))]
+
     def _removable_stage(self, table: Table) -> int | None:
         """Not one that somebody has put a branch or a tag on."""
         staged = self.staged.snapshot
@@ -377,11 +377,6 @@ def _forget(table: Table, stage: Snapshot | None) -> None:
         return
     own = [each.manifest_path for each in manifests if each.added_snapshot_id == stage.snapshot_id]
     delete_files(table.io, [*own, stage.manifest_list])
-
-
-def _requirements(table: Table) -> tuple[TableRequirement, ...]:
-    main: dict[str, Any] = {"ref": MAIN_BRANCH, "snapshot-id": main_snapshot(table)}
-    return AssertTableUUID(uuid=table.metadata.table_uuid), AssertRefSnapshotId(**main)
 
 
 def _is_in(storage: Storage, dataset: Dataset, snapshot: Snapshot) -> bool:

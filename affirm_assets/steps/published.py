@@ -11,13 +11,21 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Operation, Snapshot
+from pyiceberg.table.snapshots import Snapshot
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Partitions, Window
 from affirm_assets.errors import RecordRefused
 from affirm_assets.steps.folders import Folder, Folders
-from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, main_history, main_snapshot, table_id, window_of
+from affirm_assets.steps.tables import (
+    SUMMARY,
+    WHOLE_TABLE,
+    is_compaction,
+    main_history,
+    main_snapshot,
+    table_id,
+    window_of,
+)
 
 PUBLISHED_PROPERTY = f"{SUMMARY}published"
 """The table property with the windows that were published: `2025-01-01...2025-06-29, 2025-07-02`, or `all`.
@@ -158,7 +166,7 @@ def last_change(dataset: Dataset, table: Table | None) -> int | None:
     if table is None:
         return None
     for snapshot in main_history(table):
-        if not _is_compaction(snapshot):
+        if not is_compaction(snapshot):
             return snapshot.snapshot_id
     recent = record_of(dataset, table).recent
     return recent[0].snapshot if recent else main_snapshot(table)
@@ -190,16 +198,12 @@ def _went_back_to(recent: Sequence[Publication], history: Sequence[Snapshot]) ->
     if not recent or history[-1].parent_snapshot_id == recent[0].snapshot:
         return None
     ours = {each.snapshot for each in recent}
-    if any(each.snapshot_id in ours or not _is_compaction(each) for each in history):
+    if any(each.snapshot_id in ours or not is_compaction(each) for each in history):
         return None
     rows = _rows(history[0])
     if rows == recent[0].total_rows:
         return None
     return next((each for each in recent if each.total_rows == rows), None)
-
-
-def _is_compaction(snapshot: Snapshot) -> bool:
-    return snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE
 
 
 def _rows(snapshot: Snapshot) -> int | None:

@@ -89,12 +89,14 @@ class Run:
     """Who asks. A retried run has a new `run_id` and the `root_run_id` of the first try.
 
     `datasets`: the names of all that the run computes, each for the same window. `accepts`: what it lets pass.
+    `restatement`: the id of the one that lets it publish into closed months.
     """
 
     run_id: str
     root_run_id: str
     datasets: tuple[str, ...] = ()
     accepts: tuple[Acceptance, ...] = ()
+    restatement: str = ""
 
 
 @dataclass(frozen=True)

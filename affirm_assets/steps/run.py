@@ -16,6 +16,7 @@ from affirm_assets.declare.contract import Rule, column_differences, columns, sp
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import StageLost, UnfitForEngine, WrongColumns, WrongSession
+from affirm_assets.steps.acceptance import passed_by_people
 from affirm_assets.steps.audit import (
     Outcome,
     Question,
@@ -29,6 +30,7 @@ from affirm_assets.steps.audit import (
 )
 from affirm_assets.steps.audits_failed import AuditsFailed
 from affirm_assets.steps.beside import check_beside_unchanged
+from affirm_assets.steps.closed import check_open
 from affirm_assets.steps.control_totals import Totals, added_up, control_totals_outcome, listed_rows, totals_of_files
 from affirm_assets.steps.engine import Days, Engine, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
@@ -126,6 +128,7 @@ def run_step(
     if earlier := find_published(dataset, pinned.request, table):
         report = read_report(table, earlier)
         return replace(_result(pinned.request, earlier, report, table, timer.seconds), already_published=True)
+    check_open(dataset, pinned.request, table)
     check_no_gap(dataset, upstream, pinned)
     check_inputs_published(dataset, upstream, pinned)
     step = _Step(dataset, upstream, pinned, storage, table, timer)
@@ -134,9 +137,8 @@ def run_step(
         raise step.failed(computed)
     with timer.part("publish"):
         check_beside_unchanged(dataset, upstream, pinned, storage)
-        publication = publish(
-            dataset, pinned.request, computed.staged, computed.outcomes, storage, now(), notes={ENGINE: computed.engine}
-        )
+        notes = {ENGINE: computed.engine, **passed_by_people(dataset, upstream, table, pinned.request)}
+        publication = publish(dataset, pinned.request, computed.staged, computed.outcomes, storage, now(), notes=notes)
     report = report_of(dataset, pinned.request, computed.staged, computed.outcomes, table)
     result = _result(pinned.request, publication, report, table, timer.seconds)
     return replace(

@@ -114,9 +114,11 @@ def window_of(snapshot: Snapshot) -> str | None:
 
 def is_by_others(snapshot: Snapshot) -> bool:
     """A commit that does not say what it changed may have changed anything, unless it is a compaction."""
-    if snapshot.summary and snapshot.summary.operation == Operation.REPLACE:
-        return False
-    return window_of(snapshot) is None
+    return not is_compaction(snapshot) and window_of(snapshot) is None
+
+
+def is_compaction(snapshot: Snapshot) -> bool:
+    return snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE
 
 
 def added_files(table: Table, snapshot: Snapshot) -> list[DataFile]:

@@ -12,7 +12,7 @@ from affirm_assets.lender.vocabulary import WITHOUT_AMOUNT
 from tests.unit.integer_books import Books
 
 
-@dataclass
+@dataclass(eq=False)
 class History:
     terms: Terms
     booked_on: date

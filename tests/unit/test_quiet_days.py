@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -66,10 +67,20 @@ ACCOUNTS = pa.schema(
 @pytest.fixture(params=range(GROUPS))
 def histories(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, History]:
     """By the loan's id. Each loan is of a product of its own, with the rules of its terms."""
-    seeds = range(request.param, HISTORIES, GROUPS)
-    histories = {f"L{seed}": random_history(random.Random(seed)) for seed in seeds}
+    histories = {f"L{seed}": _history(seed) for seed in range(request.param, HISTORIES, GROUPS)}
     _sell(monkeypatch, {name: history.terms.rules for name, history in histories.items()})
     return histories
+
+
+@cache
+def _history(seed: int) -> History:
+    return random_history(random.Random(seed))
+
+
+@cache
+def _longest() -> date:
+    """Long after the last of all histories."""
+    return max(_history(seed).last for seed in range(HISTORIES)) + 200 * A_DAY
 
 
 def _sell(monkeypatch: pytest.MonkeyPatch, rules: Mapping[str, Rules]) -> None:
@@ -405,8 +416,13 @@ def _some_days(rng: random.Random, histories: Iterable[History]) -> Iterator[dat
 
 
 def _rows(history: History, last: date) -> list[Day]:
-    moved = [each for each in history.movements if each.posted_on <= last]
-    return list(days(Account.opened(history.terms, history.booked_on), last, moved, is_new=True))
+    """A day's row is made of what came by then, so those of the whole history begin with the same ones."""
+    return [each for each in _life(history) if each.as_of <= last]
+
+
+@cache
+def _life(history: History) -> list[Day]:
+    return list(days(Account.opened(history.terms, history.booked_on), _longest(), history.movements, is_new=True))
 
 
 def _taken_over(history: History, opening: Day) -> Account:

@@ -1,0 +1,111 @@
+"""Several tables at one moment: read as they are at it, and committed to in one transaction where the catalog has one.
+
+The SQL catalogs (SQLite, PostgreSQL) have: all tables move, or none does. Elsewhere tables are loaded and committed to
+one after another; a property that all of them have in common then says whether they belong together.
+"""
+
+import random
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.update import (
+    AssertRefSnapshotId,
+    AssertTableUUID,
+    RemovePropertiesUpdate,
+    SetPropertiesUpdate,
+    SetSnapshotRefUpdate,
+    TableRequirement,
+    TableUpdate,
+)
+
+from affirm_assets.steps.tables import load_if_exists, main_snapshot
+
+_TRIES = 20
+_LONGEST_WAIT = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be committed to a table, as it was loaded."""
+
+    table: Table
+    updates: tuple[TableUpdate, ...]
+    requirements: tuple[TableRequirement, ...] = ()
+
+
+def wait_a_little(failed: int) -> None:
+    """Longer after each failed try, and never the same for two writers."""
+    time.sleep(random.uniform(0, min(0.02 * 2 ** min(failed, 10), _LONGEST_WAIT)))
+
+
+def load_together(catalog: Catalog, names: Collection[str]) -> Mapping[str, Table]:
+    """The tables of these names that there are."""
+    if of_one_moment := getattr(catalog, "load_together", None):
+        return dict(of_one_moment(names))
+    loaded = {name: load_if_exists(catalog, name) for name in names}
+    return {name: table for name, table in loaded.items() if table is not None}
+
+
+def commit_together(catalog: Catalog, decide: Callable[[], Sequence[Change] | None]) -> Sequence[Change] | None:
+    """Commit what `decide` says of tables that it loads; again, if another commit came first. What was committed.
+
+    `decide` returns None if there is nothing to commit. Where the catalog commits to one table at a time, the last one
+    comes last. Raises CommitFailedException after many tries.
+    """
+    for failed in range(_TRIES):
+        if failed:
+            wait_a_little(failed)
+        changes = decide()
+        if not changes:
+            return None
+        try:
+            _commit(catalog, changes)
+        except CommitFailedException:
+            continue
+        return changes
+    raise CommitFailedException(f"{_TRIES} tries: each time, somebody else committed to one of the tables first")
+
+
+def _commit(catalog: Catalog, changes: Sequence[Change]) -> None:
+    if in_one_transaction := getattr(catalog, "commit_together", None):
+        in_one_transaction(changes)
+        return
+    for each in changes:
+        catalog.commit_table(each.table, each.requirements, each.updates)
+
+
+def as_loaded(table: Table, *refs: str) -> tuple[TableRequirement, ...]:
+    """That main, and these refs, point to the snapshots that they pointed to when the table was loaded."""
+    snapshots = {name: ref.snapshot_id for name, ref in table.metadata.refs.items()}
+    # PyIceberg refuses to be asked of other refs where there is no snapshot, and so no ref.
+    others = {name: snapshots.get(name) for name in refs} if table.metadata.snapshots else {}
+    found: dict[str, int | None] = {MAIN_BRANCH: main_snapshot(table), **others}
+    return (
+        AssertTableUUID(uuid=table.metadata.table_uuid),
+        *(_ref_is(name, snapshot) for name, snapshot in found.items()),
+    )
+
+
+def _ref_is(name: str, snapshot: int | None) -> AssertRefSnapshotId:
+    values: dict[str, Any] = {"ref": name, "snapshot-id": snapshot}
+    return AssertRefSnapshotId(**values)
+
+
+def set_ref(name: str, kind: str, snapshot: int) -> TableUpdate:
+    """kind: `branch` or `tag`."""
+    values: dict[str, Any] = {"ref-name": name, "type": kind, "snapshot-id": snapshot}
+    return SetSnapshotRefUpdate(**values)
+
+
+def set_properties(values: Mapping[str, str]) -> TableUpdate:
+    return SetPropertiesUpdate(updates=dict(values))
+
+
+def remove_properties(names: Collection[str]) -> TableUpdate:
+    return RemovePropertiesUpdate(removals=list(names))
