@@ -93,6 +93,15 @@ def test_a_contract_states_more_than_nothing() -> None:
     assert problem == "0.00 never repays the loan, of which a period's interest is 0.00; computed 0.01"
 
 
+def test_a_contract_that_is_off_by_a_cent_still_repays() -> None:
+    # 3 % of 1.00 are 0.03, and the annuity of 120 months is 0.0309.
+    terms = Decimal("1.00"), Decimal(36), 120
+    assert contract_problem(Decimal("0.04"), *terms, "monthly") is None
+    assert contract_problem(Decimal("0.03"), *terms, "monthly") == (
+        "0.03 never repays the loan, of which a period's interest is 0.03; computed 0.04"
+    )
+
+
 def test_a_contract_rounds_as_it_likes() -> None:
     # A third of 100.00 is 33.33 or 33.34; a cent more or less than either, as the product rounds, is let pass.
     terms = Decimal("100.00"), Decimal(0), 3

@@ -1,1 +1,5 @@
 """Money maths: pure functions of `Decimal`, each with the source of its formula. No I/O, no Spark, no Dagster."""
+
+from affirm_assets.lender.finance.schedule import Instalment, level_schedule
+
+__all__ = ["Instalment", "level_schedule"]

@@ -18,7 +18,8 @@ from affirm_assets.lender.finance.accrual import ACCRUED_PLACES, CENT, ZERO, dai
 from affirm_assets.lender.finance.delinquency import CHARGE_OFF_DAYS, days_past_due, shortage_after
 from affirm_assets.lender.finance.discount import earned_of_discount
 from affirm_assets.lender.finance.movements import Application, Event, Movement
-from affirm_assets.lender.finance.terms import Terms, months_after
+from affirm_assets.lender.finance.periods import months_after
+from affirm_assets.lender.finance.terms import Terms
 from affirm_assets.lender.vocabulary import (
     ADJUSTMENT_KINDS,
     FORGIVES,

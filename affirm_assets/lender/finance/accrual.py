@@ -11,17 +11,22 @@ ZERO = Decimal("0.00")
 CENT = Decimal("0.01")
 ACCRUED_PLACES = Decimal("1E-8")
 
-# More digits than any amount here has: the caller's own decimal context, which may be short, has no say.
-_CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation])
+CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation])
+"""Far more digits than any amount has, so that no rounding on the way can reach a cent; and the caller's own decimal
+context, which may be short, has no say."""
+
 _PERCENT_DAYS = Decimal(36_500)
 
 
-def daily_interest(principal: Decimal, apr: Decimal) -> Decimal:
-    """Dollars that a day accrues on a principal at `apr` percent a year, half up to 8 places."""
-    accrued = _CONTEXT.divide(_CONTEXT.multiply(principal, apr), _PERCENT_DAYS)
-    return accrued.quantize(ACCRUED_PLACES, ROUND_HALF_UP, _CONTEXT)
+def daily_interest(principal: Decimal, apr: Decimal, percent_days: Decimal = _PERCENT_DAYS) -> Decimal:
+    """Dollars that a day accrues on a principal at `apr` percent a year, half up to 8 places.
+
+    percent_days: 100 times the days of a year, the books' 365 if not given.
+    """
+    accrued = CONTEXT.divide(CONTEXT.multiply(principal, apr), percent_days)
+    return accrued.quantize(ACCRUED_PLACES, ROUND_HALF_UP, CONTEXT)
 
 
 def to_cents(amount: Decimal) -> Decimal:
     """Half up to the cent: of a cumulative accrual, what of it is posted."""
-    return amount.quantize(CENT, ROUND_HALF_UP, _CONTEXT)
+    return amount.quantize(CENT, ROUND_HALF_UP, CONTEXT)

@@ -1,30 +1,18 @@
-"""The level instalment of a loan. Due dates, schedules and accrual are not in here."""
+"""The level payment of a loan. Due dates, schedules and accrual are not in here."""
 
-from decimal import (
-    ROUND_CEILING,
-    ROUND_HALF_EVEN,
-    ROUND_HALF_UP,
-    Context,
-    Decimal,
-    DivisionByZero,
-    InvalidOperation,
-    localcontext,
-)
+from collections.abc import Sequence
+from decimal import ROUND_FLOOR, Decimal, localcontext
+from itertools import groupby
 
+from affirm_assets.lender.finance.accrual import CENT, CONTEXT, to_cents
+from affirm_assets.lender.finance.arguments import check_count, check_money, check_rate, check_word
+from affirm_assets.lender.finance.periods import Span, equal_period
+from affirm_assets.lender.finance.rounding import Rounding, rounded
 from affirm_assets.lender.finance.rules import InstalmentRounding
 from affirm_assets.lender.vocabulary import Frequency
 
-# A period as a fraction of the year: (numerator, denominator), because neither fraction is a finite decimal.
-_YEARS_IN_PERIOD: dict[Frequency, tuple[int, int]] = {"monthly": (1, 12), "biweekly": (14, 365)}
-
-# Far more digits than any principal has, so that no rounding on the way can reach a cent; and the caller's own
-# decimal context, which may be short, has no say.
-_CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation])
-
-# An instalment of exactly 101.00 may come out as 101.00 + 1E-47, which must not be rounded up to 101.01.
-_NOISE = Decimal("1E-12")
-_CENT = Decimal("0.01")
-_ROUNDINGS: dict[InstalmentRounding, str] = {"up": ROUND_CEILING, "nearest": ROUND_HALF_UP}
+_FREQUENCIES: tuple[Frequency, ...] = ("monthly", "biweekly")
+_ROUNDINGS: dict[InstalmentRounding, Rounding] = {"up": "up", "nearest": "half_up"}
 
 
 def level_instalment(
@@ -34,12 +22,10 @@ def level_instalment(
     frequency: Frequency,
     rounding: InstalmentRounding = "up",
 ) -> Decimal:
-    """The equal payment, at the end of each period, that repays a loan; rounded to the cent.
+    """The level payment of the books' loans, over equal periods (`level_payment`).
 
-    The annuity-immediate (Kellison, The Theory of Interest, 3.2): `principal = sum(payment / (1 + rate) ** k for k in
-    1..instalments)`, with the nominal rate of one period: `apr / 12`, or `apr * 14 / 365`, which is what 14 days accrue
-    at actual/365. At 0 % it is the principal in equal parts. Rounded up, so that over equal periods the last payment is
-    never larger than the others.
+    The rate of a period is `apr / 12`, or `apr * 14 / 365`, which is what 14 days accrue at actual/365. Rounded up, so
+    that over equal periods the last payment is never larger than the others.
 
     Args:
         principal: amount lent, in dollars; above zero.
@@ -53,18 +39,40 @@ def level_instalment(
 
     Raises:
         ValueError: an argument is out of its range, not finite, or names an unknown frequency.
-        TypeError: an amount is a `float`.
+        TypeError: an amount is no `Decimal`, but a `float` for example.
     """
-    _check(principal, apr, instalments, frequency)
-    numerator, denominator = _YEARS_IN_PERIOD[frequency]
-    with localcontext(_CONTEXT):
-        discount = 1 / (1 + apr * numerator / (100 * denominator))
+    check_money("principal", principal)
+    check_rate("apr", apr)
+    check_count("instalments", instalments)
+    check_word("frequency", frequency, _FREQUENCIES)
+    rate = rate_of(apr, equal_period(frequency, "actual/365"))
+    return level_payment(principal, [rate] * instalments, _ROUNDINGS[rounding])
+
+
+def level_payment(principal: Decimal, rates: Sequence[Decimal], rounding: Rounding) -> Decimal:
+    """The payment, the same at the end of each period, that repays a loan; rounded to the cent.
+
+    The annuity-immediate (Kellison, The Theory of Interest, 3.2), of periods that may differ: `principal = sum(payment
+    / ((1 + rate_1) * ... * (1 + rate_k)))` over each period k. At 0 % it is the principal in equal parts. Where that
+    rounds to no more than the interest of the shortest period, which would never repay the loan, it is the next cent.
+
+    rates: the fraction of the principal that each period bears as interest, in the order of the periods.
+    """
+    with localcontext(CONTEXT):
         annuity = Decimal(0)
         # Summed term by term: the closed form divides by the rate, and loses digits when that is small.
-        for _ in range(instalments):
-            annuity = (annuity + 1) * discount
-        rounded = (principal / annuity).quantize(_NOISE).quantize(_CENT, rounding=_ROUNDINGS[rounding])
-    return max(rounded, _CENT)
+        for rate, alike in groupby(reversed(rates)):
+            discount = 1 / (1 + rate)
+            for _ in alike:
+                annuity = (annuity + 1) * discount
+        least = (principal * min(rates)).quantize(CENT, rounding=ROUND_FLOOR) + CENT
+        return max(rounded(principal / annuity, rounding), least)
+
+
+def rate_of(apr: Decimal, *spans: Span) -> Decimal:
+    """The fraction of a principal that it bears as interest at `apr` percent a year, over these parts of years."""
+    with localcontext(CONTEXT):
+        return sum((apr * days / (100 * year) for days, year in spans), Decimal(0))
 
 
 def contract_problem(
@@ -80,26 +88,11 @@ def contract_problem(
     Contracts round the annuity up, down or to the nearest; who states any other amount has other terms in mind.
     """
     computed = level_instalment(principal, apr, instalments, frequency, rounding)
-    if instalment > 0 and abs(instalment - computed) <= _CENT:
-        return None
-    numerator, denominator = _YEARS_IN_PERIOD[frequency]
-    with localcontext(_CONTEXT):
-        interest = (principal * apr * numerator / (100 * denominator)).quantize(_CENT, rounding=ROUND_HALF_UP)
-    if instalment <= interest:
-        return f"{instalment} never repays the loan, of which a period's interest is {interest}; computed {computed}"
+    with localcontext(CONTEXT):
+        interest = principal * rate_of(apr, equal_period(frequency, "actual/365"))
+        if instalment > interest and abs(instalment - computed) <= CENT:
+            return None
+    if instalment <= to_cents(interest):
+        posted = to_cents(interest)
+        return f"{instalment} never repays the loan, of which a period's interest is {posted}; computed {computed}"
     return f"{instalment} differs by more than a cent from {computed}, which is computed from the loan's other terms"
-
-
-def _check(principal: Decimal, apr: Decimal, instalments: int, frequency: Frequency) -> None:
-    for name, amount in (("principal", principal), ("apr", apr)):
-        # mypy sees to this, pandas and JSON do not; and a float that is near enough would only be wrong by a cent.
-        if isinstance(amount, float):
-            raise TypeError(f"{name}={amount!r}: expected a Decimal, found a float. Make it from text.")
-    if not (principal.is_finite() and principal > 0):
-        raise ValueError(f"principal={principal}: expected dollars above zero.")
-    if not (apr.is_finite() and apr >= 0):
-        raise ValueError(f"apr={apr}: expected percent a year, zero or more.")
-    if instalments < 1:
-        raise ValueError(f"instalments={instalments}: expected one or more.")
-    if frequency not in _YEARS_IN_PERIOD:
-        raise ValueError(f"frequency={frequency!r}: expected one of {', '.join(_YEARS_IN_PERIOD)}.")

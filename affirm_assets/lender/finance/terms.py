@@ -1,6 +1,5 @@
 """What a loan's contract says, and when its instalments fall due."""
 
-import calendar
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -9,6 +8,7 @@ from functools import lru_cache
 from affirm_assets.lender.finance.accrual import ZERO, daily_interest, to_cents
 from affirm_assets.lender.finance.discount import effective_rate
 from affirm_assets.lender.finance.instalment import level_instalment
+from affirm_assets.lender.finance.periods import due_on, usual_due_day
 from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.vocabulary import Frequency
 
@@ -91,12 +91,7 @@ class Terms:
 
         Every 14 days; or the first on its date, and the others on `due_day` of each month after, or the month's last.
         """
-        first = self.first_due_on
-        if self.frequency == "biweekly":
-            return first + timedelta(days=14 * (number - 1))
-        if number == 1:
-            return first
-        return months_after(first, number - 1, self.due_day)
+        return due_on(self.first_due_on, self.frequency, self.due_day, number)
 
     def due_before(self, day: date) -> int:
         """How many instalments fell due before a day, if there were no end to them."""
@@ -131,24 +126,3 @@ def _periods(terms: Terms, most: int) -> tuple[tuple[date, int, Decimal], ...]:
 def _effective_rate(terms: Terms) -> Decimal:
     periods = ((days, principal) for _, days, principal in _periods(terms, terms.instalments))
     return effective_rate(terms.deferred_discount, terms.apr, periods)
-
-
-def usual_due_day(originated_on: date, first_due_on: date) -> int:
-    """The day of the month on which instalments fall due, if the contract does not say it.
-
-    The origination's, if the first falls due on that day, or at the end of a month that is too short for it: a loan of
-    30 January whose first instalment is due on 28 February is due on the 30th. Otherwise the first due date's own.
-    """
-    day = originated_on.day
-    return day if first_due_on.day == min(day, _length(first_due_on.year, first_due_on.month)) else first_due_on.day
-
-
-def months_after(first: date, months: int, day: int | None = None) -> date:
-    """So many months after a date, on a day of the month, by default its own; in a shorter month on its last."""
-    year, month = divmod(first.year * 12 + first.month - 1 + months, 12)
-    return date(year, month + 1, min(day or first.day, _length(year, month + 1)))
-
-
-@lru_cache(maxsize=4096)
-def _length(year: int, month: int) -> int:
-    return calendar.monthrange(year, month)[1]
