@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 
 from affirm_assets.lender.finance.accrual import ACCRUED_PLACES, daily_interest
+from affirm_assets.lender.finance.root import root_between
 
 MOST = Decimal(36_500)
 """Percent a year. Of so much, all that was lent is earned in a day: nothing is left to search for."""
@@ -31,8 +32,7 @@ def effective_rate(discount: Decimal, apr: Decimal, periods: Iterable[Period]) -
     """The rate in percent a year, to 8 places, at which the periods earn the whole discount beside `apr`; MOST at most.
 
     discount: dollars that are deferred when the first period begins. The higher the rate, the less of it is left at the
-    end. Searched for by the Illinois variant of the false position (Dowell and Jarratt, BIT 11, 1971): as sure as
-    halving, and much faster.
+    end (finance.root).
     """
     periods = list(periods)
     if not discount:
@@ -44,21 +44,16 @@ def effective_rate(discount: Decimal, apr: Decimal, periods: Iterable[Period]) -
             if high >= MOST:
                 return MOST.quantize(ACCRUED_PLACES)
             low, left_at_low, high = high, left_at_high, min(2 * high, MOST)
-        side = 0
-        while high - low > _NEAR:
-            rate = (low * left_at_high - high * left_at_low) / (left_at_high - left_at_low)
-            left = _left(discount, apr, rate, periods)
-            if abs(left) < _NOTHING_LEFT:
-                return rate.quantize(ACCRUED_PLACES)
-            if left > 0:
-                low, left_at_low = rate, left
-                left_at_high = left_at_high / 2 if side > 0 else left_at_high
-                side = 1
-            else:
-                high, left_at_high = rate, left
-                left_at_low = left_at_low / 2 if side < 0 else left_at_low
-                side = -1
-        return high.quantize(ACCRUED_PLACES)
+        rate = root_between(
+            lambda rate: _left(discount, apr, rate, periods),
+            low,
+            left_at_low,
+            high,
+            left_at_high,
+            near=_NEAR,
+            nothing=_NOTHING_LEFT,
+        )
+        return rate.quantize(ACCRUED_PLACES)
 
 
 def earned_of_discount(deferred: Decimal, principal: Decimal, interest: Decimal, effective: Decimal) -> Decimal:
