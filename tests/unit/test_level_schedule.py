@@ -513,6 +513,7 @@ def test_refuses(changed: dict[str, Any], message: str) -> None:
     [
         ({"principal": 100.0}, r"principal=100\.0: expected a Decimal, found a float"),
         ({"apr": 12}, "apr=12: expected a Decimal, found a int"),
+        ({"instalments": 4.0}, r"instalments=4\.0: expected a whole number, found a float"),
         ({"payment": 300.0}, r"payment=300\.0: expected a Decimal, found a float"),
         ({"originated_on": None}, "originated_on=None: expected a date, found a NoneType"),
         ({"first_due_on": datetime(2025, 2, 1)}, r"first_due_on=.*: expected a date, found a datetime"),

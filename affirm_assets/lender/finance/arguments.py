@@ -39,7 +39,9 @@ def check_rate(name: str, percent: Decimal) -> None:
 
 
 def check_count(name: str, count: int) -> None:
-    """Raises ValueError unless it is one or more."""
+    """Raises TypeError unless it is a whole number, and ValueError unless it is one or more."""
+    if not isinstance(count, int):
+        raise TypeError(f"{name}={count!r}: expected a whole number, found a {type(count).__name__}.")
     if count < 1:
         raise ValueError(f"{name}={count}: expected one or more.")
 

@@ -39,7 +39,7 @@ def level_instalment(
 
     Raises:
         ValueError: an argument is out of its range, not finite, or names an unknown frequency.
-        TypeError: an amount is no `Decimal`, but a `float` for example.
+        TypeError: an amount is no `Decimal`, but a `float` for example; or the count is no `int`.
     """
     check_money("principal", principal)
     check_rate("apr", apr)

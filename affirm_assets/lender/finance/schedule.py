@@ -119,7 +119,7 @@ def level_schedule(
     Raises:
         ValueError: an argument is out of its range, or the payment is no more than a usual period's interest, so that
             it never repays the loan.
-        TypeError: an amount is no `Decimal`, but a `float` for example, or a day is no `date`.
+        TypeError: an amount is no `Decimal`, but a `float` for example; a count no `int`, or a day no `date`.
     """
     check_cents("principal", principal)
     check_rate("apr", apr)
