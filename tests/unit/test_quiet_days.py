@@ -31,8 +31,9 @@ from affirm_assets.lender.finance.account import NEED_EVENTS, Account
 from affirm_assets.lender.finance.accrual import CENT, ZERO, daily_interest
 from affirm_assets.lender.finance.days import Day, applications, days, keeps_row
 from affirm_assets.lender.finance.movements import Event, Movement
+from affirm_assets.lender.finance.periods import months_after
 from affirm_assets.lender.finance.rules import Rules
-from affirm_assets.lender.finance.terms import Terms, months_after
+from affirm_assets.lender.finance.terms import Terms
 from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import REVERSALS
 from tests.unit.books import agreed

@@ -1,4 +1,4 @@
-"""When instalments fall due, of many loans at once: finance.terms as columns. A date is int64, days since 1970."""
+"""When instalments fall due, of many loans at once: finance.periods as columns. A date is int64, days since 1970."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ def due_before(first_due_on: Ints, due_day: Ints, day: Ints) -> Ints:
 
 
 def months_after(first: Ints, months: int) -> Ints:
-    """terms.months_after, on the date's own day of the month."""
+    """periods.months_after, on the date's own day of the month."""
     month = _month(first)
     return _day_of_month(month + months, first - _first_of(month) + 1)
 
