@@ -21,6 +21,7 @@ import affirm_assets
 import affirm_assets.datasets
 import tests.projects.two_feeds
 from affirm_assets.cli import main
+from affirm_assets.close import Ledger, close_month
 from affirm_assets.declare.registry import Registry
 from affirm_assets.definitions import build_defs
 from affirm_assets.errors import DeclarationError
@@ -29,6 +30,7 @@ from affirm_assets.orchestration.alerts import AlertHook
 from affirm_assets.orchestration.asking import CAUSE, REASON, resume
 from affirm_assets.orchestration.failed_runs import EVENTS, Place, alerts_of_run
 from affirm_assets.orchestration.partitions import today
+from affirm_assets.restate import begin
 from affirm_assets.settings import Settings
 from affirm_assets.stores import catalog_of
 from tests.hooks import Hook
@@ -231,6 +233,30 @@ def test_a_late_file_restates_from_its_day_on_and_its_month(shops: Shops) -> Non
     ]
     assert asked[0][2] == f"late file: sales of {day(1)} changed after it was read"
     assert [row["amount"] for row in shops.rows("books.totals") if row["as_of"] == day(3)] == [36, 21]
+
+
+def test_a_late_file_of_a_closed_month_is_told_and_computes_nothing_until_a_person_says_why(shops: Shops) -> None:
+    registry, hook = Registry.walk(tests.projects.two_feeds), Hook()
+    shops.declare(registry, hook)
+    for number in range(4):  # 30 January and on
+        shops.land_all(number)
+    shops.tick_to_the_end()
+    catalog = catalog_of(Settings.local(shops.root, FIRST)).load()
+    ledger = Ledger(catalog, {each.name: each for each in registry.in_order()}, FIRST)
+    close_month(ledger, FIRST.replace(day=1), "E0007", datetime(2025, 2, 3, tzinfo=UTC))
+    before = shops.rows("books.totals")
+    shops.land(SALES, 1, "north,10.00", "south,6.00")
+    assert shops.tick_to_the_end() == []
+    assert shops.rows("books.totals") == before
+    assert ["files of feed sales for a closed month" in each for each in hook.sent].count(True) == 1
+    begin(ledger, day(1), "The north shop sent another file", "E0008", datetime(2025, 2, 4, tzinfo=UTC))
+    asked = shops.tick_to_the_end()
+    assert [(name, over) for name, over, _ in asked] == [
+        ("sales_landing", str(day(1))),
+        ("books", f"{day(1)}...{day(3)}"),
+        ("months", "2025-01-01"),
+    ]
+    assert shops.rows("books.totals") != before
 
 
 def test_a_file_that_was_only_touched_restates_nothing(shops: Shops) -> None:
