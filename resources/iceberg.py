@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gzip import BadGzipFile
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 from dagster import ConfigurableResource
 from fsspec import AbstractFileSystem
@@ -120,7 +121,14 @@ class _SharedSqlCatalog(SqlCatalog):
 
     Of two metadata files with one number, nobody can tell by the warehouse which was committed. Those that certainly
     were not are removed.
+
+    Each load asks the database which metadata file a table has now. Such a file never changes, and may be of a thousand
+    snapshots: as long as somebody holds what was read of it, it is not read again.
     """
+
+    def __init__(self, name: str, **properties: str) -> None:
+        self._read: WeakValueDictionary[str, TableMetadata] = WeakValueDictionary()
+        super().__init__(name, **properties)
 
     def create_namespace(self, namespace: str | Identifier, properties: Properties = EMPTY_DICT) -> None:
         try:
@@ -174,8 +182,14 @@ class _SharedSqlCatalog(SqlCatalog):
             return super().load_table(identifier)
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
+        location = orm_table.metadata_location
+        if location and (known := self._read.get(location)) is not None:
+            identifier = (*Catalog.identifier_to_tuple(orm_table.table_namespace), orm_table.table_name)
+            return Table(identifier, known, location, self._load_file_io(known.properties, location), self)
         try:
-            return super()._convert_orm_to_iceberg(orm_table)
+            table = super()._convert_orm_to_iceberg(orm_table)
+            self._read[table.metadata_location] = table.metadata
+            return table
         except (*_UNREADABLE, FileNotFoundError) as error:
             raise MetadataUnreadable(
                 f"{orm_table.table_namespace}.{orm_table.table_name}: expected a whole metadata file, as the catalog "

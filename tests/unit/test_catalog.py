@@ -136,6 +136,34 @@ def test_first_steps_of_a_new_lake_load_its_catalog_at_once(tmp_path: Path) -> N
         assert [loaded.list_namespaces() for loaded in at_once(4, catalog.load)] == [[]] * 4
 
 
+def test_a_metadata_file_is_read_once_while_its_table_is_held_and_others_commits_are_seen(
+    catalog: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = catalog.load(), catalog.load()
+    mine.create_namespace("tests")
+    mine.create_table("tests.amounts", pa.schema([("id", pa.string())]))
+    read: list[str] = []
+    original = iceberg.FromInputFile.table_metadata
+
+    def counted(file: Any) -> TableMetadata:
+        read.append(file.location)
+        return original(file)
+
+    monkeypatch.setattr("pyiceberg.catalog.sql.FromInputFile.table_metadata", counted)
+    held = mine.load_table("tests.amounts")
+    assert mine.load_table("tests.amounts").metadata is held.metadata
+    mine.load_table("tests.amounts").transaction().set_properties({"mine": "1"}).commit_transaction()
+    assert "mine" not in held.properties
+    assert len(read) == 1
+    theirs.load_table("tests.amounts").transaction().set_properties({"theirs": "1"}).commit_transaction()
+    held = mine.load_table("tests.amounts")
+    assert (held.properties["mine"], held.properties["theirs"]) == ("1", "1")
+    assert read[-1] == held.metadata_location
+    del held
+    mine.load_table("tests.amounts")
+    assert read[-2:] == [read[-1]] * 2
+
+
 class TestPostgres:
     """A real one."""
 
