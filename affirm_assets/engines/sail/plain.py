@@ -32,6 +32,7 @@ from pyspark.sql.types import StructType
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import NotPlain, SchemaChangeRefused
 from affirm_assets.steps.engine import Among, Days
+from affirm_assets.steps.manifests import read_entries, read_manifests
 from affirm_assets.steps.tables import epoch_day, partition_positions
 
 _FIELD_ID = b"PARQUET:field_id"
@@ -200,7 +201,7 @@ def _planned(table: Table, snapshot: Snapshot, days: Days | None, schema: Schema
     by = {field.name: field.field_id for field in schema.fields}.get(among.column) if among else None
     if among is not None and by is None:
         return []  # The column is younger: it is null in each row.
-    manifests = snapshot.manifests(table.io)
+    manifests = read_manifests(table.io, snapshot)
     if any(each.content == ManifestContent.DELETES for each in manifests):
         return _planned_with_deletes(table, snapshot.snapshot_id, days)
     # PyIceberg would open every manifest anew for each scan, and a history has one for each day.
@@ -234,7 +235,7 @@ def _listed(io: FileIO, by: int | None, manifest: ManifestFile) -> tuple[_Listed
         manifest.manifest_path if by is None else f"{manifest.manifest_path} by {by}",
         lambda: tuple(
             _Listed.of(entry.data_file, manifest.partition_spec_id, has_deletes=False, by=by)
-            for entry in manifest.fetch_manifest_entry(io, discard_deleted=True)
+            for entry in read_entries(io, manifest)
         ),
     )
 
