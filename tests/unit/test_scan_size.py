@@ -76,6 +76,10 @@ def stored(storage: Storage, *days: date) -> ScanSize:
     return ScanSize(sum(each.file_size_in_bytes for each in files), len(files))
 
 
+def opened(*_: object) -> NoReturn:
+    raise AssertionError("opened")
+
+
 class EngineAsked(Exception):
     """Raised in place of opening an engine."""
 
@@ -135,25 +139,26 @@ def test_a_day_that_was_computed_again_is_counted_as_it_is_now(storage: Storage)
     assert measured(storage, reader(first=SameWindow("amounts")), D2) == stored(storage, D2)
 
 
-def test_a_manifest_that_was_merged_is_counted_whole(storage: Storage) -> None:
+def test_a_manifest_that_was_merged_is_counted_whole(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the last commit's, but most of its files are not."""
     with ensure_table(storage.catalog, SOURCE).transaction() as change:
         change.set_properties({"commit.manifest-merge.enabled": "true", "commit.manifest.min-count-to-merge": "2"})
     for day in DAYS:
         publish(storage, day)
     assert storage.catalog.load_table(SOURCE.table).inspect.manifests().num_rows < len(DAYS)
-    assert measured(storage, reader(first=through("amounts")), D5) == stored(storage, *DAYS)
+    whole = stored(storage, *DAYS)
+    assert measured(storage, reader(first=through("amounts")), D5) == whole
+    assert measured(storage, reader(first=through("amounts")), D4) == stored(storage, D1, D2, D3, D4)
+    with monkeypatch.context() as patched:
+        patched.setattr("affirm_assets.steps.scan_size.read_entries", opened)
+        assert measured(storage, reader(first=through("amounts")), D5) == whole
 
 
 def test_every_day_is_found_without_opening_a_manifest(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     for day in DAYS:
         publish(storage, day)
     whole, one = stored(storage, *DAYS), stored(storage, D2)
-
-    def opened(*_: object) -> NoReturn:
-        raise AssertionError("opened")
-
-    monkeypatch.setattr("pyiceberg.manifest.ManifestFile.fetch_manifest_entry", opened)
+    monkeypatch.setattr("affirm_assets.steps.scan_size.read_entries", opened)
     assert measured(storage, reader(first=through("amounts")), D5) == whole
     assert measured(storage, reader(first=SameWindow("amounts")), D2) == one
 
