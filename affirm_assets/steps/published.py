@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from pyiceberg.table import Table
@@ -275,6 +276,7 @@ def _last_said(dataset: Dataset, history: Sequence[Snapshot]) -> str:
     return ", ".join(map(str, joined(map(Window.parse, windows), dataset.partitions)))
 
 
+@lru_cache(64)  # a step asks for the record of each table that it reads again and again
 def _parse(text: str, recent: str, partitions: Partitions | None) -> Record:
     publications = tuple(_publication(**each) for each in json.loads(recent))
     if partitions is None:

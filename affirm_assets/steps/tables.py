@@ -98,8 +98,16 @@ def schema_of(table: Table, snapshot: int) -> Schema:
 
 def main_history(table: Table) -> Iterator[Snapshot]:
     """The snapshots of `main`, newest first."""
-    by_id = {each.snapshot_id: each for each in table.metadata.snapshots}
-    snapshot = table.current_snapshot()
+    wanted = table.metadata.current_snapshot_id
+    # A snapshot comes after its parent in the metadata, so who looks for the last ones only looks at no others.
+    for each in reversed(table.metadata.snapshots):
+        if each.snapshot_id == wanted:
+            yield each
+            wanted = each.parent_snapshot_id
+    if wanted is None:
+        return
+    by_id = {each.snapshot_id: each for each in table.metadata.snapshots}  # no rule of Iceberg's says so
+    snapshot = by_id.get(wanted)
     while snapshot is not None:
         yield snapshot
         parent = snapshot.parent_snapshot_id
