@@ -329,6 +329,32 @@ def _written(summary: "SampleSummary") -> str:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def verify(as_json: bool) -> None:
+    """Check the published figures, and the identities of every business date in the lake.
+
+    By a reader of its own: no code that wrote the tables. Prints each with its source, what was expected and what was
+    found; under one that fails, where. Exit code 1: one fails.
+    """
+    import resource
+    import time
+
+    from affirm_assets.auditor.verify import run
+    from affirm_assets.auditor.verify.show import lines
+    from affirm_assets.stores import catalog_of
+
+    started = time.monotonic()
+    verified = run.verify(catalog_of(Settings.of(os.environ)).load())
+    if as_json:
+        click.echo(run.as_json(verified))
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux says KiB
+        for line in lines(verified, time.monotonic() - started, peak):
+            click.echo(line)
+    sys.exit(0 if verified.passed else 1)
+
+
+@main.command()
 def alerts() -> None:
     """Look once, from outside, for what people must be told, and tell it: for cron or a Kubernetes CronJob.
 

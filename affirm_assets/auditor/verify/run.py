@@ -1,0 +1,284 @@
+"""The whole audit: published figures, then all identities over all days, a day at a time."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+
+from affirm_assets.auditor.errors import NothingToVerify
+from affirm_assets.auditor.verify import of_ledger, of_loans, of_reports, of_sources
+from affirm_assets.auditor.verify.figures import FIGURES, Figure
+from affirm_assets.auditor.verify.identity import IDENTITIES, Day, Identity
+from affirm_assets.auditor.verify.lake import AuditedTable, Days, all_days
+from affirm_assets.auditor.verify.rows import Rows, columns
+from affirm_assets.auditor.verify.tally import CENTS, COUNT, Tally, Wrong
+
+MONTHLY = "portfolio.originations_monthly"
+
+DAILY = (
+    *(name for feed in of_sources.FEEDS for name in (feed.received, feed.accepted, feed.rejected)),
+    of_reports.BORROWERS,
+    of_reports.SCHEDULES,
+    of_loans.SUSPENSE,
+    of_loans.BALANCES,
+    of_loans.APPLICATIONS,
+    of_reports.CHARGE_OFFS,
+    of_reports.UNAPPLIED,
+    of_ledger.PROVISIONS,
+    of_ledger.ENTRIES,
+    of_ledger.TRIAL_BALANCE,
+    of_reports.ORIGINATIONS,
+    of_reports.CASH,
+    of_reports.PORTFOLIO,
+)
+"""The tables of which each day is read, by name: the lender's, and no list that the code which writes them keeps."""
+
+_NO_DAY_IS_MISSING = "no day is missing between the first and the last, in any daily table"
+_KEYS_ARE_UNIQUE = "no key is there twice, in any table"
+_AS_REPORTED = "each day has the rows that were audited when it was published"
+_MONTHS = "originations of a month are those of its days: count, principal"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one figure or identity came to."""
+
+    kind: str
+    name: str
+    source: str
+    expected: str
+    found: str
+    compared: int
+    failed: int
+    wrong: tuple[Wrong, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return not self.failed
+
+
+@dataclass(frozen=True)
+class Verified:
+    """`first` and `last`: the days that were looked at. `snapshots`: of each table, the one that was read."""
+
+    first: date
+    last: date
+    found: tuple[Found, ...]
+    rows: int
+    snapshots: Mapping[str, int | None]
+
+    @property
+    def passed(self) -> bool:
+        return all(each.passed for each in self.found)
+
+
+@dataclass
+class _Audit:
+    tables: Mapping[str, AuditedTable]
+    first: date
+    last: date
+    tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    months: Counter[tuple[date, str, str, str]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.waiting = [of_sources.Waiting(feed) for feed in of_sources.FEEDS]
+        self.columns = _columns(self.tables)
+        self.reported = {name: table.reported() for name, table in self.tables.items()}
+        self.carried = {name for each in IDENTITIES for name in each.carries}
+
+    def run(self, progress: Callable[[date], None]) -> None:
+        self._no_day_is_missing()
+        before: Mapping[str, Rows] = {}
+        for day in all_days(self.first, self.last):
+            progress(day)
+            rows = {name: self.tables[name].day(day, self.columns[name]) for name in DAILY}
+            read = Day(day, rows, before)
+            for name, of_table in rows.items():
+                self._keys_and_counts(name, day, of_table)
+            for each in IDENTITIES:
+                each.check(read, self.tallies[each.name])
+            for waiting in self.waiting:
+                of_sources.account_for(read, waiting, self.tallies[waiting.name()])
+            self._add_to_month(read)
+            before = {name: rows[name] for name in self.carried}
+        days = all_days(self.first, self.last)
+        for waiting in self.waiting:
+            of_sources.settle(waiting, self.tables[waiting.feed.accepted], days, self.tallies[waiting.name()])
+        self._months()
+        for name, table in self.tables.items():
+            self.tallies[_AS_REPORTED].same(f"{name}, rows in the partition of another day", 0, table.astray)
+
+    def _no_day_is_missing(self) -> None:
+        tally = self.tallies[_NO_DAY_IS_MISSING]
+        for name in DAILY:
+            published = self.tables[name].published
+            found = ", ".join(f"{first}...{last}" for first, last in published) or "nothing"
+            is_whole = len(_joined(published)) == 1 and published[0][0] == self.first and published[-1][1] >= self.last
+            tally.count(1)
+            if not is_whole:
+                tally.wrong(f"{name} is published for", f"{self.first}...{self.last}", found)
+
+    def _keys_and_counts(self, name: str, day: date, rows: Rows) -> None:
+        keys, tally = self.tables[name].key, self.tallies[_KEYS_ARE_UNIQUE]
+        tally.count(len(rows))
+        grouped = rows.table.group_by(keys, use_threads=False).aggregate([([], "count_all")])
+        if grouped.num_rows < len(rows):
+            counts = grouped["count_all"].to_numpy()
+            for index in np.flatnonzero(counts > 1):
+                at = " ".join(str(grouped[key][int(index)]) for key in keys)
+                tally.wrong(f"{name} {day} {at}", "1 row", f"{counts[index]} rows")
+        said = self.reported[name].get(day)
+        if said is None:
+            return
+        self.tallies[_AS_REPORTED].same(f"{name} {day}", f"{said:,} rows", f"{len(rows):,} rows")
+        tally = self.tallies[_NO_DAY_IS_MISSING]
+        tally.count(1)
+        if said and not len(rows):
+            tally.wrong(f"{name} {day}", f"{said:,} rows", "no row of that day")
+
+    def _add_to_month(self, day: Day) -> None:
+        """Of a whole history, as many numbers as the report of its months has."""
+        rows, month = day[of_reports.ORIGINATIONS], day.day.replace(day=1)
+        keys = list(zip(rows.text("product").to_pylist(), rows.text("borrower_state").to_pylist(), strict=True))
+        for name in ("loans", "principal"):
+            for (product, state), number in zip(keys, rows.number(name).tolist(), strict=True):
+                self.months[month, product, state, name] += number
+
+    def _months(self) -> None:
+        table, tally = self.tables.get(MONTHLY), self.tallies[_MONTHS]
+        if table is None:
+            return
+        published = [month for days in table.published for month in _months_of(days)]
+        for month in published:
+            if month < self.first.replace(day=1) or _month_end(month) > self.last:
+                continue
+            rows = table.day(month, (*table.key, "loans", "principal"))
+            self._keys_and_counts(MONTHLY, month, rows)
+            of_days = {key: number for key, number in self.months.items() if key[0] == month}
+            places = {"loans": COUNT, "principal": CENTS}
+            keys = sorted({key[1:3] for key in of_days})
+            text = {
+                name: pa.array([key[at] for key in keys], pa.string())
+                for at, name in enumerate(("product", "borrower_state"))
+            }
+            numbers = {name: np.array([of_days[month, *key, name] for key in keys], dtype=np.int64) for name in places}
+            found = columns({name: rows.text(name) for name in text}, {name: rows.number(name) for name in places})
+            tally.tables(month, "originations of", columns(text, numbers), found, list(text), places)
+        for first, second in pairwise(published):
+            tally.same(f"{MONTHLY} after {first}", _month_end(first) + timedelta(days=1), second)
+
+    def found(self) -> Iterator[Found]:
+        tables = f"{self.first}...{self.last} in each of {len(DAILY)} tables"
+        yield _found(_NO_DAY_IS_MISSING, "the ledger's identities: every day", self.tallies[_NO_DAY_IS_MISSING], tables)
+        yield _found(_KEYS_ARE_UNIQUE, "the tables' own keys", self.tallies[_KEYS_ARE_UNIQUE], "rows")
+        tally = self.tallies[_AS_REPORTED]
+        yield _found(_AS_REPORTED, "the reports beside the snapshots", tally, "days of tables")
+        for waiting in self.waiting:
+            source = "the ledger's identities: accepted + rejected = received"
+            yield _found(waiting.name(), source, self.tallies[waiting.name()], "values")
+        for each in IDENTITIES:
+            yield _found(each.name, each.source, self.tallies[each.name], "values")
+        if MONTHLY in self.tables:
+            yield _found(_MONTHS, "reports tie to what they sum up", self.tallies[_MONTHS], "values")
+
+
+def verify(
+    catalog: Catalog, figures: Sequence[Figure] = (), progress: Callable[[date], None] = lambda _: None
+) -> Verified:
+    """Raises NothingToVerify. `figures`: FIGURES, if none are given."""
+    tables = {name: AuditedTable.of(catalog, name) for name in DAILY}
+    if catalog.table_exists(MONTHLY):
+        tables[MONTHLY] = AuditedTable.of(catalog, MONTHLY)
+    first, last = _days_of_all(tables)
+    audit = _Audit(tables, first, last)
+    audit.run(progress)
+    snapshots = {
+        name: (current.snapshot_id if (current := each.table.current_snapshot()) else None)
+        for name, each in tables.items()
+    }
+    found = (*(_of_figure(each) for each in figures or FIGURES), *audit.found())
+    return Verified(first, last, found, sum(each.rows_read for each in tables.values()), snapshots)
+
+
+def as_json(verified: Verified) -> str:
+    return json.dumps(
+        {
+            "first": str(verified.first),
+            "last": str(verified.last),
+            "passed": verified.passed,
+            "rows": verified.rows,
+            "snapshots": verified.snapshots,
+            "found": [
+                {**vars(each), "passed": each.passed, "wrong": [vars(one) for one in each.wrong]}
+                for each in verified.found
+            ],
+        },
+        indent=2,
+    )
+
+
+def _days_of_all(tables: Mapping[str, AuditedTable]) -> Days:
+    """From the first day of any table to the last that all have: a run may be at work on the days after it."""
+    published = {name: tables[name].published for name in DAILY}
+    if nothing := [name for name, days in published.items() if not days]:
+        raise NothingToVerify(
+            f"{', '.join(nothing)}: expected a published day, found none. Materialize the books first."
+        )
+    first = min(days[0][0] for days in published.values())
+    return first, min(days[-1][1] for days in published.values())
+
+
+def _columns(tables: Mapping[str, AuditedTable]) -> Mapping[str, set[str]]:
+    """By table, what is read of it: all that any identity looks at, once."""
+    found: dict[str, set[str]] = {name: set(table.key) for name, table in tables.items()}
+    reads = [each.reads for each in IDENTITIES] + [of_sources.reads(feed) for feed in of_sources.FEEDS]
+    for each in reads:
+        for name, names in each.items():
+            found[name] |= set(names)
+    return found
+
+
+def _found(name: str, source: str, tally: Tally, what: str) -> Found:
+    expected = what if what.startswith("2") else f"0 of {tally.compared:,} {what} wrong"
+    good = what if what.startswith("2") else "0"
+    found = f"{tally.failed:,} wrong" if tally.failed else good
+    return Found("identity", name, source, expected, found, tally.compared, tally.failed, tuple(tally.shown))
+
+
+def _of_figure(figure: Figure) -> Found:
+    try:
+        found = figure.compute()
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        found = f"{type(error).__name__}: {error}"
+    failed = int(found != figure.expected)
+    return Found("figure", figure.name, figure.source, figure.expected, found, 1, failed)
+
+
+def _joined(days: Sequence[Days]) -> list[Days]:
+    joined: list[Days] = []
+    for first, last in days:
+        if joined and first <= joined[-1][1] + timedelta(days=1):
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return joined
+
+
+def _months_of(days: Days) -> Iterator[date]:
+    month = days[0]
+    while month <= days[1]:
+        yield month
+        month = _month_end(month) + timedelta(days=1)
+
+
+def _month_end(month: date) -> date:
+    return (month.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+
+
+__all__ = ["Found", "Identity", "Verified", "as_json", "verify"]
