@@ -354,6 +354,53 @@ def verify(as_json: bool) -> None:
     sys.exit(0 if verified.passed else 1)
 
 
+@main.group()
+def explain() -> None:
+    """Say what the books hold, how they came to it, and what they were made by."""
+
+
+@explain.command("loan")
+@click.argument("loan_id", metavar="ID")
+@click.option(
+    "--as-of", "as_of", type=click.DateTime(["%Y-%m-%d"]), help="Business date.  [default: the last that is published]"
+)
+@click.option("--run", "run_id", help="What the books said when this run had published.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--html", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write a page, too.")
+def explain_loan(loan_id: str, as_of: datetime | None, run_id: str | None, as_json: bool, html: Path | None) -> None:
+    """A loan's statement: terms, schedule, every movement with its posting, and the lineage of each row."""
+    import time
+
+    from rich.console import Console
+
+    import affirm_assets.datasets
+    from affirm_assets.auditor.explain import show
+    from affirm_assets.auditor.explain.statement import READS, statement
+    from affirm_assets.auditor.history import as_now, as_of_run
+    from affirm_assets.declare.registry import Registry
+    from affirm_assets.stores import catalog_of
+
+    started = time.monotonic()
+    registry = Registry.walk(affirm_assets.datasets)
+    catalog = catalog_of(Settings.of(os.environ)).load()
+    if run_id:
+        then = as_of_run(catalog, registry.datasets.values(), run_id)
+    else:
+        then = as_now(catalog, [registry[name] for name in READS])
+    said = statement(then, loan_id, as_of.date() if as_of else None, run_id)
+    if html:
+        html.write_text(show.as_html(said))
+    if as_json:
+        click.echo(show.as_json(said))
+        return
+    width = None if sys.stdout.isatty() else 200
+    show.show(Console(highlight=False, markup=False, width=width), said)
+    seconds = time.monotonic() - started
+    click.echo(
+        f"{said.files:,} files, {said.bytes / 2**20:,.1f} MiB, in {seconds:.1f} s." + (f" {html}" if html else "")
+    )
+
+
 @main.command()
 def alerts() -> None:
     """Look once, from outside, for what people must be told, and tell it: for cron or a Kubernetes CronJob.

@@ -1,1 +1,1 @@
-"""What an auditor asks of the books: `affirm verify`."""
+"""What an auditor asks of the books: `affirm verify`, `affirm explain`."""

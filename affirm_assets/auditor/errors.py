@@ -3,8 +3,64 @@
 Not in affirm_assets.errors: datasets import that, and another code version of all of them would follow.
 """
 
+from datetime import date
+
 from affirm_assets.errors import AffirmError
 
 
 class NothingToVerify(AffirmError):
     """A lake without a table that `affirm verify` is of, or without a day that all of them have."""
+
+
+class LoanUnknown(AffirmError):
+    """A loan that the books do not have."""
+
+    def __init__(self, loan_id: str, booked: str) -> None:
+        super().__init__(
+            f"loan {loan_id}: expected a loan that is booked; found none of that id among the loans booked {booked}. "
+            "Was it rejected? Look for it in loans.rejected_loans."
+        )
+
+
+class LoanNotYetBooked(AffirmError):
+    """A date on which the books did not have the loan yet."""
+
+    def __init__(self, loan_id: str, as_of: date, booked_on: date) -> None:
+        super().__init__(f"loan {loan_id}: expected a date from its booking on, {booked_on}; found {as_of}.")
+
+
+class DateNotPublished(AffirmError):
+    """A business date that the books do not have."""
+
+    def __init__(self, table: str, as_of: date, published: str) -> None:
+        super().__init__(
+            f"{table}: expected a business date that is published, {published or 'of which there is none yet'}; "
+            f"found {as_of}."
+        )
+
+
+class RunUnknown(AffirmError):
+    """A run that published nothing, as far as the tables remember."""
+
+    def __init__(self, run_id: str, known: list[str]) -> None:
+        some = f" The last that did: {', '.join(known[:5])}." if known else ""
+        super().__init__(
+            f"run {run_id}: expected a run that published, found none of that id in the records of the tables.{some}"
+        )
+
+
+class SnapshotExpired(AffirmError):
+    """A snapshot that is not there any more, or that names files which are not."""
+
+    def __init__(self, table: str, snapshot: int, of: str) -> None:
+        super().__init__(
+            f"{table}: expected the snapshot {snapshot} {of}; found that it is gone: somebody expired it. What it held "
+            "cannot be read any more."
+        )
+
+
+class FilesGone(AffirmError):
+    """Files that a snapshot names, or that were read from a landing zone, and that are gone or changed."""
+
+    def __init__(self, what: str, expected: str, found: str) -> None:
+        super().__init__(f"{what}: expected {expected}; found {found}. What they held cannot be read any more.")

@@ -1,0 +1,1 @@
+"""`affirm explain`: what the books say of one loan, and what they were made by."""
