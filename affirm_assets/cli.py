@@ -402,6 +402,41 @@ def explain_loan(loan_id: str, as_of: datetime | None, run_id: str | None, as_js
 
 
 @main.command()
+@click.argument("run_id")
+@click.option("--dataset", "only", multiple=True, help="Only this one of what the run published; may be given again.")
+@click.option("--engine", type=click.Choice(["spark", "sail"]), help="[default: the one that made it]")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def replay(run_id: str, only: tuple[str, ...], engine: str | None, as_json: bool) -> None:
+    """Compute again what a run published, from what it had read, and compare the rows. Nothing is published.
+
+    Exit code 1: rows differ. With another code version it shows what the change does.
+    """
+    import affirm_assets.datasets
+    from affirm_assets.auditor.replay import run
+    from affirm_assets.auditor.replay.show import lines
+    from affirm_assets.declare.registry import Registry
+    from affirm_assets.definitions import resources_of
+    from affirm_assets.steps.storage import Storage
+
+    found = []
+    resources = resources_of(Settings.of(os.environ))
+    catalog = resources["catalog"]
+    opens = run.Opens(resources["spark"], catalog.spark_conf(), resources["sail"])
+    registry = Registry.walk(affirm_assets.datasets)
+    with catalog.load() as loaded:
+        storage = Storage(loaded, resources["landing_zone"], catalog.name)
+        for dataset, table, publication in run.publications(registry, loaded, run_id, only):
+            each = run.replay(registry, storage, opens, dataset, table, publication, engine)
+            found.append((dataset, each))
+            if not as_json:
+                for line in lines(dataset, each):
+                    click.echo(line)
+    if as_json:
+        click.echo(run.as_json(found))
+    sys.exit(0 if all(each.comparison.is_same for _, each in found) else 1)
+
+
+@main.command()
 def alerts() -> None:
     """Look once, from outside, for what people must be told, and tell it: for cron or a Kubernetes CronJob.
 

@@ -44,7 +44,7 @@ def build_defs(
     project = Project.of(registry, code_versions(made), settings.first_business_date)
     return dg.Definitions(
         assets=made,
-        resources={**_resources(settings), **(resource_overrides or {})},
+        resources={**resources_of(settings), **(resource_overrides or {})},
         executor=execution.executor,
         sensors=[
             *landing_sensors(project, settings.ui_url),
@@ -58,7 +58,8 @@ def build_defs(
     )
 
 
-def _resources(settings: Settings) -> dict[str, Any]:
+def resources_of(settings: Settings) -> dict[str, Any]:
+    """What steps work with, as the deployment has it."""
     return {
         "catalog": catalog_of(settings),
         "spark": _spark(settings),

@@ -1,1 +1,1 @@
-"""What an auditor asks of the books: `affirm verify`, `affirm explain`."""
+"""What an auditor asks of the books: `affirm verify`, `affirm explain`, `affirm replay`."""

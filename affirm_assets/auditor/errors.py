@@ -64,3 +64,23 @@ class FilesGone(AffirmError):
 
     def __init__(self, what: str, expected: str, found: str) -> None:
         super().__init__(f"{what}: expected {expected}; found {found}. What they held cannot be read any more.")
+
+
+class RunHasNotPublished(AffirmError):
+    """A dataset of which a run published nothing."""
+
+    def __init__(self, run_id: str, dataset: str, published: list[str]) -> None:
+        has = f"; it published {', '.join(published)}" if published else ""
+        super().__init__(
+            f"run {run_id}: expected a dataset that it published, found {dataset}{has or ', which is no dataset'}."
+        )
+
+
+class ReportGone(AffirmError):
+    """The file with the request of a publish is not there any more, or cannot be read."""
+
+    def __init__(self, table: str, snapshot: int, run_id: str) -> None:
+        super().__init__(
+            f"{table}: expected the report affirm-{snapshot}.json beside the table's metadata, in which run {run_id} "
+            "left its request; found none that can be read. What the step had read is not known any more."
+        )

@@ -207,7 +207,7 @@ class _Step:
     def _stage_and_audit(self, engine: Engine, frames: Frames) -> _Computed:
         dataset, target = self.dataset, self._target
         with self.timer.part("transform"):
-            rows = _conform(dataset, frames.call(dataset.function), engine)
+            rows = conform(dataset, frames.call(dataset.function), engine)
             lineage = _lineage(engine, rows)
         with self.timer.part("check"):
             self._check_audits(engine, frames)
@@ -299,7 +299,7 @@ def _may_publish(outcomes: Iterable[Outcome]) -> bool:
     return all(each.passed or not each.blocking for each in outcomes)
 
 
-def _conform(dataset: Dataset, result: DataFrame, engine: Engine) -> DataFrame:
+def conform(dataset: Dataset, result: DataFrame, engine: Engine) -> DataFrame:
     """The contract's columns in the contract's order. Raises WrongColumns or WrongSession; casts and drops nothing."""
     if not engine.owns(result):
         raise WrongSession(str(dataset))
