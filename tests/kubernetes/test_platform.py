@@ -88,7 +88,7 @@ def test_a_person_accepts_and_resumes_in_a_pod(platform: Platform, ten_days: lis
     """The feed's dates have no refusal beyond its tolerance: what is accepted of one is kept, and changes nothing."""
     affirm = ("exec", "deployment/affirm-code-location", "--", "affirm")
     accept = ["accept", "loans", str(START), "--reason", "A try"]
-    with pytest.raises(AssertionError, match="--by: expected who lets the date pass, found nothing"):
+    with pytest.raises(AssertionError, match="--by: expected who says it, found nothing"):
         kubectl(*affirm, *accept)
     said = kubectl(*affirm, *accept, "--by=ops@example.com")
     assert "(A try, ops@example.com). It is kept in the properties of" in said
