@@ -114,8 +114,14 @@ def accept(feed: str, day: datetime, reason: str | None, by: str | None, withdra
     catalog = catalog_of(settings).load()
     if withdraws:
         for each in refusers:
-            each.withdraw(catalog, feed, day.date())
+            try:
+                each.withdraw(catalog, feed, day.date())
+            except AcceptanceRefused as error:
+                refused.append(error)
+                continue
             click.echo(f"{feed} {day.date()}: what {each.dataset} refuses of it may not pass any more.")
+        if len(refused) == len(refusers):
+            raise refused[0]
         return
     if not reason:
         raise click.UsageError("--reason: expected a reason, found none.")
@@ -180,7 +186,7 @@ def close(month: datetime | None, by: str | None) -> None:
         return
     closed = close_month(ledger, month.date(), _said_by(by, settings), datetime.now(UTC))
     tags = [each for each in closed.tables if each.tag]
-    click.echo(f"{month:%Y-%m} is closed, by {closed.closed_by}. Kept as the tag {tags[0].tag} of {len(tags)} tables:")
+    click.echo(f"{month:%Y-%m} is closed, by {closed.closed_by}. Kept as a tag of {len(tags)} tables:")
     for each in closed.tables:
         kept = f"tag {each.tag}" if each.tag else "personal data: recorded, not kept"
         click.echo(f"  {each.table:<36} snapshot {each.snapshot:<20} {kept}")
@@ -238,26 +244,20 @@ def restate(first: datetime | None, reason: str | None, is_end: bool, by: str | 
 @main.command()
 @click.argument("dataset")
 @click.option("--to", "run_id", required=True, help="The run whose rows are to be those of the table again.")
-def rollback(dataset: str, run_id: str) -> None:
+@click.option("--restatement", help="The id of the one under way, if closed months are rolled back.")
+def rollback(dataset: str, run_id: str, restatement: str | None) -> None:
     """Put the table of a DATASET (such as loans/loans) back to what a run published, without computing anything."""
     from affirm_assets.errors import RollbackRefused
-    from affirm_assets.orchestration.partitions import today
     from affirm_assets.orchestration.plan import Books
-    from affirm_assets.steps.closed import restatement_of
     from affirm_assets.steps.request import Run
     from affirm_assets.steps.rollback import roll_back
-    from affirm_assets.steps.together import load_together
 
-    settings = Settings.of(os.environ)
-    ledger = _ledger(settings)
+    ledger = _ledger(Settings.of(os.environ))
     found = next((each for each in ledger.datasets.values() if str(each) == dataset), None)
     if found is None:
         known = ", ".join(map(str, ledger.datasets.values()))
         raise RollbackRefused(f"expected a dataset, one of {known}; found {dataset}.")
-    tables = load_together(ledger.catalog, [found.table])
-    going = restatement_of(tables[found.table]) if found.table in tables else None
-    by = Run("", "", restatement=going.id if going else "")
-    done = roll_back(ledger.catalog, found, run_id, by, datetime.now(UTC))
+    done = roll_back(ledger.catalog, found, run_id, Run("", "", restatement=restatement or ""), datetime.now(UTC))
     click.echo(
         f"{dataset} holds again what run {run_id} published (snapshot {done.to}), as snapshot {done.snapshot}. Undone: "
         f"what was published since for {', '.join(done.undone)}."
@@ -266,11 +266,15 @@ def rollback(dataset: str, run_id: str) -> None:
         click.echo(f"Not published any more: {', '.join(done.missing)}.")
     records = ledger.records(ledger.tables())
     books = Books.of(ledger.datasets, records, ledger.first)
-    stale = [(each, books.lacking([each], today())) for each in [found.name, *sorted(books.readers([found.name]))]]
-    for name, reasons in stale:
-        for reason in reasons:
-            click.echo(f"{ledger.datasets[name]} is out of date: {reason}")
-    if any(reasons for _, reasons in stale):
+    last = max((each.windows[-1].last for each in records.values() if each.windows), default=ledger.first)
+    stale = [
+        (name, window)
+        for name in [found.name, *sorted(books.readers([found.name]))]
+        if (window := books.out_of_date(name, last))
+    ]
+    for name, window in stale:
+        click.echo(f"Out of date: {ledger.datasets[name]} of {window}")
+    if stale:
         click.echo("The sensors compute that at their next ticks; without a daemon: affirm resume")
 
 

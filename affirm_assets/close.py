@@ -22,10 +22,9 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import CloseRefused
 from affirm_assets.orchestration.plan import Books
-from affirm_assets.steps.acceptance import PASSED
 from affirm_assets.steps.closed import CLOSED_MONTH, Restatement, close_tag, month_end, month_text, restatement_of
 from affirm_assets.steps.published import Record, record_of
-from affirm_assets.steps.tables import WHOLE_TABLE, load_if_exists, main_history, main_snapshot, window_of
+from affirm_assets.steps.tables import load_if_exists, main_snapshot
 from affirm_assets.steps.together import Change, as_loaded, commit_together, load_together, set_properties, set_ref
 
 CLOSES = "close.months"
@@ -188,7 +187,12 @@ def closing(
         closed_at=now.astimezone(UTC),
         closed_by=by,
         restatement=restatement.id if restatement else None,
-        tables=tuple(_closing(each, tables[each.table], month, number) for each in ledger.datasets.values()),
+        tables=tuple(
+            _closing(each, tables[each.table], month, number)
+            for each in ledger.datasets.values()
+            # One of a feed that begins later has nothing yet.
+            if each.table in tables and tables[each.table].current_snapshot()
+        ),
         trial_balance=_trial_balance(tables.get(TRIAL_BALANCE), month_end(month)),
     )
 
@@ -233,29 +237,22 @@ def _problems(ledger: Ledger, tables: Mapping[str, Table], month: date) -> list[
         f"restatement {each.id} from {each.first} is under way ({each.reason}): end it with affirm restate --end"
         for each in restatements.values()
     ]
-    return [*under_way, *_overrides(ledger, tables, month), *ledger.lacking(tables, month_end(month))]
+    return [*under_way, *overrides(ledger, tables, month), *ledger.lacking(tables, month_end(month))]
 
 
-def _overrides(ledger: Ledger, tables: Mapping[str, Table], month: date) -> list[str]:
-    """Days of the month whose last publish a person has let pass, although its audit refused it."""
+def overrides(ledger: Ledger, tables: Mapping[str, Table], month: date) -> list[str]:
+    """Days of the month whose last publish a person has let pass, although an audit refused them."""
     days = Window(month, month_end(month))
-    found = []
-    for dataset in ledger.datasets.values():
-        table, decided = tables.get(dataset.table), set[date]()
-        for snapshot in main_history(table) if table else ():
-            text = window_of(snapshot)
-            if text is None or text == WHOLE_TABLE or not Window.parse(text).overlaps(days):
-                continue
-            said = str((snapshot.summary and snapshot.summary.get(PASSED)) or "").split()
-            passed = {date.fromisoformat(day) for day in said}
-            window = Window.parse(text)
-            of_window = {window.first + timedelta(days=n) for n in range((window.last - window.first).days + 1)}
-            found += [(day, dataset) for day in passed - decided if days.contains(day)]
-            decided |= of_window
+    found = [
+        (day, str(ledger.datasets[name]))
+        for name, record in ledger.records(tables).items()
+        for day in record.passed
+        if days.contains(day)
+    ]
     return [
         f"{dataset} of {day}: a person has let pass what its audit refused. Land the right files, withdraw it with "
         f"affirm accept FEED {day} --withdraw, and materialize the date again"
-        for day, dataset in sorted(found, key=lambda each: (each[0], str(each[1])))
+        for day, dataset in sorted(found)
     ]
 
 

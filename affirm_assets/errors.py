@@ -186,6 +186,10 @@ class CloseRefused(AffirmError):
     """A month that cannot be closed, or a restatement that cannot begin or end."""
 
 
+class TablesBusy(AffirmError):
+    """Others commit to tables so often that a commit to all of them at once never comes first."""
+
+
 class RollbackRefused(AffirmError):
     """A table that cannot be put back to what a run published."""
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.table import Table
 
-from affirm_assets.close import CLOSES, SCHEMA, Close, Ledger, appended, closes_of, closing, tagged
+from affirm_assets.close import CLOSES, SCHEMA, Close, Ledger, appended, closes_of, closing, overrides, tagged
 from affirm_assets.declare.contract import money_of
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
@@ -106,6 +106,13 @@ def begin(ledger: Ledger, first: date, reason: str, by: str, now: datetime) -> R
 
     def decide() -> Sequence[Change]:
         tables = ledger.tables()
+        # Where a catalog commits to one table after another, and this was stopped in between: it goes on.
+        if (going := _under_way(tables)) and (going.first, going.reason) == (first, reason.strip()):
+            begun[:] = [going]
+            left = [each for each in _own(ledger, tables) if restatement_of(each) is None]
+            if left:
+                goes_on = set_properties({RESTATEMENT: going.to_json()})
+                return [Change(each, (goes_on,), as_loaded(each)) for each in left]
         _check_may_begin(ledger, tables, first)
         log = ledger.catalog.load_table(RESTATEMENTS)
         number = log.scan(selected_fields=("restatement",)).to_arrow().num_rows + 1
@@ -130,6 +137,8 @@ def end(ledger: Ledger, by: str, now: datetime) -> Ended:
     """
     ledger.ensure(CHANGES, _CHANGED)
     ended: list[Ended] = []
+    # Of each table once: a commit of another to one of them asks for a new decision, and not for all that again.
+    known: dict[tuple[str, int, int | None, date], list[Changed]] = {}
 
     def decide() -> Sequence[Change]:
         tables = ledger.tables()
@@ -138,14 +147,17 @@ def end(ledger: Ledger, by: str, now: datetime) -> Ended:
             raise CloseRefused(
                 "expected a restatement under way, found none. To begin one: affirm restate --from DATE --reason TEXT"
             )
-        before = _last_closes(closes_of(tables[CLOSES]))
+        before = _last_closes(closes_of(tables.get(CLOSES)))
+        if not before:
+            raise CloseRefused(f"restatement {restatement.id}: expected closed months in {CLOSES}, found none.")
         through = month_end(max(before))
-        if problems := ledger.lacking(tables, through):
+        months = sorted(month for month in before if month_end(month) >= restatement.first)
+        passed = [said for month in months for said in overrides(ledger, tables, month)]
+        if problems := [*passed, *ledger.lacking(tables, through)]:
             lines = "\n  - ".join(problems)
             raise CloseRefused(f"restatement {restatement.id} cannot end; nothing was changed:\n  - {lines}")
-        months = sorted(month for month in before if month_end(month) >= restatement.first)
         closes = [closing(ledger, tables, month, before[month].number + 1, by, now, restatement) for month in months]
-        changes, unknown = _report(ledger, tables, [before[month] for month in months], restatement.first)
+        changes, unknown = _report(ledger, tables, [before[month] for month in months], restatement.first, known)
         ended[:] = [Ended(restatement, tuple(closes), tuple(changes), tuple(unknown))]
         rows = [{"restatement": restatement.id, **vars(each)} for each in changes]
         return [
@@ -202,7 +214,11 @@ def _last_closes(closes: Iterable[Close]) -> dict[date, Close]:
 
 
 def _report(
-    ledger: Ledger, tables: Mapping[str, Table], closes: Sequence[Close], first: date
+    ledger: Ledger,
+    tables: Mapping[str, Table],
+    closes: Sequence[Close],
+    first: date,
+    known: dict[tuple[str, int, int | None, date], list[Changed]],
 ) -> tuple[list[Changed], list[str]]:
     """What changed since the closes, and the tables of which that is not known."""
     changes: list[Changed] = []
@@ -215,7 +231,10 @@ def _report(
             if snapshot is None or table.snapshot_by_id(snapshot) is None:
                 unknown[dataset.table] = None
                 continue
-            changes += _changes(dataset, table, snapshot, close.month, days)
+            key = dataset.table, snapshot, main_snapshot(table), close.month
+            if key not in known:
+                known[key] = [*_changes(dataset, table, snapshot, close.month, days)]
+            changes += known[key]
     return changes, [*unknown]
 
 
@@ -243,13 +262,13 @@ def _of_day(dataset: Dataset, table: Table, then: int, now: int, month: date, da
     # A column that is younger than the close has nothing to be compared with.
     names = set(schema_of(table, then).column_names) & set(schema_of(table, now).column_names)
     money = [name for name in money_of(dataset.contract) if name in names]
-    by = next((name for name in _NAMED_BY if name in names), None)
+    named_by = [name for name in _NAMED_BY if name in names]
     where = f"{dataset.partitions.column} = '{day}'"
-    fields = tuple(dict.fromkeys([dataset.partitions.column, *money, *([by] if by else [])]))
+    fields = tuple(dict.fromkeys([dataset.partitions.column, *money, *named_by]))
     before, after = (
         table.scan(row_filter=where, selected_fields=fields, snapshot_id=each).to_arrow() for each in (then, now)
     )
-    for of, key in (("table", None), *([(_NAMED_BY[by], by)] if by else [])):
+    for of, key in (("table", None), *((_NAMED_BY[name], name) for name in named_by)):
         was, is_now = _sums(before, key, money), _sums(after, key, money)
         nothing = dict.fromkeys((_ROWS, *money), Decimal(0))
         for name in sorted({*was, *is_now}, key=str):

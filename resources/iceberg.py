@@ -5,7 +5,7 @@ import re
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -252,7 +252,7 @@ class _SharedSqlCatalog(SqlCatalog):
         Each table must still be as it was loaded, whatever its requirements are. Raises CommitFailedException if one of
         them is not: then nothing has changed, and the files that were written are removed.
         """
-        with _removed_if_refused():
+        with _removed_if_it_fails() as commits:
             staged = [self._staged(each) for each in changes]
             moves = [
                 (*change.table.name(), change.table.metadata_location, new.metadata_location)
@@ -273,6 +273,7 @@ class _SharedSqlCatalog(SqlCatalog):
                     )
                     if cast("CursorResult[Any]", moved).rowcount != 1:
                         raise CommitFailedException(f"{namespace}.{table} was committed to by another process")
+                commits()
                 session.commit()
         for change, new in zip(changes, staged, strict=True):
             with suppress(OSError):  # all is committed: files that nobody needs may stay
@@ -333,6 +334,20 @@ def _removed_if_refused() -> Iterator[None]:
         yield
     except (CommitFailedException, TableAlreadyExistsError):
         for io, path in _written.get():
+            _remove(io, path)
+        raise
+    finally:
+        _written.reset(token)
+
+
+@contextmanager
+def _removed_if_it_fails() -> Iterator[Callable[[], None]]:
+    """Removes the metadata files that were written if anything fails before the caller says that it commits."""
+    token, begun = _written.set([]), list[bool]()
+    try:
+        yield lambda: begun.append(True)
+    except BaseException:
+        for io, path in _written.get() if not begun else ():
             _remove(io, path)
         raise
     finally:

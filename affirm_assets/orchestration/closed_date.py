@@ -9,13 +9,14 @@ from datetime import date
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
-from affirm_assets.declare.partitions import Daily
-from affirm_assets.errors import RecordRefused
+from affirm_assets.declare.partitions import Daily, Window
+from affirm_assets.errors import RecordRefused, TablesBusy
 from affirm_assets.orchestration.plan import Books
-from affirm_assets.steps.published import Record, record_of
-from affirm_assets.steps.tables import SUMMARY, main_snapshot
+from affirm_assets.steps.published import PUBLISHED_PROPERTY, Record, record_of
+from affirm_assets.steps.tables import SUMMARY, main_history, main_snapshot, window_of
 from affirm_assets.steps.together import Change, as_loaded, commit_together, load_together, set_properties, set_ref
 
 CLOSED = "closed"
@@ -26,44 +27,55 @@ CLOSED_DATE = f"{SUMMARY}closed-date"
 
 
 def close_of_business(catalog: Catalog, datasets: Mapping[str, Dataset], first: date) -> date | None:
-    """Move the branch `closed` of all daily tables to what they hold now, if that is whole. The date that it shows.
+    """Move the branch `closed` of all daily tables to the last date that is whole in all of them. The date.
 
-    None: not all of them end with one date, or something is missing or out of date; then nothing moves. On the SQL
-    catalogs all branches move at once, or none does; elsewhere one after another. `datasets`: all, upstream first.
+    A table that is ahead shows what it held when that date was done. None: something of the date is missing or out of
+    date, or others commit all the time; then nothing moves. On the SQL catalogs all branches move at once, or none
+    does; elsewhere one after another. `datasets`: all, upstream first.
     """
     shown: list[date] = []
 
     def decide() -> Sequence[Change] | None:
         shown.clear()
         tables = load_together(catalog, [each.table for each in datasets.values()])
-        if (day := _whole_date(tables, datasets, first)) is None:
+        whole = _whole(tables, datasets, first)
+        if whole is None:
             return None
+        day, snapshots = whole
         shown.append(day)
-        daily = [tables[each.table] for each in _closed_daily(datasets)]
-        return [_moved(each, day) for each in daily if closed_date_of(each) != day]
+        return [
+            _moved(tables[each.table], day, snapshots[each.name])
+            for each in _closed_daily(datasets)
+            if closed_date_of(each, tables[each.table]) != day
+        ]
 
-    commit_together(catalog, decide)
-    return shown[0] if shown else None
+    with suppress(TablesBusy):
+        commit_together(catalog, decide)
+        return shown[0] if shown else None
+    return None
 
 
-def closed_date_of(table: Table) -> date | None:
-    """The date that its branch `closed` shows, if it shows all that main holds; else None."""
+def closed_date_of(dataset: Dataset, table: Table) -> date | None:
+    """The date that its branch `closed` shows, if it shows all that is published for it by now; else None."""
     ref, said = table.metadata.refs.get(CLOSED), table.properties.get(CLOSED_DATE)
-    if ref is None or said is None or ref.snapshot_id != main_snapshot(table):
+    if ref is None or said is None:
         return None
     with suppress(ValueError):  # somebody has set it by hand: it is set anew
-        return date.fromisoformat(said)
+        day = date.fromisoformat(said)
+        return day if ref.snapshot_id == _as_of(dataset, table, day) else None
     return None
 
 
 def is_due(datasets: Mapping[str, Dataset], records: Mapping[str, Record], shown: Mapping[str, date]) -> bool:
-    """Whether all daily tables end with one date that not all of their branches show. `shown`: what each shows."""
-    names = [each.name for each in _closed_daily(datasets)]
-    ends = {records[name].windows[-1].last if records[name].windows else None for name in names}
-    return len(ends) == 1 and None not in ends and {shown.get(name) for name in names} != ends
+    """Whether all daily tables have a date that not all of their branches show. `shown`: what each shows."""
+    day = _last_of_all(datasets, records)
+    return day is not None and {shown.get(each.name) for each in _closed_daily(datasets)} != {day}
 
 
-def _whole_date(tables: Mapping[str, Table], datasets: Mapping[str, Dataset], first: date) -> date | None:
+def _whole(
+    tables: Mapping[str, Table], datasets: Mapping[str, Dataset], first: date
+) -> tuple[date, Mapping[str, int]] | None:
+    """The last date that all daily tables have, and the snapshot of each that shows it; None: it is not whole."""
     try:
         records = {
             name: record_of(each, tables[each.table]) if each.table in tables else Record()
@@ -71,10 +83,43 @@ def _whole_date(tables: Mapping[str, Table], datasets: Mapping[str, Dataset], fi
         }
     except RecordRefused:
         return None
-    names = [each.name for each in _closed_daily(datasets)]
-    ends = {records[name].windows[-1].last if records[name].windows else None for name in names}
-    day = ends.pop() if len(ends) == 1 else None
-    return None if day is None or Books.of(datasets, records, first).lacking(names, day) else day
+    day = _last_of_all(datasets, records)
+    daily = _closed_daily(datasets)
+    if day is None or Books.of(datasets, records, first).lacking([each.name for each in daily], day):
+        return None
+    snapshots = {each.name: _as_of(each, tables[each.table], day) for each in daily}
+    found = {name: snapshot for name, snapshot in snapshots.items() if snapshot is not None}
+    return (day, found) if len(found) == len(daily) else None
+
+
+def _last_of_all(datasets: Mapping[str, Dataset], records: Mapping[str, Record]) -> date | None:
+    windows = [records[each.name].windows for each in _closed_daily(datasets)]
+    return min(each[-1].last for each in windows) if windows and all(windows) else None
+
+
+def _as_of(dataset: Dataset, table: Table, day: date) -> int | None:
+    """The snapshot of main that holds all that is published through a day, and nothing of a later one; None: none does.
+
+    That is main's, or the one before days were published that are all later.
+    """
+    for snapshot in main_history(table):
+        if _last_day(snapshot) == day:
+            return snapshot.snapshot_id
+        window = window_of(snapshot)
+        if window is None or Window.parse(window).first <= day:
+            # A compaction, or another's commit: it says no day. Of main itself, the table does.
+            windows = record_of(dataset, table).windows
+            is_main = snapshot.snapshot_id == main_snapshot(table)
+            return snapshot.snapshot_id if is_main and windows and windows[-1].last == day else None
+    return None
+
+
+def _last_day(snapshot: Snapshot) -> date | None:
+    """The last one that was published with it, as it says."""
+    said = str((snapshot.summary and snapshot.summary.get(PUBLISHED_PROPERTY)) or "")
+    with suppress(ValueError):
+        return Window.parse(said.rpartition(", ")[2]).last
+    return None
 
 
 def _closed_daily(datasets: Mapping[str, Dataset]) -> list[Dataset]:
@@ -82,8 +127,6 @@ def _closed_daily(datasets: Mapping[str, Dataset]) -> list[Dataset]:
     return [each for each in datasets.values() if isinstance(each.partitions, Daily) and each.starts == AUTOMATIC]
 
 
-def _moved(table: Table, day: date) -> Change:
-    snapshot = main_snapshot(table)
-    assert snapshot is not None
+def _moved(table: Table, day: date, snapshot: int) -> Change:
     updates = (set_ref(CLOSED, "branch", snapshot), set_properties({CLOSED_DATE: str(day)}))
     return Change(table, updates, as_loaded(table, CLOSED))

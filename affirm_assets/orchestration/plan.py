@@ -119,6 +119,12 @@ class Books:
         needs = (self._need(self.datasets[name], through) for name in names)
         return list(dict.fromkeys(each.reason for each in needs if each))
 
+    def out_of_date(self, name: str, through: date) -> Window | None:
+        """From the first partition that is missing or out of date to the last one that is published."""
+        need = self._need(self.datasets[name], through)
+        windows = self.records[name].windows
+        return Window(need.first, max(need.first, windows[-1].last if windows else need.first)) if need else None
+
     @cached_property
     def begins(self) -> Mapping[str, date]:
         """Each dataset's first business date: the deployment's, or that of a feed it reads, if that begins later."""

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
@@ -14,7 +14,7 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import RecordRefused
 from affirm_assets.orchestration.closed_date import closed_date_of
 from affirm_assets.steps.acceptance import ACCEPTED
-from affirm_assets.steps.closed import Restatement, closed_through, reaches, restatement_of
+from affirm_assets.steps.closed import Restatement, closed_through, first_reached, restatement_of
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
 from resources.iceberg import CatalogLost, MetadataUnreadable
@@ -56,7 +56,7 @@ class Tables:
                     closed[name] = through
                 if table:
                     restatement = restatement_of(table) or restatement
-                if table and (shown := closed_date_of(table)):
+                if table and (shown := closed_date_of(each, table)):
                     closed_dates[name] = shown
             except _IN_DISORDER as error:
                 refused[name] = str(error)
@@ -69,14 +69,20 @@ class Tables:
         self, datasets: Mapping[str, Dataset], names: Iterable[str], window: Window | None
     ) -> Window | None:
         """The days of a window that are closed for one of these datasets, if no restatement under way reaches them."""
-        found = {
-            name: Window(days.first, min(days.last, self.closed[name]))
+        found = [
+            Window(days.first, min(days.last, last))
             for name in names
-            if name in self.closed and (days := _days(datasets[name], window)) and days.first <= self.closed[name]
-        }
-        said = self.restatement
-        left = [each for name, each in found.items() if said is None or not reaches(said, datasets[name], each)]
-        return Window(min(each.first for each in left), max(each.last for each in left)) if left else None
+            if name in self.closed and (days := _days(datasets[name], window))
+            if (last := self._last_closed(datasets[name])) >= days.first
+        ]
+        return Window(min(each.first for each in found), max(each.last for each in found)) if found else None
+
+    def _last_closed(self, dataset: Dataset) -> date:
+        """The last day of it into which nobody may publish."""
+        closed = self.closed[dataset.name]
+        if self.restatement is None:
+            return closed
+        return min(closed, first_reached(self.restatement, dataset) - timedelta(days=1))
 
 
 def _days(dataset: Dataset, window: Window | None) -> Window | None:

@@ -1,7 +1,7 @@
 """What a person lets pass, and why: kept in the properties of the table that it is of, or in the run's tag."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -19,9 +19,6 @@ from affirm_assets.steps.tables import SUMMARY, load_if_exists, window_of
 
 ACCEPTED = f"{SUMMARY}accepted."
 """Prefix of the table property of a day that is accepted: JSON of the reason, and who gave it when."""
-
-PASSED = f"{SUMMARY}accepted"
-"""In a snapshot's summary: the days of its window whose refusals a person has let pass: `2025-01-03 2025-01-07`."""
 
 TAG = "affirm/accept"
 """The tag of a run that accepts days for itself alone: `FEED DATE REASON`, one in each line."""
@@ -133,12 +130,11 @@ def refusable(dataset: Dataset, upstream: Mapping[str, Dataset], table: Table | 
 
 def passed_by_people(
     dataset: Dataset, upstream: Mapping[str, Dataset], table: Table, request: Request
-) -> Mapping[str, str]:
-    """For the snapshot's summary: which days of the window a person has let pass; empty if none."""
+) -> Collection[date]:
+    """Which days of the window a person has let pass."""
     if len(dataset.refuses_of(upstream.values())) != 1:
-        return {}
-    days = sorted(refusable(dataset, upstream, table, request).accepted_days)
-    return {PASSED: " ".join(map(str, days))} if days else {}
+        return ()
+    return refusable(dataset, upstream, table, request).accepted_days.keys()
 
 
 def acceptances(tag: str) -> tuple[Acceptance, ...]:

@@ -1,7 +1,9 @@
 """What a table says of closed months, and what may be published into them.
 
-It is in the table's own properties, so each try to publish sees it in the very metadata that it commits on: a close and
-a publish that race are one before the other.
+It is in the table's own properties, and each try to publish requires of the catalog that they are as it saw them: a
+close and a publish that race are one before the other. A REST or Glue catalog checks no property, but the tags of
+closed months: there, of tables with personal data, which have no tags, a close may come between a publish's look and
+its commit.
 """
 
 import json
@@ -21,6 +23,9 @@ CLOSED_MONTH = f"{SUMMARY}closed-month"
 
 RESTATEMENT = f"{SUMMARY}restatement"
 """The table property with the restatement that is under way, as JSON."""
+
+DECIDE = (CLOSED_MONTH, RESTATEMENT)
+"""The properties that decide what may be published: a publish is refused if they change before it commits."""
 
 TAG = "affirm/restatement"
 """The tag of a run that may publish into closed months: the restatement's id."""
@@ -90,11 +95,12 @@ def closed_part(dataset: Dataset, window: Window | None, table: Table) -> Window
     return Window(days.first, min(days.last, through)) if days.first <= through else None
 
 
-def reaches(restatement: Restatement, dataset: Dataset, closed: Window) -> bool:
-    """Whether it lets these days be published: from the partition on that holds its first date."""
-    assert dataset.partitions is not None
+def first_reached(restatement: Restatement, dataset: Dataset) -> date:
+    """The first day of the dataset that may be published: of the partition that holds the restatement's first date."""
+    if dataset.partitions is None:
+        return restatement.first
     first = dataset.partitions.covering(Window(restatement.first, restatement.first))
-    return dataset.partitions.days(first).first <= closed.first
+    return dataset.partitions.days(first).first
 
 
 def check_open(dataset: Dataset, request: Request, table: Table) -> None:
@@ -109,7 +115,7 @@ def check_open(dataset: Dataset, request: Request, table: Table) -> None:
     elif carried != restatement.id:
         found = f"{restatement.id} under way, and {f'the tag {TAG}={carried}' if carried else 'no such tag'} on the run"
         to_do = f"Run it again with the tag {TAG}={restatement.id}"
-    elif not reaches(restatement, dataset, closed):
+    elif closed.first < first_reached(restatement, dataset):
         found = f"{restatement.id}, which begins with {restatement.first}"
         to_do = f"affirm restate --from {closed.first} --reason TEXT, once that one has ended"
     else:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 
+from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.tables import SUMMARY
 
 FOLDERS = f"{SUMMARY}folders."
@@ -48,6 +49,16 @@ class Folders:
             changed[_name(feed, day)][f"{day:%d}"] = folder
         months = {name: _text({**_days(self.months.get(name, "")), **days}) for name, days in changed.items()}
         return Folders({**self.months, **months})
+
+    def without(self, days: Window) -> "Folders":
+        """As if nobody knew what was read of these days: then they are read again."""
+        months = {}
+        for name, text in self.months.items():
+            month = name.rpartition(".")[2]
+            read = _days(text)
+            kept = [day for day in read if not days.contains(date.fromisoformat(f"{month}-{day}"))]
+            months[name] = _text({day: read[day] for day in kept})
+        return Folders(months)
 
 
 def _name(feed: str, day: date) -> str:

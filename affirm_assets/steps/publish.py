@@ -31,7 +31,7 @@ from affirm_assets.declare.inputs import Landing
 from affirm_assets.declare.partitions import Monthly, Window
 from affirm_assets.errors import PublishConflict, StageLost, TableNotStageable
 from affirm_assets.steps.audit import Outcome, outcomes_from_json, outcomes_to_json
-from affirm_assets.steps.closed import check_open, close_tag
+from affirm_assets.steps.closed import DECIDE, check_open, close_tag
 from affirm_assets.steps.engine import Staged
 from affirm_assets.steps.manifests import (
     NOTHING,
@@ -129,15 +129,17 @@ def publish(
     now: datetime,
     *,
     notes: Mapping[str, str] | None = None,
+    passed: Iterable[date] = (),
     wait: Callable[[int], None] = wait_a_little,
 ) -> Publication:
     """Replace the window's files on `main` by the staged ones in one commit, which also clears days without rows.
 
-    Other windows of the table may be published at the same time. `notes` go to the snapshot's summary. `wait` is called
-    with how many tries have failed. Raises PublishConflict if, since the request was pinned, somebody changed the
-    window or the earlier partitions of this table that the step read; RecordRefused, StageLost, TableNotStageable.
+    Other windows of the table may be published at the same time. `notes` go to the snapshot's summary. `passed`: days
+    of the window that a person has let pass. `wait` is called with how many tries have failed. Raises PublishConflict
+    if, since the request was pinned, somebody changed the window or the earlier partitions of this table that the step
+    read; MonthClosed, RecordRefused, StageLost, TableNotStageable.
     """
-    attempt = _Attempt(dataset, request, staged, tuple(outcomes), storage, now, dict(notes or {}))
+    attempt = _Attempt(dataset, request, staged, tuple(outcomes), storage, now, dict(notes or {}), tuple(passed))
     try:
         for failed in range(_TRIES):
             if failed:
@@ -231,6 +233,7 @@ class _Attempt:
     storage: Storage
     now: datetime
     notes: Mapping[str, str]
+    passed: tuple[date, ...] = ()
     is_unknown: bool = False
     _snapshot_id: int = 0  # of every try, so that one whose answer was lost is found
     _report: str = ""
@@ -268,10 +271,12 @@ class _Attempt:
         new = NewSnapshot(table, self._snapshot_id, parent=table.current_snapshot())
         snapshot, publication = self._write(new, record)
         moved = record.with_window(self.request.window, self.dataset.partitions).with_publication(publication)
-        moved = moved.with_folders(self.request.folders)
+        moved = moved.with_folders(self.request.folders).with_passed(self.request.window, self.passed)
         stage = table.snapshot_by_id(self._removable_stage(table) or 0)
         try:
-            _commit(table, self._updates(table, snapshot, moved), as_loaded(table, *self._close_tags))
+            _commit(
+                table, self._updates(table, snapshot, moved), as_loaded(table, *self._close_tags, properties=DECIDE)
+            )
         except (CommitFailedException, ValueError) as error:
             # PyIceberg says ValueError where a commit on no branch has taken the next sequence number.
             self._failed = new, publication

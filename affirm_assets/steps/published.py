@@ -33,6 +33,10 @@ PUBLISHED_PROPERTY = f"{SUMMARY}published"
 
 Also in the summary of each publish, as it was with it, where it is short."""
 
+PASSED = f"{SUMMARY}passed"
+"""The table property with the days whose last publish a person has let pass, although an audit refused the day:
+`2025-01-03 2025-01-07`."""
+
 RECENT = f"{SUMMARY}recent"
 """The table property with the last publishes, newest first, as JSON."""
 
@@ -72,7 +76,8 @@ class Record:
     """The windows that were published, in order and never adjacent, and the last publishes, newest first.
 
     `whole`: a table without partitions was published. `folders`: of a dataset that reads feeds, the last that was read
-    of each day. `table_id`: of the table; one that was dropped and made again has another.
+    of each day. `table_id`: of the table; one that was dropped and made again has another. `passed`: the days whose
+    last publish a person has let pass.
     """
 
     windows: tuple[Window, ...] = ()
@@ -80,6 +85,7 @@ class Record:
     whole: bool = False
     folders: Folders = field(default_factory=Folders)
     table_id: str = ""
+    passed: frozenset[date] = frozenset()
 
     def covers(self, day: date) -> bool:
         return any(each.contains(day) for each in self.windows)
@@ -117,6 +123,11 @@ class Record:
     def with_publication(self, new: Publication) -> "Record":
         return replace(self, recent=_kept((new, *self.recent)))
 
+    def with_passed(self, window: Window | None, days: Iterable[date]) -> "Record":
+        """Of the window's days, these were let pass; of the others it is as before."""
+        kept = (day for day in self.passed if window is not None and not window.contains(day))
+        return replace(self, passed=frozenset((*kept, *days)))
+
     def with_folders(self, read: Mapping[tuple[str, date], Folder]) -> "Record":
         return replace(self, folders=self.folders.with_read(read))
 
@@ -126,7 +137,12 @@ class Record:
 
     def properties(self) -> Mapping[str, str]:
         """As table properties."""
-        return {PUBLISHED_PROPERTY: self.text, RECENT: _recent_to_json(self.recent), **self.folders.months}
+        return {
+            PUBLISHED_PROPERTY: self.text,
+            RECENT: _recent_to_json(self.recent),
+            PASSED: " ".join(map(str, sorted(self.passed))),
+            **self.folders.months,
+        }
 
     def summary(self) -> Mapping[str, str]:
         """As part of a snapshot's summary."""
@@ -143,7 +159,8 @@ def record_of(dataset: Dataset, table: Table) -> Record:
         return Record()
     try:
         record = _parse(text, table.properties.get(RECENT, "[]"), dataset.partitions)
-        record = replace(record, folders=Folders.of(table.properties), table_id=table_id(table))
+        passed = frozenset(map(date.fromisoformat, table.properties.get(PASSED, "").split()))
+        record = replace(record, folders=Folders.of(table.properties), table_id=table_id(table), passed=passed)
     except (ValueError, KeyError, TypeError) as error:
         found = f"properties {PUBLISHED_PROPERTY} and {RECENT} that cannot be read ({error})"
         raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, table, history)) from error

@@ -5,7 +5,7 @@ then; engines that expire snapshots know this as a rollback. Each window that wa
 that whoever has read it is out of date.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,12 +15,12 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot
-from pyiceberg.table.update import AddSnapshotUpdate
+from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate, TableUpdate
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import RollbackRefused
-from affirm_assets.steps.closed import check_open
+from affirm_assets.steps.closed import DECIDE, check_open
 from affirm_assets.steps.manifests import NOTHING, NewSnapshot
 from affirm_assets.steps.published import PUBLISHED_PROPERTY, Publication, Record, joined, record_of, work_digest
 from affirm_assets.steps.request import Request, Run
@@ -28,13 +28,14 @@ from affirm_assets.steps.tables import (
     SUMMARY,
     WHOLE_TABLE,
     WINDOW_KEY,
+    is_by_others,
     is_compaction,
     load_if_exists,
     main_history,
     main_snapshot,
     window_of,
 )
-from affirm_assets.steps.together import as_loaded, set_properties, set_ref, wait_a_little
+from affirm_assets.steps.together import as_loaded, set_properties, wait_a_little
 
 _RUN_ID = f"{SUMMARY}run-id"
 _MOST_SHOWN = 10
@@ -72,8 +73,11 @@ def roll_back(catalog: Catalog, dataset: Dataset, run_id: str, by: Run, now: dat
         try:
             return _commit(dataset, table, record, new, since, now)
         except (CommitFailedException, ValueError):
+            now_there = catalog.load_table(dataset.table)
+            if now_there.snapshot_by_id(new.snapshot_id):  # an answer that was lost
+                return _rolled_back(dataset, record, target, since, new.snapshot_id)
             new.discard()
-            if catalog.load_table(dataset.table).metadata_location == table.metadata_location:
+            if now_there.metadata_location == table.metadata_location:
                 raise
     raise RollbackRefused(f"{dataset.table}: others commit to it all the time. Say it again.")
 
@@ -83,11 +87,17 @@ def _history_since(table: Table, run_id: str) -> tuple[Snapshot, list[Snapshot]]
     since: list[Snapshot] = []
     for snapshot in main_history(table):
         if window_of(snapshot) is not None and snapshot.summary and snapshot.summary.get(_RUN_ID) == run_id:
-            if not since:
+            if all(map(is_compaction, since)):
                 raise RollbackRefused(f"{_name(table)}: it holds already what run {run_id} published. Nothing to do.")
             return snapshot, since
+        if is_by_others(snapshot):
+            raise RollbackRefused(
+                f"{_name(table)}: expected nothing since run {run_id} but publishes and compactions, found snapshot "
+                f"{snapshot.snapshot_id}, which somebody else wrote. To undo it, too, would bring back what they "
+                "changed or erased."
+            )
         since.append(snapshot)
-    runs = dict.fromkeys(str(each.summary.get(_RUN_ID)) for each in since if each.summary and window_of(each))
+    runs = dict.fromkeys(str(each.summary[_RUN_ID]) for each in since if each.summary and each.summary.get(_RUN_ID))
     known = ", ".join([*runs][:_MOST_SHOWN]) or "none"
     raise RollbackRefused(
         f"{_name(table)}: expected a run whose publish is in the history of main, found {run_id}. The newest of those "
@@ -114,19 +124,36 @@ def _commit(
     if dataset.partitions is not None:
         says[PUBLISHED_PROPERTY] = replace(record, windows=before).text
     snapshot = new.write((), NOTHING, says | _window_key(since))
-    assert snapshot.sequence_number is not None
-    undone = tuple(dict.fromkeys(text for each in since if (text := window_of(each)) is not None))
     kept = [each for each in record.recent if each.sequence_number <= target.sequence_number]
-    again = [_published_again(text, kept, snapshot, now) for text in undone]
-    after = replace(record, windows=before, recent=(*reversed(again), *kept))
-    updates: tuple[Any, ...] = (
+    undone = [each for each in record.recent if each.sequence_number > target.sequence_number]
+    again = [_published_again(text, kept, undone, dataset, snapshot, now) for text in _undone(since)]
+    folders = record.folders
+    for text in _undone(since):
+        if text != WHOLE_TABLE:
+            folders = folders.without(Window.parse(text))
+    after = replace(record, windows=before, recent=(*reversed(again), *kept), folders=folders)
+    main: dict[str, Any] = table.metadata.refs[MAIN_BRANCH].model_dump()
+    updates: tuple[TableUpdate, ...] = (
         AddSnapshotUpdate(snapshot=snapshot),
-        set_ref(MAIN_BRANCH, "branch", snapshot.snapshot_id),
+        # What others said of how long main's snapshots are kept stays.
+        SetSnapshotRefUpdate(**{**main, "snapshot-id": snapshot.snapshot_id, "ref-name": MAIN_BRANCH}),
         set_properties(after.properties()),
     )
-    table.catalog.commit_table(table, as_loaded(table), updates)
+    table._do_commit(updates, as_loaded(table, properties=DECIDE))
+    return _rolled_back(dataset, record, target, since, snapshot.snapshot_id)
+
+
+def _rolled_back(
+    dataset: Dataset, record: Record, target: Snapshot, since: Sequence[Snapshot], snapshot: int
+) -> RolledBack:
+    before = _windows_then(dataset, record, target)
     missing = () if dataset.partitions is None else tuple(map(str, _lost(dataset, record, before)))
-    return RolledBack(target.snapshot_id, snapshot.snapshot_id, undone, missing)
+    return RolledBack(target.snapshot_id, snapshot, _undone(since), missing)
+
+
+def _undone(since: Sequence[Snapshot]) -> tuple[str, ...]:
+    """The windows that were published since, as text."""
+    return tuple(dict.fromkeys(text for each in since if (text := window_of(each)) is not None))
 
 
 def _windows_then(dataset: Dataset, record: Record, target: Snapshot) -> tuple[Window, ...]:
@@ -155,22 +182,50 @@ def _window_key(since: Sequence[Snapshot]) -> dict[str, str]:
     return {WINDOW_KEY: str(hull)}
 
 
-def _published_again(text: str, kept: Sequence[Publication], snapshot: Snapshot, now: datetime) -> Publication:
-    """That a window holds what it held before: with what that was computed from, so it may be out of date itself."""
+def _published_again(
+    text: str,
+    kept: Sequence[Publication],
+    undone: Sequence[Publication],
+    dataset: Dataset,
+    snapshot: Snapshot,
+    now: datetime,
+) -> Publication:
+    """That a window holds what it held before, with what that was computed from: so it may be out of date itself."""
     assert snapshot.sequence_number is not None
-    held = next((each for each in kept if _meet(each.window, text)), None)
+    held = [each for each in kept if _meet(each.window, text)]
     return Publication(
-        run_id=held.run_id if held else "",
+        run_id=held[0].run_id if held else "unknown",
         window=text,
         work=work_digest(f"rollback {snapshot.snapshot_id} {text}"),
         snapshot=snapshot.snapshot_id,
         sequence_number=snapshot.sequence_number,
         published_at=now.astimezone(UTC),
         total_rows=int((snapshot.summary.get("total-records") if snapshot.summary else None) or 0),
-        read=held.read if held else {},
+        read=_read_by(text, held, undone, dataset),
         again=True,
-        code_version=held.code_version if held else "",
+        code_version=held[0].code_version if held else "unknown",
     )
+
+
+def _read_by(
+    text: str, held: Sequence[Publication], undone: Sequence[Publication], dataset: Dataset
+) -> Mapping[str, str]:
+    """Of each input, the oldest version that a part of the window was computed from; 0 where that is forgotten."""
+    is_known = _cover(held, text, dataset)
+    versions: dict[str, list[tuple[str, int]]] = {}
+    for each in held if is_known else (*held, *undone):
+        for name, version in each.read.items():
+            table, _, number = version.partition(" ")
+            versions.setdefault(name, []).append((table, int(number or 0) if is_known else 0))
+    return {name: f"{found[0][0]} {min(number for _, number in found)}" for name, found in versions.items()}
+
+
+def _cover(publications: Sequence[Publication], text: str, dataset: Dataset) -> bool:
+    """Whether they published all partitions of a window."""
+    if dataset.partitions is None or text == WHOLE_TABLE:
+        return bool(publications)
+    windows = joined([Window.parse(each.window) for each in publications], dataset.partitions)
+    return not Record(windows).missing(Window.parse(text), dataset.partitions)
 
 
 def _meet(one: str, other: str) -> bool:

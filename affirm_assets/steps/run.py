@@ -137,8 +137,17 @@ def run_step(
         raise step.failed(computed)
     with timer.part("publish"):
         check_beside_unchanged(dataset, upstream, pinned, storage)
-        notes = {ENGINE: computed.engine, **passed_by_people(dataset, upstream, table, pinned.request)}
-        publication = publish(dataset, pinned.request, computed.staged, computed.outcomes, storage, now(), notes=notes)
+        notes, passed = {ENGINE: computed.engine}, passed_by_people(dataset, upstream, table, pinned.request)
+        publication = publish(
+            dataset,
+            pinned.request,
+            computed.staged,
+            computed.outcomes,
+            storage,
+            now(),
+            notes=notes,
+            passed=passed,
+        )
     report = report_of(dataset, pinned.request, computed.staged, computed.outcomes, table)
     result = _result(pinned.request, publication, report, table, timer.seconds)
     return replace(

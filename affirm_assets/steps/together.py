@@ -8,11 +8,12 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update import (
     AssertRefSnapshotId,
@@ -22,8 +23,10 @@ from pyiceberg.table.update import (
     SetSnapshotRefUpdate,
     TableRequirement,
     TableUpdate,
+    ValidatableTableRequirement,
 )
 
+from affirm_assets.errors import TablesBusy
 from affirm_assets.steps.tables import load_if_exists, main_snapshot
 
 _TRIES = 20
@@ -56,7 +59,7 @@ def commit_together(catalog: Catalog, decide: Callable[[], Sequence[Change] | No
     """Commit what `decide` says of tables that it loads; again, if another commit came first. What was committed.
 
     `decide` returns None if there is nothing to commit. Where the catalog commits to one table at a time, the last one
-    comes last. Raises CommitFailedException after many tries.
+    comes last. Raises TablesBusy after many tries.
     """
     for failed in range(_TRIES):
         if failed:
@@ -69,7 +72,7 @@ def commit_together(catalog: Catalog, decide: Callable[[], Sequence[Change] | No
         except CommitFailedException:
             continue
         return changes
-    raise CommitFailedException(f"{_TRIES} tries: each time, somebody else committed to one of the tables first")
+    raise TablesBusy(f"{_TRIES} tries: each time, somebody else committed to one of the tables first. Say it again.")
 
 
 def _commit(catalog: Catalog, changes: Sequence[Change]) -> None:
@@ -77,18 +80,38 @@ def _commit(catalog: Catalog, changes: Sequence[Change]) -> None:
         in_one_transaction(changes)
         return
     for each in changes:
-        catalog.commit_table(each.table, each.requirements, each.updates)
+        each.table._do_commit(each.updates, each.requirements)
 
 
-def as_loaded(table: Table, *refs: str) -> tuple[TableRequirement, ...]:
-    """That main, and these refs, point to the snapshots that they pointed to when the table was loaded."""
+class _PropertiesAreAsLoaded(ValidatableTableRequirement):
+    """Properties that decide whether a commit is allowed. Only a catalog that checks by this library knows it."""
+
+    type: Literal["affirm-properties-are-as-loaded"] = "affirm-properties-are-as-loaded"
+    properties: dict[str, str | None]
+
+    def validate(self, base_metadata: TableMetadata | None) -> None:  # type: ignore[override]
+        for name, expected in self.properties.items():
+            if base_metadata is None or base_metadata.properties.get(name) != expected:
+                raise CommitFailedException(f"Requirement failed: property {name} was changed concurrently")
+
+
+def as_loaded(table: Table, *refs: str, properties: Collection[str] = ()) -> tuple[TableRequirement, ...]:
+    """That main, and these refs, point to the snapshots that they pointed to when the table was loaded.
+
+    On the SQL catalogs also that these properties are as they were: such a catalog takes what was committed since the
+    load, if only what is required of it still holds.
+    """
     snapshots = {name: ref.snapshot_id for name, ref in table.metadata.refs.items()}
     # PyIceberg refuses to be asked of other refs where there is no snapshot, and so no ref.
     others = {name: snapshots.get(name) for name in refs} if table.metadata.snapshots else {}
     found: dict[str, int | None] = {MAIN_BRANCH: main_snapshot(table), **others}
+    kept: list[Any] = []
+    if properties and hasattr(table.catalog, "commit_together"):
+        kept = [_PropertiesAreAsLoaded(properties={name: table.properties.get(name) for name in properties})]
     return (
         AssertTableUUID(uuid=table.metadata.table_uuid),
         *(_ref_is(name, snapshot) for name, snapshot in found.items()),
+        *kept,
     )
 
 
