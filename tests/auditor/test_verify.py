@@ -175,7 +175,7 @@ DAMAGES = {
         dropped(transaction_id="T-paid"),
         {
             "feed transactions": "more.jsonl record 1",
-            "is applied, once": "transaction T-paid rows: expected 0, found 1",
+            "is applied, once": f"transaction T-paid payment {PAID} rows: expected 0, found 1",
         },
         date(2025, 1, 29),
     ),
@@ -242,6 +242,17 @@ DAMAGES = {
     ),
     "a cent of the portfolio": Damage(
         "portfolio.portfolio_daily", moved("amount_past_due"), {"the portfolio of a day": "amount_past_due"}
+    ),
+    "what was paid, of the last day, which no other opens with": Damage(
+        "servicing.loan_balances",
+        moved("paid", loan_id=LOST),
+        {"nothing came for a loan": f"2025-02-02 {LOST} paid"},
+        LAST,
+    ),
+    "the loan of one entry": Damage(
+        "ledger.ledger_entries",
+        moved("loan_id", "x", posting_id=ACCRUAL, entry=2),
+        {"every posting balances": f"{ACCRUAL} different loan_id: expected 1, found 2"},
     ),
     "a borrower": Damage("loans.borrowers", dropped(user_id="U1"), {"borrowers of a day": "user U1"}, FIRST),
 }

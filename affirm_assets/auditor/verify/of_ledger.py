@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from affirm_assets.auditor.verify.identity import Day, identity, row_of
 from affirm_assets.auditor.verify.of_loans import (
@@ -36,7 +37,7 @@ _ENTRY = ("posting_id", "entry", "account", "debit", "credit")
 @identity(
     "every posting balances to zero, and each entry is a debit or a credit",
     source="the ledger's identities",
-    reads={ENTRIES: _ENTRY},
+    reads={ENTRIES: (*_ENTRY, "kind", "loan_id", "transaction_id", "product")},
 )
 def postings_balance(day: Day, tally: Tally) -> None:
     rows = day[ENTRIES]
@@ -46,6 +47,31 @@ def postings_balance(day: Day, tally: Tally) -> None:
     keys = {"posting_id": rows.text("posting_id")}
     debits, credits = (columns(keys, {"sum": each}) for each in (debit, credit))
     tally.tables(day.day, "posting, debits and credits,", debits, credits, ["posting_id"], {"sum": CENTS})
+    _are_of_one_posting(day, rows, tally)
+
+
+def _are_of_one_posting(day: Day, rows: Rows, tally: Tally) -> None:
+    """The entries of a posting are counted from 1, and of one loan, transaction and product; its kind is in its id."""
+    if not len(rows):
+        return
+    ids = rows.text("posting_id")
+    kinds = pc.list_element(pc.split_pattern(ids, "/", max_splits=1), 0)
+    is_named = pc.equal(kinds, rows.text("kind")).to_numpy(zero_copy_only=False).astype(np.int64)
+    named = row_of(day.day, rows, "is named by its kind", "posting_id", "entry")
+    tally.rows(named, np.ones_like(is_named), is_named, places=COUNT)
+    of_one = ("kind", "loan_id", "transaction_id", "product")
+    distinct = [(name, "count_distinct", pc.CountOptions(mode="all")) for name in of_one]
+    found = pa.table({"posting_id": ids, "entry": rows.number("entry"), **{name: rows.text(name) for name in of_one}})
+    grouped = found.group_by(["posting_id"], use_threads=False).aggregate(
+        [("entry", "sum"), ("entry", "count"), *distinct]
+    )
+    postings, count = Rows(grouped), grouped["entry_count"].to_numpy()
+    total_of_entries = grouped["entry_sum"].to_numpy()
+    named = row_of(day.day, postings, "sum of the numbers of its entries", "posting_id")
+    tally.rows(named, count * (count + 1) // 2, total_of_entries, places=COUNT)
+    for name in of_one:
+        each = grouped[f"{name}_count_distinct"].to_numpy()
+        tally.rows(row_of(day.day, postings, f"different {name}", "posting_id"), np.ones_like(each), each, places=COUNT)
 
 
 _OF_LOAN = {"principal_receivable": 1, "interest_receivable": 1, "credit_balances": -1}
@@ -162,6 +188,10 @@ def trial_balance(day: Day, tally: Tally) -> None:
     rows, entries, before = day[TRIAL_BALANCE], day[ENTRIES], day.before.get(TRIAL_BALANCE)
     opening, debits, credits, closing = rows.numbers("opening", "debits", "credits", "closing")
     tally.rows(row_of(day.day, rows, "closing", "account"), opening + debits - credits, closing)
+    named = row_of(day.day, rows, "moved_closing", "account")
+    # Of the discount, what is deferred is told apart: below, the account is all discounts less that.
+    is_moved = ~rows.is_null("moved_closing") & ~rows.is_("account", "merchant_discount_income")
+    tally.rows(named, closing, rows.number("moved_closing"), only=is_moved)
     tally.amount(f"{day.day} sum of all openings", 0, total(opening))
     tally.amount(f"{day.day} sum of all closings", 0, total(closing))
     by_account = {"account": rows.text("account")}
@@ -234,14 +264,18 @@ def receivables_are_the_loans(day: Day, tally: Tally) -> None:
             "recovery_interest",
         ),
         PROVISIONS: ("product", "closing", "provision"),
-        BALANCES: ("loan_id", "principal_waived"),
+        BALANCES: ("loan_id", "principal_waived", "deferred_discount"),
     },
 )
 def accounts_are_what_moved_them(day: Day, tally: Tally) -> None:
     closing, moved = _closing(day[TRIAL_BALANCE]), _moved(day)
     for account, amount in moved.items():
         tally.totals[account] = tally.totals.get(account, 0) + amount
+    deferred = total(rounded(day[BALANCES].number("deferred_discount"), 6))
+    discounts = total(day[APPLICATIONS].number("discount_returned")) - total(day[LOANS].number("merchant_discount"))
+    tally.totals["discounts"] = tally.totals.get("discounts", 0) + discounts
     balances = {
+        "merchant_discount_income": tally.totals["discounts"] + deferred,
         "suspense": -total(day[SUSPENSE].number("closing")),
         "allowance": -total(day[PROVISIONS].number("closing")),
     }

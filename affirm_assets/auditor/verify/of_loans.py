@@ -134,9 +134,13 @@ def opens_as_closed(day: Day, tally: Tally) -> None:
     is_new = today.number("booked_on") == days_of(day.day)
     is_resumed = ~is_new & (today.number("opening_last_instalment") == 0)
     nothing = is_new | is_resumed
-    for name in ("principal", "interest", "credit"):
+    for name, places in _CARRIED.items():
         opening = today.number(f"opening_{name}")
-        tally.rows(row_of(day.day, today, f"opening {name}", "loan_id"), np.zeros_like(opening), opening, only=nothing)
+        none = np.full_like(opening, NO_DATE if places == DAY else 0)
+        tally.rows(row_of(day.day, today, f"opening_{name}", "loan_id"), none, opening, places=places, only=nothing)
+    for name, movement in _BY_MOVEMENT.items():
+        named = row_of(day.day, today, name, "loan_id")
+        tally.rows(named, today.number(movement), today.number(name), only=is_new)
     opened = _state(today.where(~nothing), "opening_")
     closed = _state(before.where(_goes_on(before, day.day)), "") if before is not None else opened.slice(0, 0)
     tally.tables(day.day, "loan", closed, opened, ["loan_id"], {"rows": COUNT, **_SHOWN})
@@ -164,6 +168,65 @@ def _state(rows: Rows, prefix: str) -> pa.Table:
         "charge_off_cause": cause.cast(pa.int64()).to_numpy(),
     }
     return columns({"loan_id": rows.text("loan_id")}, numbers)
+
+
+_STAYS: Mapping[str, int] = {
+    "paid": CENTS,
+    "shortage": CENTS,
+    "refunded": CENTS,
+    "discount_returned": CENTS,
+    "last_instalment": COUNT,
+    "charge_off_by": DAY,
+    "reaged_on": DAY,
+    "cost_recovered": CENTS,
+    "unapplied": CENTS,
+}
+
+
+@identity(
+    "a day on which nothing came for a loan changes what accrues, and nothing of what was paid, refunded or decided",
+    source="docs/money.md, accrual",
+    reads={
+        BALANCES: (
+            "loan_id",
+            "apr",
+            "opening_last_instalment",
+            "principal_waived",
+            "interest_waived",
+            "opening_principal",
+            "opening_accrued",
+            "accrued",
+            "opening_highest_days_past_due",
+            "highest_days_past_due",
+            "days_past_due",
+            "charged_off_on",
+            "opening_charged_off_on",
+            "booked_on",
+            *_STAYS,
+            *(f"opening_{name}" for name in _STAYS),
+        ),
+        APPLICATIONS: ("loan_id",),
+    },
+)
+def quiet_days_change_nothing(day: Day, tally: Tally) -> None:
+    rows = day[BALANCES]
+    came = pc.is_in(rows.text("loan_id"), value_set=day[APPLICATIONS].text("loan_id")).to_numpy(zero_copy_only=False)
+    waived = rows.number("principal_waived") + rows.number("interest_waived")
+    is_quiet = (
+        ~came
+        & (rows.number("opening_last_instalment") > 0)
+        & (waived == 0)
+        & (rows.number("charged_off_on") == rows.number("opening_charged_off_on"))
+    )
+    for name, places in _STAYS.items():
+        named = row_of(day.day, rows, name, "loan_id")
+        tally.rows(named, rows.number(f"opening_{name}"), rows.number(name), places=places, only=is_quiet)
+    accrued = rows.number("opening_accrued") + half_up(rows.number("opening_principal") * rows.number("apr"), 36_500)
+    named = row_of(day.day, rows, "accrued", "loan_id")
+    tally.rows(named, accrued, rows.number("accrued"), places=EXACT, only=is_quiet)
+    highest = np.maximum(rows.number("opening_highest_days_past_due"), rows.number("days_past_due"))
+    named = row_of(day.day, rows, "highest_days_past_due", "loan_id")
+    tally.rows(named, highest, rows.number("highest_days_past_due"), places=COUNT, only=is_quiet)
 
 
 _TERMS = {
@@ -313,9 +376,9 @@ def money_goes_somewhere(day: Day, tally: Tally) -> None:
     source="the ledger's identities: a posting, or a reason why it has none",
     reads={
         TRANSACTIONS: ("transaction_id", "product", "amount", "kind", "loan_id"),
-        SUSPENSE: ("transaction_id", "amount", "taken_up_on"),
-        ADJUSTMENTS: ("adjustment_id", "amount"),
-        APPLICATIONS: ("transaction_id", "amount", "is_from_suspense"),
+        SUSPENSE: ("transaction_id", "amount", "taken_up_on", "kind", "loan_id"),
+        ADJUSTMENTS: ("adjustment_id", "amount", "kind", "loan_id"),
+        APPLICATIONS: ("transaction_id", "amount", "is_from_suspense", "kind", "loan_id"),
     },
 )
 def is_applied(day: Day, tally: Tally) -> None:
@@ -325,14 +388,14 @@ def is_applied(day: Day, tally: Tally) -> None:
     ids = pc.binary_join_element_wise("adjustment/", adjustments.text("adjustment_id"), "")
     came = together(
         [
-            _came(direct.text("transaction_id"), direct.number("amount"), 0),
-            _came(taken_up.text("transaction_id"), taken_up.number("amount"), 1),
-            _came(ids, adjustments.number("amount"), 0),
+            _came(direct.text("transaction_id"), direct, 0),
+            _came(taken_up.text("transaction_id"), taken_up, 1),
+            _came(ids, adjustments, 0),
         ]
     )
     found = day[APPLICATIONS]
     applied = columns(
-        {"transaction_id": found.text("transaction_id")},
+        {name: found.text(name) for name in _APPLIED},
         {
             "rows": _ones(found),
             "amount": found.number("amount"),
@@ -340,14 +403,16 @@ def is_applied(day: Day, tally: Tally) -> None:
         },
     )
     shown = {"rows": COUNT, "amount": CENTS, "is_from_suspense": COUNT}
-    tally.tables(day.day, "transaction", came, applied, ["transaction_id"], shown)
+    tally.tables(day.day, "transaction", came, applied, _APPLIED, shown)
 
 
-def _came(ids: pa.Array, amount: Ints, is_from_suspense: int) -> pa.Table:
-    ones = np.ones(len(amount), dtype=np.int64)
-    return columns(
-        {"transaction_id": ids}, {"rows": ones, "amount": amount, "is_from_suspense": ones * is_from_suspense}
-    )
+_APPLIED = ("transaction_id", "kind", "loan_id")
+
+
+def _came(ids: pa.Array, rows: Rows, is_from_suspense: int) -> pa.Table:
+    keys = {"transaction_id": ids, "kind": rows.text("kind"), "loan_id": rows.text("loan_id")}
+    numbers = {"rows": _ones(rows), "amount": rows.number("amount"), "is_from_suspense": _ones(rows) * is_from_suspense}
+    return columns(keys, numbers)
 
 
 _MOVED = {

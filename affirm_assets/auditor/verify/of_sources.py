@@ -168,7 +168,7 @@ def is_same(text: str | None, value: object) -> bool:
         except InvalidOperation:
             return False
     if isinstance(value, date):
-        return text[:10] == value.isoformat()
+        return text == value.isoformat()
     if isinstance(value, int):
         return text.isdigit() and int(text) == value
     return text == value
