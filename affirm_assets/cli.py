@@ -289,6 +289,47 @@ def resume() -> None:
     sys.exit(run_resume(Settings.of(os.environ)))
 
 
+@main.command()
+@click.option(
+    "--keep-days",
+    type=click.IntRange(1),
+    help="Keep what readers saw within so many days.  [default: 35, as long as the record of publishes]",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go, file by file, and do nothing.")
+def upkeep(keep_days: int | None, dry_run: bool) -> None:
+    """Expire old snapshots of the datasets' tables, and remove the files that only these name: for cron, once a day.
+
+    What branches and tags name stays, and so does what is published: no row that readers see changes. Exit code 1: a
+    table was left as it is.
+    """
+    import affirm_assets.datasets
+    from affirm_assets.declare.registry import Registry
+    from affirm_assets.steps.upkeep import DAYS_KEPT, keep_up
+    from affirm_assets.stores import catalog_of
+
+    days, now, problems = keep_days or DAYS_KEPT, datetime.now(UTC), 0
+    catalog = catalog_of(Settings.of(os.environ)).load()
+    for dataset in Registry.walk(affirm_assets.datasets).in_order():
+        try:
+            done = keep_up(dataset, catalog, now, days, dry=dry_run)
+        except (AffirmError, CatalogError) as error:
+            problems += 1
+            click.echo(str(error), err=True)
+            continue
+        except Exception as error:  # a file that is not there, a store that does not answer: the others are kept up
+            problems += 1
+            click.echo(f"{dataset.table}: {type(error).__name__}: {error}", err=True)
+            continue
+        if done.snapshots:
+            click.echo(
+                f"{done.table}: {done.expired:,} of {done.snapshots:,} snapshots {'would go' if dry_run else 'expired'}"
+                f", and {len(done.data_files):,} data files and {len(done.metadata_files):,} metadata files with them"
+            )
+        for path in done.files if dry_run else ():
+            click.echo(f"  {path}")
+    sys.exit(1 if problems else 0)
+
+
 @main.command("sample-data")
 @click.option("--loans", type=int, help="Number of loans over all days.")
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="First business date.")

@@ -248,3 +248,10 @@ class FilesLost(AffirmError):
             f"{table}: expected {expected} in {where}, found {found}. Were files removed while the step ran, or is "
             "their store not reachable from here? Nothing was published; run the step again."
         )
+
+
+class UpkeepRefused(AffirmError):
+    """A table whose old snapshots cannot be expired now. It is left as it is."""
+
+    def __init__(self, table: str, expected: str, found: str, remedy: str) -> None:
+        super().__init__(f"{table}: no snapshot was expired: expected {expected}; found {found}. {remedy}")
