@@ -38,9 +38,10 @@ from pyiceberg.utils.properties import property_as_bool, property_as_int
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.errors import UpkeepRefused
 from affirm_assets.steps.manifests import delete_files, read_entries, read_manifests
-from affirm_assets.steps.publish import REPORT, wait_a_little
+from affirm_assets.steps.publish import REPORT
 from affirm_assets.steps.published import record_of
 from affirm_assets.steps.tables import load_if_exists
+from affirm_assets.steps.together import wait_a_little
 
 DAYS_KEPT = 35
 """As long as the record remembers every publish: see `published.py`."""
