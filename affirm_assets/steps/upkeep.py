@@ -39,7 +39,7 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.errors import UpkeepRefused
 from affirm_assets.steps.manifests import delete_files, read_entries, read_manifests
 from affirm_assets.steps.publish import REPORT
-from affirm_assets.steps.published import record_of
+from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
 from affirm_assets.steps.together import wait_a_little
 
@@ -83,8 +83,10 @@ def keep_up(dataset: Dataset, catalog: Catalog, now: datetime, days: int = DAYS_
         table = load_if_exists(catalog, dataset.table)
         if table is None:
             return Upkeep(dataset.table, 0, 0, (), ())
-        _check_may_expire(dataset, table)
-        kept = _kept(dataset, table, now, timedelta(days=days))
+        _check_may_expire(table)
+        # Raises: what contradicts the record may be all that shows how it came to that.
+        record = record_of(dataset, table)
+        kept = _kept(table, record, now, timedelta(days=days))
         expired = [each for each in table.metadata.snapshots if each.snapshot_id not in kept]
         found = _only_of(table, expired)
         if dry or not expired:
@@ -100,25 +102,23 @@ def keep_up(dataset: Dataset, catalog: Catalog, now: datetime, days: int = DAYS_
     )
 
 
-def _check_may_expire(dataset: Dataset, table: Table) -> None:
-    # What contradicts the record may be all that shows how it came to that.
-    record_of(dataset, table)
+def _check_may_expire(table: Table) -> None:
     if not property_as_bool(table.properties, _GARBAGE_IS_REMOVED, True):
         raise UpkeepRefused(
-            dataset.table,
+            ".".join(table.name()),
             f"the table property {_GARBAGE_IS_REMOVED}=true, or none",
             f"{table.properties[_GARBAGE_IS_REMOVED]}: others may use its files",
             "Unset it, if none do.",
         )
 
 
-def _kept(dataset: Dataset, table: Table, now: datetime, days: timedelta) -> Set[int]:
+def _kept(table: Table, record: Record, now: datetime, days: timedelta) -> Set[int]:
     """The ids of the snapshots that stay."""
     limit = _milliseconds(now - days)
     kept = {each.snapshot_id for each in table.metadata.snapshots if each.timestamp_ms >= limit}
     by_id = {each.snapshot_id: each for each in table.metadata.snapshots}
     # What was published last, below what others may have compacted since.
-    last = {each.snapshot for each in record_of(dataset, table).recent[:1]}
+    last = {each.snapshot for each in record.recent[:1]}
     for name, ref in table.metadata.refs.items():
         kept.add(ref.snapshot_id)
         if ref.snapshot_ref_type == SnapshotRefType.BRANCH:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
+from pyiceberg.table.update import AddSnapshotUpdate
 
 import affirm_assets.datasets
 from affirm_assets.cli import main
@@ -119,6 +120,40 @@ def test_what_readers_see_stays_and_the_files_of_what_was_replaced_go(storage: S
     assert record_of(AMOUNTS, after) == record_of(AMOUNTS, before)
     assert read_report(after, record_of(AMOUNTS, after).recent[0])
     assert keep_heads(storage) == Upkeep(AMOUNTS.table, 1, 0, (), ())
+
+
+@pytest.mark.parametrize("merged", ["100", "2"])
+def test_files_that_a_manifest_that_goes_shares_with_one_that_stays_stay(storage: Storage, merged: str) -> None:
+    ensure_table(storage.catalog, AMOUNTS)
+    said = {"commit.manifest.min-count-to-merge": merged}
+    table_of(storage).transaction().set_properties(said).commit_transaction()
+    of_days = [(f"d{day.day}", day, "1.00") for day in (D1, D2, D3)]
+    publish_rows(AMOUNTS, Window(D1, D3), of_days, storage, run="range")
+    for name in ("new", "newer"):
+        publish_day(storage, D2, name, run=name)
+    publish_day(storage, D4)
+    done = keep_heads(storage)
+    table = table_of(storage)
+    assert (done.expired, len(done.data_files)) == (3, 2)
+    assert rows_of(table) == ["d1", "d3", "d4", "newer"]
+    assert lie(table) == named(table)
+
+
+def test_files_that_another_snapshot_names_too_stay(storage: Storage) -> None:
+    """Such as one that was picked: it has the summary of the first, and so its report."""
+    first, _ = (publish_day(storage, D1, name, run=name) for name in "ab")
+    table = table_of(storage)
+    found = table.snapshot_by_id(first)
+    assert found
+    later = int((datetime.now(UTC) + 2 * FAR).timestamp() * 1000)
+    number = table.metadata.next_sequence_number()
+    picked = found.model_copy(update={"snapshot_id": 1, "timestamp_ms": later, "sequence_number": number})
+    table._do_commit((AddSnapshotUpdate(snapshot=picked),), ())
+    assert keep_heads(storage).files == []
+    table = table_of(storage)
+    assert first not in ids(table)
+    assert rows_at(table, 1) == ["a"]
+    assert lie(table) == named(table)
 
 
 def test_what_was_current_within_the_days_stays_however_long_ago_it_was_made(storage: Storage) -> None:
