@@ -18,8 +18,8 @@ ui: ready ## Open the Dagster UI on http://127.0.0.1:3000 with the runs of this 
 test: ready ## Run the test suite
 	@$(BIN)/pytest --numprocesses 3
 
-long-test: ready ## Test what takes long: the commands as processes, races, sixty days of business (minutes)
-	@$(BIN)/pytest --numprocesses 2 tests/long
+long-test: ready ## Test what takes long: the commands as processes, races, closes, audits of whole lakes (minutes)
+	@$(BIN)/pytest --numprocesses 2 tests/long tests/auditor
 
 same-rows-test: ready ## Compute every expression and every dataset on both engines, and compare them (minutes)
 	@$(BIN)/pytest --numprocesses 2 tests/same_rows

@@ -5,27 +5,26 @@ import random
 import signal
 import time
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
+from click.testing import CliRunner
 from pyiceberg.catalog import Catalog
 
-import affirm_assets.datasets
-from affirm_assets.close import Ledger, close_month
-from affirm_assets.declare.registry import Registry
+from affirm_assets.cli import main
 from affirm_assets.orchestration.closed_date import CLOSED
-from affirm_assets.restate import begin, end
+from affirm_assets.restate import CHANGES
 from affirm_assets.steps.closed import TAG
-from affirm_assets.steps.tables import main_snapshot
+from affirm_assets.steps.tables import main_history, main_snapshot
 from affirm_assets.steps.together import Change, as_loaded, commit_together, load_together, set_properties, set_ref
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
 from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, Books, jsonl, loan, range_tags, transaction
 
 FIRST, PAID, END = date(2025, 1, 1), date(2025, 1, 20), date(2025, 1, 31)
-NOW = datetime(2025, 2, 3, 9, 30, tzinfo=UTC)
 ALL = f"{DAILY},{ADJUSTMENTS},{BOOKS}"
 MONTHLY = "portfolio/originations_monthly"
 SCHEMA = pa.schema([("day", pa.int32()), ("note", pa.int32())])
@@ -34,34 +33,48 @@ SEEDS = 100
 
 
 def test_a_restatement_tells_what_changed_by_table_account_and_loan(
-    tmp_path: Path, spark_if_needed: SparkSessions
+    tmp_path: Path, spark_if_needed: SparkSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By the commands that people use."""
     books = Books(tmp_path, spark_if_needed, FIRST)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AFFIRM_LAKE", str(tmp_path))
+    monkeypatch.setenv("AFFIRM_FIRST_BUSINESS_DATE", str(FIRST))
     for number in range(31):
         day = FIRST + timedelta(days=number)
         books.land("loans", day, {"part.jsonl": jsonl([loan()] if day == date(2025, 1, 2) else [])})
         books.land("adjustments", day, {})
         books.land("transactions", day, {"part.jsonl": jsonl(_paid("90.00") if day == PAID else [])})
     assert books.materialize(ALL, FIRST, END).success
+    assert "portfolio/originations_monthly of 2025-01-01 is not published" in affirm("close", "2025-01", fails=True)
     assert books.materialize(MONTHLY, FIRST).success
-    datasets = {each.name: each for each in Registry.walk(affirm_assets.datasets).in_order()}
-    ledger = Ledger(books.catalog, datasets, FIRST)
-    close = close_month(ledger, FIRST, "E0007", NOW)
-    rows = books.rows("ledger.trial_balance")
-    assert {account: amounts[-1] for account, amounts in close.trial_balance.items()} == {
-        row["account"]: row["closing"] for row in rows if row["as_of"] == END
-    }
-    said = begin(ledger, PAID, "The processor sent another amount", "E0008", NOW)
+    assert affirm("close") == "2025-01-31 is closed: the branch `closed` of all daily tables shows it.\n"
+    said = affirm("close", "2025-01", "--by", "E0007")
+    assert said.startswith("2025-01 is closed, by E0007. Kept as a tag of 18 tables:")
+    assert f"  cash{90:>53,.2f}" in said
+    assert affirm("restate") == "No restatement is under way.\n"
+    assert "expected a reason, found ''" in affirm("restate", "--from", str(PAID), fails=True)
+    reason = "The processor sent another amount"
+    begun = affirm("restate", "--from", str(PAID), "--reason", reason, "--by", "E0008")
+    assert "by runs with the tag affirm/restatement=R1" in begun
+    assert affirm("restate").startswith("R1 from 2025-01-20, begun by E0008 at ")
     books.land("transactions", PAID, {"part.jsonl": jsonl(_paid("80.00"))})
-    tags = {**range_tags(PAID, END), TAG: said.id}
-    assert books.job(ALL).execute_in_process(instance=books.instance, tags=tags).success
-    ended = end(ledger, "E0008", NOW)
-    told = {(each.table, each.of, each.name, each.column, each.day): each for each in ended.changes}
+    before = books.rows("transactions.transactions")
+    run = books.job(ALL).execute_in_process(instance=books.instance, tags={**range_tags(PAID, END), TAG: "R1"})
+    assert run.success
+    ended = affirm("restate", "--end", "--by", "E0008")
+    assert "  2025-01 servicing.loan_balances: changed on 12 days, of 1 loans or accounts" in ended
+    assert "Closed anew: 2025-01 (close 2)." in ended
+    key = ("table", "of", "name", "column", "day")
+    told = {tuple(each[name] for name in key): each for each in books.rows(CHANGES)}
     cash = told["ledger.trial_balance", "account", "cash", "closing", END]
-    assert (cash.before, cash.after) == (Decimal("90.00"), Decimal("80.00"))
+    assert (cash["before"], cash["after"]) == (Decimal("90.00"), Decimal("80.00"))
     principal = told["servicing.loan_balances", "loan", "L1", "principal", END]
-    assert principal.after - principal.before == Decimal("10.00")
-    assert min(each.day for each in ended.changes) == PAID
+    assert principal["after"] - principal["before"] == Decimal("10.00")
+    posted = told["ledger.ledger_entries", "account", "cash", "debit", PAID]
+    assert (posted["before"], posted["after"]) == (Decimal("90.00"), Decimal("80.00"))
+    assert ("ledger.ledger_entries", "loan", "L1", "debit", PAID) in told
+    assert min(each["day"] for each in told.values()) == PAID
     as_closed, anew = (
         books.catalog.load_table("ledger.trial_balance").scan(f"as_of = '{END}'").use_ref(tag).to_arrow()
         for tag in ("close-2025-01", "close-2025-01-2")
@@ -69,6 +82,25 @@ def test_a_restatement_tells_what_changed_by_table_account_and_loan(
     for table, expected in ((as_closed, "90.00"), (anew, "80.00")):
         (closing,) = [row["closing"] for row in table.to_pylist() if row["account"] == "cash"]
         assert closing == Decimal(expected)
+    first = _first_run(books, "transactions.transactions")
+    assert "are closed" in affirm("rollback", "transactions/transactions", "--to", first, fails=True)
+    affirm("restate", "--from", str(PAID), "--reason", "The first amount was right", "--by", "E0008")
+    back = affirm("rollback", "transactions/transactions", "--to", first, "--restatement", "R2")
+    assert "Undone: what was published since for 2025-01-20...2025-01-31." in back
+    assert "Out of date: servicing/loan_balances of 2025-01-20...2025-01-31" in back
+    assert books.rows("transactions.transactions") == before
+
+
+def affirm(*arguments: str, fails: bool = False) -> str:
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code != 0) == fails, result.output
+    return result.output
+
+
+def _first_run(books: Books, table: str) -> str:
+    *_, first = main_history(books.catalog.load_table(table))
+    assert first.summary
+    return str(first.summary["affirm.run-id"])
 
 
 def _paid(amount: str) -> list[dict[str, object]]:
