@@ -280,7 +280,7 @@ def test_each_dataset_that_reads_a_feed_is_spoken_to() -> None:
         (("payments", "2025-01-02", "--reason", "x"), "one of adjustments, loans, transactions; found payments"),
         (("transactions", "soon", "--reason", "x"), "does not match the format"),
         (("transactions", "2025-01-02", "--reason", " "), "expected a reason, found none"),
-        (("transactions", "2025-01-02"), "Missing option '--reason'"),
+        (("transactions", "2025-01-02"), "--reason: expected a reason, found none"),
         (("adjustments", "2025-01-02", "--reason", "x"), "landing.adjustment_rows: expected a table, found none"),
         (("loans", "2031-01-01", "--reason", "x"), "loans 2031-01-01: expected records of that date"),
     ],
