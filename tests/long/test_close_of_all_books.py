@@ -62,6 +62,9 @@ def test_a_restatement_tells_what_changed_by_table_account_and_loan(
     before = books.rows("transactions.transactions")
     run = books.job(ALL).execute_in_process(instance=books.instance, tags={**range_tags(PAID, END), TAG: "R1"})
     assert run.success
+    assert "R1 cannot end" in affirm("restate", "--end", "--by", "E0008", fails=True)
+    month = books.job(MONTHLY).execute_in_process(instance=books.instance, partition_key=str(FIRST), tags={TAG: "R1"})
+    assert month.success
     ended = affirm("restate", "--end", "--by", "E0008")
     assert "  2025-01 servicing.loan_balances: changed on 12 days, of 1 loans or accounts" in ended
     assert "Closed anew: 2025-01 (close 2)." in ended
