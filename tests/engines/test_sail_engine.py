@@ -46,6 +46,7 @@ from pyspark.sql import types as T
 from affirm_assets.declare import Window
 from affirm_assets.definitions import build_defs
 from affirm_assets.engines.sail import SailEngine, stage
+from affirm_assets.engines.sail.plain import forget
 from affirm_assets.errors import EngineFailed, FilesLost, NotPlain, NotProven, SchemaChangeRefused
 from affirm_assets.settings import Settings
 from affirm_assets.steps.engine import Days, NullInRequiredColumn, Staged, Target
@@ -790,6 +791,18 @@ class TestRead:
             files_of(table)[0].unlink()
             with pytest.raises(FilesLost):
                 engine.check_inputs()
+
+    @pytest.mark.parametrize("kind", ["data/**/*.parquet", "metadata/snap-*.avro", "metadata/*-m*.avro"])
+    def test_files_that_are_gone_before_a_scan_is_planned_are_named(
+        self, engine: SailEngine, table: Table, kind: str
+    ) -> None:
+        """As those of a pinned snapshot that has expired."""
+        published = publish(engine, table, ROWS)
+        forget()
+        for path in Path(published.location().removeprefix("file://")).glob(kind):
+            path.unlink()
+        with pytest.raises(FilesLost, match=r"every file that it names in snapshot \d+, found that one is gone"):
+            read(engine, published)
 
     def test_equality_deletes_are_for_spark(self, engine: SailEngine, table: Table) -> None:
         """As Flink writes them: rows of a value are deleted, wherever they are."""

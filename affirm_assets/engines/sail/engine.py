@@ -103,7 +103,11 @@ class SailEngine:
         if among is not None and not among.values:
             return self.empty(schema)
         with self.active(), self._rests(False):
-            scan = plain_scan(table, snapshot, schema, days, among)
+            try:
+                scan = plain_scan(table, snapshot, schema, days, among)
+            except FileNotFoundError as error:  # the snapshot has expired since the step pinned it, say
+                name, where = ".".join(table.name()), f"snapshot {snapshot}"
+                raise FilesLost(name, where, "every file that it names", f"that one is gone ({error})") from error
             self._scans.append((table.io, scan))
             frames = self._by_name(scan.table, f"the files of snapshot {snapshot}", scan.groups, scan.rows, schema)
             if days is not None:
