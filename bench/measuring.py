@@ -11,18 +11,20 @@ from typing import Any
 import psutil
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def interleaved(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, Any]]:
+def interleaved(
+    works: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, dict[str, Any]]:
     """Run the works in turn, `rounds` times after one that is not counted: the median and every figure of each."""
     found: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
-            taken = seconds(work)
+            taken = seconds(work, clock)
             if number:
                 found[name].append(round(taken, 2))
     return {name: {"median": median(each), "all": each} for name, each in found.items()}
