@@ -119,17 +119,13 @@ def test_readers_of_the_branch_never_see_two_dates_while_the_closer_is_killed(tm
         catalog.create_table(name, SCHEMA)
     _publish(catalog, 0)
     _close(catalog, 0)
+    usual = _seconds_of(_closer(description, 0))
     notes, closed = 0, set[int]()
     for seed in range(SEEDS):
         rng = random.Random(seed)
         _publish(catalog, seed + 1)
-        closer = os.fork()
-        if closer == 0:
-            try:
-                _close(description.load(), seed + 1)
-            finally:
-                os._exit(0)
-        kill_at = time.monotonic() + rng.uniform(0, 0.25)
+        closer = _closer(description, seed + 1)
+        kill_at = time.monotonic() + rng.uniform(0, 2 * usual)
         while time.monotonic() < kill_at:
             closed.add(_closed_day(catalog))
             row = pa.table({"day": [None], "note": [notes]}, SCHEMA)
@@ -144,6 +140,29 @@ def test_readers_of_the_branch_never_see_two_dates_while_the_closer_is_killed(tm
         note for name in TABLES for note in catalog.load_table(name).scan("day IS NULL").to_arrow()["note"].to_pylist()
     ]
     assert sorted(found) == [*range(notes)]
+
+
+def _closer(description: IcebergCatalog, day: int) -> int:
+    """The pid of a process that closes a date, and ends."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _close(description.load(), day)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def _seconds_of(pid: int) -> float:
+    """Until a process has ended; ten at most, since one that was forked may wait for a thread that it has not."""
+    began = time.monotonic()
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > began + 10:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return 0.3
+        time.sleep(0.005)
+    return time.monotonic() - began
 
 
 def _publish(catalog: Catalog, day: int) -> None:
