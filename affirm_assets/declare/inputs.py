@@ -5,7 +5,7 @@ Belongs here: what a parameter may mean. Does not: reading it.
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -107,11 +107,12 @@ class ToProve:
 class Lookup(Protocol):
     """What a parameter is whose input is declared with `by`."""
 
-    def __call__(self, keys: "DataFrame") -> "DataFrame":
-        """The rows whose column `by` is among the values of the keys' column of that name; nulls find nothing.
+    def __call__(self, keys: "DataFrame | Sequence[str]") -> "DataFrame":
+        """The rows whose column `by` is among these values, or those of a frame's column of that name.
 
-        The keys are computed at once. Of no key, nothing is read, and of few only the files that may hold them: where
-        ids ascend by day, those of the days that they are of. Of many, all files.
+        Nulls find nothing. The keys of a frame are computed at once, by each call. Of no key, nothing is read, and of
+        few only the files that may hold them: where ids ascend by day, those of the days that they are of. Of many, all
+        files.
         """
 
 

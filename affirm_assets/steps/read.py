@@ -1,6 +1,6 @@
 """A step's input frames: each parameter at its pinned snapshot, filtered to the days that the declaration names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -148,8 +148,10 @@ class Frames:
         return rows() if by is None else partial(_found, rows, by)
 
 
-def _found(rows: Callable[..., DataFrame], by: str, keys: DataFrame) -> DataFrame:
+def _found(rows: Callable[..., DataFrame], by: str, keys: DataFrame | Sequence[str]) -> DataFrame:
     """What a Lookup gives. `rows`: of the whole history, or of what has some values."""
+    if not isinstance(keys, DataFrame):
+        return rows(among=Among(by, tuple(keys)))
     asked_for = keys.select(by).where(F.col(by).isNotNull()).distinct()
     values = tuple(str(row[by]) for row in asked_for.limit(_MOST_VALUES + 1).collect())
     if len(values) > _MOST_VALUES:

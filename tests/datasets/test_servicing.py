@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from affirm_assets.audits.carry import audits_of
 from affirm_assets.datasets.adjustments.adjustments import Adjustment
@@ -41,10 +42,10 @@ from affirm_assets.datasets.servicing.payment_applications import (
 )
 from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
-from affirm_assets.declare import Audit
+from affirm_assets.declare import Audit, Lookup
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.declare.partitions import Window
-from affirm_assets.lender.finance.account import Account
+from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, Account
 from affirm_assets.lender.finance.days import applications, days
 from affirm_assets.lender.finance.movements import Movement
 from affirm_assets.lender.finance.schedule import schedule
@@ -188,7 +189,7 @@ def inputs(
     window: Window,
     opening: DataFrame | None = None,
     name_of_opening: str = "previous_partition",
-) -> dict[str, DataFrame]:
+) -> dict[str, Any]:
     loans = [loan_row(loan_id) for loan_id in HISTORIES]
     of_loans = [(loan_id, each) for loan_id, (_, _, all_of) in HISTORIES.items() for each in all_of]
     moved = [transaction_row(*each) for each in of_loans if each[1].kind not in ADJUSTMENT_KINDS]
@@ -198,16 +199,28 @@ def inputs(
     def inside(day: date) -> bool:
         return window.first <= day <= window.last
 
+    def is_recent(day: date) -> bool:
+        return window.first - timedelta(days=EARLY_REVERSAL_DAYS) <= day < window.first
+
     return {
         "loans": frame(spark, Loan, [row for row in loans if inside(row["booked_on"])]),
         "transactions": frame(spark, Transaction, [row for row in moved if inside(row["posted_on"])]),
         "suspense": frame(spark, Suspense, [row for row in waited if inside(row["as_of"])]),
         "adjustments": frame(spark, Adjustment, [row for row in adjusted if inside(row["posted_on"])]),
         name_of_opening: frame(spark, LoanBalance, []) if opening is None else opening,
-        "all_loans": frame(spark, Loan, [row for row in loans if row["booked_on"] <= window.last]),
-        "all_transactions": frame(spark, Transaction, [row for row in moved if row["posted_on"] <= window.last]),
-        "all_adjustments": frame(spark, Adjustment, [row for row in adjusted if row["posted_on"] <= window.last]),
+        "recent_transactions": frame(spark, Transaction, [row for row in moved if is_recent(row["posted_on"])]),
+        "all_loans": by_loan_id(frame(spark, Loan, [row for row in loans if row["booked_on"] <= window.last])),
+        "all_transactions": by_loan_id(frame(spark, Transaction, [r for r in moved if r["posted_on"] <= window.last])),
+        "all_adjustments": by_loan_id(frame(spark, Adjustment, [r for r in adjusted if r["posted_on"] <= window.last])),
     }
+
+
+def by_loan_id(rows: DataFrame) -> Lookup:
+    def found(keys: DataFrame | Sequence[str]) -> DataFrame:
+        assert not isinstance(keys, DataFrame), "these histories have few loans"
+        return rows.where(F.col("loan_id").isin(*keys))
+
+    return found
 
 
 def rows(balances: DataFrame) -> list[Row]:

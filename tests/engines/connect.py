@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructField, StructType
 
@@ -148,7 +149,11 @@ class Steps:
             return self._sail.file(path, spark_schema(dataset.contract))
         rows = self.table(self._registry[meant.dataset])
         if isinstance(meant, Before | Through) and (by := meant.by):
-            return lambda keys: rows.join(keys.select(by).distinct(), by, "left_semi")
+            return lambda keys: (
+                rows.join(keys.select(by).distinct(), by, "left_semi")
+                if isinstance(keys, DataFrame)
+                else rows.where(F.col(by).isin(*keys))
+            )
         return rows
 
 

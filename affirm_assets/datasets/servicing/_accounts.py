@@ -3,7 +3,7 @@
 An account is taken over from the balances of the day before the window, or opened where its loan is booked in it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from affirm_assets.declare import Contract, Input, Window, through
+from affirm_assets.declare import Contract, Input, Lookup, Window, previous, through
 from affirm_assets.declare.contract import spark_schema
 from affirm_assets.lender.finance.account import EARLY_REVERSAL_DAYS, NEED_EVENTS, Account
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, applications, keeps_row
@@ -24,9 +24,10 @@ from affirm_assets.lender.products import PRODUCTS
 from affirm_assets.lender.vocabulary import NO_PRODUCT, REVERSALS
 
 PAST: Mapping[str, Input] = {
-    "all_loans": through("loans"),
-    "all_transactions": through("transactions"),
-    "all_adjustments": through("adjustments"),
+    "recent_transactions": previous(EARLY_REVERSAL_DAYS, "transactions"),
+    "all_loans": through("loans", by="loan_id"),
+    "all_transactions": through("transactions", by="loan_id"),
+    "all_adjustments": through("adjustments", by="loan_id"),
 }
 """What an account is made of beside the window's own loans, transactions, adjustments and suspense, and the balances
 before it."""
@@ -82,8 +83,8 @@ had ended: it opens with nothing, and closes with what the loan's history makes 
 _MOVEMENT = ("transaction_id", "kind", "amount", "posted_on", "effective_on", "reverses")
 _KEPT = ("loan_id", *_MOVEMENT, "came_on", "is_from_suspense")
 
-# Ids as literals let Iceberg and Parquet skip what they hold none of; of more than these, a join is cheaper.
-_MOST_LITERALS = 2_000
+# Of so many loans, which is nearly always enough, the past is looked up by ids that are known: they are computed once.
+_MOST_IDS = 2_000
 
 ROWS_IN_BATCH = 20_000
 
@@ -149,9 +150,10 @@ def accounts(
     moved: DataFrame,
     loans: DataFrame,
     opening_balances: DataFrame,
-    all_loans: DataFrame,
-    all_transactions: DataFrame,
-    all_adjustments: DataFrame,
+    recent_transactions: DataFrame,
+    all_loans: Lookup,
+    all_transactions: Lookup,
+    all_adjustments: Lookup,
     window: Window,
 ) -> DataFrame:
     """One row for each loan with a row in the window: its terms, its state on the day before, `moved` and `earlier`.
@@ -159,20 +161,21 @@ def accounts(
     The state is null for a loan that is booked in the window, and for a settled one whose daily rows had ended.
     `earlier`, what moved before the window, is read only where `needs_earlier` says that something depends on it.
     """
-    by_loan = _by_loan(moved, all_transactions, window)
+    by_loan = _by_loan(moved, recent_transactions)
     known = _carried(opening_balances).unionByName(_with_terms(loans), allowMissingColumns=True)
     known = known.join(by_loan, "loan_id", "left")
     ended = by_loan.join(known.select("loan_id"), "loan_id", "left_anti")
     needs_earlier = known.where("as_of IS NOT NULL AND needs_earlier").select("loan_id")
-    of_these = _of_loans(needs_earlier.unionByName(ended.select("loan_id")))
+    loan_ids = _known_if_few(needs_earlier.unionByName(ended.select("loan_id")))
     columns = ["loan_id", *_MOVEMENT]
     before = F.col("posted_on") < F.lit(window.first)
     moved_before = (
-        of_these(all_transactions.where(before))
+        all_transactions(loan_ids)
+        .where(before)
         .select(columns)
-        .unionByName(of_these(_as_transactions(all_adjustments.where(before))).select(columns))
+        .unionByName(_as_transactions(all_adjustments(loan_ids).where(before)).select(columns))
     )
-    loans_before = of_these(all_loans.where(F.col("booked_on") < F.lit(window.first)))
+    loans_before = all_loans(loan_ids).where(F.col("booked_on") < F.lit(window.first))
     earlier = moved_before.groupBy("loan_id").agg(_collected(_MOVEMENT).alias("earlier"))
     resumed = ended.join(_with_terms(loans_before), "loan_id")
     return known.unionByName(resumed, allowMissingColumns=True).join(earlier, "loan_id", "left")
@@ -248,29 +251,25 @@ def _carried(opening_balances: DataFrame) -> DataFrame:
     ).select(*LOAN, *TERMS, *STATE)
 
 
-def _by_loan(moved: DataFrame, all_transactions: DataFrame, window: Window) -> DataFrame:
+def _by_loan(moved: DataFrame, recent_transactions: DataFrame) -> DataFrame:
     """The window's movements of each loan that has any, and whether what they do depends on earlier ones."""
     depends_on_earlier = _depends_on_earlier() | F.col("was_reversed_before")
     return (
-        moved.join(F.broadcast(_reversed_before(all_transactions, window)), "transaction_id", "left")
+        moved.join(F.broadcast(_reversed_before(recent_transactions)), "transaction_id", "left")
         .groupBy("loan_id")
         .agg(_collected((*_MOVEMENT, "came_on")).alias("moved"), F.bool_or(depends_on_earlier).alias("needs_earlier"))
     )
 
 
-def _of_loans(loan_ids: DataFrame) -> Callable[[DataFrame], DataFrame]:
-    """Keeps the rows of these loans."""
-    ids = [row.loan_id for row in loan_ids.limit(_MOST_LITERALS + 1).collect()]
-    if len(ids) > _MOST_LITERALS:
-        return lambda rows: rows.join(loan_ids, "loan_id", "left_semi")
-    return lambda rows: rows.where(F.col("loan_id").isin(ids))
+def _known_if_few(loan_ids: DataFrame) -> DataFrame | Sequence[str]:
+    """The ids themselves, or of many the frame."""
+    ids = [row.loan_id for row in loan_ids.limit(_MOST_IDS + 1).collect()]
+    return loan_ids if len(ids) > _MOST_IDS else ids
 
 
-def _reversed_before(all_transactions: DataFrame, window: Window) -> DataFrame:
+def _reversed_before(recent_transactions: DataFrame) -> DataFrame:
     """What the reversals that may still wait for what they reverse when the window begins are of."""
-    since = window.first - timedelta(days=EARLY_REVERSAL_DAYS)
-    came = all_transactions.where((F.col("posted_on") < F.lit(window.first)) & (F.col("posted_on") >= F.lit(since)))
-    reversals = came.where(F.col("kind").isin(*REVERSALS))
+    reversals = recent_transactions.where(F.col("kind").isin(*REVERSALS))
     of = reversals.select(F.col("reverses").alias("transaction_id")).distinct()
     return of.withColumn("was_reversed_before", F.lit(True))
 

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.servicing import _accounts, _days
-from affirm_assets.declare import Carry, Contract, Daily, Money, Rate, Window, audit, column, dataset, key
+from affirm_assets.declare import Carry, Contract, Daily, Lookup, Money, Rate, Window, audit, column, dataset, key
 from affirm_assets.lender.finance.days import DAYS_KEPT_SETTLED, Day
 from affirm_assets.lender.finance.rules import Rules
 from affirm_assets.lender.money import signed_amount
@@ -450,15 +450,23 @@ def loan_balances(
     suspense: DataFrame,
     adjustments: DataFrame,
     previous_partition: DataFrame,
-    all_loans: DataFrame,
-    all_transactions: DataFrame,
-    all_adjustments: DataFrame,
+    recent_transactions: DataFrame,
+    all_loans: Lookup,
+    all_transactions: Lookup,
+    all_adjustments: Lookup,
     window: Window,
 ) -> DataFrame:
     """Each loan's balance, delinquency and movements by day: the rules of finance over every account."""
     moved = _accounts.movements(transactions, suspense, adjustments)
     accounts = _accounts.accounts(
-        moved, loans, previous_partition, all_loans, all_transactions, all_adjustments, window
+        moved,
+        loans,
+        previous_partition,
+        recent_transactions,
+        all_loans,
+        all_transactions,
+        all_adjustments,
+        window,
     )
     return _accounts.run(
         accounts, window, _days.of_accounts, contract=LoanBalance, columns=(*_LOAN_AND_TERMS, *Day._fields)

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.servicing import _accounts
-from affirm_assets.declare import Contract, Daily, Money, Window, audit, column, dataset, key, previous
+from affirm_assets.declare import Contract, Daily, Lookup, Money, Window, audit, column, dataset, key, previous
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import applications
 from affirm_assets.lender.finance.movements import Movement
@@ -144,14 +144,17 @@ def payment_applications(
     suspense: DataFrame,
     adjustments: DataFrame,
     opening_balances: DataFrame,
-    all_loans: DataFrame,
-    all_transactions: DataFrame,
-    all_adjustments: DataFrame,
+    recent_transactions: DataFrame,
+    all_loans: Lookup,
+    all_transactions: Lookup,
+    all_adjustments: Lookup,
     window: Window,
 ) -> DataFrame:
     """What each transaction did, by the same rules from the same openings as the balances, which the audit compares."""
     moved = _accounts.movements(transactions, suspense, adjustments)
-    accounts = _accounts.accounts(moved, loans, opening_balances, all_loans, all_transactions, all_adjustments, window)
+    accounts = _accounts.accounts(
+        moved, loans, opening_balances, recent_transactions, all_loans, all_transactions, all_adjustments, window
+    )
     applied = _accounts.run(
         accounts.where("moved IS NOT NULL"),
         window,
