@@ -368,7 +368,7 @@ CASES = [
 
 def test_every_blocking_audit_has_a_case() -> None:
     """But control_totals, which compares files and not rows, and is tested below; and few_are_refused, which counts
-    what is not staged, and is tested with real files in tests/integration/test_refused_folders.py."""
+    what is not staged, and is tested with real files in tests/long/test_refused_folders.py."""
     blocking = {
         (dataset.name, spec.name)
         for dataset in (*DATASETS, *OTHERS)
