@@ -249,6 +249,7 @@ def rollback(dataset: str, run_id: str, restatement: str | None) -> None:
     """Put the table of a DATASET (such as loans/loans) back to what a run published, without computing anything."""
     from affirm_assets.errors import RollbackRefused
     from affirm_assets.orchestration.plan import Books
+    from affirm_assets.steps.published import records_of
     from affirm_assets.steps.request import Run
     from affirm_assets.steps.rollback import roll_back
 
@@ -264,7 +265,7 @@ def rollback(dataset: str, run_id: str, restatement: str | None) -> None:
     )
     if done.missing:
         click.echo(f"Not published any more: {', '.join(done.missing)}.")
-    records = ledger.records(ledger.tables())
+    records = records_of(ledger.datasets, ledger.tables())
     books = Books.of(ledger.datasets, records, ledger.first)
     last = max((each.windows[-1].last for each in records.values() if each.windows), default=ledger.first)
     stale = [

@@ -22,8 +22,8 @@ from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import CloseRefused
 from affirm_assets.orchestration.plan import Books
-from affirm_assets.steps.closed import CLOSED_MONTH, Restatement, close_tag, month_end, month_text, restatement_of
-from affirm_assets.steps.published import Record, record_of
+from affirm_assets.steps.closed import CLOSED_MONTH, Restatement, close_tag, month_end, month_text, restatements_of
+from affirm_assets.steps.published import records_of
 from affirm_assets.steps.tables import load_if_exists, main_snapshot
 from affirm_assets.steps.together import Change, as_loaded, commit_together, load_together, set_properties, set_ref
 
@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
             pa.list_(
                 pa.struct(
                     {
-                        "name": pa.string(),
+                        "table": pa.string(),
                         "snapshot": pa.int64(),
                         "sequence_number": pa.int64(),
                         "tag": pa.string(),  # none of a table with personal data
@@ -92,15 +92,13 @@ class Close:
 
     @staticmethod
     def of(row: Mapping[str, Any]) -> "Close":
-        tables = tuple(
-            Closing(each["name"], each["snapshot"], each["sequence_number"], each["tag"]) for each in row["tables"]
-        )
+        tables = tuple(Closing(**each) for each in row["tables"])
         balance = {each["account"]: tuple(each[name] for name in _BALANCE) for each in row["trial_balance"]}
         return Close(**{**row, "tables": tables, "trial_balance": balance})
 
     @property
     def row(self) -> Mapping[str, Any]:
-        tables = [{"name": each.table, **{k: v for k, v in vars(each).items() if k != "table"}} for each in self.tables]
+        tables = [vars(each) for each in self.tables]
         balance = [
             {"account": account, **dict(zip(_BALANCE, amounts, strict=True))}
             for account, amounts in self.trial_balance.items()
@@ -120,15 +118,9 @@ class Ledger:
         """Those of the datasets that there are, and the table of the closes, all as of one moment."""
         return load_together(self.catalog, [*(each.table for each in self.datasets.values()), CLOSES])
 
-    def records(self, tables: Mapping[str, Table]) -> Mapping[str, Record]:
-        return {
-            name: record_of(each, tables[each.table]) if each.table in tables else Record()
-            for name, each in self.datasets.items()
-        }
-
     def lacking(self, tables: Mapping[str, Table], through: date) -> list[str]:
         """What is missing or out of date, for the business dates through this one."""
-        return Books.of(self.datasets, self.records(tables), self.first).lacking(self.datasets, through)
+        return Books.of(self.datasets, records_of(self.datasets, tables), self.first).lacking(self.datasets, through)
 
     def ensure(self, name: str, schema: pa.Schema) -> Table:
         """A table of the platform's own, which no dataset computes."""
@@ -232,10 +224,9 @@ def _check_next(ledger: Ledger, closes: Sequence[Close], month: date) -> None:
 
 
 def _problems(ledger: Ledger, tables: Mapping[str, Table], month: date) -> list[str]:
-    restatements = {said.id: said for each in tables.values() if (said := restatement_of(each))}
     under_way = [
         f"restatement {each.id} from {each.first} is under way ({each.reason}): end it with affirm restate --end"
-        for each in restatements.values()
+        for each in restatements_of(tables.values())
     ]
     return [*under_way, *overrides(ledger, tables, month), *ledger.lacking(tables, month_end(month))]
 
@@ -245,7 +236,7 @@ def overrides(ledger: Ledger, tables: Mapping[str, Table], month: date) -> list[
     days = Window(month, month_end(month))
     found = [
         (day, str(ledger.datasets[name]))
-        for name, record in ledger.records(tables).items()
+        for name, record in records_of(ledger.datasets, tables).items()
         for day in record.passed
         if days.contains(day)
     ]

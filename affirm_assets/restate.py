@@ -26,6 +26,7 @@ from affirm_assets.steps.closed import (
     month_end,
     month_text,
     restatement_of,
+    restatements_of,
 )
 from affirm_assets.steps.tables import main_snapshot, schema_of
 from affirm_assets.steps.together import Change, as_loaded, commit_together, remove_properties, set_properties
@@ -180,13 +181,14 @@ def _own(ledger: Ledger, tables: Mapping[str, Table]) -> list[Table]:
 
 
 def _under_way(tables: Mapping[str, Table]) -> Restatement | None:
-    said = {found.id: found for each in tables.values() if (found := restatement_of(each))}
+    said = restatements_of(tables.values())
     if len(said) > 1:
+        ids = ", ".join(sorted(each.id for each in said))
         raise CloseRefused(
-            f"expected one restatement under way, found {', '.join(sorted(said))} on different tables: somebody has "
+            f"expected one restatement under way, found {ids} on different tables: somebody has "
             f"set the property {RESTATEMENT} by hand. Remove the wrong one."
         )
-    return next(iter(said.values()), None)
+    return next(iter(said), None)
 
 
 def _check_may_begin(ledger: Ledger, tables: Mapping[str, Table], first: date) -> None:

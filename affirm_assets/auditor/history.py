@@ -11,11 +11,17 @@ from pyiceberg.table.snapshots import Snapshot
 from affirm_assets.auditor.errors import RunUnknown, SnapshotExpired
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
-from affirm_assets.steps.published import PUBLISHED_PROPERTY, Publication, record_of
+from affirm_assets.steps.published import PUBLISHED_PROPERTY, Publication, record_of, windows_in
 from affirm_assets.steps.run import ENGINE
-from affirm_assets.steps.tables import SUMMARY, WHOLE_TABLE, is_by_others, load_if_exists, main_history, window_of
-
-_RUN = f"{SUMMARY}run-id"
+from affirm_assets.steps.tables import (
+    RUN_ID,
+    SUMMARY,
+    WHOLE_TABLE,
+    is_by_others,
+    load_if_exists,
+    main_history,
+    window_of,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class TableThen:
             text = ", ".join(window for each in history if (window := window_of(each)) and window != WHOLE_TABLE)
             if self.table.current_snapshot() and self.table.metadata.current_snapshot_id == self.snapshot:
                 text = self.table.properties.get(PUBLISHED_PROPERTY, text)
-        return tuple(sorted((Window.parse(each.strip()) for each in text.split(",") if each.strip()), key=_first))
+        return tuple(sorted(windows_in(text), key=lambda window: window.first))
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def as_of_run(catalog: Catalog, datasets: Iterable[Dataset], run_id: str) -> Map
     published = {name: of_run(each, run_id) for name, each in now.items()}
     times = [_committed_at(now[name].table, each) for name, found in published.items() for each in found]
     if not times:
-        raise RunUnknown(run_id, _known_runs(now.values()))
+        raise RunUnknown(run_id, known_runs(now.values()))
     ended = max(times)
     found = {}
     for name, each in now.items():
@@ -131,7 +137,7 @@ def _publishes(then: TableThen) -> list[Origin]:
                     then.dataset.table,
                     _whole() if window == WHOLE_TABLE else Window.parse(window),
                     each.snapshot_id,
-                    each.summary.get(_RUN) or "",
+                    each.summary.get(RUN_ID) or "",
                     _at(each),
                     each.summary.get(ENGINE),
                     each.summary.get(f"{SUMMARY}code-version") or "",
@@ -164,7 +170,7 @@ def _committed_at(table: Table, publication: Publication) -> datetime:
     return _at(snapshot) if snapshot else publication.published_at
 
 
-def _known_runs(tables: Iterable[TableThen]) -> list[str]:
+def known_runs(tables: Iterable[TableThen]) -> list[str]:
     runs = {one.run_id: one.published_at for each in tables for one in each.recent}
     return sorted(runs, key=lambda run: (runs[run], run), reverse=True)
 
@@ -179,7 +185,3 @@ def _at(snapshot: Snapshot) -> datetime:
 
 def _whole() -> Window:
     return Window(date.min, date.max)
-
-
-def _first(window: Window) -> date:
-    return window.first

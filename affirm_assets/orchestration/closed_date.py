@@ -15,7 +15,7 @@ from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.errors import RecordRefused, TablesBusy
 from affirm_assets.orchestration.plan import Books
-from affirm_assets.steps.published import PUBLISHED_PROPERTY, Record, record_of
+from affirm_assets.steps.published import PUBLISHED_PROPERTY, Record, record_of, records_of, windows_in
 from affirm_assets.steps.tables import SUMMARY, main_history, main_snapshot, window_of
 from affirm_assets.steps.together import Change, as_loaded, commit_together, load_together, set_properties, set_ref
 
@@ -77,10 +77,7 @@ def _whole(
 ) -> tuple[date, Mapping[str, int]] | None:
     """The last date that all daily tables have, and the snapshot of each that shows it; None: it is not whole."""
     try:
-        records = {
-            name: record_of(each, tables[each.table]) if each.table in tables else Record()
-            for name, each in datasets.items()
-        }
+        records = records_of(datasets, tables)
     except RecordRefused:
         return None
     day = _last_of_all(datasets, records)
@@ -118,7 +115,7 @@ def _last_day(snapshot: Snapshot) -> date | None:
     """The last one that was published with it, as it says."""
     said = str((snapshot.summary and snapshot.summary.get(PUBLISHED_PROPERTY)) or "")
     with suppress(ValueError):
-        return Window.parse(said.rpartition(", ")[2]).last
+        return max((each.last for each in windows_in(said)), default=None)
     return None
 
 

@@ -14,7 +14,7 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import RecordRefused
 from affirm_assets.orchestration.closed_date import closed_date_of
 from affirm_assets.steps.acceptance import ACCEPTED
-from affirm_assets.steps.closed import Restatement, closed_through, first_reached, restatement_of
+from affirm_assets.steps.closed import Restatement, closed_through, first_reached, part_through, restatement_of
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.tables import load_if_exists
 from resources.iceberg import CatalogLost, MetadataUnreadable
@@ -70,10 +70,10 @@ class Tables:
     ) -> Window | None:
         """The days of a window that are closed for one of these datasets, if no restatement under way reaches them."""
         found = [
-            Window(days.first, min(days.last, last))
+            days
             for name in names
-            if name in self.closed and (days := _days(datasets[name], window))
-            if (last := self._last_closed(datasets[name])) >= days.first
+            if name in self.closed
+            if (days := part_through(datasets[name], window, self._last_closed(datasets[name])))
         ]
         return Window(min(each.first for each in found), max(each.last for each in found)) if found else None
 
@@ -83,10 +83,6 @@ class Tables:
         if self.restatement is None:
             return closed
         return min(closed, first_reached(self.restatement, dataset) - timedelta(days=1))
-
-
-def _days(dataset: Dataset, window: Window | None) -> Window | None:
-    return None if window is None or dataset.partitions is None else dataset.partitions.days(window)
 
 
 def _accepted(table: Table | None) -> list[tuple[date, str]]:

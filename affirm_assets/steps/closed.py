@@ -7,6 +7,7 @@ its commit.
 """
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 
@@ -86,10 +87,14 @@ def restatement_of(table: Table) -> Restatement | None:
         raise _unreadable(table, RESTATEMENT, said, "a restatement as `affirm restate` writes it") from error
 
 
-def closed_part(dataset: Dataset, window: Window | None, table: Table) -> Window | None:
-    """The days of a window that lie in closed months. A dataset without partitions has no days that are closed."""
-    through = closed_through(table)
-    if through is None or window is None or dataset.partitions is None:
+def restatements_of(tables: Iterable[Table]) -> Collection[Restatement]:
+    """Those that are under way on any of these tables: one at most, unless somebody has set the property by hand."""
+    return {found.id: found for each in tables if (found := restatement_of(each))}.values()
+
+
+def part_through(dataset: Dataset, window: Window | None, through: date) -> Window | None:
+    """The days of a window up to a day. A dataset without partitions has no days."""
+    if window is None or dataset.partitions is None:
         return None
     days = dataset.partitions.days(window)
     return Window(days.first, min(days.last, through)) if days.first <= through else None
@@ -105,7 +110,8 @@ def first_reached(restatement: Restatement, dataset: Dataset) -> date:
 
 def check_open(dataset: Dataset, request: Request, table: Table) -> None:
     """Raises MonthClosed for a window in closed months, unless the run carries the restatement that is under way."""
-    closed = closed_part(dataset, request.window, table)
+    through = closed_through(table)
+    closed = None if through is None else part_through(dataset, request.window, through)
     if closed is None:
         return
     restatement, carried = restatement_of(table), request.run.restatement

@@ -14,13 +14,11 @@ from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent, ManifestFile
 from pyiceberg.table import Table
-from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
     RemoveSnapshotsUpdate,
     SetPropertiesUpdate,
-    SetSnapshotRefUpdate,
     TableRequirement,
     TableUpdate,
 )
@@ -57,7 +55,7 @@ from affirm_assets.steps.tables import (
     table_id,
     window_of,
 )
-from affirm_assets.steps.together import as_loaded, wait_a_little
+from affirm_assets.steps.together import as_loaded, set_main, wait_a_little
 
 PUBLISHED_WAP_ID = "published-wap-id"  # Iceberg's own name for it
 REPORT = f"{SUMMARY}report"
@@ -324,12 +322,9 @@ class _Attempt:
         return snapshot, publication
 
     def _updates(self, table: Table, snapshot: Snapshot, record: Record) -> tuple[TableUpdate, ...]:
-        main = table.metadata.refs.get(MAIN_BRANCH)
-        ref: dict[str, Any] = main.model_dump() if main else {"type": SnapshotRefType.BRANCH}
         updates: tuple[TableUpdate, ...] = (
             AddSnapshotUpdate(snapshot=snapshot),
-            # What others said of how long main's snapshots are kept stays.
-            SetSnapshotRefUpdate(**{**ref, "snapshot-id": snapshot.snapshot_id, "ref-name": MAIN_BRANCH}),
+            set_main(table, snapshot),
             SetPropertiesUpdate(updates=dict(record.properties())),
         )
         staged = self._removable_stage(table)

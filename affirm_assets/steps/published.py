@@ -171,6 +171,19 @@ def record_of(dataset: Dataset, table: Table) -> Record:
     return record
 
 
+def records_of(datasets: Mapping[str, Dataset], tables: Mapping[str, Table]) -> Mapping[str, Record]:
+    """By the dataset's name; of one that has no table, an empty record. `tables`: by their own names."""
+    return {
+        name: record_of(each, tables[each.table]) if each.table in tables else Record()
+        for name, each in datasets.items()
+    }
+
+
+def windows_in(text: str) -> list[Window]:
+    """Those of a text as in PUBLISHED_PROPERTY, which is not `all`. Raises ValueError."""
+    return [Window.parse(each.strip()) for each in text.split(",") if each.strip()]
+
+
 def last_published(dataset: Dataset, table: Table, window: Window | None) -> date | None:
     """The last date after the window for which the dataset is published, as of the table's load."""
     if window is None:
@@ -300,8 +313,7 @@ def _parse(text: str, recent: str, partitions: Partitions | None) -> Record:
         if text.strip() != WHOLE_TABLE:
             raise ValueError(f"expected {WHOLE_TABLE!r} for a dataset without partitions, found {text!r}")
         return Record(recent=publications, whole=True)
-    windows = [Window.parse(each.strip()) for each in text.split(",") if each.strip()]
-    return Record(joined(windows, partitions), publications)
+    return Record(joined(windows_in(text), partitions), publications)
 
 
 def joined(windows: Iterable[Window], partitions: Partitions) -> tuple[Window, ...]:

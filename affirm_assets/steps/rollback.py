@@ -8,23 +8,30 @@ that whoever has read it is out of date.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
-from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot
-from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate, TableUpdate
+from pyiceberg.table.update import AddSnapshotUpdate, TableUpdate
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import RollbackRefused
 from affirm_assets.steps.closed import DECIDE, check_open
 from affirm_assets.steps.manifests import NOTHING, NewSnapshot
-from affirm_assets.steps.published import PUBLISHED_PROPERTY, Publication, Record, joined, record_of, work_digest
+from affirm_assets.steps.published import (
+    PUBLISHED_PROPERTY,
+    Publication,
+    Record,
+    joined,
+    record_of,
+    windows_in,
+    work_digest,
+)
 from affirm_assets.steps.request import Request, Run
 from affirm_assets.steps.tables import (
+    RUN_ID,
     SUMMARY,
     WHOLE_TABLE,
     WINDOW_KEY,
@@ -35,9 +42,8 @@ from affirm_assets.steps.tables import (
     main_snapshot,
     window_of,
 )
-from affirm_assets.steps.together import as_loaded, set_properties, wait_a_little
+from affirm_assets.steps.together import as_loaded, set_main, set_properties, wait_a_little
 
-_RUN_ID = f"{SUMMARY}run-id"
 _MOST_SHOWN = 10
 _TRIES = 20
 
@@ -86,7 +92,7 @@ def _history_since(table: Table, run_id: str) -> tuple[Snapshot, list[Snapshot]]
     """The snapshot that a run published last, and those that came after it, newest first."""
     since: list[Snapshot] = []
     for snapshot in main_history(table):
-        if window_of(snapshot) is not None and snapshot.summary and snapshot.summary.get(_RUN_ID) == run_id:
+        if window_of(snapshot) is not None and snapshot.summary and snapshot.summary.get(RUN_ID) == run_id:
             if all(map(is_compaction, since)):
                 raise RollbackRefused(f"{_name(table)}: it holds already what run {run_id} published. Nothing to do.")
             return snapshot, since
@@ -97,7 +103,7 @@ def _history_since(table: Table, run_id: str) -> tuple[Snapshot, list[Snapshot]]
                 "changed or erased."
             )
         since.append(snapshot)
-    runs = dict.fromkeys(str(each.summary[_RUN_ID]) for each in since if each.summary and each.summary.get(_RUN_ID))
+    runs = dict.fromkeys(str(each.summary[RUN_ID]) for each in since if each.summary and each.summary.get(RUN_ID))
     known = ", ".join([*runs][:_MOST_SHOWN]) or "none"
     raise RollbackRefused(
         f"{_name(table)}: expected a run whose publish is in the history of main, found {run_id}. The newest of those "
@@ -132,11 +138,9 @@ def _commit(
         if text != WHOLE_TABLE:
             folders = folders.without(Window.parse(text))
     after = replace(record, windows=before, recent=(*reversed(again), *kept), folders=folders)
-    main: dict[str, Any] = table.metadata.refs[MAIN_BRANCH].model_dump()
     updates: tuple[TableUpdate, ...] = (
         AddSnapshotUpdate(snapshot=snapshot),
-        # What others said of how long main's snapshots are kept stays.
-        SetSnapshotRefUpdate(**{**main, "snapshot-id": snapshot.snapshot_id, "ref-name": MAIN_BRANCH}),
+        set_main(table, snapshot),
         set_properties(after.properties()),
     )
     table._do_commit(updates, as_loaded(table, properties=DECIDE))
@@ -167,7 +171,7 @@ def _windows_then(dataset: Dataset, record: Record, target: Snapshot) -> tuple[W
             f"({PUBLISHED_PROPERTY} in its summary), found nothing: too many holes. Publish the windows again "
             "instead."
         )
-    return joined([Window.parse(each.strip()) for each in str(said).split(",")], dataset.partitions)
+    return joined(windows_in(str(said)), dataset.partitions)
 
 
 def _window_key(since: Sequence[Snapshot]) -> dict[str, str]:

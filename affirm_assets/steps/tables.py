@@ -24,6 +24,9 @@ from affirm_assets.errors import SchemaChangeRefused, TableNotStageable
 SUMMARY = "affirm."
 """Prefix of this platform's keys in a snapshot's summary."""
 
+RUN_ID = f"{SUMMARY}run-id"
+"""In a snapshot's summary: the run that published it."""
+
 WINDOW_KEY = f"{SUMMARY}window"
 WHOLE_TABLE = "all"
 """The window of a dataset that is not partitioned, as text."""

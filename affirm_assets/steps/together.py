@@ -14,7 +14,8 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import (
     AssertRefSnapshotId,
     AssertTableUUID,
@@ -124,6 +125,13 @@ def set_ref(name: str, kind: str, snapshot: int) -> TableUpdate:
     """kind: `branch` or `tag`."""
     values: dict[str, Any] = {"ref-name": name, "type": kind, "snapshot-id": snapshot}
     return SetSnapshotRefUpdate(**values)
+
+
+def set_main(table: Table, snapshot: Snapshot) -> TableUpdate:
+    """What others said of how long main's snapshots are kept stays."""
+    main = table.metadata.refs.get(MAIN_BRANCH)
+    ref: dict[str, Any] = main.model_dump() if main else {"type": SnapshotRefType.BRANCH}
+    return SetSnapshotRefUpdate(**{**ref, "snapshot-id": snapshot.snapshot_id, "ref-name": MAIN_BRANCH})
 
 
 def set_properties(values: Mapping[str, str]) -> TableUpdate:

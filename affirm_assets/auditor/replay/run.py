@@ -10,7 +10,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from affirm_assets.auditor.errors import FilesGone, ReportGone, RunHasNotPublished, RunUnknown, SnapshotExpired
-from affirm_assets.auditor.history import as_now, of_run
+from affirm_assets.auditor.history import as_now, known_runs, of_run
 from affirm_assets.auditor.replay.compare import Comparison, of_day
 from affirm_assets.declare.contract import key_columns, personal_columns
 from affirm_assets.declare.dataset import ENGINES, Dataset
@@ -79,8 +79,7 @@ def publications(
     found = {name: of_run(each, run_id) for name, each in then.items()}
     has = [str(then[each.name].dataset) for each in datasets if found.get(each.name)]
     if not has:
-        recent = {one.run_id: one.published_at for each in then.values() for one in each.recent}
-        raise RunUnknown(run_id, sorted(recent, key=lambda run: (recent[run], run), reverse=True))
+        raise RunUnknown(run_id, known_runs(then.values()))
     for each in asked:
         if not found.get(each):
             raise RunHasNotPublished(run_id, each, has)
