@@ -10,6 +10,8 @@ PRODUCT_NAMES = get_args(Product)
 ProductOrNone = Literal[Product, "none"]
 """Of a transaction: it has none where no loan is booked that it is on."""
 NO_PRODUCT = "none"
+NO_MERCHANT = "no merchant"
+"""What stands for the merchant where none is named. No id of a feed has a space in it."""
 
 Frequency = Literal["biweekly", "monthly"]
 FREQUENCIES = get_args(Frequency)

@@ -47,6 +47,15 @@ def test_all_of_the_books_of_the_sample_and_of_what_is_odd_holds(lake: Lake) -> 
     assert all(each.source for each in verified.found)
 
 
+def test_the_loans_of_refunds_are_looked_up_for_a_few_of_them_at_a_time(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a history that has more refunds than are held in memory."""
+    at_once = verify(lake.books.catalog)
+    monkeypatch.setattr("affirm_assets.auditor.verify.of_merchants._MOST_WAITING", 0)
+    assert verify(lake.books.catalog).found == at_once.found
+
+
 # Damages
 
 
@@ -243,6 +252,40 @@ DAMAGES = {
     "a cent of the portfolio": Damage(
         "portfolio.portfolio_daily", moved("amount_past_due"), {"the portfolio of a day": "amount_past_due"}
     ),
+    "a cent of what a merchant is owed": Damage(
+        "merchants.merchant_settlements",
+        moved("closing", merchant_id="M1"),
+        {"what merchants are owed": "2025-01-30 M1 closing"},
+    ),
+    "a merchant": Damage(
+        "merchants.merchant_settlements",
+        dropped(merchant_id="M1"),
+        {"what merchants are owed": "2025-01-30 merchant_payable, closing of all merchants"},
+    ),
+    "a cent of a merchant's purchases": Damage(
+        "merchants.merchant_settlements",
+        moved("purchases", merchant_id="M1"),
+        {"purchases, discount and payouts": "2025-01-27 merchant M1 purchases"},
+        FIRST,
+    ),
+    "a refund of another merchant": Damage(
+        "merchants.merchant_settlements",
+        moved("merchant_id", "-other", merchant_id="M1"),
+        {"refunds of a merchant and day": "refunds of 2025-02-01 M1 refunds: expected 9,050.00, found 0.00"},
+        date(2025, 2, 1),
+    ),
+    "a cent of a journal": Damage(
+        "ledger.journal", moved("debit", account="cash"), {"the journal of a day": "2025-01-30 line of cash debit"}
+    ),
+    "an entry that a journal counts": Damage(
+        "ledger.journal", moved("entries", 1, account="cash"), {"the journal of a day": "line of cash entries"}
+    ),
+    "the id of a journal's line": Damage(
+        "ledger.journal", moved("journal_id", "0", account="cash"), {"the journal of a day": "2025-01-30 journal_id"}
+    ),
+    "the number of a journal's line": Damage(
+        "ledger.journal", moved("line", 1, account="cash"), {"the journal of a day": "2025-01-30 cash line"}
+    ),
     "what was paid, of the last day, which no other opens with": Damage(
         "servicing.loan_balances",
         moved("paid", loan_id=LOST),
@@ -269,7 +312,14 @@ def test_a_damage_is_named(catalog: Catalog, name: str) -> None:
         assert where in said[0]
 
 
-DENSE = ("servicing.loan_balances", "ledger.ledger_entries", "ledger.trial_balance", "portfolio.portfolio_daily")
+DENSE = (
+    "servicing.loan_balances",
+    "ledger.ledger_entries",
+    "ledger.trial_balance",
+    "ledger.journal",
+    "merchants.merchant_settlements",
+    "portfolio.portfolio_daily",
+)
 
 
 @pytest.mark.parametrize("table", DENSE)

@@ -20,6 +20,7 @@ from affirm_assets.datasets.transactions.suspense import Suspense
 from affirm_assets.datasets.transactions.transactions import Transaction
 from affirm_assets.declare.contract import Contract, columns, spark_schema
 from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import Lookup
 from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.lender.finance.account import Account
 from affirm_assets.lender.finance.days import applications, days
@@ -66,6 +67,11 @@ def source(name: str, contract: type[Contract], day: str, rows: Iterable[Row]) -
     return declare(read, contract, Daily(day), name=name)
 
 
+def lookup(rows: DataFrame, by: str) -> Lookup:
+    """The rows as a parameter declared with `by` has them."""
+    return lambda keys: rows.join(keys.select(by).distinct(), by, "left_semi")
+
+
 def not_ok(audited: DataFrame) -> int:
     return audited.where("NOT coalesce(ok, false)").count()
 
@@ -100,6 +106,7 @@ class Posted:
     posted_on: date
     effective_on: date | None = None
     reverses: str | None = None
+    merchant_id: str | None = None
 
 
 WINDOW = Window(date(2025, 1, 1), date(2025, 7, 20))
@@ -162,8 +169,8 @@ POSTED = [
     Posted("W2", "BOOKED-LATE", "refund", "100.00", day("03-02")),
     Posted("W3", "BOOKED-LATE", "payment_reversal", "50.00", day("03-02"), reverses="W1"),
     Posted("W4", "UNKNOWN", "credit_refund", "7.00", day("05-05")),
-    Posted("M1", None, "merchant_payout", "968.93", day("01-04")),
-    Posted("M2", None, "merchant_payout", "1500.00", day("02-01")),
+    Posted("M1", None, "merchant_payout", "968.93", day("01-04"), merchant_id="M-installment"),
+    Posted("M2", None, "merchant_payout", "1500.00", day("02-01"), merchant_id="M-pay_in_4"),
 ]
 
 DECIDED = [
@@ -268,7 +275,7 @@ def loans() -> list[Row]:
             booked_on=each.booked_on,
             product=each.product,
             user_id=f"U-{loan_id}",
-            merchant_id="M",
+            merchant_id=f"M-{each.product}",
             borrower_state="CA",
             currency="USD",
             record_number=number,
@@ -303,7 +310,7 @@ def decided() -> list[Row]:
 
 
 def _fields(each: Posted) -> Row:
-    names = ("transaction_id", "loan_id", "kind", "amount", "reverses")
+    names = ("transaction_id", "loan_id", "merchant_id", "kind", "amount", "reverses")
     return {**{name: getattr(each, name) for name in names}, "effective_on": each.effective_on or each.posted_on}
 
 

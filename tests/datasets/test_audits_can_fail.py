@@ -18,12 +18,13 @@ from pyspark.sql import functions as F
 from affirm_assets import datasets as project
 from affirm_assets.datasets.adjustments.adjustments import Adjustment
 from affirm_assets.datasets.ledger.trial_balance import AccountBalance, trial_balance
+from affirm_assets.datasets.merchants.merchant_settlements import MerchantSettlement, merchant_settlements
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.unapplied import Unapplied, unapplied
 from affirm_assets.declare.contract import columns, iceberg_schema, money_columns, spark_schema
 from affirm_assets.declare.dataset import CONTROL_TOTALS, IN_WINDOW, NOT_NULL, UNIQUE_KEY, Audit, Dataset
 from affirm_assets.declare.inputs import WINDOW as THE_WINDOW
-from affirm_assets.declare.inputs import Landing, ToProve
+from affirm_assets.declare.inputs import Landing, Through, ToProve
 from affirm_assets.declare.partitions import Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.steps.audit import (
@@ -49,6 +50,7 @@ from tests.datasets.lender import (
     day,
     decided,
     frame,
+    lookup,
     not_ok,
     row,
     with_rules,
@@ -56,7 +58,7 @@ from tests.datasets.lender import (
 from tests.storage import Keep
 
 REGISTRY = Registry.walk(project)
-DATASETS = [each for each in REGISTRY.in_order() if each.domain in ("ledger", "portfolio")]
+DATASETS = [each for each in REGISTRY.in_order() if each.domain in ("ledger", "merchants", "portfolio")]
 OTHERS = [each for each in REGISTRY.in_order() if each.domain in ("servicing", "loans", "transactions", "adjustments")]
 """Of these, what follows from the contract is looked at in one row for all of a dataset's rules."""
 
@@ -81,6 +83,8 @@ ROWS = {
     "provisions": "product = 'installment' AND as_of = DATE'2025-04-30'",
     "ledger_entries": "posting_id = 'payment/P4' AND entry = 1",
     "trial_balance": "account = 'cash' AND as_of = DATE'2025-03-20'",
+    "journal": "account = 'cash' AND posted_on = DATE'2025-03-20'",
+    "merchant_settlements": "merchant_id = 'M-installment' AND as_of = DATE'2025-03-20'",
     "cash_daily": "kind = 'payment_reversal' AND posted_on = DATE'2025-03-05'",
     "originations_daily": "booked_on = DATE'2025-01-05'",
     "originations_monthly": "month = DATE'2025-03-01'",
@@ -116,6 +120,8 @@ SAME_KEY = {
     "provisions": {"product": "'pay_in_4'"},
     "ledger_entries": {"entry": "2"},
     "trial_balance": {"account": "'suspense'"},
+    "journal": {"account": "'interest_income'"},
+    "merchant_settlements": {"merchant_id": "'M-pay_in_4'"},
     "cash_daily": {"kind": "'payment'"},
     "originations_daily": {"booked_on": "DATE'2025-01-03'"},
     "originations_monthly": {"month": "DATE'2025-01-01'"},
@@ -126,6 +132,16 @@ SAME_KEY = {
 QUIET = "loan_id = 'ON-TIME' AND as_of = DATE'2025-01-20'"
 LOST = "loan_id = 'NEVER-PAID' AND as_of = DATE'2025-06-30'"
 ON_LAST_DAY = f"as_of = DATE'{DAYS.last}'"
+REASSIGNED = "merchant_id = 'no merchant' AND as_of = DATE'2025-03-04'"
+_MOVES_MERCHANTS = (
+    "purchases",
+    "discount",
+    "refunds",
+    "refunds_reversed",
+    "discount_returned",
+    "payouts",
+    "reassigned",
+)
 DECLARED = {
     ("provisions", "expected_is_rate_times_cost"): [
         ("", {f"{of}_{name}": f"{of}_{name} + {less}"})
@@ -175,6 +191,28 @@ DECLARED = {
     ],
     ("trial_balance", "next_day_opens_as_closed"): [
         (f"account = 'cash' AND {ON_LAST_DAY}", {"closing": "closing + 0.01"})
+    ],
+    ("journal", "every_journal_balances"): [("", {"debit": "debit + 0.01"}), ("", {"line": "line + 1"})],
+    ("journal", "lines_equal_the_trial_balance"): [("", {name: f"{name} + 0.01"}) for name in ("debit", "credit")],
+    ("journal", "every_entry_is_counted"): [("", {"entries": "entries + 1"}), ("", {"account": "'allowance'"})],
+    ("journal", "the_id_is_that_of_the_lines"): [
+        ("", {"journal_id": "'2025-03-20-0123456789abcdef'"}),
+        *(("", {name: f"{name} + 100"}) for name in ("line", "debit", "credit", "entries")),
+    ],
+    ("merchant_settlements", "movements_add_up"): [
+        ("", {name: f"{name} + 0.01"}) for name in ("opening", *_MOVES_MERCHANTS, "closing")
+    ],
+    ("merchant_settlements", "totals_equal_the_ledger"): [
+        ("", {name: f"{name} + 0.01"}) for name in ("opening", *_MOVES_MERCHANTS, "closing")
+    ],
+    ("merchant_settlements", "movements_are_those_of_the_ledger"): [
+        *(("", {name: f"{name} + 0.01"}) for name in _MOVES_MERCHANTS),
+        (REASSIGNED, {"reassigned": "reassigned - 0.01"}),
+        (REASSIGNED, {"merchant_id": "'M-pay_in_4'"}),
+    ],
+    ("merchant_settlements", "opens_as_closed"): [("", {"opening": "opening + 0.01"})],
+    ("merchant_settlements", "next_day_opens_as_closed"): [
+        (f"merchant_id = 'M-installment' AND {ON_LAST_DAY}", {"closing": "closing + 0.01"})
     ],
     ("cash_daily", "totals_equal_the_transactions"): [
         ("", {"transactions": "transactions + 1"}),
@@ -388,7 +426,14 @@ def tables(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     made["trial_balance"] = keep(
         trial_balance(made["ledger_entries"], *moved_by, frame(spark, AccountBalance, []), WINDOW)
     )
+    of_merchants = (made[name] for name in ("loans", "transactions", "payment_applications", "suspense"))
+    made["merchant_settlements"] = keep(
+        merchant_settlements(
+            *of_merchants, lookup(made["loans"], "loan_id"), frame(spark, MerchantSettlement, []), WINDOW
+        )
+    )
     for name, of in {
+        "journal": "ledger_entries",
         "cash_daily": "transactions",
         "originations_daily": "loans",
         "originations_monthly": "originations_daily",
@@ -476,6 +521,8 @@ def is_ok(audit: Audit, given: dict[str, Any], dataset: Dataset, tables: Mapping
             given[parameter] = of_days(tables, mapped.dataset, days)
             if isinstance(mapped, ToProve) and given["proves"] is None:
                 given[parameter] = given[parameter].where("false")
+            if isinstance(mapped, Through) and mapped.by:
+                given[parameter] = lookup(given[parameter], mapped.by)
         if parameter.startswith("later_") and parameter in tables:
             given[parameter] = tables[parameter]
     audited = audit.function(**{each: given[each] for each in parameters})

@@ -143,7 +143,8 @@ DAILY = f"{LOANS},{TRANSACTIONS}"
 BOOKS = (
     "loans/loan_schedules,servicing/loan_balances,servicing/payment_applications,servicing/unapplied,"
     "servicing/charge_offs,"
-    "ledger/provisions,ledger/ledger_entries,ledger/trial_balance,portfolio/portfolio_daily,portfolio/cash_daily"
+    "ledger/provisions,ledger/ledger_entries,ledger/trial_balance,ledger/journal,"
+    "merchants/merchant_settlements,portfolio/portfolio_daily,portfolio/cash_daily"
 )
 """What is computed from those."""
 

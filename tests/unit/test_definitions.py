@@ -104,6 +104,8 @@ class TestAssets:
             "transactions/suspense",
             "adjustments/adjustments",
             "adjustments/rejected_adjustments",
+            "merchants/merchant_settlements",
+            "ledger/journal",
             "portfolio/originations_daily",
             "portfolio/cash_daily",
             "portfolio/originations_monthly",
@@ -283,7 +285,14 @@ class TestPartitions:
         assert read_by(graph, "loans/loans", "2025-01-01", "loans/loans") == []
 
     @pytest.mark.parametrize(
-        "name", ["servicing/loan_balances", "servicing/charge_offs", "ledger/provisions", "ledger/trial_balance"]
+        "name",
+        [
+            "servicing/loan_balances",
+            "servicing/charge_offs",
+            "ledger/provisions",
+            "ledger/trial_balance",
+            "merchants/merchant_settlements",
+        ],
     )
     def test_what_is_carried_is_a_pool_and_depends_on_the_day_before(self, graph: Graph, name: str) -> None:
         assert graph.get(dg.AssetKey(name.split("/"))).pools == {name.replace("/", "_")}
@@ -301,7 +310,9 @@ class TestPartitions:
         read = read_by(graph, "portfolio/portfolio_daily", "2025-03-01", "ledger/trial_balance")
         assert read == ["2025-03-01"]
 
-    @pytest.mark.parametrize("name", ["suspense", "loan_balances", "charge_offs", "provisions", "trial_balance"])
+    @pytest.mark.parametrize(
+        "name", ["suspense", "loan_balances", "charge_offs", "provisions", "trial_balance", "merchant_settlements"]
+    )
     def test_what_is_carried_has_its_two_checks(self, graph: Graph, name: str) -> None:
         key = key_of(REGISTRY[name])
         checks = {each.name for each in graph.asset_check_keys if each.asset_key == key}

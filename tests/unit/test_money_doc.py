@@ -194,7 +194,7 @@ def _tables(text: str) -> Iterator[tuple[Cells, list[Cells]]]:
 
 
 def examples() -> Iterator[Example]:
-    intro, *sections = re.split(r"^### ", TEXT, flags=re.MULTILINE)
+    intro, *sections = re.split(r"^### ", TEXT.split("\n## Examples\n")[1], flags=re.MULTILINE)
     for section in sections:
         loan = LOAN.search(section.replace("\n", " ")) or LOAN.search(intro.replace("\n", " "))
         assert loan

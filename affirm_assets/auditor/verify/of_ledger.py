@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,7 @@ from affirm_assets.lender.vocabulary import (
 ENTRIES = "ledger.ledger_entries"
 TRIAL_BALANCE = "ledger.trial_balance"
 PROVISIONS = "ledger.provisions"
+JOURNAL = "ledger.journal"
 
 _ENTRY = ("posting_id", "entry", "account", "debit", "credit")
 
@@ -306,6 +308,33 @@ def _moved(day: Day) -> Mapping[str, int]:
         "goodwill_expense": of_kind["goodwill_credit"],
         "correction_expense": of_kind["correction"] + of_kind["clear_unapplied"],
     }
+
+
+_LINE = ("account", "debit", "credit", "entries")
+
+
+@identity(
+    "the journal of a day balances, is the ledger's entries by account, and has the id of its lines",
+    source="the ledger's identities; docs/money.md, journal",
+    reads={JOURNAL: ("journal_id", "line", *_LINE), ENTRIES: _ENTRY},
+)
+def journal(day: Day, tally: Tally) -> None:
+    rows, entries = day[JOURNAL], day[ENTRIES]
+    debit, credit, number = rows.numbers("debit", "credit", "line")
+    tally.amount(f"{day.day} journal, debits and credits", total(debit), total(credit))
+    amounts = {"debit": CENTS, "credit": CENTS, "entries": COUNT}
+    debited, credited = entries.numbers("debit", "credit")
+    posted = {"debit": debited, "credit": credited, "entries": np.ones_like(debited)}
+    lines = columns({"account": rows.text("account")}, {name: rows.number(name) for name in amounts})
+    tally.tables(day.day, "line of", columns({"account": entries.text("account")}, posted), lines, ["account"], amounts)
+    in_order = rows.table.select(_LINE).sort_by("account").to_pylist()
+    text = "".join(" ".join(str(each[name]) for name in _LINE) + "\n" for each in in_order)
+    expected = f"{day.day}-{sha256(text.encode()).hexdigest()[:16]}"
+    for found in rows.text("journal_id").unique().to_pylist():
+        tally.same(f"{day.day} journal_id", expected, found)
+    place = {each["account"]: index for index, each in enumerate(in_order, 1)}
+    places = np.array([place[each] for each in rows.text("account").to_pylist()], dtype=np.int64)
+    tally.rows(row_of(day.day, rows, "line", "account"), places, number, places=COUNT)
 
 
 _MOVES_ALLOWANCE = ("opening", "charged_off", "unearned", "recovered", "provision", "closing")

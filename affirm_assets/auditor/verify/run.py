@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
 from affirm_assets.auditor.errors import NothingToVerify
-from affirm_assets.auditor.verify import of_ledger, of_loans, of_reports, of_sources
+from affirm_assets.auditor.verify import of_ledger, of_loans, of_merchants, of_reports, of_sources
 from affirm_assets.auditor.verify.figures import FIGURES, Figure
 from affirm_assets.auditor.verify.identity import IDENTITIES, Day, Identity
 from affirm_assets.auditor.verify.lake import AuditedTable, Days, all_days
@@ -33,6 +33,8 @@ DAILY = (
     of_ledger.PROVISIONS,
     of_ledger.ENTRIES,
     of_ledger.TRIAL_BALANCE,
+    of_ledger.JOURNAL,
+    of_merchants.SETTLEMENTS,
     of_reports.ORIGINATIONS,
     of_reports.CASH,
     of_reports.PORTFOLIO,
@@ -88,6 +90,7 @@ class _Audit:
 
     def __post_init__(self) -> None:
         self.waiting = [of_sources.Waiting(feed) for feed in of_sources.FEEDS]
+        self.refunds = of_merchants.Refunds()
         self.columns = _columns(self.tables)
         self.reported = {name: table.reported() for name, table in self.tables.items()}
         self.carried = {name for each in IDENTITIES for name in each.carries}
@@ -105,6 +108,9 @@ class _Audit:
                 each.check(read, self.tallies[each.name])
             for waiting in self.waiting:
                 of_sources.account_for(read, waiting, self.tallies[waiting.name()])
+            self.refunds.add(read)
+            if self.refunds.are_many or day == self.last:
+                self._settle_refunds(day)
             self._add_to_month(read)
             before = {name: rows[name] for name in self.carried}
         days = all_days(self.first, self.last)
@@ -141,6 +147,12 @@ class _Audit:
         tally.count(1)
         if said and not len(rows):
             tally.wrong(f"{name} {day}", f"{said:,} rows", "no row of that day")
+
+    def _settle_refunds(self, last: date) -> None:
+        """By the loans up to this day, in a reading of their own: the other goes on from day to day."""
+        loans = self.tables[of_loans.LOANS]
+        again = AuditedTable(loans.name, loans.table, loans.column)
+        self.refunds.settle(again, all_days(self.first, last), self.tallies[of_merchants.REFUNDS_ARE_OF_MERCHANTS])
 
     def _add_to_month(self, day: Day) -> None:
         """Of a whole history, as many numbers as the report of its months has."""
@@ -184,6 +196,8 @@ class _Audit:
             yield _found(waiting.name(), source, self.tallies[waiting.name()], "values")
         for each in IDENTITIES:
             yield _found(each.name, each.source, self.tallies[each.name], "values")
+        name = of_merchants.REFUNDS_ARE_OF_MERCHANTS
+        yield _found(name, "reports tie to what they sum up", self.tallies[name], "values")
         if MONTHLY in self.tables:
             yield _found(_MONTHS, "reports tie to what they sum up", self.tallies[_MONTHS], "values")
 
@@ -238,7 +252,7 @@ def _columns(tables: Mapping[str, AuditedTable]) -> Mapping[str, set[str]]:
     """By table, what is read of it: all that any identity looks at, once."""
     found: dict[str, set[str]] = {name: set(table.key) for name, table in tables.items()}
     reads = [each.reads for each in IDENTITIES] + [of_sources.reads(feed) for feed in of_sources.FEEDS]
-    for each in reads:
+    for each in (*reads, of_merchants.READS):
         for name, names in each.items():
             found[name] |= set(names)
     return found
