@@ -26,7 +26,16 @@ _LOANS: Mapping[date, Sequence[dict[str, Any]]] = {
     MIDDLE: [loan(loan_id="waited-for", user_id="U3", originated_on="2025-01-30", first_due_on="2025-02-28")],
 }
 _TRANSACTIONS: Mapping[date, Sequence[dict[str, Any]]] = {
-    date(2025, 1, 28): [transaction(transaction_id="T-early", loan_id="waited-for", effective_on="2025-01-28")],
+    date(2025, 1, 28): [
+        transaction(transaction_id="T-early", loan_id="waited-for", effective_on="2025-01-28"),
+        transaction(
+            transaction_id="T-early-refund",
+            loan_id="waited-for",
+            kind="refund",
+            amount="10.00",
+            effective_on="2025-01-28",
+        ),
+    ],
     date(2025, 1, 29): [
         transaction(transaction_id="T-paid", loan_id=PAID, amount="100.90", effective_on="2025-01-29"),
         transaction(transaction_id="T-back", loan_id=LOST, amount="12.00", effective_on="2025-01-29"),

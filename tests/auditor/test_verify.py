@@ -274,6 +274,12 @@ DAMAGES = {
         {"refunds of a merchant and day": "refunds of 2025-02-01 M1 refunds: expected 9,050.00, found 0.00"},
         date(2025, 2, 1),
     ),
+    "a refund that its loan takes over from nobody": Damage(
+        "merchants.merchant_settlements",
+        moved("reassigned", merchant_id="no merchant"),
+        {"refunds of a merchant and day": "refunds of 2025-01-31 no merchant reassigned: expected 10.00, found 10.01"},
+        date(2025, 1, 31),
+    ),
     "a cent of a journal": Damage(
         "ledger.journal", moved("debit", account="cash"), {"the journal of a day": "2025-01-30 line of cash debit"}
     ),

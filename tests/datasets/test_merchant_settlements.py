@@ -214,6 +214,17 @@ def test_a_window_on_a_day_on_which_nothing_happens_loses_no_balance(
     assert found(made(given, carried, Window(LAST, LAST))) == {("hats", "2024-03-05"): example()["hats", "2024-03-05"]}
 
 
+def test_a_payout_that_names_no_merchant_is_not_lost(
+    given: dict[str, DataFrame], nothing: DataFrame, keep: Keep
+) -> None:
+    """The feed refuses one; the column may be null all the same."""
+    payouts = changed(given["transactions"], "transaction_id = 'P1'", merchant_id="NULL")
+    settled = keep(made(given, nothing, transactions=payouts))
+    assert found(settled)["no merchant", "2024-02-28"][MONEY.index("payouts")] == "950.00"
+    assert not_ok(totals_equal_the_ledger.function(settled, given["trial_balance"])) == 0
+    assert not_ok(of_ledger(settled, {**given, "transactions": payouts})) == 0
+
+
 def of_ledger(staged: DataFrame, given: Mapping[str, DataFrame]) -> DataFrame:
     transactions = given["transactions"]
     return movements_are_those_of_the_ledger.function(

@@ -159,6 +159,33 @@ def test_suspense_is_what_the_files_say(
     assert len(waiting[LAST]) == summary.planted("transactions", "suspense") > 0
 
 
+def test_merchants_are_owed_what_the_files_say(books: Books, run: dg.ExecuteInProcessResult, folder: Path) -> None:
+    """At the end: prices less discounts, refunds and payouts, and of the discount what the refunds give back."""
+    loans = {record["loan_id"]: record for _, record in good_lines(folder, "loans")}
+    owed: dict[str, Decimal] = defaultdict(Decimal)
+    refunded: dict[str, Decimal] = defaultdict(Decimal)
+    for record in loans.values():
+        owed[record["merchant_id"]] += Decimal(record["principal"]) - Decimal(record["merchant_discount"])
+    for _, record in good_lines(folder, "transactions"):
+        kind, amount, loan = record["kind"], Decimal(record["amount"]), loans.get(record["loan_id"])
+        if kind == "merchant_payout":
+            owed[record["merchant_id"]] -= amount
+        elif kind in ("refund", "refund_reversal"):
+            given_back = amount if kind == "refund" else -amount
+            owed[loan["merchant_id"] if loan else record["merchant_id"] or "no merchant"] -= given_back
+            if loan and refunded[loan["loan_id"]] + given_back <= Decimal(loan["principal"]):
+                refunded[loan["loan_id"]] += given_back
+    for loan_id, amount in refunded.items():
+        loan = loans[loan_id]
+        returned = Decimal(loan["merchant_discount"]) * amount / Decimal(loan["principal"])
+        owed[loan["merchant_id"]] += returned.quantize(Decimal("0.01"), ROUND_HALF_UP)
+    rows = books.rows("merchants.merchant_settlements")
+    found = {row["merchant_id"]: row["closing"] for row in rows if row["as_of"] == LAST and row["closing"]}
+    assert found == {merchant: amount for merchant, amount in owed.items() if amount}
+    assert found.keys() - {loan["merchant_id"] for loan in loans.values()} <= {"no merchant"}
+    assert sum(bool(amount) for amount in refunded.values()) > 0
+
+
 def test_days_one_by_one_give_the_same_rows_as_the_range(books: Books, run: dg.ExecuteInProcessResult) -> None:
     """The last days are run again one by one, on top of the range: their look-back reaches into it."""
     registry = Registry.walk(project)
