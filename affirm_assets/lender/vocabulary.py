@@ -23,6 +23,10 @@ LoanStatus = Literal["open", "repaid", "charged_off"]
 OpenBucket = Literal["current", "1-29", "30-59", "60-89", "90-119"]
 OPEN_BUCKETS = get_args(OpenBucket)
 DelinquencyBucket = Literal[OpenBucket, "charged_off"]
+RollsFrom = Literal[OpenBucket, "repaid", "charged_off"]
+"""Where a loan stands when a month begins: in a bucket, or with nothing owed."""
+RollsTo = Literal[OpenBucket, "paid", "refunded", "waived", "charged_off"]
+"""Where its principal is when the month ends: still owed, in a bucket, or what became of it."""
 
 LoanKind = Literal["payment", "payment_reversal", "refund", "refund_reversal", "recovery", "credit_refund"]
 """What a transaction on a loan is."""

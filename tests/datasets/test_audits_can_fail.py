@@ -19,6 +19,7 @@ from affirm_assets import datasets as project
 from affirm_assets.datasets.adjustments.adjustments import Adjustment
 from affirm_assets.datasets.ledger.trial_balance import AccountBalance, trial_balance
 from affirm_assets.datasets.merchants.merchant_settlements import MerchantSettlement, merchant_settlements
+from affirm_assets.datasets.portfolio.vintage_curves import VintageCurve, vintage_curves
 from affirm_assets.datasets.servicing.loan_balances import LoanBalance
 from affirm_assets.datasets.servicing.unapplied import Unapplied, unapplied
 from affirm_assets.declare.contract import columns, iceberg_schema, money_columns, spark_schema
@@ -89,6 +90,9 @@ ROWS = {
     "originations_daily": "booked_on = DATE'2025-01-05'",
     "originations_monthly": "month = DATE'2025-03-01'",
     "portfolio_daily": "product = 'pay_in_4' AND as_of = DATE'2025-02-28'",
+    "roll_rates": "month = DATE'2025-03-01' AND product = 'installment' AND from_bucket = '1-29' "
+    "AND to_bucket = 'paid'",
+    "vintage_curves": "month = DATE'2025-07-01' AND product = 'installment' AND vintage = DATE'2025-01-01'",
     "loan_balances": "loan_id = 'LATE' AND as_of = DATE'2025-02-28'",
     "payment_applications": "transaction_id = 'P4'",
     "charge_offs": "loan_id = 'NEVER-PAID' AND as_of = DATE'2025-07-05'",
@@ -126,6 +130,8 @@ SAME_KEY = {
     "originations_daily": {"booked_on": "DATE'2025-01-03'"},
     "originations_monthly": {"month": "DATE'2025-01-01'"},
     "portfolio_daily": {"product": "'installment'"},
+    "roll_rates": {"to_bucket": "'30-59'"},
+    "vintage_curves": {"vintage": "DATE'2025-03-01'"},
 }
 """What gives that row the key of another one."""
 
@@ -239,6 +245,43 @@ DECLARED = {
     ("portfolio_daily", "totals_equal_the_ledger"): [
         ("", {name: f"{name} + 0.01"}) for name in ("principal", "interest", "credit")
     ],
+    ("roll_rates", "rows_add_up_to_the_opening_balances"): [
+        ("", {name: f"{name} + 0.01"}) for name in ("principal", "opening_principal")
+    ],
+    ("roll_rates", "destinations_tie_to_the_portfolio"): [
+        ("", {"principal": "principal - 0.01"}),
+        ("", {"to_bucket": "'refunded'"}),
+    ],
+    ("roll_rates", "loans_are_those_of_the_balances"): [("", {"loans": "loans + 1"})],
+    ("roll_rates", "rates_are_of_the_opening_balances"): [
+        ("", {"rate": "rate + 0.000001"}),
+        ("", {"rate": "NULL"}),
+    ],
+    ("vintage_curves", "originated_is_every_loan"): [
+        ("", {"loans": "loans - 1"}),
+        ("", {"originated": "originated + 0.01"}),
+    ],
+    ("vintage_curves", "losses_are_those_of_charge_offs"): [
+        ("", {name: f"{name} + 0.01"}) for name in ("charged_off", "recovered", "unearned", "net_loss")
+    ],
+    ("vintage_curves", "losses_are_those_of_the_portfolio"): [
+        ("", {name: f"{name} - 0.01"}) for name in ("charged_off", "recovered")
+    ],
+    ("vintage_curves", "prepaid_is_what_the_schedules_did_not_ask_for"): [
+        ("", {"prepaid": "prepaid + 0.01"}),
+        ("month = DATE'2025-03-01' AND vintage = DATE'2025-01-01' AND product = 'installment'", {"prepaid": "0"}),
+    ],
+    ("vintage_curves", "rates_are_of_what_was_originated"): [
+        ("", {name: f"{name} - 0.000001"})
+        for name in ("charge_off_rate", "recovery_rate", "net_loss_rate", "prepayment_rate")
+    ],
+    ("vintage_curves", "months_on_book_are_those_since_the_vintage"): [("", {"months_on_book": "months_on_book + 1"})],
+    ("vintage_curves", "opens_as_closed"): [
+        ("", {"opening_loans": "opening_loans + 1"}),
+        ("", {"opening_originated": "opening_originated + 0.01"}),
+        ("", {"opening_prepaid": "opening_prepaid + 0.01"}),
+    ],
+    ("vintage_curves", "next_day_opens_as_closed"): [("", {"prepaid": "prepaid + 0.01"})],
     ("loan_balances", "movements_add_up"): [
         ("", {name: f"{name} + 0.01"}) for name in ("opening_principal", "interest_accrued", "credit")
     ],
@@ -443,6 +486,10 @@ def tables(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     nothing = frame(spark, Unapplied, [])
     made["unapplied"] = keep(unapplied(nothing, made["payment_applications"], WINDOW))
     made["loan_schedules"] = keep(REGISTRY["loan_schedules"](made["loans"]))
+    made["roll_rates"] = keep(REGISTRY["roll_rates"](made["loan_balances"], frame(spark, LoanBalance, [])))
+    of_vintages = (made[name] for name in ("loans", "loan_balances", "loan_schedules"))
+    months = Window(day("01-01"), day("08-01"))
+    made["vintage_curves"] = keep(vintage_curves(*of_vintages, frame(spark, VintageCurve, []), months))
     made["adjustments"] = keep(frame(spark, Adjustment, decided()))
     made["borrowers"] = keep(made["loans"].selectExpr("user_id", "booked_on", "'a@b.test' AS borrower_email"))
     for feed, name in (("loan", "loan_id"), ("transaction", "transaction_id"), ("adjustment", "adjustment_id")):

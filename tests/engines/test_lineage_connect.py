@@ -181,6 +181,11 @@ def test_lineage_of_the_books_is_what_their_code_says(told: Lineages) -> None:
     assert loans["booked_on"] == {"landing.loan_rows.business_date"}
     assert cash["received"] == {"transactions.transactions.kind", "transactions.transactions.amount"}
     assert told["portfolio.originations_monthly"]["month"] == {"portfolio.originations_daily.booked_on"}
+    rolled, curves = told["portfolio.roll_rates"], told["portfolio.vintage_curves"]
+    assert rolled["from_bucket"] == {"servicing.loan_balances.bucket", "servicing.loan_balances.status"}
+    assert curves["recovered"] == {"servicing.loan_balances.recovered_principal"}
+    assert curves["originated"] == {"loans.loans.principal", "portfolio.vintage_curves.originated"}
+    assert "loans.loan_schedules.due_on" in curves["prepaid"]
     assert told["loans.borrowers"]["borrower_email"] == {"landing.loan_rows.borrower_email"}
     assert told["transactions.transactions"]["product"] == {
         "loans.loans.product",

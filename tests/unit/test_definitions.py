@@ -109,6 +109,8 @@ class TestAssets:
             "portfolio/originations_daily",
             "portfolio/cash_daily",
             "portfolio/originations_monthly",
+            "portfolio/roll_rates",
+            "portfolio/vintage_curves",
         ],
     )
     def test_platform_has(self, graph: Graph, key: str) -> None:
@@ -310,8 +312,28 @@ class TestPartitions:
         read = read_by(graph, "portfolio/portfolio_daily", "2025-03-01", "ledger/trial_balance")
         assert read == ["2025-03-01"]
 
+    @pytest.mark.parametrize("upstream", ["servicing/loan_balances", "portfolio/portfolio_daily"])
+    def test_roll_rates_of_a_month_depend_on_its_days_and_on_the_day_before(self, graph: Graph, upstream: str) -> None:
+        """Dagster counts in months: to it, the day before is all of the month before."""
+        read = read_by(graph, "portfolio/roll_rates", "2025-03-01", upstream)
+        assert read == [
+            f"2025-{month}-{day:02}" for month, days in (("02", 28), ("03", 31)) for day in range(1, days + 1)
+        ]
+
+    def test_vintage_curves_of_a_month_depend_on_the_month_before(self, graph: Graph) -> None:
+        assert read_by(graph, "portfolio/vintage_curves", "2025-03-01", "portfolio/vintage_curves") == ["2025-02-01"]
+
     @pytest.mark.parametrize(
-        "name", ["suspense", "loan_balances", "charge_offs", "provisions", "trial_balance", "merchant_settlements"]
+        "name",
+        [
+            "suspense",
+            "loan_balances",
+            "charge_offs",
+            "provisions",
+            "trial_balance",
+            "merchant_settlements",
+            "vintage_curves",
+        ],
     )
     def test_what_is_carried_has_its_two_checks(self, graph: Graph, name: str) -> None:
         key = key_of(REGISTRY[name])

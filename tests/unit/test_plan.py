@@ -175,7 +175,8 @@ def test_a_backlog_is_one_run_of_everything_daily_and_the_months_wait_for_their_
     assert any("originations_monthly of 2025-01-01: waits for" in each for each in plan.waits)
     world.run(ask.datasets, ask.window)
     (month,) = Books(DATASETS, world.records, FIRST).plan(world.through).asks
-    assert month == Ask(("originations_monthly",), Window(date(2025, 1, 1), date(2025, 1, 1)), month.reason, "missing")
+    monthly = tuple(name for name in DATASETS if name not in ask.datasets)
+    assert month == Ask(monthly, Window(date(2025, 1, 1), date(2025, 1, 1)), month.reason, "missing")
 
 
 def test_a_late_file_restates_from_its_day_through_the_last_published_one() -> None:

@@ -3,11 +3,29 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 _HALF_OF_THE_LAST_PLACE = Decimal("0.0000005")
 """A rate has six decimal places."""
+
+
+def percent(part: str, whole: str) -> Column:
+    """Columns of Money: the part in percent of the whole, half up to six decimal places; null of a whole of zero.
+
+    The type of the part leaves the quotient six places, so that it is rounded once.
+    """
+    return F.expr(f"CAST({part} * 100BD AS decimal(32,2)) / nullif({whole}, 0BD)")
+
+
+def is_percent(rate: str, part: str, whole: str) -> str:
+    """Spark SQL: whether the rate is percent(part, whole). Multiplied out, so that nothing here is rounded.
+
+    The types leave room for every digit of the products.
+    """
+    off_by = f"CAST({rate} * {whole} - {part} * 100BD AS decimal(37,8))"
+    most = f"{whole} * {_HALF_OF_THE_LAST_PLACE:f}BD"
+    return f"IF({whole} = 0, {rate} IS NULL, coalesce({off_by} BETWEEN -({most}) AND {most}, false))"
 
 
 def same_totals(staged: DataFrame, expected: DataFrame, *, by: Sequence[str], totals: Sequence[str]) -> DataFrame:
