@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -90,6 +90,12 @@ class AuditedTable:
             rows = self._ahead.pop(number)
         self.rows_read += len(rows)
         return rows
+
+    def batches(self, where: str, columns: Sequence[str]) -> Iterator[Rows]:
+        """The rows of all days of which `where` holds, a batch at a time."""
+        for batch in self.table.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow_batch_reader():
+            self.rows_read += batch.num_rows
+            yield Rows(pa.Table.from_batches([batch]))
 
     def _read_ahead(self, number: int) -> None:
         assert self._planned is not None

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
 from affirm_assets.auditor.errors import NothingToVerify
-from affirm_assets.auditor.verify import of_ledger, of_loans, of_merchants, of_reports, of_sources
+from affirm_assets.auditor.verify import of_ledger, of_loans, of_merchants, of_months, of_reports, of_sources
 from affirm_assets.auditor.verify.figures import FIGURES, Figure
 from affirm_assets.auditor.verify.identity import IDENTITIES, Day, Identity
 from affirm_assets.auditor.verify.lake import AuditedTable, Days, all_days
@@ -93,7 +93,8 @@ class _Audit:
         self.refunds = of_merchants.Refunds()
         self.columns = _columns(self.tables)
         self.reported = {name: table.reported() for name, table in self.tables.items()}
-        self.carried = {name for each in IDENTITIES for name in each.carries}
+        self.carried = {of_loans.BALANCES, *(name for each in IDENTITIES for name in each.carries)}
+        self.of_months = of_months.Months(self.tables[of_reports.SCHEDULES])
 
     def run(self, progress: Callable[[date], None]) -> None:
         self._no_day_is_missing()
@@ -112,11 +113,14 @@ class _Audit:
             if self.refunds.are_many or day == self.last:
                 self._settle_refunds(day)
             self._add_to_month(read)
+            self._reports_of_months(read)
             before = {name: rows[name] for name in self.carried}
         days = all_days(self.first, self.last)
         for waiting in self.waiting:
             of_sources.settle(waiting, self.tables[waiting.feed.accepted], days, self.tallies[waiting.name()])
         self._months()
+        for name in self.tables.keys() & set(of_months.TABLES):
+            self._no_month_is_missing(name, self.tallies[of_months.NAMES[name]])
         for name, table in self.tables.items():
             self.tallies[_AS_REPORTED].same(f"{name}, rows in the partition of another day", 0, table.astray)
 
@@ -162,6 +166,30 @@ class _Audit:
             for (product, state), number in zip(keys, rows.number(name).tolist(), strict=True):
                 self.months[month, product, state, name] += number
 
+    def _reports_of_months(self, day: Day) -> None:
+        """The reports of loans, at the end of a month that they are published for."""
+        if not self.tables.keys() & set(of_months.TABLES):
+            return
+        self.of_months.add(day)
+        month = day.day.replace(day=1)
+        if day.day != _month_end(month):
+            return
+        loans = self.of_months.end_month(day)
+        for name in of_months.TABLES:
+            if name in self.tables and any(first <= month <= last for first, last in self.tables[name].published):
+                table, tally = self.tables[name], self.tallies[of_months.NAMES[name]]
+                rows = table.day(month, (*table.key, *of_months.FOUND[name]))
+                self._keys_and_counts(name, month, rows)
+                if name == of_months.ROLL_RATES:
+                    self.of_months.compare_roll_rates(month, loans, rows, tally)
+                else:
+                    self.of_months.compare_vintages(month, day[of_reports.CHARGE_OFFS], rows, tally)
+
+    def _no_month_is_missing(self, name: str, tally: Tally) -> None:
+        published = [month for days in self.tables[name].published for month in _months_of(days)]
+        for first, second in pairwise(published):
+            tally.same(f"{name} after {first}", _month_end(first) + timedelta(days=1), second)
+
     def _months(self) -> None:
         table, tally = self.tables.get(MONTHLY), self.tallies[_MONTHS]
         if table is None:
@@ -182,8 +210,7 @@ class _Audit:
             numbers = {name: np.array([of_days[month, *key, name] for key in keys], dtype=np.int64) for name in places}
             found = columns({name: rows.text(name) for name in text}, {name: rows.number(name) for name in places})
             tally.tables(month, "originations of", columns(text, numbers), found, list(text), places)
-        for first, second in pairwise(published):
-            tally.same(f"{MONTHLY} after {first}", _month_end(first) + timedelta(days=1), second)
+        self._no_month_is_missing(MONTHLY, tally)
 
     def found(self) -> Iterator[Found]:
         tables = f"{self.first}...{self.last} in each of {len(DAILY)} tables"
@@ -200,6 +227,9 @@ class _Audit:
         yield _found(name, "reports tie to what they sum up", self.tallies[name], "values")
         if MONTHLY in self.tables:
             yield _found(_MONTHS, "reports tie to what they sum up", self.tallies[_MONTHS], "values")
+        for table, name in of_months.NAMES.items():
+            if table in self.tables:
+                yield _found(name, of_months.SOURCES[table], self.tallies[name], "values")
 
 
 def verify(
@@ -207,8 +237,9 @@ def verify(
 ) -> Verified:
     """Raises NothingToVerify. `figures`: FIGURES, if none are given."""
     tables = {name: AuditedTable.of(catalog, name) for name in DAILY}
-    if catalog.table_exists(MONTHLY):
-        tables[MONTHLY] = AuditedTable.of(catalog, MONTHLY)
+    for name in (MONTHLY, *of_months.TABLES):
+        if catalog.table_exists(name):
+            tables[name] = AuditedTable.of(catalog, name)
     first, last = _days_of_all(tables)
     audit = _Audit(tables, first, last)
     audit.run(progress)
@@ -252,7 +283,8 @@ def _columns(tables: Mapping[str, AuditedTable]) -> Mapping[str, set[str]]:
     """By table, what is read of it: all that any identity looks at, once."""
     found: dict[str, set[str]] = {name: set(table.key) for name, table in tables.items()}
     reads = [each.reads for each in IDENTITIES] + [of_sources.reads(feed) for feed in of_sources.FEEDS]
-    for each in (*reads, of_merchants.READS):
+    reads += [of_merchants.READS, of_months.READS]
+    for each in reads:
         for name, names in each.items():
             found[name] |= set(names)
     return found
