@@ -1,4 +1,4 @@
-"""The audits of reports: their figures against those of what they were made from, one row for each `by`."""
+"""What reports and their audits share: their figures against those of what they were made from; percents."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -8,6 +8,11 @@ from pyspark.sql import functions as F
 
 _HALF_OF_THE_LAST_PLACE = Decimal("0.0000005")
 """A rate has six decimal places."""
+
+
+def last_days(rows: DataFrame) -> DataFrame:
+    """By `month`, the `last_day` that rows are of: the month's last, or the last so far of a month that goes on."""
+    return rows.groupBy(F.trunc("as_of", "month").alias("month")).agg(F.max("as_of").alias("last_day"))
 
 
 def percent(part: str, whole: str) -> Column:

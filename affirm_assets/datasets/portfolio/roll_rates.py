@@ -10,7 +10,7 @@ from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.ledger._amounts_by_account import added_up
-from affirm_assets.datasets.portfolio._report_audits import is_percent, percent
+from affirm_assets.datasets.portfolio._report_audits import is_percent, last_days, percent
 from affirm_assets.declare import Contract, Money, Monthly, Window, audit, column, dataset, key, previous
 from affirm_assets.lender.vocabulary import OPEN_BUCKETS, Product, RollsFrom, RollsTo
 
@@ -35,6 +35,7 @@ class RollRate(Contract):
 
 
 _KEY = ("month", "product", "from_bucket", "to_bucket")
+_TO = ("month", "product", "to_bucket")
 _FLOWS = {
     "paid": "principal_paid - principal_reversed",
     "refunded": "principal_refunded",
@@ -100,20 +101,22 @@ def destinations_tie_to_the_portfolio(
     return summed.withColumn("ok", F.expr("went = expected"))
 
 
-_TO = ("month", "product", "to_bucket")
-
-# By what else says it: what is owed at the end, and of payments all that moved but they.
-_MOVES = {
-    **{bucket: f"sum(IF(is_last AND days_past_due BETWEEN {days}, principal, 0)) <> 0" for bucket, days in (
-        ("current", "0 AND 0"),
-        ("1-29", "1 AND 29"),
-        ("30-59", "30 AND 59"),
-        ("60-89", "60 AND 89"),
-        ("90-119", "90 AND 119"),
-    )},
+_DAYS_PAST_DUE = {
+    "current": "0 AND 0",
+    "1-29": "1 AND 29",
+    "30-59": "30 AND 59",
+    "60-89": "60 AND 89",
+    "90-119": "90 AND 119",
+}
+# Not by what the transform adds up, where something else says the same: of payments, all that moved but they.
+_WENT_THERE = {
+    **{
+        bucket: f"sum(IF(is_last AND days_past_due BETWEEN {days}, principal, 0)) <> 0"
+        for bucket, days in _DAYS_PAST_DUE.items()
+    },
     "paid": "sum(opening_principal - principal - principal_refunded) <> sum(principal_charged_off + principal_waived)",
     **{to: f"sum({_FLOWS[to]}) <> 0" for to in ("refunded", "waived", "charged_off")},
-}  # fmt: skip
+}
 
 
 @audit()
@@ -123,8 +126,8 @@ def loans_are_those_of_the_balances(staged: DataFrame, loan_balances: DataFrame)
     of_loans = older.groupBy("month", "product", "loan_id").agg(
         F.array(
             *(
-                F.struct(F.lit(to).alias("to_bucket"), F.expr(f"IF({moves}, 1L, 0L)").alias("expected"))
-                for to, moves in _MOVES.items()
+                F.struct(F.lit(to).alias("to_bucket"), F.expr(f"IF({went}, 1L, 0L)").alias("expected"))
+                for to, went in _WENT_THERE.items()
             )
         ).alias("destinations")
     )
@@ -208,6 +211,5 @@ def _with_month(rows: DataFrame) -> DataFrame:
 
 
 def _with_last_day(rows: DataFrame) -> DataFrame:
-    """With whether a row is of the last day that the month has: of a month that goes on, the last so far."""
-    is_last = F.col("as_of") == F.max("as_of").over(Over.partitionBy("month"))
-    return rows.withColumn("is_last", is_last)
+    """With whether a row is of the last day of its month."""
+    return rows.join(F.broadcast(last_days(rows)), "month").withColumn("is_last", F.col("as_of") == F.col("last_day"))

@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.portfolio._report_audits import is_percent, percent, same_totals
+from affirm_assets.datasets.portfolio._report_audits import is_percent, last_days, percent, same_totals
 from affirm_assets.datasets.servicing._accounts import IS_CARRIED
 from affirm_assets.declare import (
     Carry,
@@ -91,7 +91,7 @@ def losses_are_those_of_charge_offs(staged: DataFrame, charge_offs: DataFrame, p
         "net_loss": "net_loss",
     }
     lost = (
-        charge_offs.join(_last_days(portfolio_daily), "as_of")
+        charge_offs.join(_closing_days(portfolio_daily), "as_of")
         .withColumn("vintage", _first_of_month("originated_on"))
         .groupBy(*_KEY)
         .agg(*(F.sum(of).alias(f"expected_{name}") for name, of in of_loans.items()))
@@ -103,7 +103,7 @@ def losses_are_those_of_charge_offs(staged: DataFrame, charge_offs: DataFrame, p
 @audit()
 def losses_are_those_of_the_portfolio(staged: DataFrame, portfolio_daily: DataFrame) -> DataFrame:
     """Charged off and recovered are those of the portfolio on the last day, to the cent."""
-    last = portfolio_daily.join(_last_days(portfolio_daily), "as_of").select(
+    last = portfolio_daily.join(_closing_days(portfolio_daily), "as_of").select(
         *_KEY,
         F.col("charged_off_principal").alias("expected_charged_off"),
         F.col("recovered_principal").alias("expected_recovered"),
@@ -344,6 +344,5 @@ def _first_of_month(day: str) -> Column:
     return F.make_date(F.year(day), F.month(day), F.lit(1))
 
 
-def _last_days(portfolio_daily: DataFrame) -> DataFrame:
-    """By month the last day that it has: of a month that goes on, the last so far."""
-    return portfolio_daily.groupBy(F.trunc("as_of", "month").alias("month")).agg(F.max("as_of").alias("as_of"))
+def _closing_days(portfolio_daily: DataFrame) -> DataFrame:
+    return last_days(portfolio_daily).withColumnRenamed("last_day", "as_of")
