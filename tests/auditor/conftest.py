@@ -10,7 +10,7 @@ import pytest
 from affirm_assets.lender.sample_data import Business
 from affirm_assets.sample import write_sample
 from resources.spark import SparkSessions
-from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, Books, adjustment, jsonl, loan, transaction
+from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, MONTHLY, Books, adjustment, jsonl, loan, transaction
 
 FIRST, MIDDLE, LAST = date(2025, 1, 27), date(2025, 1, 31), date(2025, 2, 2)
 
@@ -92,5 +92,5 @@ def lake(spark_if_needed: SparkSessions, tmp_path_factory: pytest.TempPathFactor
     runs = [
         books.materialize(everything, first, last).run_id for first, last in ((FIRST, MIDDLE), (date(2025, 2, 1), LAST))
     ]
-    books.materialize("portfolio/originations_monthly", date(2025, 1, 1))
+    books.materialize(MONTHLY, date(2025, 1, 1))
     return Lake(books, *runs)

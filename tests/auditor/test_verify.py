@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from pyiceberg.table import Table
 
 from affirm_assets.auditor.errors import NothingToVerify
 from affirm_assets.auditor.verify.figures import FIGURES, Figure
-from affirm_assets.auditor.verify.run import DAILY, MONTHLY, Verified, verify
+from affirm_assets.auditor.verify.of_tape import TAPE
+from affirm_assets.auditor.verify.run import DAILY, MONTHLY, MONTHLY_TABLES, Verified, verify
 from affirm_assets.cli import main
 from resources.iceberg import IcebergCatalog
 from tests.auditor.conftest import FIRST, LAST, LOST, PAID, Lake
 
 CENT = Decimal("0.01")
-THE_30TH = date(2025, 1, 30)
+JANUARY, THE_30TH = date(2025, 1, 1), date(2025, 1, 30)
 
 
 @pytest.fixture
@@ -249,6 +250,48 @@ DAMAGES = {
     "a cent of a month's originations": Damage(
         MONTHLY, moved("principal"), {"originations of a month": "principal"}, date(2025, 1, 1)
     ),
+    "a cent of what a loan paid in a month": Damage(
+        TAPE,
+        moved("principal_paid", loan_id=PAID),
+        {"the funding tape": f"2025-01-01 loan {PAID} principal_paid"},
+        JANUARY,
+    ),
+    "what a loan opened a month with": Damage(
+        TAPE, moved("opening_credit", loan_id=PAID), {"the funding tape": f"loan {PAID} opening_credit"}, JANUARY
+    ),
+    "how a loan stands at a month's end": Damage(
+        TAPE,
+        moved("days_past_due", 1, loan_id=PAID),
+        {"the funding tape": f"loan at the end {PAID} days_past_due"},
+        JANUARY,
+    ),
+    "when a loan matures": Damage(
+        TAPE,
+        moved("matures_on", timedelta(days=1), loan_id=PAID),
+        {"the funding tape": f"loan at the end {PAID} matures_on"},
+        JANUARY,
+    ),
+    "the state of a loan's borrower": Damage(
+        TAPE,
+        lambda rows: [{**each, "borrower_state": "NY"} if each["loan_id"] == PAID else each for each in rows],
+        {"that are booked in its month are the originations": "installment CA loans"},
+        JANUARY,
+    ),
+    "a loan of the tape": Damage(
+        TAPE,
+        dropped(loan_id=PAID),
+        {
+            "the funding tape": f"loan {PAID} rows: expected 1, found 0",
+            "rows that were audited": "portfolio.funding_tape 2025-01-01",
+        },
+        JANUARY,
+    ),
+    "a loan of the tape twice": Damage(
+        TAPE,
+        doubled(loan_id=PAID),
+        {"no key is there twice": f"portfolio.funding_tape 2025-01-01 2025-01-01 {PAID}"},
+        JANUARY,
+    ),
     "a cent of the portfolio": Damage(
         "portfolio.portfolio_daily", moved("amount_past_due"), {"the portfolio of a day": "amount_past_due"}
     ),
@@ -346,7 +389,7 @@ def test_a_day_that_was_never_published_is_named(catalog: Catalog) -> None:
     )
 
 
-@pytest.mark.parametrize("table", [*DAILY, MONTHLY])
+@pytest.mark.parametrize("table", [*DAILY, *MONTHLY_TABLES])
 def test_a_table_that_is_empty_is_found_though_its_reports_are_lost_too(
     catalog: Catalog, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

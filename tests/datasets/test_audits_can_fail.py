@@ -93,6 +93,7 @@ ROWS = {
     "roll_rates": "month = DATE'2025-03-01' AND product = 'installment' AND from_bucket = '1-29' "
     "AND to_bucket = 'paid'",
     "vintage_curves": "month = DATE'2025-07-01' AND product = 'installment' AND vintage = DATE'2025-01-01'",
+    "funding_tape": "loan_id = 'LATE' AND month = DATE'2025-03-01'",
     "loan_balances": "loan_id = 'LATE' AND as_of = DATE'2025-02-28'",
     "payment_applications": "transaction_id = 'P4'",
     "charge_offs": "loan_id = 'NEVER-PAID' AND as_of = DATE'2025-07-05'",
@@ -132,11 +133,13 @@ SAME_KEY = {
     "portfolio_daily": {"product": "'installment'"},
     "roll_rates": {"to_bucket": "'30-59'"},
     "vintage_curves": {"vintage": "DATE'2025-03-01'"},
+    "funding_tape": {"loan_id": "'ON-TIME'"},
 }
 """What gives that row the key of another one."""
 
 QUIET = "loan_id = 'ON-TIME' AND as_of = DATE'2025-01-20'"
 LOST = "loan_id = 'NEVER-PAID' AND as_of = DATE'2025-06-30'"
+LOST_IN_JUNE = "loan_id = 'NEVER-PAID' AND month = DATE'2025-06-01'"
 ON_LAST_DAY = f"as_of = DATE'{DAYS.last}'"
 REASSIGNED = "merchant_id = 'no merchant' AND as_of = DATE'2025-03-04'"
 _MOVES_MERCHANTS = (
@@ -282,6 +285,57 @@ DECLARED = {
         ("", {"opening_prepaid": "opening_prepaid + 0.01"}),
     ],
     ("vintage_curves", "next_day_opens_as_closed"): [("", {"prepaid": "prepaid + 0.01"})],
+    ("funding_tape", "movements_add_up"): [
+        ("", {name: f"{name} + 0.01"}) for name in ("opening_principal", "interest_paid", "credit_overpaid", "credit")
+    ],
+    ("funding_tape", "every_loan_is_there"): [("", {"loan_id": "'OTHER'"}), ("", {"month": "DATE'2025-01-02'"})],
+    ("funding_tape", "opens_as_the_day_before_closed"): [
+        ("", {name: f"{name} + 0.01"}) for name in ("opening_principal", "opening_interest", "opening_credit")
+    ],
+    ("funding_tape", "ends_as_the_last_day"): [
+        ("", {"principal": "principal + 0.01"}),
+        ("", {"days_past_due": "days_past_due + 1"}),
+        ("", {"next_due_on": "NULL"}),
+        ("", {"as_of": "date_sub(as_of, 1)"}),
+        ("", {"payoff_amount": "payoff_amount - 0.01"}),
+    ],
+    ("funding_tape", "charged_off_loans_are_those_listed"): [
+        (LOST_IN_JUNE, {"charged_off_on": "date_sub(charged_off_on, 1)"}),
+        (LOST_IN_JUNE, {"charged_off_on": "NULL"}),
+        (LOST_IN_JUNE, {"charge_off_cause": "'fraud'"}),
+        (LOST_IN_JUNE, {"recovered_interest": "0.01"}),
+        ("", {"charged_off_on": "as_of"}),
+    ],
+    ("funding_tape", "totals_equal_the_portfolio"): [
+        *(("", {name: f"{name} + 0.01"}) for name in ("interest_waived", "principal_reversed", "amount_past_due")),
+        ("", {"bucket": "'60-89'"}),
+        ("", {"product": "'pay_in_4'"}),
+        ("", {"originated_on": "DATE'2024-12-31'"}),
+        ("", {"status": "'repaid'"}),
+    ],
+    ("funding_tape", "totals_equal_the_ledger"): [
+        ("", {name: f"{name} + 0.01"})
+        for each in ("principal", "interest", "credit")
+        for name in (each, f"opening_{each}")
+    ],
+    ("funding_tape", "terms_are_those_of_the_loans"): [
+        ("", {"apr": "apr + 0.000001"}),
+        ("", {"borrower_state": "'NY'"}),
+        ("", {"amount_lent": "amount_lent - 0.01"}),
+        ("", {"instalment": "instalment + 0.01"}),
+        ("", {"booked_on": "date_sub(booked_on, 1)"}),
+        ("", {"loan_id": "'OTHER'"}),
+    ],
+    ("funding_tape", "new_loans_are_the_originations"): [
+        ("loan_id = 'LATE' AND month = DATE'2025-01-01'", {"borrower_state": "'NY'"}),
+        ("loan_id = 'LATE' AND month = DATE'2025-01-01'", {"amount_lent": "amount_lent + 0.01"}),
+    ],
+    ("funding_tape", "matures_with_its_last_instalment"): [
+        ("", {"matures_on": "date_add(matures_on, 1)"}),
+        ("", {"matures_on": "add_months(matures_on, 1)"}),
+        ("", {"last_instalment": "last_instalment - 1"}),
+        ("", {"matures_on": "NULL"}),
+    ],
     ("loan_balances", "movements_add_up"): [
         ("", {name: f"{name} + 0.01"}) for name in ("opening_principal", "interest_accrued", "credit")
     ],
@@ -490,6 +544,7 @@ def tables(spark: SparkSession, keep: Keep) -> dict[str, DataFrame]:
     of_vintages = (made[name] for name in ("loans", "loan_balances", "loan_schedules"))
     months = Window(day("01-01"), day("08-01"))
     made["vintage_curves"] = keep(vintage_curves(*of_vintages, frame(spark, VintageCurve, []), months))
+    made["funding_tape"] = keep(REGISTRY["funding_tape"](made["loan_balances"], made["loans"], made["loan_schedules"]))
     made["adjustments"] = keep(frame(spark, Adjustment, decided()))
     made["borrowers"] = keep(made["loans"].selectExpr("user_id", "booked_on", "'a@b.test' AS borrower_email"))
     for feed, name in (("loan", "loan_id"), ("transaction", "transaction_id"), ("adjustment", "adjustment_id")):

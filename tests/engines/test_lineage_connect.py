@@ -186,6 +186,10 @@ def test_lineage_of_the_books_is_what_their_code_says(told: Lineages) -> None:
     assert curves["recovered"] == {"servicing.loan_balances.recovered_principal"}
     assert curves["originated"] == {"loans.loans.principal", "portfolio.vintage_curves.originated"}
     assert "loans.loan_schedules.due_on" in curves["prepaid"]
+    tape, balances = told["portfolio.funding_tape"], "servicing.loan_balances"
+    assert tape["principal_paid"] == {f"{balances}.principal_paid"}
+    assert tape["matures_on"] == {"loans.loan_schedules.due_on"}
+    assert tape["borrower_state"] == {"loans.loans.borrower_state"}
     assert told["loans.borrowers"]["borrower_email"] == {"landing.loan_rows.borrower_email"}
     assert told["transactions.transactions"]["product"] == {
         "loans.loans.product",

@@ -147,6 +147,8 @@ BOOKS = (
     "merchants/merchant_settlements,portfolio/portfolio_daily,portfolio/cash_daily"
 )
 """What is computed from those."""
+MONTHLY = "portfolio/originations_monthly,portfolio/roll_rates,portfolio/vintage_curves,portfolio/funding_tape"
+"""What is computed of a month, once its days are there."""
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:

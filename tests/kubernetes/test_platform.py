@@ -17,13 +17,12 @@ from affirm_assets.settings import EngineSettings
 from affirm_assets.steps.published import record_of
 from affirm_assets.steps.tables import load_if_exists
 from resources.spark import SparkSessions
-from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, Books
+from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, MONTHLY, Books
 from tests.kubernetes.cluster import NAMESPACE, kubectl, objects, until
 from tests.kubernetes.platform import DAYS, LOCATION, START, Platform
 from tests.servers import SECRETS
 
 LAST = START + timedelta(days=DAYS - 1)
-MONTHLY = "portfolio/originations_monthly,portfolio/roll_rates,portfolio/vintage_curves"
 REGISTRY = Registry.walk(affirm_assets.datasets)
 DATASETS = tuple(f"{DAILY},{ADJUSTMENTS},{BOOKS}".split(","))
 

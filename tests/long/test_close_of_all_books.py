@@ -22,11 +22,10 @@ from affirm_assets.steps.tables import main_history, main_snapshot
 from affirm_assets.steps.together import Change, as_loaded, commit_together, load_together, set_properties, set_ref
 from resources.iceberg import IcebergCatalog
 from resources.spark import SparkSessions
-from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, Books, jsonl, loan, range_tags, transaction
+from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, MONTHLY, Books, jsonl, loan, range_tags, transaction
 
 FIRST, PAID, END = date(2025, 1, 1), date(2025, 1, 20), date(2025, 1, 31)
 ALL = f"{DAILY},{ADJUSTMENTS},{BOOKS}"
-MONTHLY = "portfolio/originations_monthly,portfolio/roll_rates,portfolio/vintage_curves"
 SCHEMA = pa.schema([("day", pa.int32()), ("note", pa.int32())])
 TABLES = [f"lake.table{number}" for number in range(6)]
 SEEDS = 100
@@ -50,7 +49,7 @@ def test_a_restatement_tells_what_changed_by_table_account_and_loan(
     assert books.materialize(MONTHLY, FIRST).success
     assert affirm("close") == "2025-01-31 is closed: the branch `closed` of all daily tables shows it.\n"
     said = affirm("close", "2025-01", "--by", "E0007")
-    assert said.startswith("2025-01 is closed, by E0007. Kept as a tag of 20 tables:")
+    assert said.startswith("2025-01 is closed, by E0007. Kept as a tag of 21 tables:")
     assert f"  cash{90:>53,.2f}" in said
     assert affirm("restate") == "No restatement is under way.\n"
     assert "expected a reason, found ''" in affirm("restate", "--from", str(PAID), fails=True)

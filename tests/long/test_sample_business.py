@@ -18,7 +18,7 @@ from affirm_assets.declare.partitions import Window
 from affirm_assets.declare.registry import Registry
 from affirm_assets.lender.sample_data import SampleSummary, write_sample_data
 from resources.spark import SparkSessions
-from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, Books
+from tests.integration.books import ADJUSTMENTS, BOOKS, DAILY, MONTHLY, Books
 
 START = date(2025, 1, 1)
 DAYS = 60
@@ -44,7 +44,7 @@ def books(folder: Path, summary: SampleSummary, spark_if_needed: SparkSessions) 
 def run(books: Books) -> dg.ExecuteInProcessResult:
     """Sixty days in one run, and then the months."""
     result = books.materialize(f"{DAILY},{ADJUSTMENTS},{BOOKS}", START, LAST)
-    books.materialize("portfolio/originations_monthly", START, LAST.replace(day=1))
+    books.materialize(MONTHLY, START, LAST.replace(day=1))
     return result
 
 

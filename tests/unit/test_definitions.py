@@ -111,6 +111,7 @@ class TestAssets:
             "portfolio/originations_monthly",
             "portfolio/roll_rates",
             "portfolio/vintage_curves",
+            "portfolio/funding_tape",
         ],
     )
     def test_platform_has(self, graph: Graph, key: str) -> None:

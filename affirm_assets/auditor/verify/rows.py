@@ -92,7 +92,8 @@ def as_amount(units: int, places: int) -> str:
 
 
 def as_date(days: int) -> str:
-    return "none" if days == NO_DATE else str(_EPOCH + timedelta(days=days))
+    """A day that no calendar has is one that is null, or the sum of some of them where a key is there twice."""
+    return "none" if days < days_of(date.min) else str(_EPOCH + timedelta(days=days))
 
 
 def half_up(numerator: Ints, denominator: int) -> Ints:

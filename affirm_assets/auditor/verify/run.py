@@ -12,14 +12,24 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
 from affirm_assets.auditor.errors import NothingToVerify
-from affirm_assets.auditor.verify import of_ledger, of_loans, of_merchants, of_months, of_reports, of_sources
+from affirm_assets.auditor.verify import (
+    of_ledger,
+    of_loans,
+    of_merchants,
+    of_months,
+    of_reports,
+    of_sources,
+    of_tape,
+)
 from affirm_assets.auditor.verify.figures import FIGURES, Figure
 from affirm_assets.auditor.verify.identity import IDENTITIES, Day, Identity
 from affirm_assets.auditor.verify.lake import AuditedTable, Days, all_days
-from affirm_assets.auditor.verify.rows import Rows, columns
+from affirm_assets.auditor.verify.rows import Rows, columns, days_of
 from affirm_assets.auditor.verify.tally import CENTS, COUNT, Tally, Wrong
 
 MONTHLY = "portfolio.originations_monthly"
+MONTHLY_TABLES = (MONTHLY, *of_months.TABLES, of_tape.TAPE)
+"""Of which each month is read, where there are any: a month is published when all of its days are."""
 
 DAILY = (
     *(name for feed in of_sources.FEEDS for name in (feed.received, feed.accepted, feed.rejected)),
@@ -45,6 +55,10 @@ _NO_DAY_IS_MISSING = "no day is missing between the first and the last, in any d
 _KEYS_ARE_UNIQUE = "no key is there twice, in any table"
 _AS_REPORTED = "each day has the rows that were audited when it was published"
 _MONTHS = "originations of a month are those of its days: count, principal"
+_NEW_LOANS = "the loans of the funding tape that are booked in its month are the originations: count, principal"
+
+
+_ORIGINATED = {"loans": COUNT, "principal": CENTS}
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,7 @@ class _Audit:
     last: date
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     months: Counter[tuple[date, str, str, str]] = field(default_factory=Counter)
+    month: of_tape.Month | None = None
 
     def __post_init__(self) -> None:
         self.waiting = [of_sources.Waiting(feed) for feed in of_sources.FEEDS]
@@ -114,13 +129,15 @@ class _Audit:
                 self._settle_refunds(day)
             self._add_to_month(read)
             self._reports_of_months(read)
+            self._tape(read)
             before = {name: rows[name] for name in self.carried}
         days = all_days(self.first, self.last)
         for waiting in self.waiting:
             of_sources.settle(waiting, self.tables[waiting.feed.accepted], days, self.tallies[waiting.name()])
         self._months()
-        for name in self.tables.keys() & set(of_months.TABLES):
-            self._no_month_is_missing(name, self.tallies[of_months.NAMES[name]])
+        for table, name in {**of_months.NAMES, of_tape.TAPE: of_tape.NAME}.items():
+            if table in self.tables:
+                self._no_month_is_missing(table, self.tallies[name])
         for name, table in self.tables.items():
             self.tallies[_AS_REPORTED].same(f"{name}, rows in the partition of another day", 0, table.astray)
 
@@ -186,30 +203,53 @@ class _Audit:
                     self.of_months.compare_vintages(month, day[of_reports.CHARGE_OFFS], rows, tally)
 
     def _no_month_is_missing(self, name: str, tally: Tally) -> None:
-        published = [month for days in self.tables[name].published for month in _months_of(days)]
-        for first, second in pairwise(published):
+        for first, second in pairwise(_published_months(self.tables[name])):
             tally.same(f"{name} after {first}", _month_end(first) + timedelta(days=1), second)
+
+    def _tape(self, day: Day) -> None:
+        if self.month is None or self.month.month != day.day.replace(day=1):
+            self.month = of_tape.Month.begun(day)
+        self.month.add(day[of_loans.BALANCES])
+        month, table = self.month.month, self.tables.get(of_tape.TAPE)
+        if table is None or day.day != _month_end(month) or month not in _published_months(table):
+            return
+        rows = table.day(month, self.columns[of_tape.TAPE])
+        self._keys_and_counts(of_tape.TAPE, month, rows)
+        self.month.compare(day[of_loans.BALANCES], rows, self.tallies[of_tape.NAME])
+        new = rows.where(rows.number("booked_on") >= days_of(month))
+        keys = {name: new.text(name) for name in ("product", "borrower_state")}
+        lent = new.number("amount_lent")
+        found = columns(keys, {"loans": np.ones_like(lent), "principal": lent})
+        self.tallies[_NEW_LOANS].tables(month, "new loans of", self._originated(month), found, list(keys), _ORIGINATED)
+
+    def _originated(self, month: date) -> pa.Table:
+        """By product and state, as the days of a month add up."""
+        keys = sorted({key[1:3] for key in self.months if key[0] == month})
+        text = {
+            name: pa.array([key[at] for key in keys], pa.string())
+            for at, name in enumerate(("product", "borrower_state"))
+        }
+        numbers = {
+            name: np.array([self.months[month, *key, name] for key in keys], dtype=np.int64) for name in _ORIGINATED
+        }
+        return columns(text, numbers)
 
     def _months(self) -> None:
         table, tally = self.tables.get(MONTHLY), self.tallies[_MONTHS]
         if table is None:
             return
-        published = [month for days in table.published for month in _months_of(days)]
-        for month in published:
+        for month in _published_months(table):
             if month < self.first.replace(day=1) or _month_end(month) > self.last:
                 continue
-            rows = table.day(month, (*table.key, "loans", "principal"))
+            rows = table.day(month, (*table.key, *_ORIGINATED))
             self._keys_and_counts(MONTHLY, month, rows)
-            of_days = {key: number for key, number in self.months.items() if key[0] == month}
-            places = {"loans": COUNT, "principal": CENTS}
-            keys = sorted({key[1:3] for key in of_days})
-            text = {
-                name: pa.array([key[at] for key in keys], pa.string())
-                for at, name in enumerate(("product", "borrower_state"))
-            }
-            numbers = {name: np.array([of_days[month, *key, name] for key in keys], dtype=np.int64) for name in places}
-            found = columns({name: rows.text(name) for name in text}, {name: rows.number(name) for name in places})
-            tally.tables(month, "originations of", columns(text, numbers), found, list(text), places)
+            found = columns(
+                {name: rows.text(name) for name in ("product", "borrower_state")},
+                {name: rows.number(name) for name in _ORIGINATED},
+            )
+            tally.tables(
+                month, "originations of", self._originated(month), found, ["product", "borrower_state"], _ORIGINATED
+            )
         self._no_month_is_missing(MONTHLY, tally)
 
     def found(self) -> Iterator[Found]:
@@ -223,13 +263,17 @@ class _Audit:
             yield _found(waiting.name(), source, self.tallies[waiting.name()], "values")
         for each in IDENTITIES:
             yield _found(each.name, each.source, self.tallies[each.name], "values")
-        name = of_merchants.REFUNDS_ARE_OF_MERCHANTS
-        yield _found(name, "reports tie to what they sum up", self.tallies[name], "values")
+        ties = "reports tie to what they sum up"
+        refunds = of_merchants.REFUNDS_ARE_OF_MERCHANTS
+        yield _found(refunds, ties, self.tallies[refunds], "values")
         if MONTHLY in self.tables:
-            yield _found(_MONTHS, "reports tie to what they sum up", self.tallies[_MONTHS], "values")
+            yield _found(_MONTHS, ties, self.tallies[_MONTHS], "values")
         for table, name in of_months.NAMES.items():
             if table in self.tables:
                 yield _found(name, of_months.SOURCES[table], self.tallies[name], "values")
+        if of_tape.TAPE in self.tables:
+            yield _found(of_tape.NAME, of_tape.SOURCE, self.tallies[of_tape.NAME], "values")
+            yield _found(_NEW_LOANS, ties, self.tallies[_NEW_LOANS], "values")
 
 
 def verify(
@@ -237,9 +281,7 @@ def verify(
 ) -> Verified:
     """Raises NothingToVerify. `figures`: FIGURES, if none are given."""
     tables = {name: AuditedTable.of(catalog, name) for name in DAILY}
-    for name in (MONTHLY, *of_months.TABLES):
-        if catalog.table_exists(name):
-            tables[name] = AuditedTable.of(catalog, name)
+    tables |= {name: AuditedTable.of(catalog, name) for name in MONTHLY_TABLES if catalog.table_exists(name)}
     first, last = _days_of_all(tables)
     audit = _Audit(tables, first, last)
     audit.run(progress)
@@ -283,10 +325,11 @@ def _columns(tables: Mapping[str, AuditedTable]) -> Mapping[str, set[str]]:
     """By table, what is read of it: all that any identity looks at, once."""
     found: dict[str, set[str]] = {name: set(table.key) for name, table in tables.items()}
     reads = [each.reads for each in IDENTITIES] + [of_sources.reads(feed) for feed in of_sources.FEEDS]
-    reads += [of_merchants.READS, of_months.READS]
+    reads += [of_merchants.READS, of_months.READS, of_tape.READS]
     for each in reads:
         for name, names in each.items():
-            found[name] |= set(names)
+            if name in found:  # no monthly table need be there
+                found[name] |= set(names)
     return found
 
 
@@ -314,6 +357,10 @@ def _joined(days: Sequence[Days]) -> list[Days]:
         else:
             joined.append((first, last))
     return joined
+
+
+def _published_months(table: AuditedTable) -> list[date]:
+    return [month for days in table.published for month in _months_of(days)]
 
 
 def _months_of(days: Days) -> Iterator[date]:
