@@ -400,6 +400,25 @@ def verify(as_json: bool) -> None:
     sys.exit(0 if verified.passed else 1)
 
 
+@main.command("export")
+@click.argument("report", metavar="REPORT")
+@click.argument("partition")
+@click.option("--to", required=True, metavar="FILE", type=click.Path(path_type=Path), help=".csv, .parquet or .xlsx")
+def export_(report: str, partition: str, to: Path) -> None:
+    """Write a PARTITION of a REPORT (such as funding_tape 2025-01) to a file, with its control totals.
+
+    A month that is closed as it was closed, any other as it is published now. The file is whole, or not there.
+    """
+    from affirm_assets.export.report import find
+    from affirm_assets.export.run import check_file, export
+
+    check_file(to)
+    exported = export(find(_ledger(Settings.of(os.environ)), report, partition), to)
+    for what, value in exported.said:
+        click.echo(f"{what:<30} {f'{value:,}' if not isinstance(value, str) else value:>30}")
+    click.echo(f"Written: {', '.join(map(str, exported.files))}")
+
+
 @main.group()
 def explain() -> None:
     """Say what the books hold, how they came to it, and what they were made by."""

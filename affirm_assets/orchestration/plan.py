@@ -125,6 +125,13 @@ class Books:
         windows = self.records[name].windows
         return Window(need.first, max(need.first, windows[-1].last if windows else need.first)) if need else None
 
+    def why_stale(self, name: str, partition: Window) -> str | None:
+        """What was published again since this one partition was computed from it, in words; None: nothing was."""
+        dataset, record = self.datasets[name], self.records[name]
+        alone = replace(self, records={**self.records, name: replace(record, windows=(partition,))})
+        stale = alone._stale(dataset, partition.first)
+        return stale.reason if stale else None
+
     @cached_property
     def begins(self) -> Mapping[str, date]:
         """Each dataset's first business date: the deployment's, or that of a feed it reads, if that begins later."""

@@ -49,7 +49,7 @@ def test_a_restatement_tells_what_changed_by_table_account_and_loan(
     assert books.materialize(MONTHLY, FIRST).success
     assert affirm("close") == "2025-01-31 is closed: the branch `closed` of all daily tables shows it.\n"
     said = affirm("close", "2025-01", "--by", "E0007")
-    assert said.startswith("2025-01 is closed, by E0007. Kept as a tag of 21 tables:")
+    assert said.startswith("2025-01 is closed, by E0007. Kept as a tag of 23 tables:")
     assert f"  cash{90:>53,.2f}" in said
     assert affirm("restate") == "No restatement is under way.\n"
     assert "expected a reason, found ''" in affirm("restate", "--from", str(PAID), fails=True)

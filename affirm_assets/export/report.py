@@ -1,0 +1,174 @@
+"""What is exported: a partition of a report, as it was closed, or as it is published now."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from pyiceberg.table import Table
+
+from affirm_assets.close import CLOSES, Closing, Ledger, closes_of
+from affirm_assets.declare.contract import personal_columns
+from affirm_assets.declare.dataset import Dataset
+from affirm_assets.declare.inputs import SameWindow
+from affirm_assets.declare.partitions import Monthly, Partitions, Window, iso_date
+from affirm_assets.export.errors import PartitionMalformed, PartitionNotPublished, ReportUnknown
+from affirm_assets.orchestration.plan import Books
+from affirm_assets.steps.published import Record
+from affirm_assets.steps.tables import SUMMARY, main_snapshot, window_of
+
+REPORT_DOMAINS = ("portfolio", "merchants", "ledger")
+"""The folders of datasets whose tables are reports. The others hold what reports are made from."""
+
+NOT_KNOWN = "not known any more"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A partition of a report. `day`: its first; `partition`: as people write it.
+
+    `snapshot`: what is read of the table; `read_from`: the tag or branch that names it. `published_by` and `run_id`:
+    the snapshot and the run with which the partition's rows came, as far as the table still says so.
+    """
+
+    dataset: Dataset
+    partitions: Partitions
+    partition: str
+    day: date
+    table: Table
+    snapshot: int
+    read_from: str
+    is_closed: bool
+    published_by: str
+    run_id: str
+
+
+def find(ledger: Ledger, name: str, partition: str) -> Report:
+    """The report of this name (`funding_tape` or `portfolio/funding_tape`) and partition (`2025-01`, or `2025-01-31`).
+
+    Raises ReportUnknown, PartitionMalformed, PartitionNotPublished.
+    """
+    dataset, partitions = _report(ledger.datasets, name)
+    day = _day(dataset, partitions, partition)
+    tables = ledger.tables()
+    records = ledger.records(tables)
+    table, record = tables.get(dataset.table), records[dataset.name]
+    if table is None or not record.covers(day):
+        published = ", ".join(map(str, record.windows)) or "nothing"
+        raise PartitionNotPublished(
+            f"{dataset} of {partition}: expected it to be published; published is {published}. Materialize it first."
+        )
+    closing = _closing(tables, dataset, day)
+    if closing:
+        snapshot, read_from = closing.snapshot, f"tag {closing.tag}"
+    else:
+        _check_whole(ledger, records, dataset, partitions, partition, day)
+        current = main_snapshot(table)
+        assert current is not None  # of a table of which a partition is published
+        snapshot, read_from = current, "branch main"
+    published_by, run_id = _published_by(table, record, snapshot, day)
+    return Report(
+        dataset, partitions, partition, day, table, snapshot, read_from, closing is not None, published_by, run_id
+    )
+
+
+def _report(datasets: Mapping[str, Dataset], name: str) -> tuple[Dataset, Partitions]:
+    reports = ", ".join(str(each) for each in datasets.values() if _is_report(each))
+    found = [each for each in datasets.values() if name in (each.name, str(each))]
+    if not found:
+        raise ReportUnknown(f"{name}: expected a report, one of {reports}; found no dataset of that name.")
+    (dataset,) = found
+    if personal := sorted(personal_columns(dataset.contract)):
+        raise ReportUnknown(
+            f"{dataset}: expected a report without personal data, one of {reports}; found the personal columns "
+            f"{', '.join(personal)}. They leave the lake in no file."
+        )
+    if not _is_report(dataset) or dataset.partitions is None:
+        raise ReportUnknown(
+            f"{dataset}: expected a report, one of {reports}; found a dataset that reports are made from. Query its "
+            "table instead."
+        )
+    return dataset, dataset.partitions
+
+
+def _is_report(dataset: Dataset) -> bool:
+    return dataset.domain in REPORT_DOMAINS and not personal_columns(dataset.contract)
+
+
+def _day(dataset: Dataset, partitions: Partitions, text: str) -> date:
+    is_month = isinstance(partitions, Monthly)
+    try:
+        if is_month and not re.fullmatch(r"[0-9]{4}-[0-9]{2}", text):
+            raise ValueError
+        return iso_date(f"{text}-01" if is_month else text)
+    except ValueError:
+        expected = "a month, such as 2025-01" if is_month else "a date, such as 2025-01-31"
+        raise PartitionMalformed(f"{dataset}: expected {expected}; found {text!r}.") from None
+
+
+def _closing(tables: Mapping[str, Table], dataset: Dataset, day: date) -> Closing | None:
+    """The table as the day's month was closed, the last time; of a table that is newer, as the first month after it."""
+    closings = [
+        (close.month, close.number, each)
+        for close in closes_of(tables.get(CLOSES))
+        for each in close.tables
+        if close.month >= day.replace(day=1) and each.table == dataset.table
+    ]
+    first = min((month for month, _, _ in closings), default=None)
+    return (
+        max(((number, each) for month, number, each in closings if month == first), key=_number)[1] if first else None
+    )
+
+
+def _number(numbered: tuple[int, Closing]) -> int:
+    return numbered[0]
+
+
+def _check_whole(
+    ledger: Ledger,
+    records: Mapping[str, Record],
+    dataset: Dataset,
+    partitions: Partitions,
+    partition: str,
+    day: date,
+) -> None:
+    """Raises PartitionNotPublished if days of it are missing, or something that it was made from has changed since."""
+    books = Books.of(ledger.datasets, records, ledger.first)
+    days = partitions.days(Window(day, day))
+    for mapped in dataset.leaves.values():
+        if not isinstance(mapped, SameWindow):
+            continue
+        source, begins = ledger.datasets[mapped.dataset], books.begins[mapped.dataset]
+        if source.partitions is None or begins > days.last:
+            continue
+        whole = source.partitions.covering(Window(max(days.first, begins), days.last))
+        if missing := records[source.name].missing(whole, source.partitions):
+            raise PartitionNotPublished(
+                f"{dataset} of {partition}: expected all of it; found a part: {source}, of which it is made, is not "
+                f"published for {', '.join(map(str, missing))}. Export it when that is there."
+            )
+    if stale := books.why_stale(dataset.name, Window(day, day)):
+        raise PartitionNotPublished(
+            f"{dataset} of {partition}: expected it to be up to date; found that {stale}. Compute it again first: "
+            "affirm resume"
+        )
+
+
+def _published_by(table: Table, record: Record, snapshot: int, day: date) -> tuple[str, str]:
+    """The snapshot and the run that published the day, by what was there with this snapshot."""
+    read = table.snapshot_by_id(snapshot)
+    assert read is not None  # main, or a tag, keeps it
+    each = read
+    while True:
+        window = window_of(each)
+        if window and each.summary and Window.parse(window).contains(day):
+            return str(each.snapshot_id), str(each.summary.get(f"{SUMMARY}run-id"))
+        parent = table.snapshot_by_id(each.parent_snapshot_id) if each.parent_snapshot_id else None
+        if parent is None:
+            break
+        each = parent
+    for one in record.recent:  # newest first
+        is_there = one.sequence_number <= (read.sequence_number or 0)
+        if is_there and Window.parse(one.window).contains(day):
+            return str(one.snapshot), one.run_id
+    return NOT_KNOWN, NOT_KNOWN

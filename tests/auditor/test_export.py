@@ -1,0 +1,249 @@
+"""`affirm export` of real tables: which rows, as of when, and what is refused."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import affirm_assets.datasets
+from affirm_assets.cli import main
+from affirm_assets.close import Ledger, close_month
+from affirm_assets.declare.contract import money_of
+from affirm_assets.declare.registry import Registry
+from affirm_assets.export import run
+from affirm_assets.export.errors import ExportDiffers, PartitionMalformed, PartitionNotPublished, ReportUnknown
+from affirm_assets.export.formats import FORMATS
+from affirm_assets.export.report import NOT_KNOWN, Report, find
+from affirm_assets.export.run import export
+from affirm_assets.steps.published import RECENT
+from affirm_assets.steps.tables import main_history
+from tests.auditor.conftest import FIRST, LAST, PAID, Lake
+from tests.integration.books import Books
+
+DATASETS = {each.name: each for each in Registry.walk(affirm_assets.datasets).in_order()}
+TAPE, JANUARY = "portfolio.funding_tape", date(2025, 1, 1)
+NOW = datetime(2025, 2, 3, 9, 30, tzinfo=UTC)
+ENDINGS = [*FORMATS]
+
+
+@pytest.fixture
+def books(lake: Lake, tmp_path: Path) -> Books:
+    """Of a lake of its own, which begins as the one of all tests."""
+    (tmp_path / "lake").mkdir()
+    return lake.books.fork(tmp_path / "lake")
+
+
+def ledger(books: Books) -> Ledger:
+    return Ledger(books.catalog, DATASETS, FIRST)
+
+
+def tape(books: Books) -> Report:
+    return find(ledger(books), "funding_tape", "2025-01")
+
+
+def said(report: Report, to: Path) -> Mapping[str, Any]:
+    return dict(export(report, to).said)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def changed(books: Books) -> None:
+    """Below the platform: each loan's principal is another now."""
+    table = books.catalog.load_table(TAPE)
+    rows = table.scan().to_arrow()
+    wrong = pa.Table.from_pylist([{**each, "principal": Decimal("1.00")} for each in rows.to_pylist()], rows.schema)
+    table.overwrite(wrong)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_rows_of_the_table_come_in_the_order_of_their_key_with_their_totals(
+    lake: Lake, tmp_path: Path, ending: str
+) -> None:
+    rows = lake.books.rows(TAPE)
+    found = said(tape(lake.books), tmp_path / f"tape{ending}")
+    amounts = money_of(DATASETS["funding_tape"].contract)
+    assert {name: found[f"sum of {name}"] for name in amounts} == {
+        name: sum(each[name] for each in rows) for name in amounts
+    }
+    table = lake.books.catalog.load_table(TAPE)
+    snapshot = table.current_snapshot()
+    assert snapshot
+    assert snapshot.summary
+    assert {name: found[name] for name in list(found)[:7]} == {
+        "dataset": "portfolio/funding_tape",
+        "partition": "2025-01",
+        "closed": "no",
+        "read from": "branch main",
+        "snapshot id": str(snapshot.snapshot_id),
+        "run id": snapshot.summary["affirm.run-id"],
+        "rows": len(rows),
+    }
+
+
+def test_a_csv_file_holds_the_table_and_its_totals_lie_beside_it(lake: Lake, tmp_path: Path) -> None:
+    done = export(tape(lake.books), tmp_path / "tape.csv")
+    assert [each.name for each in done.files] == ["tape.csv", "tape.csv.totals.csv"]
+    expected = sorted(lake.books.rows(TAPE), key=lambda each: each["loan_id"])
+    found = rows_of(tmp_path / "tape.csv")
+    assert list(found[0]) == [*DATASETS["funding_tape"].contract.model_fields]
+    assert found == [{name: "" if value is None else str(value) for name, value in each.items()} for each in expected]
+    totals = {each["item"]: each["value"] for each in rows_of(tmp_path / "tape.csv.totals.csv")}
+    assert totals == {what: str(value) for what, value in done.said}
+    assert {each.name for each in tmp_path.iterdir()} == {"tape.csv", "tape.csv.totals.csv"}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_second_export_is_the_same_file_although_other_partitions_were_published_since(
+    books: Books, tmp_path: Path, ending: str
+) -> None:
+    files = [tmp_path / f"{name}{ending}" for name in ("one", "other")]
+    for number, to in enumerate(files):
+        export(find(ledger(books), "portfolio/portfolio_daily", "2025-01-30"), to)
+        if not number:
+            books.materialize("portfolio/portfolio_daily", LAST)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("report", ["trial_balance", "ledger/trial_balance"])
+def test_any_report_is_exported_by_its_short_name_or_its_key(lake: Lake, tmp_path: Path, report: str) -> None:
+    found = said(find(ledger(lake.books), report, "2025-01-30"), tmp_path / "balance.parquet")
+    assert (found["rows"], found["sum of closing"]) == (16, Decimal("0.00"))
+    assert pq.read_table(tmp_path / "balance.parquet").num_rows == 16
+
+
+def test_a_closed_month_is_exported_as_it_was_closed(books: Books, tmp_path: Path) -> None:
+    before = said(tape(books), tmp_path / "open.csv")
+    close_month(ledger(books), JANUARY, "E0007", NOW)
+    changed(books)
+    found = said(tape(books), tmp_path / "closed.csv")
+    assert (found["closed"], found["read from"]) == ("yes", "tag close-2025-01")
+    differs = ("closed", "read from")
+    assert {k: v for k, v in found.items() if k not in differs} == {k: v for k, v in before.items() if k not in differs}
+    assert (tmp_path / "open.csv").read_bytes() == (tmp_path / "closed.csv").read_bytes()
+    of_day = find(ledger(books), "portfolio_daily", "2025-01-31")
+    assert (of_day.is_closed, of_day.read_from) == (True, "tag close-2025-01")
+    assert not find(ledger(books), "portfolio_daily", "2025-02-01").is_closed
+
+
+def test_the_run_is_named_as_long_as_the_table_remembers_it(lake: Lake, books: Books) -> None:
+    table = books.catalog.load_table("portfolio.portfolio_daily")
+    *_, first = main_history(table)
+    table.maintenance.expire_snapshots().by_id(first.snapshot_id).commit()
+
+    def run_of(partition: str) -> tuple[str, str]:
+        found = find(ledger(books), "portfolio_daily", partition)
+        return found.published_by, found.run_id
+
+    assert run_of("2025-01-30") == (str(first.snapshot_id), lake.first_run)  # by the record of publishes
+    newest, *_ = json.loads(table.properties[RECENT])
+    with table.transaction() as others:
+        others.set_properties({RECENT: json.dumps([newest])})
+    assert run_of("2025-01-30") == (NOT_KNOWN, NOT_KNOWN)
+    assert run_of("2025-02-02")[1] == lake.second_run
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nonsense", r"nonsense: expected a report, one of .*portfolio/funding_tape.*; found no dataset of that name"),
+        ("landing/loan_rows", r"expected a report without personal data.* found the personal columns borrower_email"),
+        ("borrowers", "loans/borrowers: expected a report without personal data"),
+        ("loan_balances", "found a dataset that reports are made from"),
+    ],
+)
+def test_what_is_no_report_is_refused(lake: Lake, name: str, says: str) -> None:
+    with pytest.raises(ReportUnknown, match=says):
+        find(ledger(lake.books), name, "2025-01")
+
+
+@pytest.mark.parametrize(
+    ("report", "partition", "expected"),
+    [
+        ("funding_tape", "2025-13", "a month, such as 2025-01; found '2025-13'"),
+        ("funding_tape", "2025-1", "a month, such as 2025-01; found '2025-1'"),
+        ("funding_tape", "2025-01-31", "a month, such as 2025-01; found '2025-01-31'"),
+        ("funding_tape", "", "a month, such as 2025-01; found ''"),
+        ("trial_balance", "2025-01", "a date, such as 2025-01-31; found '2025-01'"),
+        ("trial_balance", "2025-02-29", "a date, such as 2025-01-31; found '2025-02-29'"),
+    ],
+)
+def test_a_partition_that_is_none_is_refused(lake: Lake, report: str, partition: str, expected: str) -> None:
+    with pytest.raises(PartitionMalformed, match=expected):
+        find(ledger(lake.books), report, partition)
+
+
+def test_a_partition_that_is_not_published_is_refused(lake: Lake) -> None:
+    with pytest.raises(
+        PartitionNotPublished, match="funding_tape of 2025-03: expected it to be published; published is"
+    ):
+        find(ledger(lake.books), "funding_tape", "2025-03")
+    with pytest.raises(PartitionNotPublished, match=r"published is 2025-01-27\.\.\.2025-02-02"):
+        find(ledger(lake.books), "trial_balance", "2025-02-03")
+
+
+def test_a_month_of_which_days_are_missing_is_refused(books: Books) -> None:
+    """Somebody looks at a month that goes on, by hand; who gets the file would take it for all of it."""
+    books.materialize("portfolio/funding_tape", date(2025, 2, 1))
+    with pytest.raises(
+        PartitionNotPublished,
+        match=r"of 2025-02: expected all of it; found a part: .* not published for 2025-02-03\.\.\.2025-02-28",
+    ):
+        find(ledger(books), "funding_tape", "2025-02")
+
+
+def test_a_month_of_which_a_day_was_published_again_is_refused(books: Books) -> None:
+    books.materialize("portfolio/portfolio_daily", date(2025, 1, 30))
+    with pytest.raises(
+        PartitionNotPublished,
+        match="expected it to be up to date; found that portfolio/portfolio_daily of 2025-01-30 was",
+    ):
+        tape(books)
+    books.materialize("portfolio/funding_tape", JANUARY)
+    assert not tape(books).is_closed
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_that_does_not_hold_the_rows_is_not_left_there(
+    lake: Lake, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there before stays."""
+    to = tmp_path / f"tape{ending}"
+    to.write_text("of last month")
+
+    def loses_a_cent(path: Path, schema: pa.Schema) -> Any:
+        found = FORMATS[ending].read(path, schema)
+        found.sums["principal"] -= Decimal("0.01")
+        return found
+
+    monkeypatch.setattr(run, "FORMATS", {ending: replace(FORMATS[ending], read=loses_a_cent)})
+    with pytest.raises(ExportDiffers, match="expected what is written to add up to the table's rows"):
+        export(tape(lake.books), to)
+    assert to.read_text() == "of last month"
+    assert [each.name for each in tmp_path.iterdir()] == [to.name]
+
+
+def test_the_command_says_what_it_wrote(books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFFIRM_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("AFFIRM_FIRST_BUSINESS_DATE", str(FIRST))
+    monkeypatch.setenv("AFFIRM_DEPLOYMENT", "local")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["export", "funding_tape", "2025-01", "--to", "tape.csv"])
+    assert done.exit_code == 0, done.output
+    assert done.output.endswith("Written: tape.csv, tape.csv.totals.csv\n")
+    assert any(each["loan_id"] == PAID for each in rows_of(tmp_path / "tape.csv"))
+    refused = CliRunner().invoke(main, ["export", "borrowers", "2025-01-30", "--to", "people.csv"])
+    assert refused.exit_code == 1
+    assert "Error: loans/borrowers: expected a report without personal data" in refused.output
+    assert not (tmp_path / "people.csv").exists()
