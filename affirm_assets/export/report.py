@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 
 from affirm_assets.close import CLOSES, Closing, Ledger, closes_of
 from affirm_assets.declare.contract import personal_columns
@@ -15,7 +16,7 @@ from affirm_assets.declare.partitions import Monthly, Partitions, Window, iso_da
 from affirm_assets.export.errors import PartitionMalformed, PartitionNotPublished, ReportUnknown
 from affirm_assets.orchestration.plan import Books
 from affirm_assets.steps.published import Record
-from affirm_assets.steps.tables import SUMMARY, main_snapshot, window_of
+from affirm_assets.steps.tables import SUMMARY, main_history, main_snapshot, window_of
 
 REPORT_DOMAINS = ("portfolio", "merchants", "ledger")
 """The folders of datasets whose tables are reports. The others hold what reports are made from."""
@@ -27,8 +28,9 @@ NOT_KNOWN = "not known any more"
 class Report:
     """A partition of a report. `day`: its first; `partition`: as people write it.
 
-    `snapshot`: what is read of the table; `read_from`: the tag or branch that names it. `published_by` and `run_id`:
-    the snapshot and the run with which the partition's rows came, as far as the table still says so.
+    `snapshot`: what is read of the table; `read_from`: the tag or branch that names it. `named_snapshot` and `run_id`:
+    of a closed month the snapshot of its tag, and the run that made it; of any other the snapshot and the run with
+    which the partition came. So they are the same again, whatever is published of other partitions meanwhile.
     """
 
     dataset: Dataset
@@ -39,7 +41,7 @@ class Report:
     snapshot: int
     read_from: str
     is_closed: bool
-    published_by: str
+    named_snapshot: str
     run_id: str
 
 
@@ -58,18 +60,21 @@ def find(ledger: Ledger, name: str, partition: str) -> Report:
         raise PartitionNotPublished(
             f"{dataset} of {partition}: expected it to be published; published is {published}. Materialize it first."
         )
-    closing = _closing(tables, dataset, day)
-    if closing:
-        snapshot, read_from = closing.snapshot, f"tag {closing.tag}"
-    else:
-        _check_whole(ledger, records, dataset, partitions, partition, day)
-        current = main_snapshot(table)
-        assert current is not None  # of a table of which a partition is published
-        snapshot, read_from = current, "branch main"
-    published_by, run_id = _published_by(table, record, snapshot, day)
-    return Report(
-        dataset, partitions, partition, day, table, snapshot, read_from, closing is not None, published_by, run_id
-    )
+    if closing := _closing(tables, dataset, day):
+        closed = table.snapshot_by_id(closing.snapshot)
+        if closed is None:
+            raise PartitionNotPublished(
+                f"{dataset} of {partition}: expected snapshot {closing.snapshot}, as the month was closed (tag "
+                f"{closing.tag}); found that it is gone: somebody has removed the tag. Restate the month to close it "
+                "anew."
+            )
+        named, read_from = (str(closing.snapshot), _run_of(closed)), f"tag {closing.tag}"
+        return Report(dataset, partitions, partition, day, table, closing.snapshot, read_from, True, *named)
+    _check_whole(ledger, records, dataset, partitions, partition, day)
+    snapshot = main_snapshot(table)
+    assert snapshot is not None  # of a table of which a partition is published
+    named = _published_by(table, record, day)
+    return Report(dataset, partitions, partition, day, table, snapshot, "branch main", False, *named)
 
 
 def _report(datasets: Mapping[str, Dataset], name: str) -> tuple[Dataset, Partitions]:
@@ -108,20 +113,14 @@ def _day(dataset: Dataset, partitions: Partitions, text: str) -> date:
 
 def _closing(tables: Mapping[str, Table], dataset: Dataset, day: date) -> Closing | None:
     """The table as the day's month was closed, the last time; of a table that is newer, as the first month after it."""
-    closings = [
-        (close.month, close.number, each)
+    closings = {
+        (close.month, close.number): each
         for close in closes_of(tables.get(CLOSES))
         for each in close.tables
         if close.month >= day.replace(day=1) and each.table == dataset.table
-    ]
-    first = min((month for month, _, _ in closings), default=None)
-    return (
-        max(((number, each) for month, number, each in closings if month == first), key=_number)[1] if first else None
-    )
-
-
-def _number(numbered: tuple[int, Closing]) -> int:
-    return numbered[0]
+    }
+    first = min((month for month, _ in closings), default=None)
+    return closings[max(each for each in closings if each[0] == first)] if first else None
 
 
 def _check_whole(
@@ -154,21 +153,18 @@ def _check_whole(
         )
 
 
-def _published_by(table: Table, record: Record, snapshot: int, day: date) -> tuple[str, str]:
-    """The snapshot and the run that published the day, by what was there with this snapshot."""
-    read = table.snapshot_by_id(snapshot)
-    assert read is not None  # main, or a tag, keeps it
-    each = read
-    while True:
-        window = window_of(each)
-        if window and each.summary and Window.parse(window).contains(day):
-            return str(each.snapshot_id), str(each.summary.get(f"{SUMMARY}run-id"))
-        parent = table.snapshot_by_id(each.parent_snapshot_id) if each.parent_snapshot_id else None
-        if parent is None:
-            break
-        each = parent
-    for one in record.recent:  # newest first
-        is_there = one.sequence_number <= (read.sequence_number or 0)
-        if is_there and Window.parse(one.window).contains(day):
+def _published_by(table: Table, record: Record, day: date) -> tuple[str, str]:
+    """The snapshot and the run that published the day, as long as the table remembers them."""
+    for snapshot in main_history(table):  # newest first
+        window = window_of(snapshot)
+        if window and Window.parse(window).contains(day):
+            return str(snapshot.snapshot_id), _run_of(snapshot)
+    for one in record.recent:
+        if Window.parse(one.window).contains(day):
             return str(one.snapshot), one.run_id
     return NOT_KNOWN, NOT_KNOWN
+
+
+def _run_of(snapshot: Snapshot) -> str:
+    found = snapshot.summary.get(f"{SUMMARY}run-id") if snapshot.summary else None
+    return str(found or NOT_KNOWN)

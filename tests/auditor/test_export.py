@@ -24,6 +24,7 @@ from affirm_assets.export.errors import ExportDiffers, PartitionMalformed, Parti
 from affirm_assets.export.formats import FORMATS
 from affirm_assets.export.report import NOT_KNOWN, Report, find
 from affirm_assets.export.run import export
+from affirm_assets.restate import begin, end
 from affirm_assets.steps.published import RECENT
 from affirm_assets.steps.tables import main_history
 from tests.auditor.conftest import FIRST, LAST, PAID, Lake
@@ -137,6 +138,27 @@ def test_a_closed_month_is_exported_as_it_was_closed(books: Books, tmp_path: Pat
     assert not find(ledger(books), "portfolio_daily", "2025-02-01").is_closed
 
 
+def test_a_month_that_was_closed_anew_is_exported_as_it_was_closed_last(books: Books) -> None:
+    close_month(ledger(books), JANUARY, "E0007", NOW)
+    begin(ledger(books), date(2025, 1, 31), "To look", "E0008", NOW)
+    assert tape(books).read_from == "tag close-2025-01"
+    end(ledger(books), "E0008", NOW)
+    assert tape(books).read_from == "tag close-2025-01-2"
+
+
+def test_a_closed_month_whose_tag_somebody_removed_is_refused(books: Books) -> None:
+    close_month(ledger(books), JANUARY, "E0007", NOW)
+    closed = tape(books).snapshot
+    changed(books)
+    table = books.catalog.load_table(TAPE)
+    table.manage_snapshots().remove_tag("close-2025-01").commit()
+    table.maintenance.expire_snapshots().by_id(closed).commit()
+    with pytest.raises(
+        PartitionNotPublished, match=rf"expected snapshot {closed}, as the month was closed \(tag close-"
+    ):
+        tape(books)
+
+
 def test_the_run_is_named_as_long_as_the_table_remembers_it(lake: Lake, books: Books) -> None:
     table = books.catalog.load_table("portfolio.portfolio_daily")
     *_, first = main_history(table)
@@ -144,7 +166,7 @@ def test_the_run_is_named_as_long_as_the_table_remembers_it(lake: Lake, books: B
 
     def run_of(partition: str) -> tuple[str, str]:
         found = find(ledger(books), "portfolio_daily", partition)
-        return found.published_by, found.run_id
+        return found.named_snapshot, found.run_id
 
     assert run_of("2025-01-30") == (str(first.snapshot_id), lake.first_run)  # by the record of publishes
     newest, *_ = json.loads(table.properties[RECENT])
