@@ -56,8 +56,8 @@ def export(report: Report, to: Path) -> Exported:
             found = form.read(parts[0], schema)
             if found != rows.totals:
                 raise ExportDiffers(
-                    f"{to}: expected what is written to add up to the table's rows, {rows.totals}; read back from the "
-                    f"file: {found}. Nothing was written. Is the disk sound? Try again, and report it if it remains."
+                    f"{to}: expected what is written to add up to the table's rows; read back from the file: "
+                    f"{rows.totals.differences(found)}. Nothing was written. Is the disk sound? Try again."
                 )
             for each in parts[1:]:
                 write_totals_csv(each, said)

@@ -41,6 +41,11 @@ class Totals:
         for name, amount in amounts.items():
             self.sums[name] += amount or 0
 
+    def differences(self, found: "Totals") -> str:
+        """What is otherwise in the other ones, in words."""
+        pairs = {"rows": (self.rows, found.rows), **{each: (self.sums[each], found.sums[each]) for each in self.sums}}
+        return ", ".join(f"{name} {other:,} and not {own:,}" for name, (own, other) in pairs.items() if own != other)
+
 
 def money_of(schema: pa.Schema) -> list[str]:
     return [each.name for each in schema if each.type == _MONEY]

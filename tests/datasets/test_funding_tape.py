@@ -1,8 +1,10 @@
 """The funding tape: numbers computed by hand, and the months, loans and days that are not like the others."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,15 @@ from affirm_assets.declare.contract import column_differences, personal_columns
 from affirm_assets.declare.partitions import Window
 from tests.datasets.lender import MADE_OF, MOVED_BY, WINDOW, Row, books, changed, frame, not_ok, row
 from tests.storage import Keep
+
+DOCS = Path(__file__).parents[2] / "docs" / "money.md"
+IN_DOCS = {
+    "lent": "principal_lent",
+    "accrued": "interest_accrued",
+    "paid, principal": "principal_paid",
+    "paid, interest": "interest_paid",
+    **{name.replace("_", " "): name for name in ("opening_principal", "opening_interest", "principal", "interest")},
+}
 
 JANUARY, FEBRUARY, JUNE, JULY = (date(2025, month, 1) for month in (1, 2, 6, 7))
 
@@ -97,6 +108,16 @@ def test_a_month_by_hand(rows: Mapping[tuple[date, str], Row]) -> None:
     assert (february["first_due_on"], february["matures_on"]) == (date(2025, 2, 2), date(2025, 5, 2))
     assert (february["status"], february["bucket"], february["next_due_on"]) == ("open", "current", date(2025, 3, 2))
     assert (february["instalments"], february["borrower_state"], february["apr"]) == (4, "CA", Decimal("14.990000"))
+
+
+def test_the_example_of_the_docs(rows: Mapping[tuple[date, str], Row]) -> None:
+    _, _, text = DOCS.read_text().partition("### The funding tape")
+    header, *lines = [each.strip("|").split("|") for each in re.findall(r"^\| (?:month|\d{4}-\d\d) .*$", text, re.M)]
+    assert len(lines) == 2
+    for line in lines:
+        month, *said = (each.strip() for each in line)
+        found = rows[date.fromisoformat(f"{month}-01"), "ON-TIME"]
+        assert said == [f"{found[IN_DOCS[each.strip()]]:,.2f}" for each in header[1:]]
 
 
 def test_a_refund_takes_instalments_off_the_end_and_its_reversal_gives_them_back(

@@ -1,6 +1,8 @@
 """The files of an export: what is in them, by other readers; that they are the same again; and what they refuse."""
 
 import csv
+import re
+import zipfile
 from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
@@ -109,6 +111,12 @@ def test_a_file_is_the_same_again_byte_for_byte(tmp_path: Path, ending: str) -> 
         (tmp_path / name).mkdir()
         files.append(written(tmp_path / name, ending, loans).read_bytes())
     assert files[0] == files[1]
+
+
+def test_nothing_in_a_workbook_is_of_the_clock(tmp_path: Path) -> None:
+    with zipfile.ZipFile(written(tmp_path, ".xlsx")) as book:
+        assert {each.date_time[0] for each in book.infolist()} == {1980}
+        assert re.findall(r">(\d{4})-", book.read("docProps/core.xml").decode()) == ["1980", "1980"]
 
 
 def test_csv_is_text_with_two_places(tmp_path: Path) -> None:

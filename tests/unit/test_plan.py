@@ -165,6 +165,18 @@ def landed(days: int) -> World:
     return world
 
 
+def test_of_one_partition_alone_it_is_known_what_was_published_again_since() -> None:
+    """Whatever is out of date before it."""
+    world = landed(4)
+    settle(world)
+    for number in (1, 2):
+        world.run(["loans"], Window(day(number), day(number)))
+    books = Books(DATASETS, world.records, FIRST)
+    found = [books.why_stale("originations_daily", Window(day(number), day(number))) for number in range(4)]
+    assert [bool(each) for each in found] == [False, True, True, False]
+    assert str(found[2]).startswith(f"loans/loans of {day(2)} was published again by run")
+
+
 def test_a_backlog_is_one_run_of_everything_daily_and_the_months_wait_for_their_days() -> None:
     world = landed(20)
     books = Books(DATASETS, world.records, FIRST)
