@@ -93,7 +93,7 @@ def _tables(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
 
 
 def _rows(part: Path) -> Iterator[Row]:
-    with pa.memory_map(str(part)) as file, pa.ipc.open_file(file) as reader:
+    with pa.OSFile(str(part)) as file, pa.ipc.open_file(file) as reader:
         for number in range(reader.num_record_batches):
             columns = [each.to_pylist() for each in reader.get_batch(number).columns]
             yield from zip(*columns, strict=True)
