@@ -15,8 +15,8 @@ from affirm_assets.declare.inputs import SameWindow
 from affirm_assets.declare.partitions import Monthly, Partitions, Window, iso_date
 from affirm_assets.export.errors import PartitionMalformed, PartitionNotPublished, ReportUnknown
 from affirm_assets.orchestration.plan import Books
-from affirm_assets.steps.published import Record
-from affirm_assets.steps.tables import SUMMARY, main_history, main_snapshot, window_of
+from affirm_assets.steps.published import Record, records_of
+from affirm_assets.steps.tables import RUN_ID, main_history, main_snapshot, window_of
 
 REPORT_DOMAINS = ("portfolio", "merchants", "ledger")
 """The folders of datasets whose tables are reports. The others hold what reports are made from."""
@@ -53,7 +53,7 @@ def find(ledger: Ledger, name: str, partition: str) -> Report:
     dataset, partitions = _report(ledger.datasets, name)
     day = _day(dataset, partitions, partition)
     tables = ledger.tables()
-    records = ledger.records(tables)
+    records = records_of(ledger.datasets, tables)
     table, record = tables.get(dataset.table), records[dataset.name]
     if table is None or not record.covers(day):
         published = ", ".join(map(str, record.windows)) or "nothing"
@@ -166,5 +166,5 @@ def _published_by(table: Table, record: Record, day: date) -> tuple[str, str]:
 
 
 def _run_of(snapshot: Snapshot) -> str:
-    found = snapshot.summary.get(f"{SUMMARY}run-id") if snapshot.summary else None
+    found = snapshot.summary.get(RUN_ID) if snapshot.summary else None
     return str(found or NOT_KNOWN)

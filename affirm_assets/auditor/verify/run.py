@@ -135,9 +135,9 @@ class _Audit:
         for waiting in self.waiting:
             of_sources.settle(waiting, self.tables[waiting.feed.accepted], days, self.tallies[waiting.name()])
         self._months()
-        for table, name in {**of_months.NAMES, of_tape.TAPE: of_tape.NAME}.items():
-            if table in self.tables:
-                self._no_month_is_missing(table, self.tallies[name])
+        for report, identity in {**of_months.NAMES, of_tape.TAPE: of_tape.NAME}.items():
+            if report in self.tables:
+                self._no_month_is_missing(report, self.tallies[identity])
         for name, table in self.tables.items():
             self.tallies[_AS_REPORTED].same(f"{name}, rows in the partition of another day", 0, table.astray)
 
