@@ -146,6 +146,13 @@ def test_a_month_that_was_closed_anew_is_exported_as_it_was_closed_last(books: B
     assert tape(books).read_from == "tag close-2025-01-2"
 
 
+def test_a_report_that_is_newer_than_the_close_is_not_closed(books: Books) -> None:
+    without = {name: each for name, each in DATASETS.items() if name != "funding_tape"}
+    close_month(replace(ledger(books), datasets=without), JANUARY, "E0007", NOW)
+    assert (tape(books).is_closed, tape(books).read_from) == (False, "branch main")
+    assert find(ledger(books), "originations_monthly", "2025-01").is_closed
+
+
 def test_a_closed_month_whose_tag_somebody_removed_is_refused(books: Books) -> None:
     close_month(ledger(books), JANUARY, "E0007", NOW)
     closed = tape(books).snapshot

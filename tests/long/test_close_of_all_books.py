@@ -81,6 +81,8 @@ def test_a_restatement_tells_what_changed_by_table_account_and_loan(
     assert prepaid["before"] - prepaid["after"] == Decimal("10.00")
     monthly = [each.replace("/", ".") for each in MONTHLY.split(",")]
     assert min(each["day"] for each in told.values() if each["table"] not in monthly) == PAID
+    tape = told["portfolio.funding_tape", "loan", "L1", "principal", FIRST]
+    assert (tape["before"], tape["after"]) == (principal["before"], principal["after"])
     as_closed, anew = (
         books.catalog.load_table("ledger.trial_balance").scan(f"as_of = '{END}'").use_ref(tag).to_arrow()
         for tag in ("close-2025-01", "close-2025-01-2")
