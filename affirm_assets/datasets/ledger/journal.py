@@ -31,6 +31,7 @@ class JournalLine(Contract):
 
 
 _BY = ("posted_on", "account")
+_DIGESTED = ("account", "debit", "credit", "entries")
 
 
 @audit()
@@ -126,6 +127,3 @@ def _ids(lines: DataFrame) -> DataFrame:
     digest = F.sha2(F.concat_ws("", *sorted(LEDGER_ACCOUNTS)), 256)
     journal_id = F.concat_ws("-", F.col("posted_on").cast("string"), F.substring(digest, 1, 16))
     return of_day.select("posted_on", journal_id.alias("journal_id"))
-
-
-_DIGESTED = ("account", "debit", "credit", "entries")
