@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench import arrivals, books, demo, growth, kubernetes, limit, load, step, tick
+from bench import arrivals, auditor, books, demo, growth, kubernetes, limit, load, step, tick
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "load": load.measure,
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "demo": demo.measure,
     "tick": tick.measure,
     "arrivals": arrivals.measure,
+    "auditor": auditor.measure,
 }
 ON_A_CLUSTER = {"kubernetes": kubernetes.measure}
 
