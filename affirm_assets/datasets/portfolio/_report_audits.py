@@ -10,6 +10,11 @@ _HALF_OF_THE_LAST_PLACE = Decimal("0.0000005")
 """A rate has six decimal places."""
 
 
+def first_of_month(day: str) -> Column:
+    """Of a column of dates. The transforms cut dates to the month instead: an audit is written apart from them."""
+    return F.make_date(F.year(day), F.month(day), F.lit(1))
+
+
 def last_days(rows: DataFrame) -> DataFrame:
     """By `month`, the `last_day` that rows are of: the month's last, or the last so far of a month that goes on."""
     return rows.groupBy(F.trunc("as_of", "month").alias("month")).agg(F.max("as_of").alias("last_day"))

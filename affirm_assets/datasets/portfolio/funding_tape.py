@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.audits import reconcile
-from affirm_assets.datasets.portfolio._report_audits import same_totals
+from affirm_assets.datasets.portfolio._report_audits import first_of_month, last_days, same_totals
 from affirm_assets.declare import (
     Contract,
     Money,
@@ -177,15 +177,6 @@ def movements_add_up(staged: DataFrame) -> DataFrame:
     return staged.select(*_KEY, *expected, *_OWED, ok.alias("ok"))
 
 
-def _month(day: str) -> Column:
-    return F.make_date(F.year(day), F.month(day), F.lit(1))
-
-
-def _last_days(days: DataFrame) -> DataFrame:
-    """The last day of each month that there is: of a month that goes on, the last so far."""
-    return days.groupBy(_month("as_of").alias("month")).agg(F.max("as_of").alias("last_day"))
-
-
 def _same(names: Iterable[str], other: str) -> Column:
     """Whether each column is the other's of its name."""
     return F.expr(" AND ".join(f"{name} <=> {other}_{name}" for name in names))
@@ -194,7 +185,7 @@ def _same(names: Iterable[str], other: str) -> Column:
 @audit()
 def every_loan_is_there(staged: DataFrame, loan_balances: DataFrame) -> DataFrame:
     """Each loan that has a balance on any day of a month is there once, and no other."""
-    known = loan_balances.select(_month("as_of").alias("month"), "loan_id")
+    known = loan_balances.select(first_of_month("as_of").alias("month"), "loan_id")
     return reconcile.same_keys(staged, known, _KEY, ("funding_tape", "loan_balances"))
 
 
@@ -219,7 +210,7 @@ def opens_as_the_day_before_closed(
 @audit()
 def ends_as_the_last_day(staged: DataFrame, loan_balances: DataFrame) -> DataFrame:
     """A loan stands at the end of a month as its balance of the last day says; if it has none, it had been settled."""
-    last = loan_balances.join(_last_days(loan_balances).withColumnRenamed("last_day", "as_of"), "as_of").select(
+    last = loan_balances.join(last_days(loan_balances).withColumnRenamed("last_day", "as_of"), "as_of").select(
         *_KEY, F.col("as_of").alias("last_day"), *(F.col(each).alias(f"last_{each}") for each in _STANDING)
     )
     joined = staged.select(*_KEY, "as_of", *_STANDING).join(last, _KEY, "full")
@@ -244,7 +235,7 @@ def charged_off_loans_are_those_listed(
     staged: DataFrame, charge_offs: DataFrame, loan_balances: DataFrame
 ) -> DataFrame:
     """The loans that are charged off at the end are those that charge_offs lists: day, cause, lost and recovered."""
-    last = _last_days(loan_balances).withColumnRenamed("last_day", "as_of")
+    last = last_days(loan_balances).withColumnRenamed("last_day", "as_of")
     listed = charge_offs.join(last, "as_of").select(
         *_KEY, *(F.col(of).alias(f"listed_{name}") for name, of in _LISTED.items())
     )
@@ -283,10 +274,12 @@ _OF_LOAN = {
 def totals_equal_the_portfolio(staged: DataFrame, portfolio_daily: DataFrame) -> DataFrame:
     """Loans and amounts at a month's end, and what moved in it, are the portfolio's by product and vintage."""
     by, totals = ["month", "product", "vintage"], [*_AT_END, *_IN_DAYS]
-    last = _last_days(portfolio_daily)
+    last = last_days(portfolio_daily)
     figures = (F.expr(_OF_LOAN.get(name, name)).alias(name) for name in totals)
-    loans = staged.join(last, "month").select("month", "product", _month("originated_on").alias("vintage"), *figures)
-    days = portfolio_daily.withColumn("month", _month("as_of")).join(last, "month")
+    loans = staged.join(last, "month").select(
+        "month", "product", first_of_month("originated_on").alias("vintage"), *figures
+    )
+    days = portfolio_daily.withColumn("month", first_of_month("as_of")).join(last, "month")
     at_end = (F.expr(f"sum(IF(as_of = last_day, {name}, 0))").alias(name) for name in _AT_END)
     return same_totals(
         loans, days.groupBy(*by).agg(*at_end, *(F.sum(name).alias(name) for name in _IN_DAYS)), by=by, totals=totals
@@ -304,7 +297,7 @@ _IN_LEDGER = {
 @audit()
 def totals_equal_the_ledger(staged: DataFrame, trial_balance: DataFrame) -> DataFrame:
     """What all loans owe as a month begins and as it ends is the balance of the ledger's account, to the cent."""
-    days = trial_balance.groupBy(_month("as_of").alias("month")).agg(
+    days = trial_balance.groupBy(first_of_month("as_of").alias("month")).agg(
         F.min("as_of").alias("first_day"), F.max("as_of").alias("last_day")
     )
     balances = {
@@ -312,7 +305,7 @@ def totals_equal_the_ledger(staged: DataFrame, trial_balance: DataFrame) -> Data
         **{name: (*of, "closing", "last_day") for name, of in _IN_LEDGER.items()},
     }
     ledger = (
-        trial_balance.withColumn("month", _month("as_of"))
+        trial_balance.withColumn("month", first_of_month("as_of"))
         .join(days, "month")
         .groupBy("month")
         .agg(
@@ -348,10 +341,10 @@ def terms_are_those_of_the_loans(staged: DataFrame, all_loans: DataFrame) -> Dat
 def new_loans_are_the_originations(staged: DataFrame, originations_daily: DataFrame) -> DataFrame:
     """The loans that are booked in a month are its originations: number and amount lent by product and state."""
     by, totals = ["month", "product", "borrower_state"], ["loans", "principal"]
-    lent = staged.where(_month("booked_on") == F.col("month")).select(
+    lent = staged.where(first_of_month("booked_on") == F.col("month")).select(
         *by, F.lit(1).alias("loans"), F.col("amount_lent").alias("principal")
     )
-    originated = originations_daily.groupBy(_month("booked_on").alias("month"), *by[1:])
+    originated = originations_daily.groupBy(first_of_month("booked_on").alias("month"), *by[1:])
     return same_totals(lent, originated.agg(*(F.sum(name).alias(name) for name in totals)), by=by, totals=totals)
 
 

@@ -5,7 +5,7 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.portfolio._report_audits import same_totals, same_weighted_apr
+from affirm_assets.datasets.portfolio._report_audits import first_of_month, same_totals, same_weighted_apr
 from affirm_assets.declare import Contract, Money, Monthly, Rate, audit, column, dataset, key
 from affirm_assets.lender.vocabulary import Product
 
@@ -37,8 +37,7 @@ def apr_is_that_of_the_days(staged: DataFrame, originations_daily: DataFrame) ->
 
 def _days(originations_daily: DataFrame) -> DataFrame:
     """What the audits expect: made from the days, and by nothing that the transform uses."""
-    month = F.make_date(F.year("booked_on"), F.month("booked_on"), F.lit(1))
-    return originations_daily.groupBy(month.alias("month"), "product", "borrower_state").agg(
+    return originations_daily.groupBy(first_of_month("booked_on").alias("month"), "product", "borrower_state").agg(
         F.sum("loans").alias("loans"),
         F.sum("principal").alias("principal"),
         F.sum("principal_times_apr").alias("principal_times_apr"),

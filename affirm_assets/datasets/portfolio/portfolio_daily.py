@@ -6,7 +6,7 @@ from datetime import date
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.portfolio._report_audits import same_totals
+from affirm_assets.datasets.portfolio._report_audits import first_of_month, same_totals
 from affirm_assets.declare import Contract, Daily, Money, audit, column, dataset, key
 from affirm_assets.lender.vocabulary import Product
 
@@ -141,7 +141,7 @@ _EXPECTED = {
 @audit()
 def totals_equal_the_balances(staged: DataFrame, loan_balances: DataFrame) -> DataFrame:
     """Every figure of each product, vintage and day is that of the loan balances, to the cent."""
-    vintage = F.make_date(F.year("originated_on"), F.month("originated_on"), F.lit(1))
+    vintage = first_of_month("originated_on")
     expected = loan_balances.groupBy("product", vintage.alias("vintage"), "as_of").agg(*_named(_EXPECTED))
     return same_totals(staged, expected, by=_KEY, totals=list(_EXPECTED))
 

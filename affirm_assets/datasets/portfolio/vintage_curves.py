@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from affirm_assets.datasets.portfolio._report_audits import is_percent, last_days, percent, same_totals
+from affirm_assets.datasets.portfolio._report_audits import first_of_month, is_percent, last_days, percent, same_totals
 from affirm_assets.datasets.servicing._accounts import IS_CARRIED
 from affirm_assets.declare import (
     Carry,
@@ -69,7 +69,7 @@ _RATES = {
 def originated_is_every_loan(staged: DataFrame, all_loans: DataFrame, window: Window) -> DataFrame:
     """Each month has every loan that was booked by its end, with the amount lent, in the month of its origination."""
     by_month = all_loans.groupBy(
-        "product", _first_of_month("originated_on").alias("vintage"), _first_of_month("booked_on").alias("booked_in")
+        "product", first_of_month("originated_on").alias("vintage"), first_of_month("booked_on").alias("booked_in")
     ).agg(F.count(F.lit(1)).alias("loans"), F.sum("principal").alias("originated"))
     months = staged.sparkSession.range(1).select(_months_from(F.lit(window.first), window).alias("month"))
     expected = (
@@ -92,7 +92,7 @@ def losses_are_those_of_charge_offs(staged: DataFrame, charge_offs: DataFrame, p
     }
     lost = (
         charge_offs.join(_closing_days(portfolio_daily), "as_of")
-        .withColumn("vintage", _first_of_month("originated_on"))
+        .withColumn("vintage", first_of_month("originated_on"))
         .groupBy(*_KEY)
         .agg(*(F.sum(of).alias(f"expected_{name}") for name, of in of_loans.items()))
     )
@@ -338,10 +338,6 @@ def _months_from(first: Column, window: Window) -> Column:
 def _with_month(loan_balances: DataFrame) -> DataFrame:
     months = {"month": F.trunc("as_of", "month"), "vintage": F.trunc("originated_on", "month")}
     return loan_balances.withColumns(months)
-
-
-def _first_of_month(day: str) -> Column:
-    return F.make_date(F.year(day), F.month(day), F.lit(1))
 
 
 def _closing_days(portfolio_daily: DataFrame) -> DataFrame:
