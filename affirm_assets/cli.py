@@ -216,7 +216,7 @@ def restate(first: datetime | None, reason: str | None, is_end: bool, by: str | 
         ended = end(ledger, _said_by(by, settings), datetime.now(UTC))
         click.echo(f"Restatement {ended.restatement.id} from {ended.restatement.first} has ended.")
         for (table, month), (days, names) in counts_by_table(ended.changes).items():
-            click.echo(f"  {month} {table}: changed on {days} days, of {names} loans or accounts")
+            click.echo(f"  {month} {table}: changed on {days} days, of {names} loans, accounts or merchants")
         if not ended.changes:
             click.echo("  No sum of any table has changed.")
         for table in ended.unknown:
@@ -237,7 +237,8 @@ def restate(first: datetime | None, reason: str | None, is_end: bool, by: str | 
     begun = begin(ledger, first.date(), reason or "", _said_by(by, settings), datetime.now(UTC))
     click.echo(
         f"Restatement {begun.id} is under way: closed months may be published again from {begun.first} on, by runs "
-        f"with the tag {TAG}={begun.id}. Sensors give it to their runs. Once all is computed: affirm restate --end"
+        f"with the tag {TAG}={begun.id}. Sensors and affirm resume give it to their runs. Once all is computed: "
+        "affirm restate --end"
     )
 
 

@@ -53,7 +53,7 @@ _CHANGED = pa.schema(
         pa.field("month", pa.date32(), nullable=False),
         pa.field("table", pa.string(), nullable=False),
         pa.field("day", pa.date32(), nullable=False),
-        pa.field("of", pa.string(), nullable=False),  # table, account or loan
+        pa.field("of", pa.string(), nullable=False),  # table, account, loan or merchant
         pa.field("name", pa.string()),
         pa.field("column", pa.string(), nullable=False),  # `rows`, or one that holds money
         pa.field("before", pa.decimal128(38, 2), nullable=False),
@@ -61,14 +61,15 @@ _CHANGED = pa.schema(
     ]
 )
 
-_NAMED_BY = {"account": "account", "loan_id": "loan"}
+_NAMED_BY = {"account": "account", "loan_id": "loan", "merchant_id": "merchant"}
 _ROWS = "rows"
 _SUMMED = pa.decimal128(38, 2)
 
 
 @dataclass(frozen=True)
 class Changed:
-    """What a sum was as the month was closed, and what it is: of a table, or of an account or a loan in it, on a day.
+    """What a sum was as the month was closed, and what it is, on a day: of a table, or of an account, loan or merchant
+    in it.
 
     `column`: the one that is summed, in dollars; or `rows`, which is their number.
     """
@@ -293,7 +294,7 @@ def _sums(rows: pa.Table, key: str | None, money: Sequence[str]) -> Mapping[str 
 
 
 def counts_by_table(changes: Iterable[Changed]) -> Mapping[tuple[str, str], tuple[int, int]]:
-    """By table and month, as text: on how many days and of how many loans or accounts something changed."""
+    """By table and month, as text: on how many days and of how many loans, accounts or merchants something changed."""
     days: dict[tuple[str, str], set[date]] = {}
     names: dict[tuple[str, str], set[str]] = {}
     for each in changes:

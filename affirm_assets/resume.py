@@ -89,7 +89,8 @@ def _compute(console: Console, instance: dg.DagsterInstance, settings: Settings)
                 continue
             tried.append(ask)
             console.print(f"{_of(ask)}: {ask.reason}")
-            run = materialize(console, instance, [datasets[name] for name in ask.datasets], ask.window, log)
+            carried = tables.restatement.id if tables.restatement else ""
+            run = materialize(console, instance, [datasets[name] for name in ask.datasets], ask.window, log, carried)
             if run is None and ask in folders:
                 without |= {*ask.datasets}
     for going in running:

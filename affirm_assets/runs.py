@@ -1,5 +1,6 @@
 """A run by the dagster CLI, its progress, and what its events say: for commands that run without a daemon."""
 
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from rich.console import Console
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.orchestration.partitions import asset_key
+from affirm_assets.settings import RESTATEMENT
 
 _POLL_SECONDS = 0.3
 
@@ -32,9 +34,17 @@ class Materialized:
 
 
 def materialize(
-    console: Console, instance: dg.DagsterInstance, datasets: Sequence[Dataset], window: Window | None, log: Path
+    console: Console,
+    instance: dg.DagsterInstance,
+    datasets: Sequence[Dataset],
+    window: Window | None,
+    log: Path,
+    restatement: str = "",
 ) -> dg.DagsterRun | None:
-    """One run by the dagster CLI, as anybody would start it, with progress from its events; None if it failed."""
+    """One run by the dagster CLI, as anybody would start it, with progress from its events; None if it failed.
+
+    `restatement`: the one that it carries.
+    """
     keys = ["--partition-range", f"{window.first}...{window.last}"] if window else []
     select = ",".join(str(item) for item in datasets)
     command = [
@@ -46,7 +56,12 @@ def materialize(
     ]
     run_id = None
     with log.open("w") as output:
-        process = subprocess.Popen([*command, "--select", select, *keys], stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command, "--select", select, *keys],
+            env={**os.environ, RESTATEMENT: restatement} if restatement else None,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
         progress = _Progress(instance)
         while True:
             ended = process.poll() is not None

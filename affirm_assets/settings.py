@@ -163,6 +163,8 @@ class AlertSettings:
 
 NO_ALERTS = AlertSettings()
 
+RESTATEMENT = "AFFIRM_RESTATEMENT"
+
 LOCAL_UI = "http://127.0.0.1:3000"
 
 
@@ -176,6 +178,7 @@ class Settings:
     `first_is_default`: nobody has said it. `lake`: the folder that holds all of a local deployment.
     `cpu_request_scale`: how much of their cores pods ask for; 1 but on small nodes. `engines`: which one computes a
     step. `spot`: <key>=<value>, taint and label of nodes that may vanish, for executors; None: there are none.
+    `restatement`: the one that runs of a command carry, which have no tags; a local deployment's only.
     `alerts`: whom they go to. `ui_url`: Dagster's UI, as those see it, for links.
     """
 
@@ -190,6 +193,7 @@ class Settings:
     cpu_request_scale: float = 1.0
     spot: str | None = None
     engines: EngineSettings = BY_SIZE
+    restatement: str = ""
     first_is_default: bool = field(default=False, compare=False)
     alerts: AlertSettings = NO_ALERTS
     ui_url: str = LOCAL_UI
@@ -212,7 +216,13 @@ class Settings:
         said = environ.get("AFFIRM_FIRST_BUSINESS_DATE")
         first = _first_business_date(said) if said else _kept_first_business_date(lake)
         local = Settings.local(lake, first or _DEFAULT_FIRST_BUSINESS_DATE, EngineSettings.of(environ))
-        return replace(local, first_is_default=first is None, alerts=AlertSettings.of(environ), ui_url=_ui_url(environ))
+        return replace(
+            local,
+            restatement=environ.get(RESTATEMENT) or "",
+            first_is_default=first is None,
+            alerts=AlertSettings.of(environ),
+            ui_url=_ui_url(environ),
+        )
 
     @staticmethod
     def local(lake: Path, first_business_date: date, engines: EngineSettings = BY_SIZE) -> "Settings":

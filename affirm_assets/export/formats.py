@@ -90,7 +90,7 @@ def _plain(name: str, value: object) -> str:
             return str(value).lower()
         case Decimal():
             return f"{value:f}"
-        case date():
+        case date():  # or a moment
             return value.isoformat()
         case str() if value.startswith(tuple(_RUNS)):
             expected = "text that no spreadsheet takes for a formula"
@@ -153,6 +153,8 @@ def write_xlsx(path: Path, rows: Spilled, said: Said) -> None:
                     sheet.write_number(*at, _held(name, value), formats[_places_of(value)])
                 case int():
                     sheet.write_number(*at, _held(name, value))
+                case datetime():  # a cell has no time zone
+                    sheet.write_string(*at, value.isoformat())
                 case date():
                     sheet.write_datetime(*at, value, day)
                 case _:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from affirm_assets.close import CLOSES, Closing, Ledger, closes_of
 from affirm_assets.declare.contract import personal_columns
@@ -16,7 +16,7 @@ from affirm_assets.declare.partitions import Monthly, Partitions, Window, iso_da
 from affirm_assets.export.errors import PartitionMalformed, PartitionNotPublished, ReportUnknown
 from affirm_assets.orchestration.plan import Books
 from affirm_assets.steps.published import Record, records_of
-from affirm_assets.steps.tables import RUN_ID, main_history, main_snapshot, window_of
+from affirm_assets.steps.tables import RUN_ID, is_by_others, window_of
 
 REPORT_DOMAINS = ("portfolio", "merchants", "ledger")
 """The folders of datasets whose tables are reports. The others hold what reports are made from."""
@@ -29,8 +29,8 @@ class Report:
     """A partition of a report. `day`: its first; `partition`: as people write it.
 
     `snapshot`: what is read of the table; `read_from`: the tag or branch that names it. `named_snapshot` and `run_id`:
-    of a closed month the snapshot of its tag, and the run that made it; of any other the snapshot and the run with
-    which the partition came. So they are the same again, whatever is published of other partitions meanwhile.
+    the snapshot and the run with which the partition came. So they are the same again, whatever is published of other
+    partitions meanwhile. `others`: what was committed since by others, which may have changed the partition.
     """
 
     dataset: Dataset
@@ -43,6 +43,7 @@ class Report:
     is_closed: bool
     named_snapshot: str
     run_id: str
+    others: tuple[int, ...]
 
 
 def find(ledger: Ledger, name: str, partition: str) -> Report:
@@ -68,13 +69,15 @@ def find(ledger: Ledger, name: str, partition: str) -> Report:
                 f"{closing.tag}); found that it is gone: somebody has removed the tag. Restate the month to close it "
                 "anew."
             )
-        named, read_from = (str(closing.snapshot), _run_of(closed)), f"tag {closing.tag}"
+        is_tagged = (ref := table.metadata.refs.get(str(closing.tag))) and ref.snapshot_id == closing.snapshot
+        read_from = f"tag {closing.tag}" if is_tagged else f"snapshot {closing.snapshot}"
+        named = _published_by(table, closed, record, day)
         return Report(dataset, partitions, partition, day, table, closing.snapshot, read_from, True, *named)
     _check_whole(ledger, records, dataset, partitions, partition, day)
-    snapshot = main_snapshot(table)
+    snapshot = table.current_snapshot()
     assert snapshot is not None  # of a table of which a partition is published
-    named = _published_by(table, record, day)
-    return Report(dataset, partitions, partition, day, table, snapshot, "branch main", False, *named)
+    named = _published_by(table, snapshot, record, day)
+    return Report(dataset, partitions, partition, day, table, snapshot.snapshot_id, "branch main", False, *named)
 
 
 def _report(datasets: Mapping[str, Dataset], name: str) -> tuple[Dataset, Partitions]:
@@ -146,23 +149,33 @@ def _check_whole(
                 f"{dataset} of {partition}: expected all of it; found a part: {source}, of which it is made, is not "
                 f"published for {', '.join(map(str, missing))}. Export it when that is there."
             )
-    if stale := books.why_stale(dataset.name, Window(day, day)):
+    # What is carried from day to day is out of date with any day before it.
+    carries = [dataset.name] if dataset.carry else []
+    stale = books.why_stale(dataset.name, Window(day, day))
+    if found := [*([stale] if stale else []), *books.lacking([*books.made_from(dataset.name), *carries], days.last)]:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         raise PartitionNotPublished(
-            f"{dataset} of {partition}: expected it to be up to date; found that {stale}. Compute it again first: "
-            "affirm resume"
+            f"{dataset} of {partition}: expected it and all that it is made from to be up to date; found that "
+            f"{found[0]}{more}. Compute that again first: affirm resume"
         )
 
 
-def _published_by(table: Table, record: Record, day: date) -> tuple[str, str]:
-    """The snapshot and the run that published the day, as long as the table remembers them."""
-    for snapshot in main_history(table):  # newest first
+def _published_by(table: Table, last: Snapshot, record: Record, day: date) -> tuple[str, str, tuple[int, ...]]:
+    """The snapshot and the run that published the day, up to the last, as long as the table remembers them.
+
+    And what others have committed since.
+    """
+    others: list[int] = []
+    for snapshot in ancestors_of(last, table.metadata):  # newest first
         window = window_of(snapshot)
         if window and Window.parse(window).contains(day):
-            return str(snapshot.snapshot_id), _run_of(snapshot)
+            return str(snapshot.snapshot_id), _run_of(snapshot), tuple(others)
+        if is_by_others(snapshot):
+            others.append(snapshot.snapshot_id)
     for one in record.recent:
-        if Window.parse(one.window).contains(day):
-            return str(one.snapshot), one.run_id
-    return NOT_KNOWN, NOT_KNOWN
+        if one.sequence_number <= (last.sequence_number or 0) and Window.parse(one.window).contains(day):
+            return str(one.snapshot), one.run_id, tuple(others)
+    return NOT_KNOWN, NOT_KNOWN, tuple(others)
 
 
 def _run_of(snapshot: Snapshot) -> str:

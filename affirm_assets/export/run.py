@@ -15,6 +15,9 @@ from affirm_assets.export.report import Report
 from affirm_assets.export.spill import Totals, spill
 from affirm_assets.steps.tables import schema_of
 
+_LONGEST_NAME = 255
+"""Bytes of a file's name, on the file systems of Linux."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -33,6 +36,8 @@ def check_file(to: Path) -> Format:
     if not to.parent.is_dir():
         raise FileRefused(f"{to}: expected its folder to be there; found no folder {to.parent}. Make it first.")
     for each in _files(to, form):
+        if len(os.fsencode(_part(each).name)) > _LONGEST_NAME:
+            raise FileRefused(f"{to}: expected a shorter name; found one of {len(to.name)} characters.")
         if each.is_dir():
             raise FileRefused(f"{each}: expected a file, or nothing yet; found a folder. Choose another name.")
     return form
@@ -44,13 +49,21 @@ def export(report: Report, to: Path) -> Exported:
     An existing file is replaced, at the end and whole. Of a CSV file the totals are in a file beside it,
     `<name>.totals.csv`: who finds both finds two that belong together. Raises FileRefused, ValueRefused, ExportDiffers.
     """
+    try:
+        return _export(report, to)
+    except OSError as error:
+        found = f"{error.strerror or error} ({error.filename or to})"
+        raise FileRefused(f"{to}: expected to write it; found {found}. Nothing was written.") from error
+
+
+def _export(report: Report, to: Path) -> Exported:
     form = check_file(to)
     schema = _schema(report)
     with tempfile.TemporaryDirectory(prefix="affirm-export-") as folder:
         rows = spill(_batches(report), schema, _key(report), Path(folder))
         said = control_totals(report, rows.totals)
         files = _files(to, form)
-        parts = [each.with_name(f".{each.name}.{os.getpid()}.part") for each in files]
+        parts = [*map(_part, files)]
         try:
             form.write(parts[0], rows, said)
             found = form.read(parts[0], schema)
@@ -83,9 +96,15 @@ def control_totals(report: Report, totals: Totals) -> Said:
         ("read from", report.read_from),
         ("snapshot id", report.named_snapshot),
         ("run id", report.run_id),
+        ("changed since by others", ", ".join(f"snapshot {each}" for each in report.others) or "no"),
         ("rows", totals.rows),
         *((f"sum of {name}", amount) for name, amount in totals.sums.items()),
     ]
+
+
+def _part(file: Path) -> Path:
+    """Where it is written, before it is there."""
+    return file.with_name(f".{file.name}.{os.getpid()}.part")
 
 
 def _files(to: Path, form: Format) -> tuple[Path, ...]:

@@ -113,7 +113,7 @@ def _asset(
         window = window_of(dataset, context)
         try:
             with step_failures(), catalog.load() as loaded:
-                run = _run(context, datasets)
+                run = _run(context, datasets, settings.restatement)
                 storage = Storage(loaded, landing_zone, catalog.name)
                 result = run_step(dataset, datasets, window, run, version, storage, engines)
         except AuditsFailed as failure:
@@ -159,16 +159,19 @@ def _check_outputs(context: dg.AssetExecutionContext) -> dict[str, str]:
     return {key.name: definition.get_output_name_for_asset_check_key(key) for key in definition.check_keys}
 
 
-def _run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset]) -> Run:
-    """Who asks, with all that it computes. A run from the failure of another computes less than its job has."""
+def _run(context: dg.AssetExecutionContext, datasets: Mapping[str, Dataset], restatement: str) -> Run:
+    """Who asks, with all that it computes. A run from the failure of another computes less than its job has.
+
+    `restatement`: the one that a run without its tag carries.
+    """
     run = context.run
     steps = {*(run.step_keys_to_execute or (each.name for each in context.job_def.nodes))}
     computed = sorted(name for name, each in datasets.items() if step_key(each) in steps)
     accepts = acceptances(run.tags.get(TAG, ""))
     for each in accepts:
         Refuser.of(datasets, each.feed)  # a feed that there is
-    restatement = run.tags.get(RESTATEMENT_TAG, "")
-    return Run(run.run_id, run.root_run_id or run.run_id, tuple(computed), accepts, restatement)
+    carried = run.tags.get(RESTATEMENT_TAG) or restatement
+    return Run(run.run_id, run.root_run_id or run.run_id, tuple(computed), accepts, carried)
 
 
 def _pool(dataset: Dataset) -> str | None:

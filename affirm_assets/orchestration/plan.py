@@ -150,6 +150,14 @@ class Books:
                 found.add(name)
         return found - set(names)
 
+    def made_from(self, name: str) -> list[str]:
+        """The datasets that this one reads, directly or not; not itself. Upstream first."""
+        found = {name}
+        for each in reversed([*self.datasets]):  # upstream last
+            if each in found:
+                found |= {mapped.dataset for mapped in _tables_read(self.datasets[each])}
+        return [each for each in self.datasets if each in found and each != name]
+
     def _plan(self, names: list[str], through: date) -> Plan:
         """`names`: of one kind of partitions. What cannot be computed yet is left out, and what reads it."""
         left, waits = list(names), list[str]()

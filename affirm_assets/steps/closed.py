@@ -120,7 +120,9 @@ def check_open(dataset: Dataset, request: Request, table: Table) -> None:
         to_do = f"affirm restate --from {closed.first} --reason TEXT"
     elif carried != restatement.id:
         found = f"{restatement.id} under way, and {f'the tag {TAG}={carried}' if carried else 'no such tag'} on the run"
-        to_do = f"Run it again with the tag {TAG}={restatement.id}"
+        to_do = (
+            f"Run it again with the tag {TAG}={restatement.id}; by a command, with AFFIRM_RESTATEMENT={restatement.id}"
+        )
     elif closed.first < first_reached(restatement, dataset):
         found = f"{restatement.id}, which begins with {restatement.first}"
         to_do = f"affirm restate --from {closed.first} --reason TEXT, once that one has ended"

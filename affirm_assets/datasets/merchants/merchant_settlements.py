@@ -114,7 +114,8 @@ def movements_are_those_of_the_ledger(
     of_loans = entries.where("kind NOT IN ('suspense', 'merchant_payout')")
     of_no_loan = entries.where("kind IN ('suspense', 'merchant_payout')")
     taken_up = of_loans.where("account = 'suspense'")
-    of_loan, named_by = ("loan_id", "booked_on", "merchant_id"), ("transaction_id", "merchant_id")
+    of_loan, named_by = ("loan_id", "booked_on", "merchant_id"), ("transaction_id", "loan_id", "merchant_id")
+    named_on_the_day = ("transaction_id", "posted_on", "merchant_id")
     booked_before = all_loans(of_loans.where("kind <> 'origination'").select("loan_id")).select(*of_loan)
     merchants = _merchants_of(loans.select(*of_loan).unionByName(booked_before))
     came_before = all_transactions(taken_up.select("transaction_id")).select(*named_by)
@@ -122,10 +123,11 @@ def movements_are_those_of_the_ledger(
     given_back = F.expr(_DEBITED).alias("posted_reassigned")
     posted = (
         of_loans.join(merchants, "loan_id", "left").select(*_named("posted_on"), *amounts),
-        of_no_loan.join(transactions.select(*named_by), "transaction_id", "left").select(
+        # By the day, too: long after it was used, an id may come again.
+        of_no_loan.join(transactions.select(*named_on_the_day), [*named_on_the_day[:2]], "left").select(
             *_named("posted_on"), *amounts
         ),
-        taken_up.join(came_before, "transaction_id", "left").select(*_named("posted_on"), given_back),
+        taken_up.join(came_before, [*named_by[:2]], "left").select(*_named("posted_on"), given_back),
     )
     moved = staged.select(*_KEY, *_MOVED, F.expr(f"{_NET} - reassigned").alias("moved"))
     same = " AND ".join(f"{name} = posted_{name}" for name in _POSTED)
