@@ -216,11 +216,11 @@ def restate(first: datetime | None, reason: str | None, is_end: bool, by: str | 
         ended = end(ledger, _said_by(by, settings), datetime.now(UTC))
         click.echo(f"Restatement {ended.restatement.id} from {ended.restatement.first} has ended.")
         for (table, month), (days, names) in counts_by_table(ended.changes).items():
-            click.echo(f"  {month} {table}: changed on {days} days, of {names} loans, accounts or merchants")
+            click.echo(f"  {month} {table}: changed on {days} days, of {names} loans, accounts or others")
         if not ended.changes:
             click.echo("  No sum of any table has changed.")
         for table in ended.unknown:
-            click.echo(f"  {table}: not compared, its closing snapshot is gone")
+            click.echo(f"  {table}: not compared, its closing snapshot is not there: it is gone, or the table is newer")
         months = ", ".join(f"{month_text(each.month)} (close {each.number})" for each in ended.closes)
         click.echo(f"Closed anew: {months}. Each change, to the cent: table close.changes.")
         return

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pyiceberg.table import Table
 
 from affirm_assets.close import CLOSES, SCHEMA, Close, Ledger, appended, closes_of, closing, overrides, tagged
-from affirm_assets.declare.contract import money_of
+from affirm_assets.declare.contract import key_columns, money_of
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.partitions import Window
 from affirm_assets.errors import CloseRefused
@@ -53,7 +53,7 @@ _CHANGED = pa.schema(
         pa.field("month", pa.date32(), nullable=False),
         pa.field("table", pa.string(), nullable=False),
         pa.field("day", pa.date32(), nullable=False),
-        pa.field("of", pa.string(), nullable=False),  # table, account, loan or merchant
+        pa.field("of", pa.string(), nullable=False),  # table, account, loan, merchant or key
         pa.field("name", pa.string()),
         pa.field("column", pa.string(), nullable=False),  # `rows`, or one that holds money
         pa.field("before", pa.decimal128(38, 2), nullable=False),
@@ -71,6 +71,7 @@ class Changed:
     """What a sum was as the month was closed, and what it is, on a day: of a table, or of an account, loan or merchant
     in it.
 
+    Of a table that has none of these: of the rest of its key, such as `installment current paid` of a roll rate.
     `column`: the one that is summed, in dollars; or `rows`, which is their number.
     """
 
@@ -230,7 +231,9 @@ def _report(
         then = {each.table: each.snapshot for each in close.tables}
         days = Window(max(first, close.month), month_end(close.month))
         for dataset in ledger.datasets.values():
-            table, snapshot = tables[dataset.table], then.get(dataset.table)
+            table, snapshot = tables.get(dataset.table), then.get(dataset.table)
+            if table is None:
+                continue
             if snapshot is None or table.snapshot_by_id(snapshot) is None:
                 unknown[dataset.table] = None
                 continue
@@ -266,13 +269,16 @@ def _of_day(dataset: Dataset, table: Table, then: int, now: int, month: date, da
     names = set(schema_of(table, then).column_names) & set(schema_of(table, now).column_names)
     money = [name for name in money_of(dataset.contract) if name in names]
     named_by = [name for name in _NAMED_BY if name in names]
+    # What is of none of these is named by the rest of its key: a roll rate by product and buckets.
+    key = [] if named_by else [each for each in key_columns(dataset.contract) if each != dataset.partitions.column]
     where = f"{dataset.partitions.column} = '{day}'"
-    fields = tuple(dict.fromkeys([dataset.partitions.column, *money, *named_by]))
+    fields = tuple(dict.fromkeys([dataset.partitions.column, *money, *named_by, *key]))
     before, after = (
         table.scan(row_filter=where, selected_fields=fields, snapshot_id=each).to_arrow() for each in (then, now)
     )
-    for of, key in (("table", None), *((_NAMED_BY[name], name) for name in named_by)):
-        was, is_now = _sums(before, key, money), _sums(after, key, money)
+    parts = [("table", []), *((_NAMED_BY[name], [name]) for name in named_by), *([("key", key)] if key else [])]
+    for of, by in parts:
+        was, is_now = _sums(before, by, money), _sums(after, by, money)
         nothing = dict.fromkeys((_ROWS, *money), Decimal(0))
         for name in sorted({*was, *is_now}, key=str):
             old, new = was.get(name, nothing), is_now.get(name, nothing)
@@ -281,9 +287,13 @@ def _of_day(dataset: Dataset, table: Table, then: int, now: int, month: date, da
                     yield Changed(month, dataset.table, day, of, name, column, old[column], new[column])
 
 
-def _sums(rows: pa.Table, key: str | None, money: Sequence[str]) -> Mapping[str | None, Mapping[str, Decimal]]:
-    """By name (None: of all): how many rows there are, and the sum of each column of money; a null counts as 0."""
-    names = rows[key] if key else pa.nulls(rows.num_rows, pa.string())
+def _sums(rows: pa.Table, by: Sequence[str], money: Sequence[str]) -> Mapping[str | None, Mapping[str, Decimal]]:
+    """By name (None: of all): how many rows there are, and the sum of each column of money; a null counts as 0.
+
+    Of several columns, the name is their values, one blank apart.
+    """
+    texts = [rows[name].cast(pa.string()) for name in by]
+    names = pc.binary_join_element_wise(*texts, " ") if texts else pa.nulls(rows.num_rows, pa.string())
     columns = {name: pc.fill_null(rows[name].cast(_SUMMED), Decimal("0.00")) for name in money}
     table = pa.table({"name": names.cast(pa.string()), **columns})
     summed = table.group_by("name").aggregate([([], "count_all"), *((name, "sum") for name in money)])

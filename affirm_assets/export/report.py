@@ -152,6 +152,8 @@ def _check_whole(
     # What is carried from day to day is out of date with any day before it.
     carries = [dataset.name] if dataset.carry else []
     stale = books.why_stale(dataset.name, Window(day, day))
+    if day in records[dataset.name].partial:
+        stale = f"{dataset} of {day} was published before all of its days were"
     if found := [*([stale] if stale else []), *books.lacking([*books.made_from(dataset.name), *carries], days.last)]:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         raise PartitionNotPublished(

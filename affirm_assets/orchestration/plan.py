@@ -231,9 +231,16 @@ class Books:
         return _Need(missing, f"{dataset} of {missing} is not published", MISSING, restates)
 
     def _stale(self, dataset: Dataset, through: date) -> _Need | None:
-        """The first published partition for which something that it reads was published again after it was read."""
-        found: list[_Need] = []
+        """The first published partition for which something that it reads was published again after it was read.
+
+        Of a month that was published before all of its days were, that is remembered for ever; of others for weeks.
+        """
         record = self.records[dataset.name]
+        found = [
+            _Need(day, f"{dataset} of {day} was published before all of its days were", f"partial {day}", restates=True)
+            for day in record.partial
+            if dataset.partitions and dataset.partitions.days(Window(day, day)).last <= through
+        ]
         for mapped in dataset.computed_from:
             source = self.datasets[mapped.dataset]
             of_source = self.records[source.name]
@@ -366,7 +373,8 @@ class _Reads:
         concerned = _concerned(self.dataset, self.source, self.mapped, publication)
         if self.source.name == self.dataset.name and concerned is not None:
             inside = Window.parse(publication.window)
-            concerned = Window(inside.last + _DAY, concerned.last) if concerned.last > inside.last else None
+            after = partitions.after(inside, 1).first
+            concerned = Window(after, concerned.last) if concerned.last >= after else None
         # Nearly all: the same days were computed, and in one go, since then.
         if concerned is None or self._most_of.get(concerned, -inf) >= publication.sequence_number:
             return None

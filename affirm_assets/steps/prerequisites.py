@@ -5,7 +5,7 @@ from datetime import date
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import SameWindow, Through
-from affirm_assets.declare.partitions import Monthly, Window
+from affirm_assets.declare.partitions import Daily, Monthly, Window
 from affirm_assets.errors import GapRefused, InputsNotPublished
 from affirm_assets.steps.published import Record, record_of
 from affirm_assets.steps.request import Pinned
@@ -74,6 +74,17 @@ def _missing(
         if dataset.partitions.covering(Window(ends, ends)).last == window.last:
             last = ends
     return record.missing(source.partitions.covering(Window(first, last)), source.partitions) if first <= last else []
+
+
+def months_that_go_on(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned) -> list[date]:
+    """The first day of the window's last month, if what it reads was not published for all of its days at the pin."""
+    window = pinned.request.window
+    if window is None or not isinstance(dataset.partitions, Monthly):
+        return []
+    last = dataset.partitions.days(window).last
+    read = [upstream[each.dataset] for each in dataset.leaves.values() if isinstance(each, SameWindow)]
+    ends = [_record(each, pinned).windows[-1:] for each in read if isinstance(each.partitions, Daily)]
+    return [window.last] if any(end and end[0].last < last for end in ends) else []
 
 
 def _since(dataset: Dataset, upstream: Mapping[str, Dataset]) -> date:

@@ -128,16 +128,20 @@ def publish(
     *,
     notes: Mapping[str, str] | None = None,
     passed: Iterable[date] = (),
+    partial: Iterable[date] = (),
     wait: Callable[[int], None] = wait_a_little,
 ) -> Publication:
     """Replace the window's files on `main` by the staged ones in one commit, which also clears days without rows.
 
     Other windows of the table may be published at the same time. `notes` go to the snapshot's summary. `passed`: days
-    of the window that a person has let pass. `wait` is called with how many tries have failed. Raises PublishConflict
+    of the window that a person has let pass; `partial`: months of it that are not over. `wait` is called with how many
+    tries have failed. Raises PublishConflict
     if, since the request was pinned, somebody changed the window or the earlier partitions of this table that the step
     read; MonthClosed, RecordRefused, StageLost, TableNotStageable.
     """
-    attempt = _Attempt(dataset, request, staged, tuple(outcomes), storage, now, dict(notes or {}), tuple(passed))
+    attempt = _Attempt(
+        dataset, request, staged, tuple(outcomes), storage, now, dict(notes or {}), tuple(passed), tuple(partial)
+    )
     try:
         for failed in range(_TRIES):
             if failed:
@@ -232,6 +236,7 @@ class _Attempt:
     now: datetime
     notes: Mapping[str, str]
     passed: tuple[date, ...] = ()
+    partial: tuple[date, ...] = ()
     is_unknown: bool = False
     _snapshot_id: int = 0  # of every try, so that one whose answer was lost is found
     _report: str = ""
@@ -270,6 +275,7 @@ class _Attempt:
         snapshot, publication = self._write(new, record)
         moved = record.with_window(self.request.window, self.dataset.partitions).with_publication(publication)
         moved = moved.with_folders(self.request.folders).with_passed(self.request.window, self.passed)
+        moved = moved.with_partial(self.request.window, self.partial)
         stage = table.snapshot_by_id(self._removable_stage(table) or 0)
         try:
             _commit(

@@ -37,6 +37,10 @@ PASSED = f"{SUMMARY}passed"
 """The table property with the days whose last publish a person has let pass, although an audit refused the day:
 `2025-01-03 2025-01-07`."""
 
+PARTIAL = f"{SUMMARY}partial"
+"""The table property with the months, by their first days, that were published before all of their days were:
+`2025-03-01`."""
+
 RECENT = f"{SUMMARY}recent"
 """The table property with the last publishes, newest first, as JSON."""
 
@@ -77,7 +81,8 @@ class Record:
 
     `whole`: a table without partitions was published. `folders`: of a dataset that reads feeds, the last that was read
     of each day. `table_id`: of the table; one that was dropped and made again has another. `passed`: the days whose
-    last publish a person has let pass.
+    last publish a person has let pass. `partial`: months, by their first days, that were published last before all of
+    their days were.
     """
 
     windows: tuple[Window, ...] = ()
@@ -86,6 +91,7 @@ class Record:
     folders: Folders = field(default_factory=Folders)
     table_id: str = ""
     passed: frozenset[date] = frozenset()
+    partial: frozenset[date] = frozenset()
 
     def covers(self, day: date) -> bool:
         return any(each.contains(day) for each in self.windows)
@@ -125,8 +131,11 @@ class Record:
 
     def with_passed(self, window: Window | None, days: Iterable[date]) -> "Record":
         """Of the window's days, these were let pass; of the others it is as before."""
-        kept = (day for day in self.passed if window is not None and not window.contains(day))
-        return replace(self, passed=frozenset((*kept, *days)))
+        return replace(self, passed=_replaced(self.passed, window, days))
+
+    def with_partial(self, window: Window | None, months: Iterable[date]) -> "Record":
+        """Of the window's months, these were published before all of their days were; others are as before."""
+        return replace(self, partial=_replaced(self.partial, window, months))
 
     def with_folders(self, read: Mapping[tuple[str, date], Folder]) -> "Record":
         return replace(self, folders=self.folders.with_read(read))
@@ -140,7 +149,8 @@ class Record:
         return {
             PUBLISHED_PROPERTY: self.text,
             RECENT: _recent_to_json(self.recent),
-            PASSED: " ".join(map(str, sorted(self.passed))),
+            PASSED: _days_to_text(self.passed),
+            PARTIAL: _days_to_text(self.partial),
             **self.folders.months,
         }
 
@@ -159,8 +169,10 @@ def record_of(dataset: Dataset, table: Table) -> Record:
         return Record()
     try:
         record = _parse(text, table.properties.get(RECENT, "[]"), dataset.partitions)
-        passed = frozenset(map(date.fromisoformat, table.properties.get(PASSED, "").split()))
-        record = replace(record, folders=Folders.of(table.properties), table_id=table_id(table), passed=passed)
+        passed, partial = (_days_from_text(table.properties.get(name, "")) for name in (PASSED, PARTIAL))
+        record = replace(
+            record, folders=Folders.of(table.properties), table_id=table_id(table), passed=passed, partial=partial
+        )
     except (ValueError, KeyError, TypeError) as error:
         found = f"properties {PUBLISHED_PROPERTY} and {RECENT} that cannot be read ({error})"
         raise RecordRefused(dataset.table, found, "", _how_to_repair(dataset, table, history)) from error
@@ -325,6 +337,19 @@ def joined(windows: Iterable[Window], partitions: Partitions) -> tuple[Window, .
         else:
             joined.append(each)
     return tuple(joined)
+
+
+def _replaced(days: frozenset[date], window: Window | None, by: Iterable[date]) -> frozenset[date]:
+    """Those of the window are others now."""
+    return frozenset((*(day for day in days if window is not None and not window.contains(day)), *by))
+
+
+def _days_to_text(days: Iterable[date]) -> str:
+    return " ".join(map(str, sorted(days)))
+
+
+def _days_from_text(text: str) -> frozenset[date]:
+    return frozenset(map(date.fromisoformat, text.split()))
 
 
 def _kept(publications: tuple[Publication, ...]) -> tuple[Publication, ...]:

@@ -35,7 +35,7 @@ from affirm_assets.steps.control_totals import Totals, added_up, control_totals_
 from affirm_assets.steps.engine import Days, Engine, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
 from affirm_assets.steps.manifests import delete_files
-from affirm_assets.steps.prerequisites import check_inputs_published, check_no_gap
+from affirm_assets.steps.prerequisites import check_inputs_published, check_no_gap, months_that_go_on
 from affirm_assets.steps.publish import (
     Report,
     find_published,
@@ -147,6 +147,7 @@ def run_step(
             now(),
             notes=notes,
             passed=passed,
+            partial=months_that_go_on(dataset, upstream, pinned),
         )
     report = report_of(dataset, pinned.request, computed.staged, computed.outcomes, table)
     result = _result(pinned.request, publication, report, table, timer.seconds)

@@ -65,7 +65,7 @@ def test_a_restatement_tells_what_changed_by_table_account_and_loan(
     month = books.job(MONTHLY).execute_in_process(instance=books.instance, partition_key=str(FIRST), tags={TAG: "R1"})
     assert month.success
     ended = affirm("restate", "--end", "--by", "E0008")
-    assert "  2025-01 servicing.loan_balances: changed on 12 days, of 1 loans, accounts or merchants" in ended
+    assert "  2025-01 servicing.loan_balances: changed on 12 days, of 1 loans, accounts or others" in ended
     assert "Closed anew: 2025-01 (close 2)." in ended
     key = ("table", "of", "name", "column", "day")
     told = {tuple(each[name] for name in key): each for each in books.rows(CHANGES)}

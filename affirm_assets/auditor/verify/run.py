@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -203,8 +202,13 @@ class _Audit:
                     self.of_months.compare_vintages(month, day[of_reports.CHARGE_OFFS], rows, tally)
 
     def _no_month_is_missing(self, name: str, tally: Tally) -> None:
-        for first, second in pairwise(_published_months(self.tables[name])):
-            tally.same(f"{name} after {first}", _month_end(first) + timedelta(days=1), second)
+        """From the first month on, as long as any of the monthly tables goes: they are made of the same days."""
+        there = {each: _published_months(self.tables[each]) for each in MONTHLY_TABLES if each in self.tables}
+        ended = [month for months in there.values() for month in months if _month_end(month) <= self.last]
+        for month in _months_of((self.first.replace(day=1), max(ended))) if ended else ():
+            tally.count(1)
+            if month not in there[name]:
+                tally.wrong(f"{name} of {month:%Y-%m}", "published", "not there")
 
     def _tape(self, day: Day) -> None:
         if self.month is None or self.month.month != day.day.replace(day=1):
