@@ -19,13 +19,20 @@ from affirm_assets.cli import main
 from affirm_assets.close import Ledger, close_month
 from affirm_assets.declare.contract import money_of
 from affirm_assets.declare.registry import Registry
+from affirm_assets.errors import CloseRefused
 from affirm_assets.export import run
-from affirm_assets.export.errors import ExportDiffers, PartitionMalformed, PartitionNotPublished, ReportUnknown
+from affirm_assets.export.errors import (
+    ExportDiffers,
+    FileRefused,
+    PartitionMalformed,
+    PartitionNotPublished,
+    ReportUnknown,
+)
 from affirm_assets.export.formats import FORMATS
 from affirm_assets.export.report import NOT_KNOWN, Report, find
 from affirm_assets.export.run import export
 from affirm_assets.restate import begin, end
-from affirm_assets.steps.published import RECENT
+from affirm_assets.steps.published import PARTIAL, RECENT
 from affirm_assets.steps.tables import main_history
 from tests.auditor.conftest import FIRST, LAST, PAID, Lake
 from tests.integration.books import Books
@@ -236,11 +243,53 @@ def test_a_month_of_which_a_day_was_published_again_is_refused(books: Books) -> 
     books.materialize("portfolio/portfolio_daily", date(2025, 1, 30))
     with pytest.raises(
         PartitionNotPublished,
-        match="expected it to be up to date; found that portfolio/portfolio_daily of 2025-01-30 was",
+        match="made from to be up to date; found that portfolio/portfolio_daily of 2025-01-30 was",
     ):
         tape(books)
     books.materialize("portfolio/funding_tape", JANUARY)
     assert not tape(books).is_closed
+
+
+def test_a_month_that_is_made_of_something_out_of_date_is_refused(books: Books) -> None:
+    """However far away: of the days between, nothing is known to be right."""
+    books.materialize("transactions/transactions,transactions/rejected_transactions", date(2025, 1, 30))
+    for report, partition in (("funding_tape", "2025-01"), ("journal", "2025-01-30")):
+        with pytest.raises(PartitionNotPublished, match=r"found that .*transactions/transactions of 2025-01-30 was"):
+            find(ledger(books), report, partition)
+    assert find(ledger(books), "journal", "2025-01-29").read_from == "branch main"
+
+
+def test_a_month_that_was_published_before_all_of_its_days_were_is_refused_and_not_closed(books: Books) -> None:
+    """However long ago: what was published since is remembered for weeks only."""
+    table = books.catalog.load_table(TAPE)
+    with table.transaction() as others:
+        others.set_properties({PARTIAL: "2025-01-01"})
+    says = "funding_tape of 2025-01-01 was published before all of its days were"
+    with pytest.raises(PartitionNotPublished, match=says):
+        tape(books)
+    with pytest.raises(CloseRefused, match=says):
+        close_month(ledger(books), JANUARY, "E0007", NOW)
+    books.materialize("portfolio/funding_tape", JANUARY)
+    assert books.catalog.load_table(TAPE).properties[PARTIAL] == ""
+    assert not tape(books).is_closed
+    books.materialize("portfolio/funding_tape", date(2025, 2, 1))
+    assert books.catalog.load_table(TAPE).properties[PARTIAL] == "2025-02-01"
+
+
+def test_what_others_have_committed_since_is_named(books: Books, tmp_path: Path) -> None:
+    before = said(tape(books), tmp_path / "before.csv")
+    changed(books)
+    found = said(tape(books), tmp_path / "after.csv")
+    assert before["changed since by others"] == "no"
+    assert found["changed since by others"].startswith("snapshot ")
+    assert (found["snapshot id"], found["run id"]) == (before["snapshot id"], before["run id"])
+
+
+def test_a_file_that_cannot_be_written_is_said(lake: Lake) -> None:
+    with pytest.raises(FileRefused, match=r"/proc/tape.csv: expected to write it; found .* Nothing was written"):
+        export(tape(lake.books), Path("/proc/tape.csv"))
+    with pytest.raises(FileRefused, match="expected a shorter name; found one of 254 characters"):
+        export(tape(lake.books), Path(f"{'x' * 250}.csv"))
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -225,6 +225,16 @@ def test_a_payout_that_names_no_merchant_is_not_lost(
     assert not_ok(of_ledger(settled, {**given, "transactions": payouts})) == 0
 
 
+def test_an_id_that_comes_again_long_after_is_another_transaction(
+    given: dict[str, DataFrame], nothing: DataFrame, keep: Keep
+) -> None:
+    """Intake takes one again that is older than its look-back."""
+    transactions = changed(given["transactions"], "transaction_id = 'P2'", transaction_id="'P1'")
+    entries = changed(given["ledger_entries"], "transaction_id = 'P2'", transaction_id="'P1'")
+    settled = keep(made(given, nothing, transactions=transactions))
+    assert not_ok(of_ledger(settled, {**given, "transactions": transactions, "ledger_entries": entries})) == 0
+
+
 def of_ledger(staged: DataFrame, given: Mapping[str, DataFrame]) -> DataFrame:
     transactions = given["transactions"]
     return movements_are_those_of_the_ledger.function(

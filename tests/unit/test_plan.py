@@ -191,6 +191,27 @@ def test_a_backlog_is_one_run_of_everything_daily_and_the_months_wait_for_their_
     assert month == Ask(monthly, Window(date(2025, 1, 1), date(2025, 1, 1)), month.reason, "missing")
 
 
+def test_a_month_that_is_carried_and_was_computed_alone_is_followed_by_the_next_months() -> None:
+    world = landed(60)
+    settle(world)
+    world.run(["vintage_curves"], Window(date(2025, 1, 1), date(2025, 1, 1)))
+    (ask,) = Books(DATASETS, world.records, FIRST).plan(world.through).asks
+    assert (ask.datasets, ask.window) == (("vintage_curves",), Window(date(2025, 2, 1), date(2025, 2, 1)))
+
+
+def test_a_month_that_was_published_before_all_of_its_days_were_is_out_of_date_once_they_are_there() -> None:
+    world = landed(60)
+    settle(world)
+    january = date(2025, 1, 1)
+    world.records["roll_rates"] = world.records["roll_rates"].with_partial(Window(january, january), [january])
+    books = Books(DATASETS, world.records, FIRST)
+    assert books.lacking(["roll_rates"], date(2025, 1, 30)) == []
+    says = "portfolio/roll_rates of 2025-01-01 was published before all of its days were"
+    assert books.lacking(["roll_rates"], date(2025, 1, 31)) == [says]
+    (ask,) = books.plan(world.through).asks
+    assert ("roll_rates" in ask.datasets, ask.window.first if ask.window else None) == (True, january)
+
+
 def test_a_late_file_restates_from_its_day_through_the_last_published_one() -> None:
     world = landed(10)
     settle(world)
