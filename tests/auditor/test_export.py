@@ -89,13 +89,14 @@ def test_the_rows_of_the_table_come_in_the_order_of_their_key_with_their_totals(
     snapshot = table.current_snapshot()
     assert snapshot
     assert snapshot.summary
-    assert {name: found[name] for name in list(found)[:7]} == {
+    assert {name: found[name] for name in list(found)[:8]} == {
         "dataset": "portfolio/funding_tape",
         "partition": "2025-01",
         "closed": "no",
         "read from": "branch main",
         "snapshot id": str(snapshot.snapshot_id),
         "run id": snapshot.summary["affirm.run-id"],
+        "changed since by others": "no",
         "rows": len(rows),
     }
 
