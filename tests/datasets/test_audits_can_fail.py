@@ -255,7 +255,12 @@ DECLARED = {
         ("", {"principal": "principal - 0.01"}),
         ("", {"to_bucket": "'refunded'"}),
     ],
-    ("roll_rates", "loans_are_those_of_the_balances"): [("", {"loans": "loans + 1"})],
+    ("roll_rates", "cells_are_those_of_the_loans"): [
+        ("", {"loans": "loans + 1"}),
+        ("", {"principal": "principal + 0.01"}),
+        ("", {"from_bucket": "'30-59'"}),
+        ("", {"to_bucket": "'30-59'"}),
+    ],
     ("roll_rates", "rates_are_of_the_opening_balances"): [
         ("", {"rate": "rate + 0.000001"}),
         ("", {"rate": "NULL"}),

@@ -10,8 +10,8 @@ from pyspark.sql import DataFrame, SparkSession
 from affirm_assets.datasets.portfolio.portfolio_daily import portfolio_daily
 from affirm_assets.datasets.portfolio.roll_rates import (
     RollRate,
+    cells_are_those_of_the_loans,
     destinations_tie_to_the_portfolio,
-    loans_are_those_of_the_balances,
     rates_are_of_the_opening_balances,
     roll_rates,
     rows_add_up_to_the_opening_balances,
@@ -57,7 +57,7 @@ OPENED = [
     balance("lost", THE_DAY_BEFORE, "90-119", "400.00"),
     balance("undone", THE_DAY_BEFORE, "charged_off"),
     balance("settled, reversed", THE_DAY_BEFORE, "current"),
-    balance("interest only", THE_DAY_BEFORE, "current", status="open"),
+    balance("interest only", THE_DAY_BEFORE, "current", status="open", interest="1.00"),
     balance("ends", THE_DAY_BEFORE, "current", "25.00"),
     balance("refunded", THE_DAY_BEFORE, "60-89", "80.00"),
     balance("reversed", THE_DAY_BEFORE, "30-59", "0.30"),
@@ -77,7 +77,7 @@ MOVED = [
     balance("settled, reversed", LEAP_DAY, "30-59", "100.00", principal_reversed="100.00"),
     # Its daily rows had ended.
     balance("ended, reversed", LEAP_DAY, "current", "70.00", principal_reversed="70.00"),
-    balance("interest only", LEAP_DAY, "current"),
+    balance("interest only", LEAP_DAY, "current", interest="1.00"),
     # Its daily rows end before the month does.
     balance("ends", MIDDLE, "current", principal_paid="25.00"),
     balance("refunded", MIDDLE, "60-89", "50.00", principal_refunded="30.00"),
@@ -196,7 +196,7 @@ def found(staged: DataFrame, opened: DataFrame, moved: DataFrame) -> dict[str, i
     audited = {
         "opening": rows_add_up_to_the_opening_balances.function(staged, portfolio, before, window),
         "destinations": destinations_tie_to_the_portfolio.function(staged, portfolio, moved),
-        "loans": loans_are_those_of_the_balances.function(staged, moved),
+        "cells": cells_are_those_of_the_loans.function(staged, moved, opened, window),
         "rates": rates_are_of_the_opening_balances.function(staged),
     }
     assert all(each.count() for each in audited.values())
@@ -214,13 +214,13 @@ A_ROW = "from_bucket = 'current' AND to_bucket = 'paid' AND product = 'installme
     ("where", "changes", "finds"),
     [
         pytest.param(
-            A_ROW, {"to_bucket": "'refunded'"}, {"destinations": 2, "loans": 2}, id="under another destination"
+            A_ROW, {"to_bucket": "'refunded'"}, {"destinations": 2, "cells": 2}, id="under another destination"
         ),
-        pytest.param(A_ROW, {"from_bucket": "'1-29'"}, {"opening": 2}, id="under another bucket"),
+        pytest.param(A_ROW, {"from_bucket": "'1-29'"}, {"opening": 2, "cells": 2}, id="under another bucket"),
         pytest.param(
             "from_bucket = 'charged_off'",
             {"principal": "-principal"},
-            {"destinations": 3},
+            {"destinations": 3, "cells": 3},
             id="a charge-off undone the other way",
         ),
         pytest.param(
@@ -241,4 +241,4 @@ def test_a_planted_error_is_found(
 
 @pytest.mark.parametrize("missing", [A_ROW, "from_bucket = '60-89'", "product = 'pay_in_4'"])
 def test_what_is_missing_is_found(staged: DataFrame, opened: DataFrame, moved: DataFrame, missing: str) -> None:
-    assert {"opening", "destinations", "loans"} <= found(staged.where(f"NOT ({missing})"), opened, moved).keys()
+    assert {"opening", "destinations", "cells"} <= found(staged.where(f"NOT ({missing})"), opened, moved).keys()

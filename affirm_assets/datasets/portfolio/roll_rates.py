@@ -10,7 +10,7 @@ from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.ledger._amounts_by_account import added_up
-from affirm_assets.datasets.portfolio._report_audits import is_percent, last_days, percent
+from affirm_assets.datasets.portfolio._report_audits import is_percent, last_days, percent, same_totals
 from affirm_assets.declare import Contract, Money, Monthly, Window, audit, column, dataset, key, previous
 from affirm_assets.lender.vocabulary import OPEN_BUCKETS, Product, RollsFrom, RollsTo
 
@@ -108,33 +108,60 @@ _DAYS_PAST_DUE = {
     "60-89": "60 AND 89",
     "90-119": "90 AND 119",
 }
-# Not by what the transform adds up, where something else says the same: of payments, all that moved but they.
-_WENT_THERE = {
-    **{
-        bucket: f"sum(IF(is_last AND days_past_due BETWEEN {days}, principal, 0)) <> 0"
-        for bucket, days in _DAYS_PAST_DUE.items()
-    },
-    "paid": "sum(opening_principal - principal - principal_refunded) <> sum(principal_charged_off + principal_waived)",
-    **{to: f"sum({_FLOWS[to]}) <> 0" for to in ("refunded", "waived", "charged_off")},
+# Not by what the transform looks at, where something else says the same: buckets by the days, what is repaid by what is
+# owed, and what payments did by all else.
+_BY_DAYS = " ".join(f"WHEN days_past_due BETWEEN {days} THEN '{bucket}'" for bucket, days in _DAYS_PAST_DUE.items())
+_FROM = (
+    "CASE WHEN charged_off_on IS NOT NULL THEN 'charged_off' WHEN principal + interest = 0 THEN 'repaid' "
+    f"{_BY_DAYS} END"
+)
+_WENT = {
+    **{bucket: f"IF(at_the_end = '{bucket}', owed, 0)" for bucket in OPEN_BUCKETS},
+    "refunded": "refunded",
+    "waived": "waived",
+    "charged_off": "charged_off",
+    "paid": "coalesce(owed_before, 0) - owed - refunded - waived - charged_off",
 }
 
 
 @audit()
-def loans_are_those_of_the_balances(staged: DataFrame, loan_balances: DataFrame) -> DataFrame:
-    """The loans of each destination are as many as the balances say have principal there."""
-    older = _with_last_day(_with_month(loan_balances).where(_IS_OLDER))
-    of_loans = older.groupBy("month", "product", "loan_id").agg(
-        F.array(
-            *(
-                F.struct(F.lit(to).alias("to_bucket"), F.expr(f"IF({went}, 1L, 0L)").alias("expected"))
-                for to, went in _WENT_THERE.items()
-            )
-        ).alias("destinations")
+def cells_are_those_of_the_loans(
+    staged: DataFrame, loan_balances: DataFrame, opening_balances: DataFrame, window: Window
+) -> DataFrame:
+    """Principal and loans of each cell are what the loans' balances of the two days leave, loan by loan."""
+    before = (
+        opening_balances.unionByName(loan_balances)
+        .where("as_of = last_day(as_of)")
+        .select(
+            F.date_add("as_of", 1).alias("month"),
+            "loan_id",
+            F.expr(_FROM).alias("from_bucket"),
+            F.col("principal").alias("owed_before"),
+        )
+        .where(F.col("month") <= F.lit(window.last))
     )
-    counted = of_loans.select("month", "product", F.inline("destinations")).withColumn("loans", F.lit(0).cast("bigint"))
-    rows = staged.select(*_TO, "loans").withColumn("expected", F.lit(0).cast("bigint")).unionByName(counted)
-    summed = rows.groupBy(*_TO).agg(F.sum("loans").alias("loans"), F.sum("expected").alias("expected"))
-    return summed.withColumn("ok", F.expr("loans = expected"))
+    of_loans = (
+        _with_last_day(_with_month(loan_balances).where(_IS_OLDER))
+        .groupBy("month", "product", "loan_id")
+        .agg(
+            F.expr("sum(IF(is_last, principal, 0))").alias("owed"),
+            F.expr(f"max(IF(is_last, CASE {_BY_DAYS} END, NULL))").alias("at_the_end"),
+            *(F.expr(f"sum({_FLOWS[to]})").alias(to) for to in ("refunded", "waived", "charged_off")),
+        )
+        .join(before, ["month", "loan_id"], "left")
+    )
+    cells = (
+        F.struct(F.lit(to).alias("to_bucket"), F.expr(f"CAST({went} AS decimal(28,2))").alias("principal"))
+        for to, went in _WENT.items()
+    )
+    from_bucket = F.coalesce("from_bucket", F.lit("repaid")).alias("from_bucket")
+    expected = (
+        of_loans.select("month", "product", from_bucket, F.inline(F.array(*cells)))
+        .where("principal <> 0")
+        .groupBy(*_KEY)
+        .agg(F.sum("principal").alias("principal"), F.count(F.lit(1)).alias("loans"))
+    )
+    return same_totals(staged, expected, by=_KEY, totals=["principal", "loans"])
 
 
 @audit()
@@ -154,7 +181,7 @@ def rates_are_of_the_opening_balances(staged: DataFrame) -> DataFrame:
     audits=[
         rows_add_up_to_the_opening_balances,
         destinations_tie_to_the_portfolio,
-        loans_are_those_of_the_balances,
+        cells_are_those_of_the_loans,
         rates_are_of_the_opening_balances,
     ],
     owner="team:credit-risk",
