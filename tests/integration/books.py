@@ -66,10 +66,11 @@ class Books:
     first: date = date(2025, 1, 1)
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
     engines: EngineSettings = BY_SIZE
+    restatement: str = ""
 
     @property
     def settings(self) -> Settings:
-        return Settings.local(self.folder, self.first, self.engines)
+        return replace(Settings.local(self.folder, self.first, self.engines), restatement=self.restatement)
 
     @property
     def landing(self) -> Path:

@@ -34,6 +34,13 @@ def test_empty_value_is_the_default(name: str) -> None:
     assert Settings.of({name: ""}) == Settings.of({})
 
 
+def test_a_restatement_is_of_a_local_deployment_whose_commands_carry_it() -> None:
+    """On Kubernetes, runs that nobody meant would carry it, too."""
+    carried = {"AFFIRM_RESTATEMENT": "R1"}
+    assert Settings.of(carried).restatement == "R1"
+    assert Settings.of({**KUBERNETES, **carried}).restatement == ""
+
+
 def test_every_known_deployment_is_accepted() -> None:
     found = [Settings.of({**KUBERNETES, "AFFIRM_DEPLOYMENT": known}).deployment for known in DEPLOYMENTS]
     assert found == list(DEPLOYMENTS)
