@@ -96,7 +96,7 @@ def test_the_demo_shows_what_it_did_and_the_business_goes_on(
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert [line for line in resumed.stdout.splitlines() if " 2025-02-01: " in line][:2] == [
         "1 dataset, 2025-02-01: late file: transactions of 2025-02-01 changed after it was read",
-        "12 datasets, 2025-02-01: transactions/transactions of 2025-02-01 is not published",
+        "14 datasets, 2025-02-01: transactions/transactions of 2025-02-01 is not published",
     ]
     assert "waits for adjustments and loans and transactions of 2025-02-02" in resumed.stdout
     nothing = run(environ, "affirm", "resume")
