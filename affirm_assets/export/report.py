@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from datetime import date
 
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.snapshots import Snapshot
 
-from affirm_assets.close import CLOSES, Closing, Ledger, closes_of
+from affirm_assets.close import CLOSES, Close, Closing, Ledger, closes_of
 from affirm_assets.declare.contract import personal_columns
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import SameWindow
 from affirm_assets.declare.partitions import Monthly, Partitions, Window, iso_date
 from affirm_assets.export.errors import PartitionMalformed, PartitionNotPublished, ReportUnknown
 from affirm_assets.orchestration.plan import Books
+from affirm_assets.steps.closed import month_text
 from affirm_assets.steps.published import Record, records_of
-from affirm_assets.steps.tables import RUN_ID, is_by_others, window_of
+from affirm_assets.steps.tables import RUN_ID, is_by_others, main_history, window_of
 
 REPORT_DOMAINS = ("portfolio", "merchants", "ledger")
 """The folders of datasets whose tables are reports. The others hold what reports are made from."""
@@ -28,9 +29,9 @@ NOT_KNOWN = "not known any more"
 class Report:
     """A partition of a report. `day`: its first; `partition`: as people write it.
 
-    `snapshot`: what is read of the table; `read_from`: the tag or branch that names it. `named_snapshot` and `run_id`:
-    the snapshot and the run with which the partition came. So they are the same again, whatever is published of other
-    partitions meanwhile. `others`: what was committed since by others, which may have changed the partition.
+    `snapshot`: what is read of the table; `read_from`: the tag or branch that names it. `origin`, in words: of a closed
+    month its close; of any other what the partition was published with, and what others have committed since. So it is
+    the same again, whatever is published of other partitions meanwhile.
     """
 
     dataset: Dataset
@@ -41,9 +42,7 @@ class Report:
     snapshot: int
     read_from: str
     is_closed: bool
-    named_snapshot: str
-    run_id: str
-    others: tuple[int, ...]
+    origin: Mapping[str, str]
 
 
 def find(ledger: Ledger, name: str, partition: str) -> Report:
@@ -61,7 +60,8 @@ def find(ledger: Ledger, name: str, partition: str) -> Report:
         raise PartitionNotPublished(
             f"{dataset} of {partition}: expected it to be published; published is {published}. Materialize it first."
         )
-    if closing := _closing(tables, dataset, day):
+    close, closing = _closed(tables, dataset, day) or (None, None)
+    if close and closing:
         closed = table.snapshot_by_id(closing.snapshot)
         if closed is None:
             raise PartitionNotPublished(
@@ -71,13 +71,13 @@ def find(ledger: Ledger, name: str, partition: str) -> Report:
             )
         is_tagged = (ref := table.metadata.refs.get(str(closing.tag))) and ref.snapshot_id == closing.snapshot
         read_from = f"tag {closing.tag}" if is_tagged else f"snapshot {closing.snapshot}"
-        named = _published_by(table, closed, record, day)
-        return Report(dataset, partitions, partition, day, table, closing.snapshot, read_from, True, *named)
+        by = {"snapshot id": str(closing.snapshot), "close": f"{month_text(close.month)}, number {close.number}"}
+        return Report(dataset, partitions, partition, day, table, closing.snapshot, read_from, True, by)
     _check_whole(ledger, records, dataset, partitions, partition, day)
     snapshot = table.current_snapshot()
     assert snapshot is not None  # of a table of which a partition is published
-    named = _published_by(table, snapshot, record, day)
-    return Report(dataset, partitions, partition, day, table, snapshot.snapshot_id, "branch main", False, *named)
+    origin = _published_by(table, record, day)
+    return Report(dataset, partitions, partition, day, table, snapshot.snapshot_id, "branch main", False, origin)
 
 
 def _report(datasets: Mapping[str, Dataset], name: str) -> tuple[Dataset, Partitions]:
@@ -114,10 +114,13 @@ def _day(dataset: Dataset, partitions: Partitions, text: str) -> date:
         raise PartitionMalformed(f"{dataset}: expected {expected}; found {text!r}.") from None
 
 
-def _closing(tables: Mapping[str, Table], dataset: Dataset, day: date) -> Closing | None:
-    """The table as the day's month was closed, the last time; of a table that is newer, as the first month after it."""
+def _closed(tables: Mapping[str, Table], dataset: Dataset, day: date) -> tuple[Close, Closing] | None:
+    """The close, and the table as the day's month was closed, the last time.
+
+    Of a table that is newer than that: as the first month after it was closed.
+    """
     closings = {
-        (close.month, close.number): each
+        (close.month, close.number): (close, each)
         for close in closes_of(tables.get(CLOSES))
         for each in close.tables
         if close.month >= day.replace(day=1) and each.table == dataset.table
@@ -162,22 +165,21 @@ def _check_whole(
         )
 
 
-def _published_by(table: Table, last: Snapshot, record: Record, day: date) -> tuple[str, str, tuple[int, ...]]:
-    """The snapshot and the run that published the day, up to the last, as long as the table remembers them.
-
-    And what others have committed since.
-    """
-    others: list[int] = []
-    for snapshot in ancestors_of(last, table.metadata):  # newest first
+def _published_by(table: Table, record: Record, day: date) -> Mapping[str, str]:
+    """The snapshot and the run that published the day, as long as the table remembers them."""
+    published, others = (NOT_KNOWN, NOT_KNOWN), list[int]()
+    for one in reversed(record.recent):  # the newest last
+        if Window.parse(one.window).contains(day):
+            published = str(one.snapshot), one.run_id
+    for snapshot in main_history(table):  # newest first
         window = window_of(snapshot)
         if window and Window.parse(window).contains(day):
-            return str(snapshot.snapshot_id), _run_of(snapshot), tuple(others)
+            published = str(snapshot.snapshot_id), _run_of(snapshot)
+            break
         if is_by_others(snapshot):
             others.append(snapshot.snapshot_id)
-    for one in record.recent:
-        if one.sequence_number <= (last.sequence_number or 0) and Window.parse(one.window).contains(day):
-            return str(one.snapshot), one.run_id, tuple(others)
-    return NOT_KNOWN, NOT_KNOWN, tuple(others)
+    since = ", ".join(f"snapshot {each}" for each in others) or "no"
+    return {"snapshot id": published[0], "run id": published[1], "changed since by others": since}
 
 
 def _run_of(snapshot: Snapshot) -> str:

@@ -94,9 +94,7 @@ def control_totals(report: Report, totals: Totals) -> Said:
         ("partition", report.partition),
         ("closed", "yes" if report.is_closed else "no"),
         ("read from", report.read_from),
-        ("snapshot id", report.named_snapshot),
-        ("run id", report.run_id),
-        ("changed since by others", ", ".join(f"snapshot {each}" for each in report.others) or "no"),
+        *report.origin.items(),
         ("rows", totals.rows),
         *((f"sum of {name}", amount) for name, amount in totals.sums.items()),
     ]

@@ -138,7 +138,8 @@ def test_a_closed_month_is_exported_as_it_was_closed(books: Books, tmp_path: Pat
     changed(books)
     found = said(tape(books), tmp_path / "closed.csv")
     assert (found["closed"], found["read from"]) == ("yes", "tag close-2025-01")
-    differs = ("closed", "read from")
+    assert (found["close"], "run id" in found) == ("2025-01, number 1", False)
+    differs = ("closed", "read from", "run id", "changed since by others", "close")
     assert {k: v for k, v in found.items() if k not in differs} == {k: v for k, v in before.items() if k not in differs}
     assert (tmp_path / "open.csv").read_bytes() == (tmp_path / "closed.csv").read_bytes()
     of_day = find(ledger(books), "portfolio_daily", "2025-01-31")
@@ -152,6 +153,7 @@ def test_a_month_that_was_closed_anew_is_exported_as_it_was_closed_last(books: B
     assert tape(books).read_from == "tag close-2025-01"
     end(ledger(books), "E0008", NOW)
     assert tape(books).read_from == "tag close-2025-01-2"
+    assert tape(books).origin["close"] == "2025-01, number 2"
 
 
 def test_a_report_that_is_newer_than_the_close_is_not_closed(books: Books) -> None:
@@ -181,7 +183,7 @@ def test_the_run_is_named_as_long_as_the_table_remembers_it(lake: Lake, books: B
 
     def run_of(partition: str) -> tuple[str, str]:
         found = find(ledger(books), "portfolio_daily", partition)
-        return found.named_snapshot, found.run_id
+        return found.origin["snapshot id"], found.origin["run id"]
 
     assert run_of("2025-01-30") == (str(first.snapshot_id), lake.first_run)  # by the record of publishes
     newest, *_ = json.loads(table.properties[RECENT])
