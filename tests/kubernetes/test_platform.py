@@ -37,7 +37,7 @@ def ten_days(platform: Platform) -> list[str]:
     runs = until(lambda: _runs_with(platform, LAST), 900, "the run of a date that arrived")
     assert _is_published(platform, LAST)
     # The month has days to come: nobody but a person asks for it.
-    return [*runs, platform.materialize(MONTHLY, first=START.replace(day=1))]
+    return [*runs, platform.materialize(*MONTHLY.split(","), first=START.replace(day=1))]
 
 
 def test_a_date_that_arrives_is_booked_by_one_run(platform: Platform, ten_days: list[str]) -> None:
