@@ -60,8 +60,8 @@ def find(ledger: Ledger, name: str, partition: str) -> Report:
         raise PartitionNotPublished(
             f"{dataset} of {partition}: expected it to be published; published is {published}. Materialize it first."
         )
-    close, closing = _closed(tables, dataset, day) or (None, None)
-    if close and closing:
+    if found := _closed(tables, dataset, day):
+        close, closing = found
         closed = table.snapshot_by_id(closing.snapshot)
         if closed is None:
             raise PartitionNotPublished(
@@ -155,8 +155,6 @@ def _check_whole(
     # What is carried from day to day is out of date with any day before it.
     carries = [dataset.name] if dataset.carry else []
     stale = books.why_stale(dataset.name, Window(day, day))
-    if day in records[dataset.name].partial:
-        stale = f"{dataset} of {day} was published before all of its days were"
     if found := [*([stale] if stale else []), *books.lacking([*books.made_from(dataset.name), *carries], days.last)]:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         raise PartitionNotPublished(

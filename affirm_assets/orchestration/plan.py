@@ -128,8 +128,10 @@ class Books:
     def why_stale(self, name: str, partition: Window) -> str | None:
         """What was published again since this one partition was computed from it, in words; None: nothing was."""
         dataset, record = self.datasets[name], self.records[name]
-        alone = replace(self, records={**self.records, name: replace(record, windows=(partition,))})
-        stale = alone._stale(dataset, partition.first)
+        partial = frozenset(day for day in record.partial if partition.contains(day))
+        alone = replace(record, windows=(partition,), partial=partial)
+        days = dataset.partitions.days(partition) if dataset.partitions else partition
+        stale = replace(self, records={**self.records, name: alone})._stale(dataset, days.last)
         return stale.reason if stale else None
 
     @cached_property

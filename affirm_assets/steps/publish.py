@@ -43,6 +43,7 @@ from affirm_assets.steps.published import Publication, Record, record_of, work_d
 from affirm_assets.steps.request import Request
 from affirm_assets.steps.storage import Storage
 from affirm_assets.steps.tables import (
+    RUN_ID,
     SUMMARY,
     WHOLE_TABLE,
     WINDOW_KEY,
@@ -202,7 +203,7 @@ def summary(request: Request) -> dict[str, str]:
     return {
         f"{SUMMARY}dataset": request.dataset,
         WINDOW_KEY: request.window_text,
-        f"{SUMMARY}run-id": request.run.run_id,
+        RUN_ID: request.run.run_id,
         f"{SUMMARY}root-run-id": request.run.root_run_id,
         f"{SUMMARY}code-version": request.code_version,
     }
@@ -404,7 +405,7 @@ def _check_not_overtaken(dataset: Dataset, request: Request, table: Table, recor
             return
         changed = window_of(snapshot)
         if is_by_others(snapshot) or (changed is not None and _concerns(changed, concerned)):
-            run_id = snapshot.summary.get(f"{SUMMARY}run-id") if snapshot.summary else None
+            run_id = snapshot.summary.get(RUN_ID) if snapshot.summary else None
             cause = f"snapshot {snapshot.snapshot_id} of " + (f"run {run_id}" if run_id else "somebody else")
             raise PublishConflict(dataset.table, request.window_text, request.base, cause)
     if request.base is not None:

@@ -134,7 +134,7 @@ class _Audit:
         for waiting in self.waiting:
             of_sources.settle(waiting, self.tables[waiting.feed.accepted], days, self.tallies[waiting.name()])
         self._months()
-        for report, identity in {**of_months.NAMES, of_tape.TAPE: of_tape.NAME}.items():
+        for report, identity in {MONTHLY: _MONTHS, **of_months.NAMES, of_tape.TAPE: of_tape.NAME}.items():
             if report in self.tables:
                 self._no_month_is_missing(report, self.tallies[identity])
         for name, table in self.tables.items():
@@ -178,7 +178,7 @@ class _Audit:
         """Of a whole history, as many numbers as the report of its months has."""
         rows, month = day[of_reports.ORIGINATIONS], day.day.replace(day=1)
         keys = list(zip(rows.text("product").to_pylist(), rows.text("borrower_state").to_pylist(), strict=True))
-        for name in ("loans", "principal"):
+        for name in _ORIGINATED:
             for (product, state), number in zip(keys, rows.number(name).tolist(), strict=True):
                 self.months[month, product, state, name] += number
 
@@ -192,7 +192,7 @@ class _Audit:
             return
         loans = self.of_months.end_month(day)
         for name in of_months.TABLES:
-            if name in self.tables and any(first <= month <= last for first, last in self.tables[name].published):
+            if name in self.tables and month in _published_months(self.tables[name]):
                 table, tally = self.tables[name], self.tallies[of_months.NAMES[name]]
                 rows = table.day(month, (*table.key, *of_months.FOUND[name]))
                 self._keys_and_counts(name, month, rows)
@@ -211,11 +211,14 @@ class _Audit:
                 tally.wrong(f"{name} of {month:%Y-%m}", "published", "not there")
 
     def _tape(self, day: Day) -> None:
+        table = self.tables.get(of_tape.TAPE)
+        if table is None:
+            return
         if self.month is None or self.month.month != day.day.replace(day=1):
             self.month = of_tape.Month.begun(day)
         self.month.add(day[of_loans.BALANCES])
-        month, table = self.month.month, self.tables.get(of_tape.TAPE)
-        if table is None or day.day != _month_end(month) or month not in _published_months(table):
+        month = self.month.month
+        if day.day != _month_end(month) or month not in _published_months(table):
             return
         rows = table.day(month, self.columns[of_tape.TAPE])
         self._keys_and_counts(of_tape.TAPE, month, rows)
@@ -254,7 +257,6 @@ class _Audit:
             tally.tables(
                 month, "originations of", self._originated(month), found, ["product", "borrower_state"], _ORIGINATED
             )
-        self._no_month_is_missing(MONTHLY, tally)
 
     def found(self) -> Iterator[Found]:
         tables = f"{self.first}...{self.last} in each of {len(DAILY)} tables"

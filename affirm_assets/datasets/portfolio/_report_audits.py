@@ -6,8 +6,14 @@ from decimal import Decimal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from affirm_assets.lender.vocabulary import OPEN_BUCKETS
+
 _HALF_OF_THE_LAST_PLACE = Decimal("0.0000005")
 """A rate has six decimal places."""
+
+
+PRINCIPAL_IN = {bucket: f"principal_{bucket.replace('-', '_')}" for bucket in OPEN_BUCKETS}
+"""By delinquency bucket, the column of the portfolio with the principal in it."""
 
 
 def first_of_month(day: str) -> Column:

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from affirm_assets.audits import reconcile
-from affirm_assets.datasets.portfolio._report_audits import first_of_month, last_days, same_totals
+from affirm_assets.datasets.portfolio._report_audits import PRINCIPAL_IN, first_of_month, last_days, same_totals
 from affirm_assets.declare import (
     Contract,
     Money,
@@ -244,11 +244,10 @@ def charged_off_loans_are_those_listed(
     return joined.withColumn("ok", _same(_LISTED, "listed") & F.col("charged_off_on").isNotNull())
 
 
-_BUCKETS = {"current": "current", "1_29": "1-29", "30_59": "30-59", "60_89": "60-89", "90_119": "90-119"}
 _AT_END = (
     *("loans", "open_loans", "repaid_loans", "charged_off_loans", *_OWED),
     *("amount_past_due", "charged_off_principal", "recovered_principal"),
-    *(f"principal_{name}" for name in _BUCKETS),
+    *PRINCIPAL_IN.values(),
 )
 """Of the portfolio, what is of the end of a day."""
 _IN_DAYS = (
@@ -263,7 +262,7 @@ _OF_LOAN = {
         f"{status}_loans": f"IF(as_of = last_day AND status = '{status}', 1, 0)"
         for status in ("open", "repaid", "charged_off")
     },
-    **{f"principal_{name}": f"IF(bucket = '{bucket}', principal, 0)" for name, bucket in _BUCKETS.items()},
+    **{name: f"IF(bucket = '{bucket}', principal, 0)" for bucket, name in PRINCIPAL_IN.items()},
     "principal_paid": "principal_paid - principal_reversed",
     "interest_paid": "interest_paid - interest_reversed",
 }

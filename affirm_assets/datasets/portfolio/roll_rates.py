@@ -10,7 +10,7 @@ from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
 from affirm_assets.datasets.ledger._amounts_by_account import added_up
-from affirm_assets.datasets.portfolio._report_audits import is_percent, last_days, percent, same_totals
+from affirm_assets.datasets.portfolio._report_audits import PRINCIPAL_IN, is_percent, last_days, percent, same_totals
 from affirm_assets.declare import Contract, Money, Monthly, Window, audit, column, dataset, key, previous
 from affirm_assets.lender.vocabulary import OPEN_BUCKETS, Product, RollsFrom, RollsTo
 
@@ -42,7 +42,6 @@ _FLOWS = {
     "waived": "principal_waived",
     "charged_off": "principal_charged_off",
 }
-_IN_PORTFOLIO = {bucket: f"principal_{bucket.replace('-', '_')}" for bucket in OPEN_BUCKETS}
 _IS_OLDER = "booked_on < month"
 
 
@@ -63,7 +62,7 @@ def rows_add_up_to_the_opening_balances(
     owed = added_up(
         opened,
         ["month", "product"],
-        (({"from_bucket": bucket}, f"sum({name})") for bucket, name in _IN_PORTFOLIO.items()),
+        (({"from_bucket": bucket}, f"sum({name})") for bucket, name in PRINCIPAL_IN.items()),
     )
     rows = staged.groupBy("month", "product", "from_bucket").agg(
         F.sum("principal").alias("went"),
@@ -81,7 +80,7 @@ def destinations_tie_to_the_portfolio(
     """What went to each destination is what the portfolio paid, lost, ... in the month, and owes in each bucket at its
     end, less what of that is of loans that the month booked."""
     in_portfolio = {
-        **{bucket: f"sum(IF(is_last, {name}, 0))" for bucket, name in _IN_PORTFOLIO.items()},
+        **{bucket: f"sum(IF(is_last, {name}, 0))" for bucket, name in PRINCIPAL_IN.items()},
         **{to: f"sum(principal_{to})" for to in _FLOWS},
     }
     of_new_loans = {
