@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import Before, Lookup, Through, before, through
@@ -15,7 +16,7 @@ from affirm_assets.engines.sail import SailEngine, stage
 from affirm_assets.steps import read
 from affirm_assets.steps.request import Run, pin
 from tests.conftest import declare
-from tests.steps.amounts import D1, D3, D4, Amount, amounts_of, frame, noted, one
+from tests.steps.amounts import D1, D3, D4, Amount, AmountWithNote, amounts_of, frame, noted, one
 from tests.storage import NewStorage, Steps, StorageWithEngine
 
 DAYS = Window(D1, date(2025, 1, 10))
@@ -113,6 +114,30 @@ def test_only_files_that_may_hold_a_key_are_opened(
     with storage.own.active():
         found(storage, looking_up("id02", "id04", "x" * 40, "x" * 39, "y", how=through("amounts", by="id")), one(D4))
         assert [len(scan.files) for _, scan in storage.own._scans] == [opened]
+
+
+def test_files_with_nothing_but_nulls_are_not_opened(steps: Steps, new_storage: NewStorage) -> None:
+    """Of transactions at weekends, none may be of a loan."""
+
+    def amounts() -> DataFrame:
+        rows = frame(("a", D1, "1.00"), ("b", D1, "1.00"), ("c", D3, "1.00"), ("d", D3, "1.00"), ("e", D4, "1.00"))
+        return rows.withColumn("note", F.expr("IF(id IN ('d', 'e'), 'hello', NULL)"))
+
+    source = declare(amounts, AmountWithNote, Daily("day"))
+    steps.run(source, DAYS)
+
+    def of_note(history: Lookup) -> DataFrame:
+        asked_for = SparkSession.active().createDataFrame([("hello",)], "note string")
+        return history(asked_for).select("id", "day", "amount")
+
+    through_it = declare(of_note, Amount, Daily("day"), inputs={"history": through("amounts", by="note")})
+    storage = new_storage()
+    pinned = pin(through_it, {"amounts": source}, one(D4), Run("r", "r"), "v1", storage)
+    with storage.own.active():
+        rows = storage.frames(through_it, {"amounts": source}, pinned).call(through_it.function).collect()
+        assert sorted(row.id for row in rows) == ["d", "e"]
+        if isinstance(storage.own, SailEngine):
+            assert [len(scan.files) for _, scan in storage.own._scans] == [2]
 
 
 def _by_twos(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -70,6 +70,8 @@ class _Listed:
     has_deletes: bool
     bounds: tuple[str, str] | None = None
     """Of the column by which files are looked up: no value of the file is outside. None: it does not say."""
+    has_values: bool = True
+    """Whether that column may be anything but null in a row. A null has no bounds, and is not what is looked up."""
 
     @staticmethod
     def of(file: DataFile, spec_id: int, *, has_deletes: bool, by: int | None = None) -> "_Listed":
@@ -84,9 +86,12 @@ class _Listed:
             is_encrypted,
             has_deletes,
             None if by is None else _bounds(file, by),
+            by is None or (file.null_value_counts or {}).get(by) != file.record_count,
         )
 
     def may_hold(self, among: Among) -> bool:
+        if not self.has_values:
+            return False
         return self.bounds is None or any(self.bounds[0] <= value <= self.bounds[1] for value in among.values)
 
     def problem(self) -> str | None:
