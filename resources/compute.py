@@ -128,8 +128,18 @@ PROFILES: Mapping[str, Profile] = {
     each.name: each
     for each in (
         Profile("small", Pod.step(2, 3 * _GI, 10 * _GI), Pod.executor(2, 3 * _GI, 10 * _GI), max_executors=2),
-        Profile("medium", Pod.step(2, 4 * _GI, 20 * _GI), Pod.executor(4, 8 * _GI, 40 * _GI), max_executors=8),
-        Profile("large", Pod.step(4, 8 * _GI, 40 * _GI), Pod.executor(4, 16 * _GI, 80 * _GI), max_executors=32),
+        Profile(
+            "medium",
+            Pod.step(2, 4 * _GI, 20 * _GI, native=True),
+            Pod.executor(4, 8 * _GI, 40 * _GI, native=True),
+            max_executors=8,
+        ),
+        Profile(
+            "large",
+            Pod.step(4, 8 * _GI, 40 * _GI, native=True),
+            Pod.executor(4, 16 * _GI, 80 * _GI, native=True),
+            max_executors=32,
+        ),
     )
 }
 

@@ -83,6 +83,10 @@ def test_an_executor_that_dies_is_replaced_and_its_log_kept(platform: Platform) 
     assert platform.wait(run) == "SUCCESS"
     assert events(platform, run, "STEP_UP_FOR_RETRY") == []
     assert_published_once(platform, run, "on_executors")
+    current = platform.catalog().load_table("faults.on_executors").current_snapshot()
+    assert current is not None
+    assert current.summary is not None
+    assert str(current.summary["affirm.engine"]).endswith("(native operators)")
     nothing_lives(run)
     assert log(platform, run, ".err", victim)
     assert len(events(platform, run, "LOGS_CAPTURED")) >= 3  # the step's, and those of its executors

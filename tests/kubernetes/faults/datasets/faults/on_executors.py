@@ -1,4 +1,4 @@
-"""Long enough on two executors for a test to kill one of them."""
+"""Long enough on two executors, with native operators, for a test to kill one of them."""
 
 from pyspark.sql import DataFrame
 
@@ -13,7 +13,7 @@ from tests.kubernetes.faults.datasets.faults._rows import Numbered, say, slow_ro
     owner="team:tests",
     starts="by_hand",
     engine="spark",
-    compute=Compute("small", min_executors=2, max_executors=2),
+    compute=Compute("small", min_executors=2, max_executors=2, native=True),
 )
 def on_executors(window: Window) -> DataFrame:
     """Ten tasks of ten seconds each."""
