@@ -1,8 +1,8 @@
 """The close of a month: when it may be closed, what is kept of it, and the commit by which all tables know of it.
 
-On the SQL catalogs (SQLite, PostgreSQL) that is one transaction: every table's tag and property and the row of the
-close come together, or not at all. Elsewhere the row comes last: until it is there, the month is not closed, and
-closing it again goes on.
+On the SQL catalogs (SQLite, PostgreSQL), and by a REST server's commit to several tables, that is one transaction:
+every table's tag and property and the row of the close come together, or not at all. Elsewhere the row comes last:
+until it is there, the month is not closed, and closing it again goes on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -115,7 +115,11 @@ class Ledger:
     first: date
 
     def tables(self) -> Mapping[str, Table]:
-        """Those of the datasets that there are, and the table of the closes, all as of one moment."""
+        """Those of the datasets that there are, and the table of the closes.
+
+        On the SQL catalogs all as of one moment. Elsewhere that is left to the commit: it requires that each is as it
+        was loaded.
+        """
         return load_together(self.catalog, [*(each.table for each in self.datasets.values()), CLOSES])
 
     def lacking(self, tables: Mapping[str, Table], through: date) -> list[str]:

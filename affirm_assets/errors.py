@@ -190,6 +190,17 @@ class TablesBusy(AffirmError):
     """Others commit to tables so often that a commit to all of them at once never comes first."""
 
 
+class DatesDiffer(AffirmError):
+    """Tables of which readers of the branch `closed` would see several dates, or none."""
+
+    def __init__(self, tables: Mapping[str, Iterable[str]]) -> None:
+        found = "; ".join(f"{said} in {', '.join(names)}" for said, names in tables.items())
+        super().__init__(
+            f"expected one date on the branch `closed` of all tables, and no other at a second look; found {found}. "
+            "The close of business is under way, or was stopped between two tables: affirm close ends it."
+        )
+
+
 class RollbackRefused(AffirmError):
     """A table that cannot be put back to what a run published."""
 

@@ -21,6 +21,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
+    CommitStateUnknownException,
     NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
     NoSuchTableError,
@@ -82,7 +83,11 @@ class CatalogError(Exception):
 
 
 class CatalogUnreachable(CatalogError):
-    """The catalog's database does not answer, or refuses the user."""
+    """The catalog's database or server does not answer, or refuses the user."""
+
+
+class CommitUnknown(CatalogError, CommitStateUnknownException):
+    """Nobody knows whether a commit came through: it got no answer that tells, or its tables are not as it says."""
 
 
 class CatalogDamaged(CatalogError):
@@ -125,6 +130,10 @@ class _SharedSqlCatalog(SqlCatalog):
     Each load asks the database which metadata file a table has now. Such a file never changes, and may be of a thousand
     snapshots: as long as somebody holds what was read of it, it is not read again.
     """
+
+    commits_together = True
+    checks_properties = True
+    """Requirements are checked by this library, so that one of a kind of one's own may speak of properties."""
 
     def __init__(self, name: str, **properties: str) -> None:
         self._read: WeakValueDictionary[str, TableMetadata] = WeakValueDictionary()
@@ -477,9 +486,9 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
         properties = self.properties()
         # Imported here: each takes a part of a second that a laptop need not spend.
         if self._kind in _REST:
-            from pyiceberg.catalog.rest import RestCatalog
+            from resources.rest import SharedRestCatalog
 
-            return RestCatalog(self.name, **properties)
+            return SharedRestCatalog(self.name, **properties)
         if self._kind == _GLUE:
             from pyiceberg.catalog.glue import GlueCatalog
 

@@ -1,5 +1,6 @@
-"""A real PostgreSQL and a real S3 server (versitygw) for tests, on an address of this machine, gone after the test."""
+"""A real PostgreSQL, S3 server (versitygw) and REST catalog for tests, on this machine, gone after them."""
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -12,10 +13,16 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
+
+import pyspark
+
+from resources.spark import java_problem
 
 LOCALHOST = "127.0.0.1"
 REGION = "us-east-1"
@@ -39,6 +46,22 @@ def postgres_missing() -> str | None:
 def s3_missing() -> str | None:
     """Why there can be no S3 server here, or None."""
     return None if _versitygw() else f"no S3 server is installed (go install {_VERSITYGW})"
+
+
+def rest_catalog_missing() -> str | None:
+    """Why there can be no REST catalog here, or None."""
+    if problem := java_problem():
+        return problem
+    try:
+        _rest_catalog_jars()
+    except subprocess.CalledProcessError as error:
+        return f"the jars of the REST catalog cannot be fetched: {' '.join(error.stdout.split())[-500:]}"
+    return None
+
+
+@dataclass(frozen=True)
+class RestCatalogServer:
+    uri: str
 
 
 @dataclass(frozen=True)
@@ -180,6 +203,49 @@ def s3_server(address: str = LOCALHOST, buckets: Sequence[str] = ()) -> Iterator
             for name in buckets:
                 server.create_bucket(name)
             yield server
+
+
+@contextmanager
+def rest_catalog(folder: Path) -> Iterator[RestCatalogServer]:
+    """Apache Iceberg's reference server: its tables lie in `folder`/warehouse, listed in a SQLite file beside it.
+
+    Its commit to several tables is not atomic: it checks all, and then commits to one after another. A commit of
+    another that comes between the two makes it lose its own to that table, and it says that all went well.
+    """
+    port = _free_port(LOCALHOST)
+    server = RestCatalogServer(f"http://{LOCALHOST}:{port}")
+    # As in the other tests that start Java: it runs for a minute.
+    java = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    command = [_java(), *java, "-cp", _rest_catalog_jars(), "org.apache.iceberg.rest.RESTCatalogServer"]
+    settings = {
+        "CATALOG_WAREHOUSE": f"file://{folder}/warehouse",
+        "CATALOG_URI": f"jdbc:sqlite:{folder}/rest.db?busy_timeout=10000",
+        "CATALOG_REST_PORT": str(port),
+    }
+    log = folder / "rest.log"
+    with _running(command, log, stop=signal.SIGTERM, env={**os.environ, **settings}) as process:
+        _wait(process, log, lambda: urlopen(f"{server.uri}/v1/config", timeout=5).close())
+        yield server
+
+
+@cache
+def _rest_catalog_jars() -> str:
+    """A class path. Fetched once for a machine, as Spark's own jars are, and found in Ivy's cache from then on."""
+    pyspark_jars = Path(pyspark.__file__).parent / "jars"
+    (ivy,) = pyspark_jars.glob("ivy-*.jar")
+    described = Path(__file__).with_name("rest_catalog_server.xml")
+    with _folder({}) as folder, (Path(tempfile.gettempdir()) / "rest-catalog-jars.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Ivy's cache is not for two at once
+        command = [_java(), "-jar", str(ivy), "-ivy", str(described), "-cachepath", str(folder / "jars"), "-warn"]
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
+        fetched = (folder / "jars").read_text().strip()
+    hadoop = map(str, sorted(pyspark_jars.glob("hadoop-client-*.jar")))
+    return os.pathsep.join([fetched, *hadoop, *map(str, pyspark_jars.glob("commons-logging-*.jar"))])
+
+
+def _java() -> str:
+    home = os.environ.get("JAVA_HOME")
+    return str(Path(home, "bin", "java")) if home else "java"
 
 
 def _postgres_folder() -> str | None:

@@ -3,7 +3,7 @@
 Belongs here: when a date is whole, and the move of all branches at once. Does not: the close of a month.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 
@@ -13,11 +13,19 @@ from pyiceberg.table.snapshots import Snapshot
 
 from affirm_assets.declare.dataset import AUTOMATIC, Dataset
 from affirm_assets.declare.partitions import Daily, Window
-from affirm_assets.errors import RecordRefused, TablesBusy
+from affirm_assets.errors import DatesDiffer, RecordRefused, TablesBusy
 from affirm_assets.orchestration.plan import Books
 from affirm_assets.steps.published import PUBLISHED_PROPERTY, Record, record_of, records_of, windows_in
 from affirm_assets.steps.tables import SUMMARY, main_history, main_snapshot, window_of
-from affirm_assets.steps.together import Change, as_loaded, commit_together, load_together, set_properties, set_ref
+from affirm_assets.steps.together import (
+    Change,
+    as_loaded,
+    commit_together,
+    load_together,
+    set_properties,
+    set_ref,
+    wait_a_little,
+)
 
 CLOSED = "closed"
 """The branch of each daily table on which readers see the last business date that is closed."""
@@ -25,13 +33,16 @@ CLOSED = "closed"
 CLOSED_DATE = f"{SUMMARY}closed-date"
 """The table property with that date: where a catalog commits to one table at a time, two tables may differ in it."""
 
+_TRIES = 20
+"""Of a reader; with the waits between them about ten seconds."""
+
 
 def close_of_business(catalog: Catalog, datasets: Mapping[str, Dataset], first: date) -> date | None:
     """Move the branch `closed` of all daily tables to the last date that is whole in all of them. The date.
 
     A table that is ahead shows what it held when that date was done. None: something of the date is missing or out of
-    date, or others commit all the time; then nothing moves. On the SQL catalogs all branches move at once, or none
-    does; elsewhere one after another. `datasets`: all, upstream first.
+    date, or others commit all the time; then nothing moves. Where the catalog commits to several tables at once, all
+    branches move, or none does; elsewhere one after another. `datasets`: all, upstream first.
     """
     shown: list[date] = []
 
@@ -53,6 +64,38 @@ def close_of_business(catalog: Catalog, datasets: Mapping[str, Dataset], first: 
         commit_together(catalog, decide)
         return shown[0] if shown else None
     return None
+
+
+def load_closed(catalog: Catalog, names: Collection[str]) -> Mapping[str, Table]:
+    """These tables, whose branches `closed` show one date, and were all there at one moment: for readers of several.
+
+    A REST catalog hands out one table after another. So all are loaded once more: a branch that is where it was, was
+    there at the moment between the two looks. Raises DatesDiffer, if that does not come about.
+    """
+    before: Mapping[str, tuple[int, str] | None] = {}
+    for tried in range(_TRIES):
+        if tried > 1:
+            wait_a_little(tried)
+        tables = load_together(catalog, names)
+        shown = {name: _shown(tables.get(name)) for name in names}
+        if shown == before and None not in shown.values() and len({*map(_date_in, shown.values())}) == 1:
+            return tables
+        before = shown
+    by_date: dict[str, list[str]] = {}
+    for name, each in before.items():
+        by_date.setdefault(_date_in(each), []).append(name)
+    raise DatesDiffer(by_date)
+
+
+def _shown(table: Table | None) -> tuple[int, str] | None:
+    """The snapshot and the date."""
+    if table is None or CLOSED not in table.metadata.refs or CLOSED_DATE not in table.properties:
+        return None
+    return table.metadata.refs[CLOSED].snapshot_id, table.properties[CLOSED_DATE]
+
+
+def _date_in(shown: tuple[int, str] | None) -> str:
+    return shown[1] if shown else "none"
 
 
 def closed_date_of(dataset: Dataset, table: Table) -> date | None:

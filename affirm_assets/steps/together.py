@@ -1,7 +1,11 @@
 """Several tables at one moment: read as they are at it, and committed to in one transaction where the catalog has one.
 
-The SQL catalogs (SQLite, PostgreSQL) have: all tables move, or none does. Elsewhere tables are loaded and committed to
-one after another; a property that all of them have in common then says whether they belong together.
+The SQL catalogs (SQLite, PostgreSQL) have: all tables move, or none does. A REST catalog has, if its server lists the
+endpoint for it: then that is asked for all, in one request, and keeps to it as well as it is made. Elsewhere (Glue,
+other REST servers) tables are committed to one after another; a property that all of them have in common then says
+whether they belong together. Only the SQL catalogs also load several tables as of one moment.
+
+Such a catalog says so: `commits_together`; and `checks_properties`, if it knows a requirement of our own.
 """
 
 import random
@@ -77,8 +81,9 @@ def commit_together(catalog: Catalog, decide: Callable[[], Sequence[Change] | No
 
 
 def _commit(catalog: Catalog, changes: Sequence[Change]) -> None:
-    if in_one_transaction := getattr(catalog, "commit_together", None):
-        in_one_transaction(changes)
+    if getattr(catalog, "commits_together", False):
+        at_once: Any = catalog
+        at_once.commit_together(changes)
         return
     for each in changes:
         each.table._do_commit(each.updates, each.requirements)
@@ -99,15 +104,15 @@ class _PropertiesAreAsLoaded(ValidatableTableRequirement):
 def as_loaded(table: Table, *refs: str, properties: Collection[str] = ()) -> tuple[TableRequirement, ...]:
     """That main, and these refs, point to the snapshots that they pointed to when the table was loaded.
 
-    On the SQL catalogs also that these properties are as they were: such a catalog takes what was committed since the
-    load, if only what is required of it still holds.
+    Where the catalog checks properties (the SQL ones do), also that these are as they were: a catalog takes what was
+    committed since the load, if only what is required of it still holds.
     """
     snapshots = {name: ref.snapshot_id for name, ref in table.metadata.refs.items()}
     # PyIceberg refuses to be asked of other refs where there is no snapshot, and so no ref.
     others = {name: snapshots.get(name) for name in refs} if table.metadata.snapshots else {}
     found: dict[str, int | None] = {MAIN_BRANCH: main_snapshot(table), **others}
     kept: list[Any] = []
-    if properties and hasattr(table.catalog, "commit_together"):
+    if properties and getattr(table.catalog, "checks_properties", False):
         kept = [_PropertiesAreAsLoaded(properties={name: table.properties.get(name) for name in properties})]
     return (
         AssertTableUUID(uuid=table.metadata.table_uuid),

@@ -67,10 +67,12 @@ class Books:
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
     engines: EngineSettings = BY_SIZE
     restatement: str = ""
+    catalog_uri: str = ""  # of another catalog than a SQLite file in the folder
 
     @property
     def settings(self) -> Settings:
-        return replace(Settings.local(self.folder, self.first, self.engines), restatement=self.restatement)
+        local = Settings.local(self.folder, self.first, self.engines)
+        return replace(local, restatement=self.restatement, catalog_uri=self.catalog_uri or local.catalog_uri)
 
     @property
     def landing(self) -> Path:

@@ -1,0 +1,300 @@
+"""The platform with its catalog behind REST: on Iceberg's own server, with what stands between it and us where it must
+be made to fail.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException
+
+import affirm_assets.datasets
+from affirm_assets.close import CLOSES, Ledger, close_month, closes_of
+from affirm_assets.declare.registry import Registry
+from affirm_assets.errors import DatesDiffer
+from affirm_assets.orchestration.closed_date import CLOSED, CLOSED_DATE, close_of_business, load_closed
+from affirm_assets.restate import CHANGES, begin, end, under_way
+from affirm_assets.steps.audits_failed import AuditsFailed
+from affirm_assets.steps.closed import CLOSED_MONTH, TAG
+from affirm_assets.steps.request import Run
+from affirm_assets.steps.rollback import roll_back
+from affirm_assets.steps.tables import main_snapshot
+from affirm_assets.steps.together import Change, as_loaded, commit_together, set_properties, set_ref
+from affirm_assets.steps.upkeep import keep_up
+from resources.iceberg import CatalogUnreachable, CommitUnknown, IcebergCatalog
+from resources.landing import LandingZone
+from resources.spark import SparkSessions
+from tests.between import TRANSACTION, Acts, Answer, Asks, between, without_transactions
+from tests.conftest import opens_engine
+from tests.integration.books import LOANS, Books, jsonl, loan, range_tags
+from tests.servers import RestCatalogServer, rest_catalog, rest_catalog_missing
+from tests.steps.amounts import D1, D2, amounts_of, one
+from tests.storage import Steps, StorageWithEngine
+
+FIRST, END = date(2025, 1, 1), date(2025, 1, 31)
+LENT, FEBRUARY = date(2025, 1, 2), date(2025, 2, 1)
+NOW = datetime(2025, 2, 3, 9, 30, tzinfo=UTC)
+MONTHLY = "portfolio/originations_monthly"
+DATASETS = {
+    each.name: each
+    for each in Registry.walk(affirm_assets.datasets).in_order()
+    if str(each) in (*LOANS.split(","), MONTHLY)
+}
+DAILY_TABLES = [each.table for each in DATASETS.values() if str(each) != MONTHLY]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestCatalogServer]:
+    if missing := rest_catalog_missing():
+        pytest.skip(missing)
+    with rest_catalog(tmp_path_factory.mktemp("rest")) as server:
+        yield server
+
+
+def january(folder: Path, sessions: SparkSessions, uri: str = "") -> Books:
+    """A loan of the 2nd, all of January published, and the file of the next day."""
+    books = Books(folder, sessions, FIRST, catalog_uri=uri)
+    for number in range(32):
+        day = FIRST + timedelta(days=number)
+        books.land("loans", day, {"part.jsonl": jsonl([loan()] if day == LENT else [])})
+    assert books.materialize(LOANS, FIRST, END).success
+    assert books.materialize(MONTHLY, FIRST).success
+    return books
+
+
+def ledger(books: Books) -> Ledger:
+    return Ledger(books.catalog, DATASETS, FIRST)
+
+
+def test_books_are_published_closed_restated_rolled_back_and_kept_up(
+    server: RestCatalogServer, tmp_path: Path, spark_if_needed: SparkSessions
+) -> None:
+    books = january(tmp_path / "rest", spark_if_needed, server.uri)
+    local = january(tmp_path / "sqlite", spark_if_needed)
+    for name in (each.table for each in DATASETS.values()):
+        assert books.rows(name) == local.rows(name), name
+
+    assert close_of_business(books.catalog, DATASETS, FIRST) == END
+    assert books.materialize(LOANS, FEBRUARY).success
+    shown = load_closed(books.catalog, DAILY_TABLES)
+    assert {each.properties[CLOSED_DATE] for each in shown.values()} == {str(END)}
+    assert shown["loans.loans"].metadata.refs[CLOSED].snapshot_id != main_snapshot(shown["loans.loans"])
+    assert close_of_business(books.catalog, DATASETS, FIRST) == FEBRUARY
+
+    close = close_month(ledger(books), FIRST, "E0007", NOW)
+    assert closes_of(books.catalog.load_table(CLOSES)) == [close]
+    assert {books.catalog.load_table(each.table).properties[CLOSED_MONTH] for each in close.tables} == {"2025-01"}
+    assert not run(books, LENT, END).success
+
+    begun = begin(ledger(books), LENT, "The partner sent another amount", "E0008", NOW)
+    assert under_way(ledger(books)) == begun
+    before = books.rows("loans.loans")
+    published = run_of(books, "loans.loans")
+    books.land("loans", LENT, {"part.jsonl": jsonl([loan(principal="900.00")])})
+    assert run(books, LENT, FEBRUARY, **{TAG: begun.id}).success
+    assert replace(books, restatement=begun.id).materialize(MONTHLY, FIRST).success
+    ended = end(ledger(books), "E0008", NOW)
+    assert [(each.number, each.restatement) for each in ended.closes] == [(2, "R1")]
+    told = {(each.table, each.of, each.name, each.column): (each.before, each.after) for each in ended.changes}
+    assert told["loans.loans", "loan", "L1", "principal"] == (Decimal("1000.00"), Decimal("900.00"))
+    assert len(books.rows(CHANGES)) == len(ended.changes)
+    assert under_way(ledger(books)) is None
+
+    again = begin(ledger(books), LENT, "The first amount was right", "E0008", NOW)
+    by = Run("", "", restatement=again.id)
+    assert roll_back(books.catalog, DATASETS["loans"], published, by, NOW).undone == ("2025-01-02...2025-02-01",)
+    assert books.rows("loans.loans") == before
+
+    dataset = DATASETS["borrowers"]
+    done = keep_up(dataset, books.catalog, datetime.now(UTC) + timedelta(days=400))
+    table = books.catalog.load_table(dataset.table)
+    refs = {each.snapshot_id for each in table.metadata.refs.values()}
+    assert done.expired > 0
+    assert {each.snapshot_id for each in table.snapshots()} == refs
+    assert done.files
+    assert not [path for path in done.files if table.io.new_input(path).exists()]
+    assert len(books.rows(dataset.table)) == 1
+
+
+def run(books: Books, first: date, last: date, **tags: str) -> Any:
+    return books.job(LOANS).execute_in_process(
+        instance=books.instance, raise_on_error=False, tags={**range_tags(first, last), **tags}
+    )
+
+
+def run_of(books: Books, table: str) -> str:
+    snapshot = books.catalog.load_table(table).current_snapshot()
+    assert snapshot
+    assert snapshot.summary
+    return str(snapshot.summary["affirm.run-id"])
+
+
+@pytest.mark.parametrize("engine", ["sail", "spark"])
+def test_what_an_audit_refuses_is_kept_and_no_reader_sees_it(
+    server: RestCatalogServer, tmp_path: Path, engine: str, request: pytest.FixtureRequest
+) -> None:
+    """By a step on either engine: Spark asks the catalog by itself."""
+    catalog = IcebergCatalog(uri=server.uri, warehouse=f"file://{tmp_path}/warehouse")
+    opens = opens_engine(engine, catalog.spark_conf(), request)
+    storage = StorageWithEngine(catalog.load(), LandingZone(str(tmp_path / "landing")), catalog.name, opens=opens)
+    steps, amounts = Steps(lambda: storage), partial(amounts_of, name=f"amounts_of_{engine}")
+    steps.run(amounts(("a", D1, "1.00")), one(D1))
+    steps.run(amounts(("b", D2, "2.00")), one(D2), run="second")
+    with pytest.raises(AuditsFailed, match="amount_ge: 1 of 1 failed") as caught:
+        steps.run(amounts(("bad", D2, "-1.00")), one(D2), run="bad")
+    assert [row[0] for row in steps.rows(amounts())] == ["a", "b"]
+    kept = storage.read(amounts(), caught.value.staged_snapshot)
+    assert "bad" in [row["id"] for row in kept.collect()]
+    storage.close()
+
+
+TABLES = [f"lake.table{number}" for number in range(3)]
+
+
+@pytest.fixture
+def tables(server: RestCatalogServer) -> Iterator[Catalog]:
+    catalog: Catalog = catalog_at(server)
+    catalog.create_namespace_if_not_exists("lake")
+    for name in TABLES:
+        catalog.create_table(name, pa.schema([("day", pa.int32())]))
+    yield catalog
+    for name in TABLES:
+        catalog.drop_table(name)
+
+
+def catalog_at(server: RestCatalogServer) -> Any:
+    return IcebergCatalog(uri=server.uri, warehouse="file:///tmp/not-used").load()
+
+
+def moves(catalog: Catalog, value: str) -> list[Change]:
+    loaded = [catalog.load_table(name) for name in TABLES]
+    return [
+        Change(each, (set_properties({"moved": value}),), as_loaded(each, properties=("moved",))) for each in loaded
+    ]
+
+
+def moved(catalog: Catalog) -> list[str | None]:
+    return [catalog.load_table(name).properties.get("moved") for name in TABLES]
+
+
+def on_transaction(answers: Callable[[Asks], Answer | None]) -> Acts:
+    return lambda method, path, asks: answers(asks) if path == TRANSACTION else asks()
+
+
+def test_one_table_s_requirement_keeps_all_as_they_were(server: RestCatalogServer, tables: Catalog) -> None:
+    changes = moves(tables, "yes")
+    tables.load_table(TABLES[-1]).append(pa.table({"day": pa.array([1], pa.int32())}))
+    with pytest.raises(CommitFailedException, match="branch main was created concurrently"):
+        catalog_at(server).commit_together(changes)
+    assert moved(tables) == [None, None, None]
+    assert commit_together(tables, lambda: moves(tables, "yes"))
+    assert moved(tables) == ["yes", "yes", "yes"]
+
+
+def done_and_lost(asks: Asks) -> None:
+    assert asks().status == 204
+
+
+def done_and_busy(asks: Asks) -> Answer:
+    done_and_lost(asks)
+    return Answer(504)
+
+
+@pytest.mark.parametrize("answers", [done_and_lost, done_and_busy], ids=["connection lost", "504"])
+def test_a_commit_whose_answer_is_lost_is_found(
+    server: RestCatalogServer, tables: Catalog, answers: Callable[[Asks], Answer | None]
+) -> None:
+    asked: list[None] = []
+
+    def once(asks: Asks) -> Answer | None:
+        asked.append(None)
+        return answers(asks)
+
+    with between(server, on_transaction(once)) as lossy:
+        catalog = catalog_at(lossy)
+        assert commit_together(catalog, lambda: moves(catalog, "yes"))
+    assert len(asked) == 1
+    assert moved(tables) == ["yes", "yes", "yes"]
+
+
+@pytest.mark.parametrize("status", [None, 500, 502, 503, 504])
+def test_a_commit_that_may_still_come_is_unknown(
+    server: RestCatalogServer, tables: Catalog, status: int | None
+) -> None:
+    """It was never carried out, or not yet: whoever asked cannot tell."""
+    with between(server, on_transaction(lambda asks: Answer(status) if status else None)) as lossy:
+        catalog = catalog_at(lossy)
+        with pytest.raises(
+            CommitUnknown, match=r"(?s)3 tables \(such as lake\.table0\).*Not seen in 3 of 3: .*still come"
+        ):
+            commit_together(catalog, lambda: moves(catalog, "yes"))
+    assert moved(tables) == [None, None, None]
+    assert commit_together(tables, lambda: moves(tables, "yes"))
+
+
+def test_a_commit_to_one_table_whose_answer_is_lost_is_found(server: RestCatalogServer, tables: Catalog) -> None:
+    def loses(method: str, path: str, asks: Asks) -> Answer | None:
+        answer = asks()
+        return None if method == "POST" else answer
+
+    with between(server, loses) as lossy:
+        catalog_at(lossy).load_table(TABLES[0]).append(pa.table({"day": pa.array([1], pa.int32())}))
+    assert tables.load_table(TABLES[0]).scan().to_arrow().num_rows == 1
+
+
+def test_a_server_that_says_it_has_committed_and_has_not_is_not_believed(
+    server: RestCatalogServer, tables: Catalog
+) -> None:
+    """Iceberg's own server does so to a table that somebody else commits to at the same moment."""
+    with between(server, on_transaction(lambda asks: Answer(204))) as lying:
+        catalog = catalog_at(lying)
+        with pytest.raises(
+            CommitUnknown, match="expected what the catalog said that it has committed, found tables wi"
+        ):
+            commit_together(catalog, lambda: moves(catalog, "yes"))
+
+
+def test_a_server_without_the_endpoint_is_asked_for_one_table_after_another(
+    server: RestCatalogServer, tables: Catalog
+) -> None:
+    """A closer that is stopped in between leaves two dates, which a reader notices; and the next one goes on."""
+    with between(server, without_transactions) as simple:
+        catalog = catalog_at(simple)
+        assert not catalog.commits_together
+        for name in TABLES:
+            catalog.load_table(name).append(pa.table({"day": pa.array([1], pa.int32())}))
+        assert commit_together(catalog, lambda: closes(catalog, "2025-01-01", TABLES))
+        assert commit_together(catalog, lambda: closes(catalog, "2025-01-02", TABLES[:1]))
+        with pytest.raises(
+            DatesDiffer, match=r"found 2025-01-02 in lake\.table0; 2025-01-01 in lake\.table1, lake\.tab"
+        ):
+            load_closed(catalog, TABLES)
+        assert commit_together(catalog, lambda: closes(catalog, "2025-01-02", TABLES))
+        assert len(load_closed(catalog, TABLES)) == 3
+
+
+def closes(catalog: Catalog, day: str, names: Sequence[str]) -> list[Change]:
+    loaded = [catalog.load_table(name) for name in names]
+    return [
+        Change(each, (set_ref(CLOSED, "branch", head), set_properties({CLOSED_DATE: day})), as_loaded(each, CLOSED))
+        for each in loaded
+        if (head := main_snapshot(each)) is not None
+    ]
+
+
+def test_a_server_that_is_gone_is_named(tmp_path: Path) -> None:
+    if missing := rest_catalog_missing():
+        pytest.skip(missing)
+    with rest_catalog(tmp_path) as server:
+        catalog = catalog_at(server)
+    with pytest.raises(CatalogUnreachable, match=f"catalog {server.uri}/v1/namespaces/.*: expected an answer, found: "):
+        catalog.load_table(TABLES[0])
+    with pytest.raises(CatalogUnreachable, match="Check AFFIRM_CATALOG_URI"):
+        catalog_at(server)
