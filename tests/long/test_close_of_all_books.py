@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -120,32 +120,41 @@ def _paid(amount: str) -> list[dict[str, object]]:
     return [transaction(effective_on=str(PAID), amount=amount)]
 
 
+Reads = Callable[[Catalog, Collection[str]], Mapping[str, Table]]
+
+
 @pytest.fixture(params=["sqlite", "rest"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IcebergCatalog]:
-    """Of each kind that commits to several tables at once. Iceberg's own REST server does not, but behind `atomic`."""
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[IcebergCatalog, Reads]]:
+    """Of each kind that commits to several tables at once, and how several are read there.
+
+    Iceberg's own REST server does it only behind `atomic`.
+    """
     warehouse = f"file://{tmp_path}/warehouse"
     if request.param == "sqlite":
-        yield IcebergCatalog(uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=warehouse)
+        yield IcebergCatalog(uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=warehouse), load_together
         return
     if missing := rest_catalog_missing():
         pytest.skip(missing)
     with rest_catalog(tmp_path) as server, atomic(server) as one_at_a_time:
-        yield IcebergCatalog(uri=one_at_a_time.uri, warehouse=warehouse)
+        yield IcebergCatalog(uri=one_at_a_time.uri, warehouse=warehouse), load_closed
 
 
-def test_readers_of_the_branch_never_see_two_dates_while_the_closer_is_killed(lake: IcebergCatalog) -> None:
+def test_readers_of_the_branch_never_see_two_dates_while_the_closer_is_killed(
+    lake: tuple[IcebergCatalog, Reads],
+) -> None:
     """Also another writer's commits to the tables at the same moment are there in the end, all of them."""
-    catalog = _with_tables(lake)
-    usual = min(_seconds_of(_closer(lake, 0, 10)) for _ in range(5))
+    description, reads = lake
+    catalog = _with_tables(description)
+    usual = min(_seconds_of(_closer(description, 0, 10)) for _ in range(5))
     notes, closed = 0, set[int]()
     for seed in range(SEEDS):
         rng = random.Random(seed)
         _publish(catalog, seed + 1)
-        closer = _closer(lake, seed + 1, rng.uniform(0.001, 3 * usual))
+        closer = _closer(description, seed + 1, rng.uniform(0.001, 3 * usual))
         ended = False
         while not ended:
             ended = os.waitpid(closer, os.WNOHANG)[0] == closer
-            closed.add(_closed_day(load_closed(catalog, TABLES)))
+            closed.add(_closed_day(reads(catalog, TABLES)))
             _append(catalog, rng.choice(TABLES), notes)
             notes += 1
     assert len(closed) > 1, "the closer was always killed before it had closed a date"
