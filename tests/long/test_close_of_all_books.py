@@ -16,8 +16,6 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from affirm_assets.cli import main
-from affirm_assets.errors import DatesDiffer
-from affirm_assets.orchestration import closed_date
 from affirm_assets.orchestration.closed_date import CLOSED, CLOSED_DATE, load_closed
 from affirm_assets.restate import CHANGES
 from affirm_assets.steps.closed import TAG
@@ -160,36 +158,6 @@ def test_readers_of_the_branch_never_see_two_dates_while_the_closer_is_killed(
     assert len(closed) > 1, "the closer was always killed before it had closed a date"
     assert len(closed) <= SEEDS, "the closer was never killed before it had closed a date"
     assert _notes(catalog) == [*range(notes)]
-
-
-def test_readers_notice_two_dates_of_a_server_that_commits_to_one_table_after_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Iceberg's own server, which then also loses a table's part of a close to another's commit to that table."""
-    if missing := rest_catalog_missing():
-        pytest.skip(missing)
-    monkeypatch.setattr(closed_date, "_TRIES", 3)
-    with rest_catalog(tmp_path) as server:
-        lake = IcebergCatalog(uri=server.uri, warehouse=f"file://{tmp_path}/warehouse")
-        catalog = _with_tables(lake)
-        usual = min(_seconds_of(_closer(lake, 0, 10)) for _ in range(5))
-        notes, noticed, closed = 0, 0, set[int]()
-        for seed in range(SEEDS // 4):
-            rng = random.Random(seed)
-            _publish(catalog, seed + 1)
-            closer = _closer(lake, seed + 1, 3 * usual)
-            ended = False
-            while not ended:
-                ended = os.waitpid(closer, os.WNOHANG)[0] == closer
-                try:
-                    closed.add(_closed_day(load_closed(catalog, TABLES)))
-                except DatesDiffer:
-                    noticed += 1
-                _append(catalog, rng.choice(TABLES), notes)
-                notes += 1
-        assert len(closed) > 1
-        assert noticed
-        assert _notes(catalog) == [*range(notes)]
 
 
 def _with_tables(lake: IcebergCatalog) -> Catalog:

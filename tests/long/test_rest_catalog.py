@@ -3,11 +3,13 @@ be made to fail.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +21,7 @@ import affirm_assets.datasets
 from affirm_assets.close import CLOSES, Ledger, close_month, closes_of
 from affirm_assets.declare.registry import Registry
 from affirm_assets.errors import DatesDiffer
+from affirm_assets.orchestration import closed_date
 from affirm_assets.orchestration.closed_date import CLOSED, CLOSED_DATE, close_of_business, load_closed
 from affirm_assets.restate import CHANGES, begin, end, under_way
 from affirm_assets.steps.audits_failed import AuditsFailed
@@ -259,6 +262,52 @@ def test_a_server_that_says_it_has_committed_and_has_not_is_not_believed(
             CommitUnknown, match="expected what the catalog said that it has committed, found tables wi"
         ):
             commit_together(catalog, lambda: moves(catalog, "yes"))
+
+
+def test_what_iceberg_s_own_server_loses_is_told_and_readers_are_refused_two_dates(
+    server: RestCatalogServer, tables: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It commits to one table after another: to another's commit in between it loses its own to that table."""
+    monkeypatch.setattr(closed_date, "_TRIES", 3)
+    for name in TABLES:
+        tables.load_table(name).append(pa.table({"day": pa.array([1], pa.int32())}))
+    written: list[str] = []
+    over = Event()
+
+    def others() -> None:
+        catalog = catalog_at(server)
+        while not over.is_set():
+            written.append(str(len(written)))
+            catalog.load_table(TABLES[-1])._do_commit((set_properties({"others": written[-1]}),), ())
+
+    told: list[str] = []
+    with ThreadPoolExecutor(1) as threads:
+        busy = threads.submit(others)
+        try:
+            for number in range(30):
+                if error := _closed_as_told(tables, FIRST + timedelta(days=number)):
+                    told.append(error)
+        finally:
+            over.set()
+        busy.result()
+    lost = f"Not seen in 1 of 3: {TABLES[-1]}. Somebody else has changed them since, or the server has lost it"
+    assert told
+    assert all(lost in each for each in told)
+    assert tables.load_table(TABLES[-1]).properties["others"] == written[-1]
+    assert commit_together(tables, lambda: closes(tables, str(END), TABLES))
+    assert len(load_closed(tables, TABLES)) == len(TABLES)
+
+
+def _closed_as_told(catalog: Catalog, day: date) -> str | None:
+    """Close a date; what is told of it, if it was not closed in all tables."""
+    try:
+        commit_together(catalog, lambda: closes(catalog, str(day), TABLES))
+    except CommitUnknown as error:
+        with pytest.raises(DatesDiffer):
+            load_closed(catalog, TABLES)
+        return str(error)
+    assert len(load_closed(catalog, TABLES)) == len(TABLES)
+    return None
 
 
 def test_a_server_without_the_endpoint_is_asked_for_one_table_after_another(
