@@ -33,13 +33,16 @@ from pyiceberg.typedef import UTF8, IcebergBaseModel
 from requests.adapters import HTTPAdapter
 from tenacity import retry
 
-from resources.iceberg import CatalogUnreachable, Change, CommitUnknown
+from resources.iceberg import CatalogUnreachable, Change, CommitUnknown, _in_one_line
 
 _TRANSACTION = "transactions/commit"
 _COMMITS_TOGETHER = Endpoint(http_method=HttpMethod.POST, path=f"/v1/{{prefix}}/{_TRANSACTION}")
 
 _TIMEOUT = 10.0, 300.0
 """Seconds to connect, and for an answer: without any, who asks a server that hangs waits for ever."""
+
+_MOST_SHOWN = 300
+"""Characters of what a server says: some answer with a page, or with their stack."""
 
 _UNANSWERED = (
     CatalogUnreachable,
@@ -119,7 +122,7 @@ class SharedRestCatalog(RestCatalog):
             raise CommitUnknown(
                 f"catalog {self.uri}: nobody knows what has become of a commit to {_named(changes)}: expected "
                 + ("an answer" if error else "what the catalog said that it has committed")
-                + f", found {' '.join(str(error).split()) if error else 'tables without it'}. Not seen in "
+                + f", found {_in_one_line(error)[:_MOST_SHOWN] if error else 'tables without it'}. Not seen in "
                 f"{len(lacking)} of {len(changes)}: {', '.join(lacking)}. "
                 + ("It may still come" if error else "Somebody else has changed them since, or the server has lost it")
                 + ": look again in a minute. To ask for the same once more is safe: what is done by then is found."
@@ -141,7 +144,7 @@ class _Adapter(HTTPAdapter):
             return super().send(request, *args, **{**options, "timeout": options.get("timeout") or _TIMEOUT})
         except (requests.ConnectionError, requests.Timeout) as error:
             raise CatalogUnreachable(
-                f"catalog {request.url}: expected an answer, found: {' '.join(str(error).split())}. Check "
+                f"catalog {request.url}: expected an answer, found: {_in_one_line(error)}. Check "
                 "AFFIRM_CATALOG_URI, and that the catalog can be reached from here."
             ) from error
 

@@ -311,9 +311,10 @@ def _closed_as_told(catalog: Catalog, day: date) -> str | None:
 
 
 def test_a_server_without_the_endpoint_is_asked_for_one_table_after_another(
-    server: RestCatalogServer, tables: Catalog
+    server: RestCatalogServer, tables: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A closer that is stopped in between leaves two dates, which a reader notices; and the next one goes on."""
+    monkeypatch.setattr(closed_date, "_TRIES", 3)
     with between(server, without_transactions) as simple:
         catalog = catalog_at(simple)
         assert not catalog.commits_together
