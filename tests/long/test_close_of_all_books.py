@@ -31,7 +31,7 @@ FIRST, PAID, END = date(2025, 1, 1), date(2025, 1, 20), date(2025, 1, 31)
 ALL = f"{DAILY},{ADJUSTMENTS},{BOOKS}"
 SCHEMA = pa.schema([("day", pa.int32()), ("note", pa.int32())])
 SEEDS, SEEDS_OF_A_LAKE = 100, 10
-"""What a commit costs grows with the snapshots of its table: tables with those of all seeds take more than twice as long."""
+"""Then come new tables: a commit costs more with each snapshot, and all seeds together more than twice as long."""
 
 
 def test_a_restatement_tells_what_changed_by_table_account_and_loan(
