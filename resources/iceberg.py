@@ -1,7 +1,6 @@
 """The catalog of tables: one description gives PyIceberg's properties and Spark's settings. No secret is in either."""
 
 import json
-import os
 import re
 import time
 import zlib
@@ -414,19 +413,6 @@ def _lost(found: Any, kept: Any, path: str = "") -> Iterator[str]:
             yield from _lost(ours, theirs, path)
 
 
-_CREDENTIALS = {
-    "token": "AFFIRM_CATALOG_TOKEN",
-    "credential": "AFFIRM_CATALOG_CREDENTIAL",
-    "scope": "AFFIRM_CATALOG_SCOPE",
-    "oauth2-server-uri": "AFFIRM_CATALOG_OAUTH2_URI",
-}
-"""The variables with what a REST catalog may want to be told, by the names that PyIceberg and Iceberg have for it."""
-
-
-def _told() -> dict[str, str]:
-    return {key: name for key, name in _CREDENTIALS.items() if os.environ.get(name)}
-
-
 _CATALOG_S_TABLES = 2
 
 
@@ -484,8 +470,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
     AWS) are for S3 and Glue.
 
     Passwords and keys are nobody's settings: libpq and PGPASSFILE of the JVM (see `pgpass`) know the database's, and
-    AWS's libraries look for keys or a role in the environment by themselves. So is what a REST catalog is told
-    (`_CREDENTIALS`): PyIceberg is handed it when it begins, and Iceberg's Java looks for it itself.
+    AWS's libraries look for keys or a role in the environment by themselves.
     """
 
     name: str = "lake"
@@ -503,9 +488,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
         if self._kind in _REST:
             from resources.rest import SharedRestCatalog
 
-            return SharedRestCatalog(
-                self.name, **properties, **{key: os.environ[name] for key, name in _told().items()}
-            )
+            return SharedRestCatalog(self.name, **properties)
         if self._kind == _GLUE:
             from pyiceberg.catalog.glue import GlueCatalog
 
@@ -648,8 +631,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
             return {**jdbc, "uri": f"jdbc:postgresql://{database}", "jdbc.user": user}
         if self._kind == _GLUE:
             return {"type": "glue"}
-        # Iceberg looks such a value up by itself: no setting of Spark holds a secret.
-        return {"type": "rest", "uri": self.uri, **{key: f"env:{name}" for key, name in _told().items()}}
+        return {"type": "rest", "uri": self.uri}
 
     @property
     def _kind(self) -> str:

@@ -22,16 +22,9 @@ class Answer:
     body: bytes = b""
 
 
-@dataclass(frozen=True)
-class Request:
-    method: str
-    path: str
-    authorization: str | None
-
-
 Asks = Callable[[], Answer]
-Acts = Callable[[Request, Asks], Answer | None]
-"""Of a request and a function that hands it to the catalog: what is answered; None: the connection is lost."""
+Acts = Callable[[str, str, Asks], Answer | None]
+"""Of a method, a path and a function that asks the catalog: what is answered; None: the connection is lost."""
 
 
 @contextmanager
@@ -56,7 +49,7 @@ def atomic(server: RestCatalogServer) -> Iterator[RestCatalogServer]:
     """
     lock = Lock()
 
-    def acts(_: Request, asks: Asks) -> Answer:
+    def acts(method: str, path: str, asks: Asks) -> Answer:
         with lock:
             return asks()
 
@@ -71,12 +64,12 @@ def atomic(server: RestCatalogServer) -> Iterator[RestCatalogServer]:
         process.join()
 
 
-def without_transactions(request: Request, asks: Asks) -> Answer:
+def without_transactions(method: str, path: str, asks: Asks) -> Answer:
     """A catalog that says of itself that it commits to one table at a time, and does no other."""
-    if request.path == TRANSACTION:
+    if path == TRANSACTION:
         return Answer(404)
     answer = asks()
-    if not request.path.startswith(CONFIG):
+    if not path.startswith(CONFIG):
         return answer
     config = json.loads(answer.body)
     endpoints = [each for each in config["endpoints"] if not each.endswith("/transactions/commit")]
@@ -96,14 +89,14 @@ def _listening(server: RestCatalogServer, acts: Acts) -> ThreadingHTTPServer:
 
             def asks() -> Answer:
                 behind = HTTPConnection(server.uri.removeprefix("http://"))
-                headers = {"Content-Type": self.headers.get("Content-Type") or "application/json"}
+                headers = {"Content-Type": "application/json"}
                 behind.request(self.command, self.path, body or None, headers)
                 response = behind.getresponse()
                 answer = Answer(response.status, response.read())
                 behind.close()
                 return answer
 
-            answer = acts(Request(self.command, self.path, self.headers.get("Authorization")), asks)
+            answer = acts(self.command, self.path, asks)
             if answer is None:
                 self.close_connection = True
                 return
