@@ -117,8 +117,8 @@ class Ledger:
     def tables(self) -> Mapping[str, Table]:
         """Those of the datasets that there are, and the table of the closes.
 
-        On the SQL catalogs all as of one moment. Elsewhere that is left to the commit: it requires that each is as it
-        was loaded.
+        On the SQL catalogs all as of one moment. Elsewhere one after another; the commit requires that main of each is
+        where it was.
         """
         return load_together(self.catalog, [*(each.table for each in self.datasets.values()), CLOSES])
 

@@ -488,7 +488,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
         if self._kind in _REST:
             from resources.rest import SharedRestCatalog
 
-            return SharedRestCatalog(self.name, **properties)
+            return SharedRestCatalog.reached(self.name, **properties)
         if self._kind == _GLUE:
             from pyiceberg.catalog.glue import GlueCatalog
 

@@ -67,11 +67,13 @@ def close_of_business(catalog: Catalog, datasets: Mapping[str, Dataset], first: 
 
 
 def load_closed(catalog: Catalog, names: Collection[str]) -> Mapping[str, Table]:
-    """These tables, whose branches `closed` show one date, and were all there at one moment: for readers of several.
+    """These tables, for readers of several: their branches `closed` show one date, and were as they are at one moment.
 
-    A REST catalog hands out one table after another. So all are loaded once more: a branch that is where it was, was
-    there at the moment between the two looks. Raises DatesDiffer, if that does not come about.
+    A REST catalog hands out one table after another. So all are loaded twice: a branch that has not moved between the
+    two looks was there at each moment between them. Raises DatesDiffer, if after many looks the dates still differ.
     """
+    if not names:
+        return {}
     before: Mapping[str, tuple[int, str] | None] = {}
     for tried in range(_TRIES):
         if tried > 1:

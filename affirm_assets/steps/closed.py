@@ -2,8 +2,8 @@
 
 It is in the table's own properties, and each try to publish requires of the catalog that they are as it saw them: a
 close and a publish that race are one before the other. A REST or Glue catalog checks no property, but the tags of
-closed months: there, of tables with personal data, which have no tags, a close may come between a publish's look and
-its commit.
+closed months. There, a close may come between a publish's look and its commit if the table has personal data, and so no
+tags.
 """
 
 import json

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import count
 from typing import Any
 
 from pyiceberg.conversions import from_bytes
@@ -279,9 +280,8 @@ class _Attempt:
         moved = moved.with_partial(self.request.window, self.partial)
         stage = table.snapshot_by_id(self._removable_stage(table) or 0)
         try:
-            _commit(
-                table, self._updates(table, snapshot, moved), as_loaded(table, *self._close_tags, properties=DECIDE)
-            )
+            required = as_loaded(table, *self._close_tags(table), properties=DECIDE)
+            _commit(table, self._updates(table, snapshot, moved), required)
         except (CommitFailedException, ValueError) as error:
             # PyIceberg says ValueError where a commit on no branch has taken the next sequence number.
             self._failed = new, publication
@@ -289,7 +289,7 @@ class _Attempt:
                 new.discard()
                 raise
             return None
-        except NotImplementedError as error:  # of the catalog's library, which has sent and written nothing
+        except NotImplementedError as error:  # of the catalog's library, before it sends or writes anything
             new.discard()
             raise TableNotStageable(f"{self.dataset.table}: nothing was published: {error}") from error
         except Exception:
@@ -338,14 +338,16 @@ class _Attempt:
         removed: dict[str, Any] = {"snapshot-ids": [staged]}
         return updates if staged is None else (*updates, RemoveSnapshotsUpdate(**removed))
 
-    @property
-    def _close_tags(self) -> list[str]:
-        """A catalog that compares nothing else would let a publish pass that a close came before."""
+    def _close_tags(self, table: Table) -> list[str]:
+        """Of each month of the window, the tag that its next close sets: the table does not have it yet.
+
+        A catalog that compares no properties would let a publish pass after a close, or after a restatement's end.
+        """
         partitions, window = self.dataset.partitions, self.request.window
         if partitions is None or window is None:
             return []
-        days = partitions.days(window)
-        return [close_tag(month) for month in Monthly("").starts(Monthly("").covering(days))]
+        months = Monthly("").starts(Monthly("").covering(partitions.days(window)))
+        return [next(tag for n in count(1) if (tag := close_tag(month, n)) not in table.refs()) for month in months]
 
     def _removable_stage(self, table: Table) -> int | None:
         """Not one that somebody has put a branch or a tag on."""

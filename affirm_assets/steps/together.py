@@ -1,9 +1,9 @@
 """Several tables at one moment: read as they are at it, and committed to in one transaction where the catalog has one.
 
 The SQL catalogs (SQLite, PostgreSQL) have: all tables move, or none does. A REST catalog has, if its server lists the
-endpoint for it: then that is asked for all, in one request, and keeps to it as well as it is made. Elsewhere (Glue,
-other REST servers) tables are committed to one after another; a property that all of them have in common then says
-whether they belong together. Only the SQL catalogs also load several tables as of one moment.
+endpoint for it: then all is asked for in one request, and it is the server's work that all tables move or none does.
+Elsewhere (Glue, other REST servers) tables are committed to one after another; a property that all of them have in
+common then says whether they belong together. Only the SQL catalogs also load several tables as of one moment.
 
 Such a catalog says so: `commits_together`; and `checks_properties`, if it knows a requirement of our own.
 """
