@@ -48,7 +48,7 @@ _TIMEOUT = 10.0, 300.0
 _READS_AGAIN = Retry(connect=2, read=2, other=0, redirect=0, status=0, allowed_methods={"GET", "HEAD"})
 """A balancer forgets a connection that was idle for long: what only reads is asked again. A commit is not."""
 
-_MOST_SHOWN = 300
+_MOST_SHOWN = 500
 """Characters of what a server says: some answer with a page, or with their stack."""
 
 _LOOKS, _BETWEEN_LOOKS = 3, 1.0
@@ -121,6 +121,10 @@ class SharedRestCatalog(RestCatalog):
         asked = _Transaction.model_validate({"table-changes": [_asked(each) for each in changes]})
         data = asked.model_dump_json().encode(UTF8)
         response = self._session.post(self.url(_TRANSACTION), data=data, allow_redirects=False)
+        if 300 <= response.status_code < 400:  # followed, it would be a GET
+            raise RESTError(
+                f"{response.status_code}: it is elsewhere, at {response.headers.get('Location', 'no place')}"
+            )
         try:
             response.raise_for_status()
         except requests.HTTPError as error:
