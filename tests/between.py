@@ -60,7 +60,7 @@ def atomic(server: RestCatalogServer) -> Iterator[RestCatalogServer]:
     try:
         yield _address(listening)
     finally:
-        process.terminate()
+        process.kill()  # another test may have had SIGTERM ignored in this process, and so in that one
         process.join()
 
 

@@ -172,7 +172,7 @@ def _closed_in_a_lake(description: IcebergCatalog, reads: Reads, seeds: range) -
 def _tables(catalog: Catalog, namespace: str, day: int) -> list[str]:
     """New ones, with a first date closed."""
     catalog.create_namespace(namespace)
-    names = [f"{namespace}.table{number}" for number in range(6)]
+    names = [f"{namespace}.table{number}" for number in range(3)]
     for name in names:
         catalog.create_table(name, SCHEMA)
     _publish(catalog, names, day)
