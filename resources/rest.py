@@ -34,7 +34,7 @@ from pyiceberg.table.update import (
 )
 from pyiceberg.typedef import UTF8, IcebergBaseModel, Identifier
 from requests.adapters import HTTPAdapter
-from tenacity import retry
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.util import Retry
 
 from resources.iceberg import CatalogUnreachable, Change, CommitUnknown, _in_one_line
@@ -108,13 +108,23 @@ class SharedRestCatalog(RestCatalog):
         lost = [each for each in changes if not self._seen(each, was_promised=True)]
         for each in lost:
             try:
-                self.commit_table(each.table, each.requirements, each.updates)
+                self._commit_again(each)
             except CommitFailedException as error:
                 raise CommitUnknown(
                     f"catalog {self.uri}: expected a commit to {_named(changes)}, as the server said that it has made; "
                     f"found {', '.join(map(_name, lost))} without it, and changed by somebody else since. The server "
                     "does not keep to commits to several tables: use another one. What was asked for is done in part."
                 ) from error
+
+    @retry(
+        retry=retry_if_exception_type(CommitFailedException),
+        stop=stop_after_attempt(10),
+        wait=wait_random_exponential(0.05, 1.0),
+        reraise=True,
+    )
+    def _commit_again(self, change: Change) -> None:
+        """A server says of a commit that came at the same moment what it says of a requirement that does not hold."""
+        self.commit_table(change.table, change.requirements, change.updates)
 
     @retry(**_SENT_AGAIN)
     def _post(self, changes: Sequence[Change]) -> None:
