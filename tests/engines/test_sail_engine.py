@@ -1088,7 +1088,7 @@ class TestAnswers:
         assert engine.notes == "mended: /"
 
     def test_what_fails_does_not_wait_for_what_goes_on(self, engine: SailEngine) -> None:
-        """As does a run that somebody stops. It may wait for the batch at which a function is: Sail's thread is busy."""
+        """As does a run that somebody stops. A thread of Sail is busy with a function for one batch at a time."""
         began = time.monotonic()
         with engine.active():
             slow = engine.session.range(1).mapInArrow(_sleeps, "id long").agg(F.sum("id"))
