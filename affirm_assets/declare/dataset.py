@@ -101,12 +101,16 @@ class Audit:
 
     `function(staged, <inputs>...)` returns a frame with one row for each thing compared and a boolean column `ok`; the
     other columns are shown: numbers as totals, and rows that are not ok as a sample.
+
+    in_sum: a cheaper frame to look at first, called alike. Each of its rows stands for many things: `rows` is how many,
+    and `ok` whether none of them can differ. Where all are ok the audit has passed, and `function` is not computed.
     """
 
     name: str
     description: str
     blocking: bool
     function: Callable[..., "DataFrame"]
+    in_sum: Callable[..., "DataFrame"] | None = None
 
 
 def audit(*, blocking: bool = True) -> Callable[[Callable[..., "DataFrame"]], Audit]:

@@ -142,8 +142,21 @@ def unique_question(dataset: Dataset, staged: DataFrame, rows: int) -> Question:
 
 def declared_question(dataset: Dataset, each: Audit, frames: Frames, staged: DataFrame) -> Question:
     """How many rows a declared audit compared, how many are not ok (null counts as not ok), what its numbers sum to."""
+    if each.in_sum is None:
+        return _row_by_row(dataset, each, frames, staged)
+    in_sum = frames.call(each.in_sum, staged=staged)
+
+    def outcomes(found: Row) -> list[Outcome]:
+        if not found["failed"]:
+            return [Outcome(each.name, each.description, True, int(found["checked"] or 0), 0, each.blocking)]
+        asked = _row_by_row(dataset, each, frames, staged)
+        return asked.outcomes(asked.query.collect()[0])
+
+    return Question(in_sum.agg(F.sum("rows").alias("checked"), F.count_if(_not_ok()).alias("failed")), outcomes)
+
+
+def _row_by_row(dataset: Dataset, each: Audit, frames: Frames, staged: DataFrame) -> Question:
     compared = frames.call(each.function, staged=staged)
-    not_ok = ~F.coalesce(F.col("ok"), F.lit(False))
     numbers = frames.numbers(compared)
 
     def outcomes(found: Row) -> list[Outcome]:
@@ -157,13 +170,17 @@ def declared_question(dataset: Dataset, each: Audit, frames: Frames, staged: Dat
                 failed=failed,
                 blocking=each.blocking,
                 totals={name: _text(found[f"total {name}"] or 0) or "0" for name in numbers},
-                sample=_sample(frames.personal_columns, compared.where(not_ok).drop("ok")) if failed else (),
-                failed_in=_by_partition(dataset, compared.where(not_ok)) if failed else {},
+                sample=_sample(frames.personal_columns, compared.where(_not_ok()).drop("ok")) if failed else (),
+                failed_in=_by_partition(dataset, compared.where(_not_ok())) if failed else {},
             )
         ]
 
-    counts = [F.count(F.lit(1)).alias("checked"), F.count_if(not_ok).alias("failed")]
+    counts = [F.count(F.lit(1)).alias("checked"), F.count_if(_not_ok()).alias("failed")]
     return Question(compared.agg(*counts, *(F.sum(name).alias(f"total {name}") for name in numbers)), outcomes)
+
+
+def _not_ok() -> Column:
+    return ~F.coalesce(F.col("ok"), F.lit(False))
 
 
 def masked_rows(masked: Collection[str], rows: DataFrame, most: int) -> tuple[Mapping[str, str | None], ...]:

@@ -1,6 +1,6 @@
 """What a day opens with against what the day before closed with: planted errors, and a step that is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from affirm_assets.audits.carry import next_opens_as_closed, opens_as_closed
+from affirm_assets.audits.carry import Openings, next_openings, openings
 from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, Money, column, key, spark_schema
 from affirm_assets.declare.dataset import Dataset
@@ -54,14 +54,25 @@ def frame(spark: SparkSession, balances: Balances) -> DataFrame:
     return spark.createDataFrame(rows, spark_schema(Balance))
 
 
-def differences(compared: DataFrame) -> list[tuple[str, date]]:
-    return sorted((row["loan_id"], row["as_of"]) for row in compared.where(~F.col("ok")).collect())
+def compared(found: Openings, numbers: Sequence[str] = ("principal", "interest")) -> DataFrame:
+    """Row by row; and each partition in sum says the same, and counts the rows that open."""
+    rows, column = found.row_by_row().cache(), found.partitions.column
+    differ = {row[column] for row in rows.where(~F.col("ok")).collect()}
+    in_sum = found.in_sum(numbers).collect()
+    assert all(row["ok"] is not None for row in in_sum)
+    assert all(row["ok"] for row in in_sum) == (not differ)
+    assert sum(row["rows"] for row in in_sum) == found.opened.count()
+    return rows
+
+
+def differences(rows: DataFrame) -> list[tuple[str, date]]:
+    return sorted((row["loan_id"], row["as_of"]) for row in rows.where(~F.col("ok")).collect())
 
 
 @pytest.fixture
 def carried(storage: StorageWithEngine) -> Callable[..., DataFrame]:
     def compare(staged: Balances = STAGED, before: Balances = BEFORE, window: Window = WINDOW) -> DataFrame:
-        return opens_as_closed(CARRY, frame(storage.spark, staged), frame(storage.spark, before), window, **RULE)
+        return compared(openings(CARRY, frame(storage.spark, staged), frame(storage.spark, before), window, **RULE))
 
     return compare
 
@@ -71,15 +82,15 @@ def goes_on(storage: StorageWithEngine) -> Callable[..., DataFrame]:
     def compare(staged: Balances = STAGED, after: Balances = AFTER, window: Window = WINDOW) -> DataFrame:
         last_published = max((day for _, day in after), default=None)
         rows = frame(storage.spark, staged), frame(storage.spark, after)
-        return next_opens_as_closed(CARRY, *rows, window, last_published, **RULE)
+        return compared(next_openings(CARRY, *rows, window, last_published, **RULE))
 
     return compare
 
 
 def test_each_day_is_compared_with_the_day_before(carried: Callable[..., DataFrame]) -> None:
-    compared = carried()
-    assert compared.columns == ["loan_id", "as_of", "differs", "ok"]
-    assert {tuple(row) for row in compared.collect()} == {
+    rows = carried()
+    assert rows.columns == ["loan_id", "as_of", "differs", "ok"]
+    assert {tuple(row) for row in rows.collect()} == {
         ("L1", D1, "", True),
         ("L1", D2, "", True),
         ("L1", D3, "", True),
@@ -90,8 +101,8 @@ def test_each_day_is_compared_with_the_day_before(carried: Callable[..., DataFra
 
 
 def test_what_differs_is_named_with_both_values(carried: Callable[..., DataFrame]) -> None:
-    compared = carried({**STAGED, ("L1", D2): ("9.01", "-0.20", "8.00", "-0.30"), ("L2", D2): ("0", "0", "0.01", "0")})
-    assert {row["loan_id"]: row["differs"] for row in compared.where("NOT ok").collect()} == {
+    rows = carried({**STAGED, ("L1", D2): ("9.01", "-0.20", "8.00", "-0.30"), ("L2", D2): ("0", "0", "0.01", "0")})
+    assert {row["loan_id"]: row["differs"] for row in rows.where("NOT ok").collect()} == {
         "L1": "principal closed as 9.00, opens as 9.01; interest closed as 0.20, opens as -0.20",
         "L2": "principal closed as 0.01, opens as 0.00",
     }
@@ -131,14 +142,45 @@ def test_balances_that_swap_are_not_taken_for_equal(carried: Callable[..., DataF
     assert differences(carried({**STAGED, ("L1", D1): ("0.10", "10.00", "9.00", "0.20")})) == [("L1", D1)]
 
 
+def test_differences_that_cancel_are_not_taken_for_none(carried: Callable[..., DataFrame]) -> None:
+    """What the day opens with comes to the same in all, and by the loans it does not."""
+    before: Balances = {("L1", D0): ("0", "0", "10.00", "0.10"), ("L2", D0): ("0", "0", "20.00", "0.20")}
+    for first, second in (("10.01", "19.99"), ("20.00", "10.00")):
+        staged: Balances = {("L1", D1): (first, "0.10", "0", "0"), ("L2", D1): (second, "0.20", "0", "0")}
+        assert differences(carried(staged, before, Window(D1, D1))) == [("L1", D1), ("L2", D1)]
+
+
+def test_amounts_of_another_scale_are_compared_as_amounts(storage: StorageWithEngine) -> None:
+    """A hundred cents and a hundred hundredths of a cent are both the number 100 to a computer."""
+    schema = "k string, d date, c decimal(18,2), o decimal(18,4)"
+    before = storage.spark.createDataFrame([("a", D0, Decimal("1.00"), Decimal(0))], schema)
+    for opening, expected in (("0.0100", [False]), ("1.0000", [True])):
+        staged = storage.spark.createDataFrame([("a", D1, Decimal(0), Decimal(opening))], schema)
+        found = openings(Carry({"o": "c"}), staged, before, Window(D1, D1), partitions=Daily("d"), keys=["k"])
+        assert [row["ok"] for row in found.row_by_row().collect()] == expected
+        # Digests of more than 18 digits are for Spark.
+        if storage.own.name == "spark":
+            compared(found, ["c"])
+
+
+@pytest.mark.parametrize("opened", [(D1, None), (None, D2), (D2, D1), (D1, D1), (None, None), (None, D1), (D1, D2)])
+def test_dates_that_are_exchanged_are_not_taken_for_equal(
+    storage: StorageWithEngine, opened: tuple[date | None, date | None]
+) -> None:
+    schema = "k string, d date, o1 date, o2 date, c1 date, c2 date"
+    before = storage.spark.createDataFrame([("a", D0, None, None, None, D1), ("b", D0, None, None, D1, D2)], schema)
+    staged = storage.spark.createDataFrame([("a", D1, *opened, None, None), ("b", D1, D1, D2, None, None)], schema)
+    carry = Carry({"o1": "c1", "o2": "c2"})
+    found = openings(carry, staged, before, Window(D1, D1), partitions=Daily("d"), keys=["k"])
+    assert [row["ok"] for row in compared(found, []).orderBy("k").collect()] == [opened == (None, D1), True]
+
+
 def test_balances_may_be_kept_by_several_keys_and_be_numbers(storage: StorageWithEngine) -> None:
-    schema = "k string, l string, d date, o int, c int"
+    schema = "k string, l string, d date, o bigint, c bigint"
     before = storage.spark.createDataFrame([("a", "x", D0, 0, 2), ("a", "y", D0, 0, 3)], schema)
     staged = storage.spark.createDataFrame([("a", "x", D1, 2, 0), ("a", "y", D1, 2, 0)], schema)
-    compared = opens_as_closed(
-        Carry({"o": "c"}), staged, before, Window(D1, D1), partitions=Daily("d"), keys=["k", "l"]
-    )
-    assert [tuple(row) for row in compared.orderBy("l").collect()] == [
+    found = openings(Carry({"o": "c"}), staged, before, Window(D1, D1), partitions=Daily("d"), keys=["k", "l"])
+    assert [tuple(row) for row in compared(found, ["c"]).orderBy("l").collect()] == [
         ("a", "x", D1, "", True),
         ("a", "y", D1, "c closed as 3, opens as 2", False),
     ]
@@ -149,18 +191,18 @@ def test_months_go_on_from_months(storage: StorageWithEngine) -> None:
     rule: dict[str, Any] = {"partitions": Monthly("d"), "keys": ["k"]}
 
     def rows(*of: tuple[str, date, int, int]) -> DataFrame:
-        return storage.spark.createDataFrame(list(of), "k string, d date, o int, c int")
+        return storage.spark.createDataFrame(list(of), "k string, d date, o bigint, c bigint")
 
     staged, before = rows(("a", january, 2, 3), ("a", february, 4, 5)), rows(("a", december, 0, 2))
     window, carry = Window(january, february), Carry({"o": "c"})
-    compared = opens_as_closed(carry, staged, before, window, **rule)
-    assert [tuple(row) for row in compared.orderBy("d").collect()] == [
+    found = openings(carry, staged, before, window, **rule)
+    assert [tuple(row) for row in compared(found, ["c"]).orderBy("d").collect()] == [
         ("a", january, "", True),
         ("a", february, "c closed as 3, opens as 4", False),
     ]
     march = date(2025, 3, 1)
-    compared = next_opens_as_closed(carry, staged, rows(("a", march, 6, 6)), window, march, **rule)
-    assert [tuple(row)[:3] for row in compared.collect()] == [("a", march, "c closed as 5, opens as 6")]
+    found = next_openings(carry, staged, rows(("a", march, 6, 6)), window, march, **rule)
+    assert [tuple(row)[:3] for row in compared(found, ["c"]).collect()] == [("a", march, "c closed as 5, opens as 6")]
 
 
 Opening = tuple[int | None, date | None, str | None, str | None]
@@ -186,6 +228,21 @@ Opening = tuple[int | None, date | None, str | None, str | None]
         ),
         pytest.param((1, D0, "a", "b"), (1, D0, None, "b"), "k closed as a, opens as null", id="not kept, but null"),
         pytest.param((1, D0, None, "b"), (1, D0, "a", "b"), "k closed as null, opens as a", id="null, but not kept"),
+        pytest.param(
+            (0, None, "a", "b"), (0, None, "x", "b"), "k closed as a, opens as x", id="nothing, but not kept either"
+        ),
+        pytest.param(
+            (0, None, "a", None),
+            (0, None, None, "a"),
+            "k closed as a, opens as null; l closed as null, opens as a",
+            id="nothing, and one kept as the other",
+        ),
+        pytest.param(
+            (1, D0, "a", None),
+            (1, D0, None, "a"),
+            "k closed as a, opens as null; l closed as null, opens as a",
+            id="one kept as the other",
+        ),
         pytest.param(None, (0, None, "a", "b"), "", id="begins with nothing"),
         pytest.param(None, (0, D0, "a", "b"), f"at closed as null, opens as {D0}", id="begins with a date"),
         pytest.param((0, None, "a", "b"), None, "", id="ends with nothing"),
@@ -196,10 +253,9 @@ def test_dates_are_carried_and_what_a_row_keeps_is_compared(
     storage: StorageWithEngine, closed: Opening | None, opened: Opening | None, expected: str
 ) -> None:
     def day(row: Opening | None, *names: str) -> DataFrame:
-        schema = (
-            f"id string, d date, {names[0]} int, {names[1]} date, k string, l string, {names[2]} int, {names[3]} date"
-        )
-        as_of = D0 if names[0] == "n" else D1
+        n, at, other_n, other_at = names
+        schema = f"id string, d date, {n} bigint, {at} date, k string, l string, {other_n} bigint, {other_at} date"
+        as_of = D0 if n == "n" else D1
         return storage.spark.createDataFrame([] if row is None else [("A", as_of, *row, None, None)], schema)
 
     before, staged = (
@@ -207,8 +263,8 @@ def test_dates_are_carried_and_what_a_row_keeps_is_compared(
         day(opened, "opening_n", "opening_at", "n", "at"),
     )
     carry = Carry({"opening_n": "n", "opening_at": "at"}, kept=("k", "l"))
-    compared = opens_as_closed(carry, staged, before, Window(D1, D1), partitions=Daily("d"), keys=["id"])
-    assert [(row["ok"], row["differs"]) for row in compared.collect()] == [(expected == "", expected)]
+    found = openings(carry, staged, before, Window(D1, D1), partitions=Daily("d"), keys=["id"])
+    assert [(row["ok"], row["differs"]) for row in compared(found, ["n"]).collect()] == [(expected == "", expected)]
 
 
 def test_the_next_published_day_goes_on_from_the_window(goes_on: Callable[..., DataFrame]) -> None:
@@ -237,11 +293,11 @@ def test_the_next_published_day_goes_on_from_the_window(goes_on: Callable[..., D
 def test_a_closing_with_which_the_next_published_day_did_not_open_is_found(
     goes_on: Callable[..., DataFrame], staged: dict[Any, Any], after: dict[Any, Any], expected: list[Any]
 ) -> None:
-    compared = goes_on(
+    rows = goes_on(
         {keys: money for keys, money in {**STAGED, **staged}.items() if money},
         {keys: money for keys, money in {**AFTER, **after}.items() if money},
     )
-    assert differences(compared) == expected
+    assert differences(rows) == expected
 
 
 # In a step: a balance that grows by what a day's list says.

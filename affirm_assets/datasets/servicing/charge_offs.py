@@ -78,7 +78,10 @@ def _opened(charged_off: DataFrame, loan_balances: DataFrame) -> DataFrame:
         totals = totals.withColumn(name, F.coalesce(name, f"loan_s_{name}"))
     opening_day = F.expr("IF(is_of_the_same_day, charged_off_on, opening_charged_off_on)")
     totals = totals.withColumn("opening_charged_off_on", opening_day)
-    openings = ((F.col(total) - F.col(name)).alias(f"opening_{total}") for total, name in _MOVEMENTS.items())
+    openings = (
+        (F.col(total) - F.col(name)).cast("decimal(18,2)").alias(f"opening_{total}")
+        for total, name in _MOVEMENTS.items()
+    )
     return totals.select("*", *openings)
 
 

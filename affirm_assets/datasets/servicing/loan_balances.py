@@ -134,15 +134,21 @@ class LoanBalance(Contract):
 
 _LOAN_AND_TERMS = (*_accounts.LOAN, *_accounts.TERMS)
 _STATE = tuple(name for name in _accounts.STATE if name != "as_of")
+
+
+def _money(amount: str) -> str:
+    return f"CAST({amount} AS decimal(18,2))"
+
+
 _OPENS_WITH = {
     **{name: f"opening_{name}" for name in _STATE},
-    "charged_off_principal": "charged_off_principal - principal_charged_off",
-    "charged_off_interest": "charged_off_interest - interest_charged_off",
-    "recovered_principal": "recovered_principal - recovery_principal",
-    "recovered_interest": "recovered_interest - recovery_interest",
+    "charged_off_principal": _money("charged_off_principal - principal_charged_off"),
+    "charged_off_interest": _money("charged_off_interest - interest_charged_off"),
+    "recovered_principal": _money("recovered_principal - recovery_principal"),
+    "recovered_interest": _money("recovered_interest - recovery_interest"),
     # Not zero on a settled loan, and so not carried to a row that comes after its rows had ended.
-    "waived_principal": f"IF({_accounts.IS_CARRIED}, waived_principal - principal_waived, 0)",
-    "waived_interest": f"IF({_accounts.IS_CARRIED}, waived_interest - interest_waived, 0)",
+    "waived_principal": _money(f"IF({_accounts.IS_CARRIED}, waived_principal - principal_waived, 0)"),
+    "waived_interest": _money(f"IF({_accounts.IS_CARRIED}, waived_interest - interest_waived, 0)"),
 }
 """Of an account's state, what a row says that it opened with: in a column, or by what the day moved."""
 
