@@ -19,7 +19,6 @@ from affirm_assets.steps.audit import AuditSpec, Outcome
 from affirm_assets.steps.engine import Staged
 
 _THREADS = 8  # files on a bucket are waited for
-_WIDE = pa.decimal128(38, 2)  # a sum of any number of rows that a table can hold
 _NOTHING = Decimal("0.00")
 
 
@@ -85,7 +84,7 @@ def _totals_of_file(file: DataFile, columns: Sequence[str], io: FileIO) -> Total
 
 
 def _sum(values: pa.Array) -> Decimal:
-    found = pc.sum(values.cast(_WIDE)).as_py()
+    found = pc.sum(values).as_py()  # PyArrow sums up in 38 digits
     return _NOTHING if found is None else Decimal(found)
 
 
