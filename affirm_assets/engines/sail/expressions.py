@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
 
 from pyspark.sql.connect import proto
 from pyspark.sql.connect.types import proto_schema_to_pyspark_data_type
@@ -48,6 +49,15 @@ class Scope:
 
     Not in place: DataFusion takes what depends on chance for in no order, even after sorting by it. None: there is no
     place for such columns."""
+
+    @cached_property
+    def by_small_letters(self) -> Mapping[str, Sequence[Column]]:
+        """Columns by their names in small letters. A wide table's are looked up a thousand times in a step."""
+        found: dict[str, list[Column]] = {}
+        for each in self.columns:
+            if each.name:
+                found.setdefault(each.name.lower(), []).append(each)
+        return found
 
 
 def _refused(expression: Message, why: str, types: Iterable[Type] = ()) -> NotProven:
@@ -147,7 +157,7 @@ def _column(e: Message, parts: Sequence[str], plan_id: int | None, scope: Scope)
         if found:
             return _only(e, found, scope), parts[2:]
     # Spark takes large and small letters for the same: what differs in them only is ambiguous to it.
-    alike = [each for each in scope.columns if each.name and each.name.lower() == parts[0].lower()]
+    alike = scope.by_small_letters.get(parts[0].lower(), ())
     return _only(e, alike if [each.name for each in alike] == [parts[0]] else alike[1:] and alike, scope), parts[1:]
 
 
