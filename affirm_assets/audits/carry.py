@@ -5,8 +5,8 @@ and one that closed with zeros may end. One that begins with something, or ends 
 difference.
 
 They are compared in two ways:
-- In sum: of each row a digest, and of each partition the sums of the digests. It holds no row in memory.
-- Row by row, where the sums differ: in a join that holds each carried column of each row twice.
+- In sum: a digest is made of each row, and the digests of each partition are summed up. This needs little memory.
+- Row by row, only where the sums differ: in a join that holds each carried column of each row twice.
 """
 
 import inspect
@@ -57,7 +57,8 @@ def audits_of(dataset: Dataset) -> tuple[Audit, ...]:
 
     types = {each.name: each.dataType for each in spark_schema(dataset.contract).fields}
     numbers = [name for name in carry.columns.values() if isinstance(types.get(name), T.NumericType)]
-    can_be_in_sum = all(_has_digest(types.get(name)) for name in (*keys, *carry.columns.values(), *carry.kept))
+    compared = (*keys, *carry.columns.values(), *carry.kept)
+    can_be_in_sum = len({*compared}) == len(compared) and all(_has_digest(types.get(name)) for name in compared)
     described = _descriptions(carry, keys)
 
     def audit(name: str, found: Callable[[Given], Openings], parameters: Sequence[str]) -> Audit:
@@ -123,46 +124,51 @@ class Openings:
         return filled.select(*self.keys, column, differs.alias("differs"), ok, *run_instead)
 
     def in_sum(self, numbers: Collection[str]) -> DataFrame:
-        """Of each partition: `rows`, how many open, and `ok`: whether what all of them open with is what was left.
+        """Of each partition: `rows`, how many rows open, and `ok`: whether they open with what the partition before
+        closed with.
 
-        numbers: the closings that are numbers. The sums are whole numbers, of which nothing is cut off: a single value
-        that differs is found in any case, since of two digests of 64 bits that differ in one whole number or date none
-        are equal. Where more differ, the digests and a digest of each digest would have to sum up to the same: 1 in
-        2^128, or two rows would need one digest: 1 in 2^64.
+        numbers: those of the closings that are numbers. Keys are never null, and unique in a partition: other audits
+        see to it.
+
+        If one amount, whole number or date of a row has another value, the digests differ for certain: each has 64
+        bits, and so has the digest. If several values differ, or one is null, that is missed only by chance: if the
+        row's two digests are equal all the same (1 in 2^64), or both sums of the partition are (1 in 2^128).
         """
         column, carried, kept = self.partitions.column, self.carry.columns, self.carry.kept
-        openings = [F.col(opening).alias(closing) for opening, closing in carried.items()]
-        # A union brings both to one type: amounts of another scale have other digests.
-        rows = (
-            self.opened.select(*self.keys, column, *openings, *kept, F.lit(True).alias("opens"))
-            .union(self.closed.select(*self.keys, column, *carried.values(), *kept, F.lit(False)))
-            .na.fill(0, [*numbers])
+        opens = [F.col(opening).alias(closing) for opening, closing in carried.items()]
+        # In a union both have one type. Without it, 1.00 and 1.0000 would have other digests, and 1.00 and 0.0100 one.
+        rows = self.opened.select(*self.keys, column, *opens, *kept, F.lit(True).alias(_OPENS)).union(
+            self.closed.select(*self.keys, column, *carried.values(), *kept, F.lit(False))
         )
-        has_something = reduce(
+        # Connect takes no names for all of them, and would fill what is kept.
+        rows = rows.na.fill(0, [*numbers]) if numbers else rows
+        holds_something = reduce(
             or_, (F.col(name) != 0 if name in numbers else F.col(name).isNotNull() for name in carried.values())
         )
-        # A digest passes over nulls: without this, two dates of which one is null could be exchanged.
+        # xxhash64 skips nulls: without these, (null, 1 May) and (1 May, null) would have one digest.
         is_null = [
             F.when(F.col(name).isNull(), F.lit(1)).otherwise(F.lit(0)).cast("bigint")
             for name in (*carried.values(), *kept)
             if name not in numbers
         ]
         digest = F.xxhash64(*self.keys, column, *carried.values(), *kept, *is_null)
-        digests = rows.select(column, "opens", has_something.alias("has_something"), digest.alias("digest"))
+        digests = rows.select(column, _OPENS, holds_something.alias(_HOLDS_SOMETHING), digest.alias(_DIGEST))
         summed = digests.groupBy(column).agg(
-            F.count_if("opens").alias("rows"), *_sums(F.col("opens"), "opened"), *_sums(~F.col("opens"), "closed")
+            F.count_if(_OPENS).alias("rows that open"),
+            *_sums(F.col(_OPENS), "opened"),
+            *_sums(~F.col(_OPENS), "closed"),
         )
         same = (F.col(f"{name} opened").eqNullSafe(F.col(f"{name} closed")) for name in _SUMS)
-        found = summed.select("rows", reduce(and_, same).alias("ok"))
+        found = summed.select(F.col("rows that open").alias("rows"), reduce(and_, same).alias("ok"))
         if not kept:
             return found
-        # A row with nothing in it may begin and end, but one that goes on keeps what it keeps.
-        empty = rows.where(~has_something)
+        # Empty rows are in no sum, since they may begin and end. One that is empty on both sides keeps its columns.
+        empty = rows.where(~holds_something)
         before = [F.col(name).alias(_before(name)) for name in kept]
         both = (
-            empty.where("opens")
+            empty.where(F.col(_OPENS))
             .select(*self.keys, column, *kept)
-            .join(empty.where("NOT opens").select(*self.keys, column, *before), [*self.keys, column])
+            .join(empty.where(~F.col(_OPENS)).select(*self.keys, column, *before), [*self.keys, column])
         )
         is_same = reduce(and_, (F.col(name).eqNullSafe(F.col(_before(name))) for name in kept))
         return found.union(both.select(F.lit(0).cast("bigint").alias("rows"), is_same.alias("ok")))
@@ -232,24 +238,27 @@ def _following(closed: DataFrame, partitions: Partitions) -> DataFrame:
     )
 
 
-_SUMS = ("count", "digests", "digests of digests")
+# With spaces: no column of a contract has such a name.
+_OPENS, _HOLDS_SOMETHING, _DIGEST = "it opens", "holds something", "its digest"
+_SUMS = ("count", "sum of digests", "sum of digests of digests")
 
 
-def _sums(side: Column, name: str) -> tuple[Column, ...]:
-    """Of the rows of one side that have something, and by these names."""
-    counts, digest = side & F.col("has_something"), F.col("digest")
-    return (
-        F.count_if(counts).alias(f"count {name}"),
-        F.sum(F.when(counts, digest.cast("decimal(20,0)"))).alias(f"digests {name}"),
-        F.sum(F.when(counts, F.xxhash64(digest).cast("decimal(20,0)"))).alias(f"digests of digests {name}"),
+def _sums(of_side: Column, side: str) -> tuple[Column, ...]:
+    """Each of _SUMS, named with the side, over its rows that hold something. Decimals so long cannot overflow."""
+    counts, digest = of_side & F.col(_HOLDS_SOMETHING), F.col(_DIGEST)
+    sums = (
+        F.count_if(counts),
+        F.sum(F.when(counts, digest.cast("decimal(20,0)"))),
+        F.sum(F.when(counts, F.xxhash64(digest).cast("decimal(20,0)"))),
     )
+    return tuple(each.alias(f"{name} {side}") for name, each in zip(_SUMS, sums, strict=True))
 
 
 def _has_digest(kind: T.DataType | None) -> bool:
-    """Whether a digest can be made of it on each engine, and every null and value of it has another one."""
+    """Whether each engine makes the same digest of it."""
     if isinstance(kind, T.DecimalType):
         return kind.precision <= 18
-    return isinstance(kind, T.StringType | T.DateType | T.TimestampType | T.LongType)
+    return isinstance(kind, T.StringType | T.DateType | T.LongType)
 
 
 def _descriptions(carry: Carry, keys: Sequence[str]) -> Mapping[str, str]:

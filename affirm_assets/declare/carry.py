@@ -39,8 +39,9 @@ class Carry:
 
     opens, closes: where the table's rows do not have these columns as they are, a function of rows that returns them
     with the keys, the partition column, the kept columns and the openings, or the closings. An opening is to have its
-    closing's type, so cast what is computed: a sum of amounts is wider, and then Spark alone may compare them. Further
-    parameters of `opens` name datasets, read for the partitions that its rows are of.
+    closing's type, so cast what is computed: a sum of amounts has more digits, and then the step runs on Spark, since
+    Sail refuses to compare them. Further parameters of `opens` name datasets, read for the partitions that its rows are
+    of.
     """
 
     columns: Mapping[str, str]

@@ -102,8 +102,9 @@ class Audit:
     `function(staged, <inputs>...)` returns a frame with one row for each thing compared and a boolean column `ok`; the
     other columns are shown: numbers as totals, and rows that are not ok as a sample.
 
-    in_sum: a cheaper frame to look at first, called alike. Each of its rows stands for many things: `rows` is how many,
-    and `ok` whether none of them can differ. Where all are ok the audit has passed, and `function` is not computed.
+    in_sum: a cheaper frame to look at first, with the same parameters. Each of its rows stands for many things: `rows`
+    says how many are told as compared, and `ok` is true if none of them differs. If all are ok the audit has passed,
+    and `function` is not computed.
     """
 
     name: str

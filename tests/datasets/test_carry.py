@@ -175,6 +175,35 @@ def test_dates_that_are_exchanged_are_not_taken_for_equal(
     assert [row["ok"] for row in compared(found, []).orderBy("k").collect()] == [opened == (None, D1), True]
 
 
+@pytest.mark.parametrize(
+    ("before", "staged", "ok"),
+    [
+        pytest.param((D1, None), (D1, 0), False, id="null, then zero"),
+        pytest.param((D1, 0), (D1, None), False, id="zero, then null"),
+        pytest.param((None, None), (None, 0), False, id="null, then zero, of a row with nothing in it"),
+        pytest.param((D1, None), (D1, None), True, id="null on both days"),
+    ],
+)
+def test_a_number_that_is_kept_beside_a_date_is_not_taken_for_zero_if_it_is_null(
+    storage: StorageWithEngine, before: tuple[date | None, int | None], staged: tuple[date | None, int | None], ok: bool
+) -> None:
+    schema = "k string, d date, o date, c date, n bigint"
+    closed = storage.spark.createDataFrame([("a", D0, None, *before)], schema)
+    opened = storage.spark.createDataFrame([("a", D1, staged[0], None, staged[1])], schema)
+    carry = Carry({"o": "c"}, kept=("n",))
+    found = openings(carry, opened, closed, Window(D1, D1), partitions=Daily("d"), keys=["k"])
+    assert [row["ok"] for row in compared(found, []).collect()] == [ok]
+
+
+def test_columns_may_have_any_name(storage: StorageWithEngine) -> None:
+    schema = "digest string, rows date, o bigint, opens bigint, ok string"
+    before = storage.spark.createDataFrame([("a", D0, 0, 1, "x")], schema)
+    staged = storage.spark.createDataFrame([("a", D1, 2, 0, "x")], schema)
+    carry = Carry({"o": "opens"})
+    found = openings(carry, staged, before, Window(D1, D1), partitions=Daily("rows"), keys=["digest"])
+    assert [row["differs"] for row in compared(found, ["opens"]).collect()] == ["opens closed as 1, opens as 2"]
+
+
 def test_balances_may_be_kept_by_several_keys_and_be_numbers(storage: StorageWithEngine) -> None:
     schema = "k string, l string, d date, o bigint, c bigint"
     before = storage.spark.createDataFrame([("a", "x", D0, 0, 2), ("a", "y", D0, 0, 3)], schema)
