@@ -92,7 +92,7 @@ class S3Server:
     def client(self) -> Any:
         import boto3
 
-        return boto3.client(
+        return boto3.session.Session().client(  # of a session of its own: threads may ask for theirs at a time
             "s3",
             endpoint_url=self.endpoint,
             region_name=REGION,

@@ -130,9 +130,10 @@ class Openings:
         numbers: those of the closings that are numbers. Keys are never null, and unique in a partition: other audits
         see to it.
 
-        If one amount, whole number or date of a row has another value, the digests differ for certain: each has 64
-        bits, and so has the digest. If several values differ, or one is null, that is missed only by chance: if the
-        row's two digests are equal all the same (1 in 2^64), or both sums of the partition are (1 in 2^128).
+        If one amount, whole number or date of a row has another value, its digest is another one for certain, as long
+        as no text of more than 31 bytes comes after it: each step of xxhash64 is one-to-one. If several values differ,
+        or one is null, that is missed only by chance: if the row's two digests are equal all the same (1 in 2^64), or
+        both sums of the partition are (1 in 2^128).
         """
         column, carried, kept = self.partitions.column, self.carry.columns, self.carry.kept
         opens = [F.col(opening).alias(closing) for opening, closing in carried.items()]

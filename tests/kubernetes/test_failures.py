@@ -1,7 +1,9 @@
 """What becomes of a step, its rows, its pods and its logs when something on the cluster dies."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,7 +36,18 @@ def faults(platform: Platform) -> Iterator[None]:
         yield
 
 
+def at_once(*tries: Callable[[], None]) -> None:
+    """Tries that do not disturb each other, since most of each is waiting."""
+    with ThreadPoolExecutor(len(tries)) as threads:
+        for each in [threads.submit(each) for each in tries]:
+            each.result()
+
+
 def test_a_step_out_of_memory_says_so_with_its_limit(platform: Platform) -> None:
+    at_once(partial(python_out_of_memory, platform), partial(jvm_out_of_memory, platform))
+
+
+def python_out_of_memory(platform: Platform) -> None:
     run = platform.launch("faults/python_out_of_memory")
     assert platform.wait(run) == "FAILURE"
     assert "out of memory: container dagster was killed at its memory limit of 3Gi" in failure(platform, run)
@@ -42,6 +55,20 @@ def test_a_step_out_of_memory_says_so_with_its_limit(platform: Platform) -> None
     assert published(platform, "python_out_of_memory") == []
     nothing_lives(run)
     assert "fault: python takes all memory" in log(platform, run, ".out")
+
+
+def jvm_out_of_memory(platform: Platform) -> None:
+    run = platform.launch("faults/jvm_out_of_memory")
+    assert platform.wait(run) == "FAILURE"
+    said = failure(platform, run)
+    assert (
+        "out of memory: the kernel killed 1 of the step's processes" in said or "container dagster was killed" in said
+    )
+    assert "limit of 3" in said
+    assert events(platform, run, "STEP_UP_FOR_RETRY") == []
+    assert published(platform, "jvm_out_of_memory") == []
+    nothing_lives(run)
+    assert "fault: the JVM takes all memory" in log(platform, run, ".out")
 
 
 def test_a_small_step_out_of_memory_says_so_and_is_tried_again_in_a_pod(platform: Platform) -> None:
@@ -58,20 +85,6 @@ def test_a_small_step_out_of_memory_says_so_and_is_tried_again_in_a_pod(platform
     assert_published_once(platform, run, "slow_here")
     nothing_lives(run)
     until(lambda: log(platform, run, ".out").count("fault: python takes all memory") == 2, 30, "the log of both tries")
-
-
-def test_a_jvm_out_of_memory_alone_says_so_with_the_limit(platform: Platform) -> None:
-    run = platform.launch("faults/jvm_out_of_memory")
-    assert platform.wait(run) == "FAILURE"
-    said = failure(platform, run)
-    assert (
-        "out of memory: the kernel killed 1 of the step's processes" in said or "container dagster was killed" in said
-    )
-    assert "limit of 3" in said
-    assert events(platform, run, "STEP_UP_FOR_RETRY") == []
-    assert published(platform, "jvm_out_of_memory") == []
-    nothing_lives(run)
-    assert "fault: the JVM takes all memory" in log(platform, run, ".out")
 
 
 def test_an_executor_that_dies_is_replaced_and_its_log_kept(platform: Platform) -> None:
@@ -145,8 +158,13 @@ def test_a_small_step_that_ended_with_its_runs_pod_has_its_own_in_the_next_run(p
     nothing_lives(again)
 
 
-@pytest.mark.parametrize("dataset", ["killed_after_commit", "killed_after_commit_here"])
-def test_a_step_killed_between_commit_and_report_is_published_once(platform: Platform, dataset: str) -> None:
+def test_a_step_killed_between_commit_and_report_is_published_once(platform: Platform) -> None:
+    """One in a pod of its own, and one in the run's pod."""
+    datasets = ("killed_after_commit", "killed_after_commit_here")
+    at_once(*(partial(killed_between_commit_and_report, platform, each) for each in datasets))
+
+
+def killed_between_commit_and_report(platform: Platform, dataset: str) -> None:
     run = platform.launch(f"faults/{dataset}")
     assert platform.wait(run) == "SUCCESS"
     assert len(events(platform, run, "STEP_UP_FOR_RETRY")) == 1
@@ -171,10 +189,12 @@ def test_a_terminated_run_is_gone_within_15_seconds(platform: Platform, dataset:
     assert log(platform, run, ".err")
 
 
-@pytest.mark.parametrize(
-    ("dataset", "how"), [("endless", "deleted"), ("endless", "killed"), ("endless_here", "killed")]
-)
-def test_of_a_run_whose_pod_dies_nothing_lives_on(platform: Platform, dataset: str, how: str) -> None:
+def test_of_a_run_whose_pod_dies_nothing_lives_on(platform: Platform) -> None:
+    ways = (("endless", "deleted"), ("endless", "killed"), ("endless_here", "killed"))
+    at_once(*(partial(run_whose_pod_dies, platform, dataset, how) for dataset, how in ways))
+
+
+def run_whose_pod_dies(platform: Platform, dataset: str, how: str) -> None:
     run = platform.launch(f"faults/{dataset}", tags=NO_RUN_RETRIES)
     until_at_work(platform, run, dataset)
     if how == "deleted":
@@ -187,16 +207,14 @@ def test_of_a_run_whose_pod_dies_nothing_lives_on(platform: Platform, dataset: s
     assert log(platform, run, ".err")
 
 
-@pytest.mark.parametrize(
-    ("asset", "said", "asked"),
-    [
-        ("without_room", "Insufficient memory", "memory=9Ti"),
-        ("without_image", "affirm:missing", "image docker.io/library/affirm:missing"),
-    ],
-)
-def test_a_step_that_cannot_start_fails_with_the_clusters_words(
-    platform: Platform, asset: str, said: str, asked: str
-) -> None:
+def test_a_step_that_cannot_start_fails_with_the_clusters_words(platform: Platform) -> None:
+    at_once(
+        partial(cannot_start, platform, "without_room", "Insufficient memory", "memory=9Ti"),
+        partial(cannot_start, platform, "without_image", "affirm:missing", "image docker.io/library/affirm:missing"),
+    )
+
+
+def cannot_start(platform: Platform, asset: str, said: str, asked: str) -> None:
     patience = {"room_patience_seconds": 10.0, "start_patience_seconds": 15.0}
     run = platform.launch(asset, config={"execution": {"config": patience}})
     assert platform.wait(run, 240) == "FAILURE"

@@ -2,8 +2,9 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,24 @@ DATASETS = tuple(f"{DAILY},{ADJUSTMENTS},{BOOKS}".split(","))
 
 
 @pytest.fixture(scope="module")
-def ten_days(platform: Platform) -> list[str]:
+def on_spark(
+    platform: Platform, sessions: SparkSessions, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[Books]]:
+    """The books that local Spark makes of the sample. It computes while the cluster does."""
+    books = Books(tmp_path_factory.mktemp("on_spark"), sessions, START, engines=EngineSettings("spark"))
+    books.landing.symlink_to(platform.landed)
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(_made, books)
+
+
+def _made(books: Books) -> Books:
+    books.materialize(",".join(DATASETS), START, LAST)
+    books.materialize(MONTHLY, START)
+    return books
+
+
+@pytest.fixture(scope="module")
+def ten_days(platform: Platform, on_spark: Future[Books]) -> list[str]:
     """Ids of the runs that computed all datasets over the sample's days: those that the sensors asked for, and one."""
     platform.land(START, LAST - timedelta(days=1))
     until(lambda: _is_published(platform, LAST - timedelta(days=1)), 1500, "the books of nine dates that were there")
@@ -72,13 +90,10 @@ def test_it_comes_up_from_nothing(platform: Platform) -> None:
 
 
 def test_ten_days_equal_what_spark_computes_locally(
-    platform: Platform, ten_days: list[str], sessions: SparkSessions, tmp_path: Path
+    platform: Platform, ten_days: list[str], on_spark: Future[Books]
 ) -> None:
     """The steps in pods are so small that Sail computes them."""
-    books = Books(tmp_path, sessions, START, engines=EngineSettings("spark"))
-    (tmp_path / "landing").symlink_to(platform.landed)
-    books.materialize(",".join(DATASETS), START, LAST)
-    books.materialize(MONTHLY, START)
+    books = on_spark.result()
     for name in (*DATASETS, *MONTHLY.split(",")):
         table = name.replace("/", ".")
         assert _rows(platform.table(table)) == _rows(books.table(table)), table
