@@ -130,10 +130,9 @@ class Openings:
         numbers: those of the closings that are numbers. Keys are never null, and unique in a partition: other audits
         see to it.
 
-        If one amount, whole number or date of a row has another value, its digest is another one for certain, as long
-        as no text of more than 31 bytes comes after it: each step of xxhash64 is one-to-one. If several values differ,
-        or one is null, that is missed only by chance: if the row's two digests are equal all the same (1 in 2^64), or
-        both sums of the partition are (1 in 2^128).
+        If one number that is carried has another value, the row's digest is another one for certain: numbers come last,
+        and xxhash64 takes one in one-to-one. What else differs is missed only by chance: if the row's two digests are
+        equal all the same (1 in 2^64), or both sums of the partition are (1 in 2^128).
         """
         column, carried, kept = self.partitions.column, self.carry.columns, self.carry.kept
         opens = [F.col(opening).alias(closing) for opening, closing in carried.items()]
@@ -147,12 +146,9 @@ class Openings:
             or_, (F.col(name) != 0 if name in numbers else F.col(name).isNotNull() for name in carried.values())
         )
         # xxhash64 skips nulls: without these, (null, 1 May) and (1 May, null) would have one digest.
-        is_null = [
-            F.when(F.col(name).isNull(), F.lit(1)).otherwise(F.lit(0)).cast("bigint")
-            for name in (*carried.values(), *kept)
-            if name not in numbers
-        ]
-        digest = F.xxhash64(*self.keys, column, *carried.values(), *kept, *is_null)
+        others = (*(name for name in carried.values() if name not in numbers), *kept)
+        is_null = (F.when(F.col(name).isNull(), F.lit(1)).otherwise(F.lit(0)).cast("bigint") for name in others)
+        digest = F.xxhash64(*self.keys, column, *others, *is_null, *numbers)
         digests = rows.select(column, _OPENS, holds_something.alias(_HOLDS_SOMETHING), digest.alias(_DIGEST))
         summed = digests.groupBy(column).agg(
             F.count_if(_OPENS).alias("rows that open"),
