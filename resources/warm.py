@@ -4,6 +4,7 @@ Linux only. This process must have no thread at work when it starts one: a fork 
 they were. So nothing here is a thread: whoever owns a pool asks it, now and then, what has ended.
 """
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,10 @@ from resources.memory import read_memory
 
 _FIRST_TO_DIE = 300
 """Thousandths of the container's memory that the kernel adds to what the process uses, when it chooses whom to kill."""
+
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2)."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,13 @@ class Died:
 class WarmProcess:
     """Does `work(task)` for each task that it is told, with these variables in its environment.
 
-    An error of the work ends it. It ends with this process, too.
+    An error of the work ends it, and so does the end of this process, or of the thread that made it.
     """
 
     def __init__(self, work: Callable[[Any], Any], environment: Mapping[str, str]) -> None:
         fork = multiprocessing.get_context("fork")
         self._tasks, tasks = fork.Pipe()
-        self._process = fork.Process(target=_serve, args=(tasks, work, environment), daemon=True)
+        self._process = fork.Process(target=_serve, args=(tasks, work, environment, os.getpid()), daemon=True)
         self._process.start()
         tasks.close()  # or its end would not be seen
         self._kills = 0
@@ -137,7 +142,8 @@ class WarmPool:
         return None
 
 
-def _serve(tasks: Any, work: Callable[[Any], Any], environment: Mapping[str, str]) -> None:
+def _serve(tasks: Any, work: Callable[[Any], Any], environment: Mapping[str, str], parent: int) -> None:
+    _end_with(parent)
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_DFL)  # the parent's handlers would wait for a loop that is not here
     os.environ.update(environment)
@@ -148,6 +154,13 @@ def _serve(tasks: Any, work: Callable[[Any], Any], environment: Mapping[str, str
         except EOFError:
             return
         tasks.send(work(task))
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(1)
 
 
 def _be_first_to_die() -> None:

@@ -1,4 +1,8 @@
-"""Which steps are small enough for the run's own pod on Kubernetes, and why."""
+"""Which steps are small enough for the run's own pod on Kubernetes, and why.
+
+Memory follows what is read, but not in a range of a dataset that carries its rows from day to day: a few bytes of loans
+are a row of each loan for each day of it. So there the bytes count once for each day.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +35,7 @@ class StepPlaces:
     def beforehand(self, step: str) -> str | None:
         dataset = self._datasets.get(step)
         if dataset is None:
-            return "it is none of a dataset, and nothing says what it needs"
+            return "it belongs to no dataset, so nobody knows how much memory it needs"
         if dataset.compute.own_pod or dataset.compute.memory:
             return "the dataset asks for it"
         if (self.settings.engines.engine or dataset.engine) == SPARK:
@@ -44,13 +48,19 @@ class StepPlaces:
     def now(self, step: str, tags: Mapping[str, str]) -> Place:
         dataset = self._datasets[step]
         try:
+            window = window_asked(tags)
             with self._storage() as storage:
-                size = scan_size_now(dataset, self.registry.datasets, window_asked(tags), storage)
+                size = scan_size_now(dataset, self.registry.datasets, window, storage)
         except Exception as error:  # a pod is enough for any size, and the step there says what is wrong
             return Place(False, f"how much it reads cannot be told ({type(error).__name__}: {error})")
         most = self.settings.engines.most_in_share(self.memory())
         to_read = f"{size.bytes / 2**20:,.1f} MiB to read"
-        if size.bytes > most << 20:
+        times = (
+            sum(1 for _ in dataset.partitions.starts(window)) if dataset.carry and dataset.partitions and window else 1
+        )
+        if times > 1:
+            to_read += f", counted for each of the {times} partitions that carry it on"
+        if size.bytes * times > most << 20:
             return Place(False, f"{to_read}, more than the {most:,} MiB for a step in the run's own pod")
         return Place(True, f"{to_read}, of at most {most:,} MiB")
 

@@ -85,7 +85,7 @@ def _change(source: Dataset, table: Table, since: int, first: date) -> str | Non
         if Window.parse(each.window).first < first:
             return f"{source} of {each.window} was published by run {each.run_id}"
     known = [each for each in recent if each.sequence_number <= since]
-    # Of publications that replaced nothing, and of those that did, the oldest is forgotten first, of these the last.
+    # The record forgets the oldest publications that replaced nothing first, and those that replaced something last.
     if newer and all(each.again for each in known):
         return f"more of {source} was published than is remembered"
     parent, after = None, since + 1

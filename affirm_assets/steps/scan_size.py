@@ -1,4 +1,9 @@
-"""How much a step will read: the bytes and files of its pinned inputs, from metadata alone and before any engine."""
+"""How much a step will read: the bytes and files of its pinned inputs, from metadata alone and before any engine.
+
+Not counted is what would be the whole history, of which a step holds little: what is looked up by values is read from
+the few files that may have them, and to prove what is carried, three columns are added up. If both were counted, the
+same day's work would get another engine, and a pod of its own, as a lake ages.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +13,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from affirm_assets.declare.dataset import Dataset
-from affirm_assets.declare.inputs import Landing, ToProve
+from affirm_assets.declare.inputs import Before, Landing, MappedTable, Through, ToProve
 from affirm_assets.declare.partitions import Window
 from affirm_assets.steps.manifests import read_entries, read_manifests
 from affirm_assets.steps.read import TableRead, table_read
@@ -36,7 +41,7 @@ def scan_size(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned)
     reads = [
         table_read(dataset, mapped, parameter, upstream, pinned.request)
         for parameter, mapped in dataset.leaves.items()
-        if not isinstance(mapped, Landing)
+        if not isinstance(mapped, Landing) and _is_counted(mapped)
     ]
     sizes = [ScanSize(each.size, 1) for each in pinned.request.files]
     for read in {(each.source.table, each.days): each for each in reads}.values():
@@ -48,10 +53,7 @@ def scan_size(dataset: Dataset, upstream: Mapping[str, Dataset], pinned: Pinned)
 def scan_size_now(
     dataset: Dataset, upstream: Mapping[str, Dataset], window: Window | None, storage: Storage
 ) -> ScanSize:
-    """What a step that pinned its inputs now would read. It pins nothing, and opens no landing file.
-
-    Without what is read only now and then, to prove what is carried: of that, three columns are added up.
-    """
+    """What a step that pinned its inputs now would read. It pins nothing, and opens no landing file."""
     sizes: list[ScanSize] = []
     reads: set[tuple[str, Window | None]] = set()
     for mapped in dataset.leaves.values():
@@ -60,7 +62,7 @@ def scan_size_now(
             assert days is not None
             sizes += [ScanSize(size, 1) for size in storage.landing.sizes(mapped.feed, days.first, days.last)]
             continue
-        if isinstance(mapped, ToProve):
+        if not _is_counted(mapped):
             continue
         source = dataset if mapped.dataset == dataset.name else upstream[mapped.dataset]
         days = dataset.read_days(mapped, source.partitions, window)
@@ -72,6 +74,11 @@ def scan_size_now(
         if table and snapshot is not None:
             sizes += _sizes(table, snapshot, TableRead(source, snapshot, days))
     return _sum(sizes)
+
+
+def _is_counted(mapped: MappedTable) -> bool:
+    is_looked_up = isinstance(mapped, Before | Through) and mapped.by is not None
+    return not is_looked_up and not isinstance(mapped, ToProve)
 
 
 def _sum(sizes: Sequence[ScanSize]) -> ScanSize:

@@ -13,8 +13,8 @@ from resources.kubernetes.diagnosis import Patience
 from resources.kubernetes.places import Places
 
 _LOOK_SECONDS = 0.25
-"""Between two looks at what the steps have said and what has become of them: so long a step may wait for the one before
-it. A look is a query of the run's events; the cluster's API is asked less often."""
+"""Between two looks at what the steps have said and what has become of them: a step may start this much later than the
+one before it ended. A look is a query of the run's events; the cluster's API is asked less often."""
 
 _DEFAULT = Patience()
 

@@ -89,7 +89,7 @@ class PlacedSteps(StepHandler):
         if self._begun is None:
             self._begun = _begun_before(context)
         if self._begun.get(step):
-            return "the run that this one repeats ended while it was at work"
+            return "it was still at work when a run before this one ended"
         return self._places.beforehand(step)
 
     def _launch_pod(self, step: str, why: str, context: StepHandlerContext) -> Iterator[DagsterEvent]:
@@ -145,14 +145,19 @@ def _said_of(died: Died) -> str:
 
 
 def _begun_before(context: StepHandlerContext) -> Mapping[str, bool]:
-    """The steps that the run before, which this one is a retry of, has begun; whether they had not ended with it."""
-    before = context.dagster_run.parent_run_id
-    if before is None:
-        return {}
+    """The steps that the runs before, which this one repeats, have begun; whether one of them ended while it was at
+    work."""
     ends = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE}
-    records = context.instance.get_records_for_run(before, of_type={DagsterEventType.STEP_START, *ends}).records
-    events = [event for each in records if (event := each.event_log_entry.dagster_event)]
-    return {str(each.step_key): each.event_type not in ends for each in events}
+    begun: dict[str, bool] = {}
+    before = context.dagster_run.parent_run_id
+    while before is not None:
+        records = context.instance.get_records_for_run(before, of_type={DagsterEventType.STEP_START, *ends}).records
+        events = [event for each in records if (event := each.event_log_entry.dagster_event)]
+        in_run = {str(each.step_key): each.event_type not in ends for each in events}
+        begun = {step: begun.get(step, False) or in_run.get(step, False) for step in {*begun, *in_run}}
+        run = context.instance.get_run_by_id(before)
+        before = run.parent_run_id if run else None
+    return begun
 
 
 def _told(context: StepHandlerContext, message: str) -> DagsterEvent:

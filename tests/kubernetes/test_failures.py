@@ -151,7 +151,7 @@ def test_a_small_step_that_ended_with_its_runs_pod_has_its_own_in_the_next_run(p
     assert platform.wait(run, 240) == "FAILURE"
     (again,) = until(lambda: platform.runs_tagged("dagster/parent_run_id", run), 120, "the next run")
     assert platform.wait(again) == "SUCCESS"
-    why = "In a pod of its own: the run that this one repeats ended while it was at work."
+    why = "In a pod of its own: it was still at work when a run before this one ended."
     assert places(platform, again, "slow_here") == [why]
     assert_published_once(platform, again, "slow_here")
     nothing_lives(run)

@@ -223,10 +223,15 @@ def test_what_was_at_work_when_the_run_before_ended_has_a_pod(play: Stage) -> No
     assert len(told(before, K.STEP_SUCCESS)) == 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(placed_steps.DagsterInstance, "get_records_for_run", without_end)
-        again = dg.ReexecutionOptions(parent_run_id=run_id)
-        events = play(two_small, ended(OOM), reexecution_options=again)
-    assert said(events, "first") == ["In the run's own pod: 1 MiB to read."]
-    assert said(events, "second") == ["In a pod of its own: the run that this one repeats ended while it was at work."]
+        of = run_id
+        for _ in range(2):  # the second one's parent has begun the step in no process
+            again = dg.ReexecutionOptions(parent_run_id=of)
+            events = play(two_small, ended(OOM), reexecution_options=again)
+            assert said(events, "first") == ["In the run's own pod: 1 MiB to read."]
+            assert said(events, "second") == [
+                "In a pod of its own: it was still at work when a run before this one ended."
+            ]
+            of = play.instance.get_runs()[0].run_id
 
 
 def test_an_interrupt_reaches_the_step(play: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame
 
+from affirm_assets.declare.carry import Carry
 from affirm_assets.declare.contract import Contract, column, key
 from affirm_assets.declare.dataset import Compute, Dataset
 from affirm_assets.declare.inputs import landing
@@ -85,7 +86,7 @@ def test_where_sail_is_missing_every_step_has_a_pod(places: Make) -> None:
 
 
 def test_a_step_of_no_dataset_has_a_pod(places: Make) -> None:
-    assert places().beforehand("other") == "it is none of a dataset, and nothing says what it needs"
+    assert places().beforehand("other") == "it belongs to no dataset, so nobody knows how much memory it needs"
 
 
 @pytest.mark.parametrize("profile", ["small", "medium"])
@@ -95,6 +96,24 @@ def test_otherwise_what_is_to_be_read_decides(places: Make, tmp_path: Path, prof
     assert found.now(STEP, TAGS) == Place(True, "0.0 MiB to read, of at most 8 MiB")
     land(tmp_path, 8 << 20)
     assert found.now(STEP, TAGS) == Place(True, "8.0 MiB to read, of at most 8 MiB")
+
+
+def test_a_range_of_what_is_carried_counts_once_for_each_day(places: Make, tmp_path: Path) -> None:
+    """A few bytes of loans are a row of each loan for each day."""
+    carried = replace(LINES, carry=Carry({"text": "text"}))
+    land(tmp_path, 3 << 20)
+    counted = "3.0 MiB to read, counted for each of the {} partitions that carry it on"
+    for last, place in (
+        (date(2025, 1, 3), Place(True, f"{counted.format(2)}, of at most 8 MiB")),
+        (
+            date(2025, 1, 4),
+            Place(False, f"{counted.format(3)}, more than the 8 MiB for a step in the run's own pod"),
+        ),
+    ):
+        tags = {"dagster/asset_partition_range_start": str(DAY), "dagster/asset_partition_range_end": str(last)}
+        assert places(carried).now(STEP, tags) == place
+        assert places().now(STEP, tags) == Place(True, "3.0 MiB to read, of at most 8 MiB")
+    assert places(carried).now(STEP, TAGS) == Place(True, "3.0 MiB to read, of at most 8 MiB")
 
 
 def test_a_byte_more_needs_a_pod(places: Make, tmp_path: Path) -> None:

@@ -95,8 +95,12 @@ def _fail_on_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_accounts, "opened", lambda loan, window: pytest.fail(f"{loan['loan_id']} became an account"))
 
 
-def test_loans_booked_in_a_range_have_the_rows_of_the_rules(histories: dict[str, History]) -> None:
+@pytest.mark.parametrize("rows_in_batch", [100, _days.ROWS_IN_BATCH])
+def test_loans_booked_in_a_range_have_the_rows_of_the_rules(
+    histories: dict[str, History], rows_in_batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each with its whole history, and long after: till a credit is old, and a settled loan has no rows any more."""
+    monkeypatch.setattr(_days, "ROWS_IN_BATCH", rows_in_batch)
     window = Window(
         min(each.booked_on for each in histories.values()), max(each.last for each in histories.values()) + 200 * A_DAY
     )

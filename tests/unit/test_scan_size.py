@@ -116,6 +116,8 @@ READS = {
     "everything so far": (reader(first=through("amounts")), [D1, D2, D3]),
     "its own days before": (SOURCE, [D1, D2]),
     "the same days twice": (reader(first=SameWindow("amounts"), second=SameWindow("amounts")), [D3]),
+    "everything so far, looked up by values": (reader(first=through("amounts", by="id")), []),
+    "a day, and looked up": (reader(first=SameWindow("amounts"), second=before("amounts", by="id")), [D3]),
     "different days": (reader(first=SameWindow("amounts"), second=previous(1, "amounts")), [D2, D3]),
 }
 

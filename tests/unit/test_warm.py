@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from resources import warm
@@ -125,6 +128,22 @@ def test_a_task_is_interrupted_or_killed(process: WarmProcess, task: str) -> Non
 def test_a_dead_process_takes_a_task_without_an_error(process: WarmProcess) -> None:
     outcome(process, "killed")
     assert isinstance(outcome(process, "pid"), Died)
+
+
+def test_it_ends_with_its_parent_though_that_is_killed_and_it_is_at_work() -> None:
+    code = (
+        "import os, time; from resources.warm import WarmProcess; from tests.unit.test_warm import work; "
+        "process = WarmProcess(work, {}); process.tell('long'); print(process._process.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert psutil.pid_exists(child)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_pool_begins_as_many_as_it_has_processes_and_uses_them_again(pools: Pools) -> None:

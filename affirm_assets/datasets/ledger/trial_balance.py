@@ -145,8 +145,8 @@ def ties_to_subledgers(
 
     Nothing here is computed from the ledger's entries. Of an account of which no subledger keeps a balance, it is what
     they had moved it by the day before, and the day's own. All days are added up anew, and compared with what was
-    carried, at each month's end, and where a day before was published or changed since the day before was computed: one
-    that differs then has an earlier day that was corrected and for which the ledger was not run again.
+    carried, at each month's end, and where a day before was published or changed since the day before was computed. A
+    difference then means: an earlier day was corrected, but the ledger was not run again for it.
     """
     moved = (
         _moved(all_loans, all_transactions, all_applications, all_provisions)

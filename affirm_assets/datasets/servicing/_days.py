@@ -167,6 +167,9 @@ def _one_by_one(loans: pa.RecordBatch, window: Window, schema: pa.Schema) -> Ite
                     break
                 rows.append(each)
                 of.append(place)
+                if len(rows) == ROWS_IN_BATCH:
+                    yield _eventful(agreed.take(pa.array(of, pa.int64())), rows, schema)
+                    rows, of = [], []
         yield _eventful(agreed.take(pa.array(of, pa.int64())), rows, schema)
         yield from _quiet(agreed.take(pa.array(quiet, pa.int64())), [accounts[each] for each in quiet], until, schema)
         going_on = quiet

@@ -23,8 +23,8 @@ _PERCENT = 100 * 100
 class Paid:
     """Accounts at the end of the day of a payment.
 
-    `columns`: those of finance.days.Day that are not what they would be without it. `is_whole`: whether the day ends
-    with no more than the payment.
+    `columns`: those of finance.days.Day that are not what they would be without it. `is_whole`: whether nothing but the
+    payment happens on that day: no waiver and no charge-off.
     """
 
     accounts: Accounts

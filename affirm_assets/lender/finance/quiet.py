@@ -189,7 +189,8 @@ _MOST = {
 class QuietDays:
     """Rows of quiet days, in order of their days. `account`: of each row, the place of its account.
 
-    `columns`: those of finance.days.Day that are not what they were when the account's quiet days began, or zero.
+    `columns`: those of finance.days.Day that change on quiet days. The others keep the value of the day before, or are
+    zero.
     """
 
     account: Ints
