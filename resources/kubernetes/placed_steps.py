@@ -5,11 +5,11 @@ Imported in run pods only: dagster_k8s imports `kubernetes`.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, MetadataValue
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, MetadataValue
 from dagster._cli.api import _execute_step_command_body
 from dagster._core.events import EngineEventData
 from dagster._core.executor.step_delegating import CheckStepHealthResult, StepHandler, StepHandlerContext
@@ -48,7 +48,7 @@ class PlacedSteps(StepHandler):
         self._processes = processes
         self._here = WarmPool(processes, lambda: WarmProcess(_Work(places), {SHARE: str(_share(processes))}))
         self._checked: dict[str, float] = {}
-        self._begun: Mapping[str, bool] | None = None
+        self._left_at_work: Set[str] | None = None
 
     @property
     def name(self) -> str:
@@ -86,9 +86,9 @@ class PlacedSteps(StepHandler):
         known = context.execute_step_args.known_state
         if known and known.get_retry_state().get_attempt_count(step):
             return "it is tried again"
-        if self._begun is None:
-            self._begun = _begun_before(context)
-        if self._begun.get(step):
+        if self._left_at_work is None:
+            self._left_at_work = _left_at_work(context)
+        if step in self._left_at_work:
             return "it was still at work when a run before this one ended"
         return self._places.beforehand(step)
 
@@ -144,20 +144,18 @@ def _said_of(died: Died) -> str:
     return f"out of memory: {what}" if died.out_of_memory is not None else f"{what} without reporting how it ended"
 
 
-def _begun_before(context: StepHandlerContext) -> Mapping[str, bool]:
-    """The steps that the runs before, which this one repeats, have begun; whether one of them ended while it was at
-    work."""
+def _left_at_work(context: StepHandlerContext) -> Set[str]:
+    """The steps that were still at work when one of the runs ended that this one repeats."""
     ends = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE}
-    begun: dict[str, bool] = {}
-    before = context.dagster_run.parent_run_id
-    while before is not None:
+    left: set[str] = set()
+    run: DagsterRun | None = context.dagster_run
+    while run and (before := run.parent_run_id):
         records = context.instance.get_records_for_run(before, of_type={DagsterEventType.STEP_START, *ends}).records
         events = [event for each in records if (event := each.event_log_entry.dagster_event)]
-        in_run = {str(each.step_key): each.event_type not in ends for each in events}
-        begun = {step: begun.get(step, False) or in_run.get(step, False) for step in {*begun, *in_run}}
+        last = {str(each.step_key): each.event_type for each in events}
+        left |= {step for step, event in last.items() if event not in ends}
         run = context.instance.get_run_by_id(before)
-        before = run.parent_run_id if run else None
-    return begun
+    return left
 
 
 def _told(context: StepHandlerContext, message: str) -> DagsterEvent:
