@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -61,9 +60,6 @@ _OF_DAMAGE = ("Could not decode", "no such column", "no such table")
 """What SQLite calls an OperationalError, as it calls a file that it may not open, although no other try helps."""
 
 REGISTER = ".venv/bin/affirm register-tables"
-
-_SECONDS_OF_A_CREATION = 5
-"""Between a new table's metadata file and its row in the catalog; ordinarily it takes milliseconds."""
 
 
 def _itself(value: Any, _memo: Any = None) -> Any:
@@ -186,7 +182,7 @@ class _SharedSqlCatalog(SqlCatalog):
             try:
                 return super().load_table(identifier)
             except NoSuchTableError:
-                if not self._is_coming(identifier, None):
+                if not self._is_made(identifier, None):
                     raise
             return super().load_table(identifier)
 
@@ -207,30 +203,29 @@ class _SharedSqlCatalog(SqlCatalog):
             ) from error
 
     def _check_folder_is_new(self, identifier: str | Identifier, location: str | None) -> None:
-        if self._is_coming(identifier, location):
+        if self._is_made(identifier, location):
             raise TableAlreadyExistsError(f"Table {'.'.join(self.identifier_to_tuple(identifier))} already exists")
 
-    def _is_coming(self, identifier: str | Identifier, location: str | None) -> bool:
-        """Whether another process has made the table just now. Raises CatalogLost where nobody has, but has once."""
+    def _is_made(self, identifier: str | Identifier, location: str | None) -> bool:
+        """Whether another process has made and published the table just now.
+
+        Raises CatalogLost where it was published, and the catalog does not know it.
+        """
         namespace, table = self.identifier_to_database_and_table(identifier)
         try:
             folder = f"{self._resolve_table_location(location, namespace, table)}/metadata"
         except NoSuchNamespaceError:  # it may be lost, too
             folder = f"{self.properties['warehouse'].rstrip('/')}/{namespace}/{table}/metadata"
-        if not (found := _metadata_files(folder, self.properties)):
+        if not (found := _committed(folder, self.properties)):
             return False
-        # Another process may have written its first file, and not yet its row. Who has written more had a row.
-        until = time.monotonic() + (_SECONDS_OF_A_CREATION if len(found) == 1 else 0)
-        while not self._knows(identifier):
-            if time.monotonic() > until:
-                raise CatalogLost(
-                    f"{namespace}.{table}: the catalog does not know it. Expected no metadata of a table in {folder}, "
-                    f"found {len(found)} files (such as {found[-1]}): it would read as never published, and a new "
-                    f"table would hide it. Bring the catalog's database back, or register the table again: {REGISTER}. "
-                    "If it was dropped on purpose, move its folder away."
-                )
-            time.sleep(0.1)
-        return True
+        if self._knows(identifier):
+            return True
+        raise CatalogLost(
+            f"{namespace}.{table}: the catalog does not know it. Expected no metadata of a published table in "
+            f"{folder}, found {len(found)} files (such as {found[-1]}): it would read as never published, and a new "
+            f"table would hide it. Bring the catalog's database back, or register the table again: {REGISTER}. "
+            "If it was dropped on purpose, move its folder away."
+        )
 
     def _knows(self, identifier: str | Identifier) -> bool:
         try:
@@ -376,12 +371,20 @@ def _file_system(location: str, properties: Properties) -> AbstractFileSystem:
     return files
 
 
-def _metadata_files(folder: str, properties: Properties) -> list[str]:
+def _committed(folder: str, properties: Properties) -> list[str]:
+    """The metadata files of a table that was committed to, in its folder `metadata`; none, if it never was.
+
+    Whoever makes a table writes its first metadata file, and then its row in the catalog. Who is killed in between
+    leaves a file, whole or cut off, of a table that nobody has seen. A commit leaves more: manifests, a second file.
+    """
+    files = _file_system(folder, properties)
     try:
-        found = _file_system(folder, properties).ls(folder, detail=False)
+        found = sorted(str(each["name"]) for each in files.ls(folder, detail=True) if each["type"] == "file")
     except FileNotFoundError:
         return []
-    return sorted(path for path in map(str, found) if path.endswith(_METADATA))
+    if all(path.endswith(_METADATA) and _number(path) == 0 for path in found):
+        return []
+    return [path for path in found if path.endswith(_METADATA)]
 
 
 def _number(location: str) -> int:
@@ -439,16 +442,6 @@ def _check_whole(catalog: SqlCatalog) -> None:
             raise DatabaseError("PRAGMA quick_check", None, ValueError(str(found)))
 
 
-def _is_being_made(catalog: Catalog) -> bool:
-    """Whether the first table of a new lake comes: whoever makes it writes its metadata file before it is listed."""
-    end = time.monotonic() + _SECONDS_OF_A_CREATION
-    while not _tables_of(catalog):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
-
-
 def _tables_of(catalog: Catalog) -> set[str]:
     return {".".join(table) for namespace in catalog.list_namespaces() for table in catalog.list_tables(namespace)}
 
@@ -494,12 +487,11 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
 
             return GlueCatalog(self.name, **properties)
         catalog = self._load_sql(properties)
-        if not _tables_of(catalog) and (found := self.tables_in_warehouse()) and not _is_being_made(catalog):
-            first = next(iter(found))
+        if not _tables_of(catalog) and (found := self._published()) and not _tables_of(catalog):
             raise CatalogLost(
-                f"catalog {self.uri}: expected the {len(found)} tables that lie in {self.warehouse} (such as {first}), "
-                "found none: was its database removed, or another one named? Bring it back, or register the tables "
-                f"again from their newest metadata files with: {REGISTER}"
+                f"catalog {self.uri}: expected the {len(found)} tables that lie in {self.warehouse} (such as "
+                f"{found[0]}), found none: was its database removed, or another one named? Bring it back, or register "
+                f"the tables again from their newest metadata files with: {REGISTER}"
             )
         return catalog
 
@@ -569,6 +561,11 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
             namespace, table = path.removeprefix(root).strip("/").split("/")[:2]
             found[f"{namespace}.{table}"].append(f"{kind}://{path}")
         return dict(sorted(found.items()))
+
+    def _published(self) -> Sequence[str]:
+        """The tables of the warehouse that were committed to."""
+        found = self.tables_in_warehouse()
+        return [table for table, files in found.items() if _committed(files[0].rpartition("/")[0], self.properties())]
 
     def _load_sql(self, properties: dict[str, str]) -> SqlCatalog:
         with _database_of(self.uri):

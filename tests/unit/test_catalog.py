@@ -6,8 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, closing
 from pathlib import Path
@@ -267,10 +266,7 @@ def register_tables(folder: Path, *options: str) -> Result:
         return CliRunner().invoke(main, ["register-tables", *options], env=environment)
 
 
-def test_no_new_table_is_begun_in_the_folder_of_another_in_a_bucket(
-    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(iceberg, "_SECONDS_OF_A_CREATION", 0)
+def test_no_new_table_is_begun_in_the_folder_of_another_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
     s3.create_bucket("lost")
     catalog = IcebergCatalog(
         uri=f"sqlite:///{tmp_path}/catalog.db",
@@ -282,7 +278,10 @@ def test_no_new_table_is_begun_in_the_folder_of_another_in_a_bucket(
     loaded.create_namespace("loans")
     create(loaded)
     loaded.drop_table("loans.loans")
-    with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 1 files"):
+    create(loaded)  # what was dropped had never been committed to
+    loaded.load_table("loans.loans").append(pa.table({"id": ["a"]}))
+    loaded.drop_table("loans.loans")
+    with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 files"):
         create(loaded)
     assert [table.name() for table in catalog.register_tables().registered] == [("loans", "loans")]
 
@@ -300,10 +299,7 @@ class TestLost:
         table.append(pa.table({"id": ["b"]}))
         return catalog
 
-    def test_no_new_lake_is_begun_over_an_old_one(
-        self, full: IcebergCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(iceberg, "_SECONDS_OF_A_CREATION", 0.5)
+    def test_no_new_lake_is_begun_over_an_old_one(self, full: IcebergCatalog, tmp_path: Path) -> None:
         (tmp_path / "catalog.db").unlink()
         with pytest.raises(
             CatalogLost, match=r"expected the 1 tables .* \(such as loans.loans\), found none"
@@ -322,25 +318,53 @@ class TestLost:
         assert sorted(full.load().load_table("loans.loans").scan().to_arrow()["id"].to_pylist()) == ["a", "b"]
         assert full.register_tables() == Registration([], {}, {})
 
-    def test_a_first_table_that_is_being_made_is_waited_for(self, full: IcebergCatalog, tmp_path: Path) -> None:
-        """Its metadata file is there before it is listed: several first steps of a new lake begin at once."""
-        (tmp_path / "catalog.db").unlink()
-        listed = threading.Timer(0.3, full.register_tables)
-        listed.start()
-        assert full.load().list_tables("loans") == [("loans", "loans")]
-        listed.join()
+    @pytest.mark.parametrize("file", ["whole", "cut off"])
+    def test_a_table_whose_maker_was_killed_before_it_was_listed_is_made_anew(self, tmp_path: Path, file: str) -> None:
+        """The first one of a lake, too. It was never committed to, so that nothing is lost."""
+        catalog = IcebergCatalog(uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
+        loaded = catalog.load()
+        loaded.create_namespace("loans")
+        create(loaded)
+        loaded.drop_table("loans.loans")
+        if file == "cut off":
+            [left] = catalog.tables_in_warehouse()["loans.loans"]
+            os.truncate(left.removeprefix("file://"), 100)
 
-    def test_namespaces_alone_are_no_catalog(self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(iceberg, "_SECONDS_OF_A_CREATION", 0.5)
+        loaded = catalog.load()
+        assert load_if_exists(loaded, "loans.loans") is None
+        create(loaded)
+        loaded.load_table("loans.loans").append(pa.table({"id": ["a"]}))
+        assert len(catalog.tables_in_warehouse()["loans.loans"]) == 3
+
+        (tmp_path / "catalog.db").unlink()
+        with pytest.raises(CatalogLost, match=r"expected the 1 tables"):
+            catalog.load()
+        catalog.register_tables()
+        assert catalog.load().load_table("loans.loans").scan().to_arrow()["id"].to_pylist() == ["a"]
+
+    def test_a_first_table_that_was_published_while_it_was_looked_for_is_not_lost(
+        self, full: IcebergCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "catalog.db").unlink()
+        published = IcebergCatalog._published
+
+        def another_registers(catalog: IcebergCatalog) -> Sequence[str]:
+            monkeypatch.setattr(IcebergCatalog, "_published", published)
+            catalog.register_tables()
+            return published(catalog)
+
+        monkeypatch.setattr(IcebergCatalog, "_published", another_registers)
+        assert full.load().list_tables("loans") == [("loans", "loans")]
+
+    def test_namespaces_alone_are_no_catalog(self, full: IcebergCatalog) -> None:
         full.load().drop_table("loans.loans")
         with pytest.raises(CatalogLost, match=r"expected the 1 tables"):
             full.load()
 
     @pytest.mark.parametrize("make", [create, create_in_transaction])
     def test_no_new_table_is_begun_in_the_folder_of_another(
-        self, full: IcebergCatalog, make: Callable[[Catalog], object], monkeypatch: pytest.MonkeyPatch
+        self, full: IcebergCatalog, make: Callable[[Catalog], object]
     ) -> None:
-        monkeypatch.setattr(iceberg, "_SECONDS_OF_A_CREATION", 0)
         loaded = full.load()
         files = full.tables_in_warehouse()
         loaded.drop_table("loans.loans")
@@ -371,35 +395,34 @@ class TestLost:
         self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         loaded = full.load()
-        monkeypatch.setattr(iceberg, "_metadata_files", None)
+        monkeypatch.setattr(iceberg, "_committed", None)
         loaded.load_table("loans.loans")
 
-    def test_a_table_that_another_process_creates_is_waited_for(
+    def test_a_table_that_another_process_publishes_meanwhile_is_not_lost(
         self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its file is there before its row is."""
+        """It had no row when it was looked for, and has files when they are looked for."""
         loaded = full.load()
+        *_, newest = full.tables_in_warehouse()["loans.loans"]
+        committed = iceberg._committed
+
+        def another_registers(*of: Any) -> list[str]:
+            loaded.register_table("loans.loans", newest)
+            return committed(*of)
+
+        monkeypatch.setattr(iceberg, "_committed", another_registers)
         loaded.drop_table("loans.loans")
-        newest, *others = reversed(full.tables_in_warehouse()["loans.loans"])
-        for each in others:  # a table that is being made has one file
-            Path(each.removeprefix("file://")).unlink()
-        looks: list[None] = []
-
-        def another_registers(seconds: float) -> None:
-            looks.append(None)
-            if len(looks) == 2:
-                loaded.register_table("loans.loans", newest)
-
-        monkeypatch.setattr(iceberg.time, "sleep", another_registers)
         with pytest.raises(TableAlreadyExistsError, match=r"loans\.loans"):
             create(loaded)
+        loaded.drop_table("loans.loans")
+        assert loaded.load_table("loans.loans").metadata_location == newest
 
     def test_of_two_that_create_a_table_at_once_the_other_leaves_no_file(
         self, full: IcebergCatalog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         loaded = full.load()
         files = full.tables_in_warehouse()
-        monkeypatch.setattr(iceberg, "_metadata_files", lambda *_: [])  # when it looked, there was nothing
+        monkeypatch.setattr(iceberg, "_committed", lambda *_: [])  # when it looked, there was nothing
         with pytest.raises(TableAlreadyExistsError):
             create(loaded)
         assert full.tables_in_warehouse() == files
