@@ -95,17 +95,19 @@ class MetadataUnreadable(CatalogError):
 
 
 class CatalogLost(CatalogError):
-    """The catalog does not know a table that lies in the warehouse: to read none, or begin a new one, would hide it."""
+    """The catalog does not know a table that was committed to: to read none, or begin a new one, would hide it."""
 
 
 @dataclass(frozen=True)
 class Registration:
     """`undecided`: by table, the readable metadata files of its highest number, of which one at most was committed.
-    `unreadable`: the files that were passed over, each with what is wrong with it."""
+    `unreadable`: the files that were passed over, each with what is wrong with it. `never_committed`: the tables that
+    were passed over, since they hold nothing: the next step makes them anew."""
 
     registered: Sequence[Table]
     undecided: Mapping[str, Sequence[str]]
     unreadable: Mapping[str, str]
+    never_committed: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Change:
 
 
 class _SharedSqlCatalog(SqlCatalog):
-    """One that several processes may use at once, and that takes no table that lies in the warehouse for a new one.
+    """One that several processes may use at once, and that begins no new table where another was committed to.
 
     Of two metadata files with one number, nobody can tell by the warehouse which was committed. Those that certainly
     were not are removed.
@@ -150,7 +152,7 @@ class _SharedSqlCatalog(SqlCatalog):
         sort_order: SortOrder = UNSORTED_SORT_ORDER,
         properties: Properties = EMPTY_DICT,
     ) -> Table:
-        """Raises CatalogLost, where the folder of the table has metadata already."""
+        """Raises CatalogLost, where a table was committed to in the folder, and the catalog does not know it."""
         self._check_folder_is_new(identifier, location)
         with _removed_if_refused():
             return super().create_table(identifier, schema, location, partition_spec, sort_order, properties)
@@ -207,23 +209,23 @@ class _SharedSqlCatalog(SqlCatalog):
             raise TableAlreadyExistsError(f"Table {'.'.join(self.identifier_to_tuple(identifier))} already exists")
 
     def _is_made(self, identifier: str | Identifier, location: str | None) -> bool:
-        """Whether another process has made and published the table just now.
+        """Whether another process has made the table just now, and committed to it.
 
-        Raises CatalogLost where it was published, and the catalog does not know it.
+        Raises CatalogLost where it was committed to, and the catalog does not know it.
         """
         namespace, table = self.identifier_to_database_and_table(identifier)
         try:
-            folder = f"{self._resolve_table_location(location, namespace, table)}/metadata"
+            folder = self._resolve_table_location(location, namespace, table)
         except NoSuchNamespaceError:  # it may be lost, too
-            folder = f"{self.properties['warehouse'].rstrip('/')}/{namespace}/{table}/metadata"
+            folder = f"{self.properties['warehouse'].rstrip('/')}/{namespace}/{table}"
         if not (found := _committed(folder, self.properties)):
             return False
         if self._knows(identifier):
             return True
         raise CatalogLost(
-            f"{namespace}.{table}: the catalog does not know it. Expected no metadata of a published table in "
-            f"{folder}, found {len(found)} files (such as {found[-1]}): it would read as never published, and a new "
-            f"table would hide it. Bring the catalog's database back, or register the table again: {REGISTER}. "
+            f"{namespace}.{table}: the catalog does not know it. Expected no table that was committed to in "
+            f"{folder}, found {len(found)} metadata files (such as {found[-1]}): it would read as never published, and "
+            f"a new table would hide it. Bring the catalog's database back, or register the table again: {REGISTER}. "
             "If it was dropped on purpose, move its folder away."
         )
 
@@ -364,27 +366,39 @@ def _remove(io: FileIO, path: str) -> None:
 
 
 def _file_system(location: str, properties: Properties) -> AbstractFileSystem:
-    """Of a folder of the warehouse, with no listing remembered from before."""
-    kind = location.partition("://")[0]
-    files = FsspecFileIO(properties).get_fs(kind) if location.startswith(BUCKETS) else LocalFileSystem()
-    files.invalidate_cache()
-    return files
+    """Of a folder of the warehouse. It remembers no listing.
+
+    fsspec has one object for all who ask for the same bucket, PyIceberg's readers too. What that one remembers of a
+    folder hides the files that others write there afterwards.
+    """
+    if not location.startswith(BUCKETS):
+        return LocalFileSystem()
+    shared = FsspecFileIO(properties).get_fs(location.partition("://")[0])
+    own = {**shared.storage_options, "use_listings_cache": False, "skip_instance_cache": True}
+    return type(shared)(*shared.storage_args, **own)
 
 
 def _committed(folder: str, properties: Properties) -> list[str]:
-    """The metadata files of a table that was committed to, in its folder `metadata`; none, if it never was.
+    """The metadata files of a table that was committed to, by its folder; none, if it never was.
 
     Whoever makes a table writes its first metadata file, and then its row in the catalog. Who is killed in between
-    leaves a file, whole or cut off, of a table that nobody has seen. A commit leaves more: manifests, a second file.
+    leaves that file, whole or cut off, and nothing else, of a table that nobody has seen. A commit leaves more:
+    manifests and a second metadata file, or data, if metadata goes elsewhere by then (write.metadata.path).
     """
     files = _file_system(folder, properties)
-    try:
-        found = sorted(str(each["name"]) for each in files.ls(folder, detail=True) if each["type"] == "file")
-    except FileNotFoundError:
-        return []
-    if all(path.endswith(_METADATA) and _number(path) == 0 for path in found):
+    found = _listed(files, f"{folder}/metadata")
+    is_first = [path.endswith(_METADATA) and _number(path) == 0 for path in found]
+    if all(is_first) and len(_listed(files, folder)) <= 1:
         return []
     return [path for path in found if path.endswith(_METADATA)]
+
+
+def _listed(files: AbstractFileSystem, folder: str) -> list[str]:
+    """Paths; none of a folder that is not there. A bucket may have an object that stands for the folder itself."""
+    try:
+        return sorted(path for path in map(str, files.ls(folder, detail=False)) if not path.endswith("/"))
+    except FileNotFoundError:
+        return []
 
 
 def _number(location: str) -> int:
@@ -487,7 +501,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
 
             return GlueCatalog(self.name, **properties)
         catalog = self._load_sql(properties)
-        if not _tables_of(catalog) and (found := self._published()) and not _tables_of(catalog):
+        if not _tables_of(catalog) and (found := self._committed()) and not _tables_of(catalog):
             raise CatalogLost(
                 f"catalog {self.uri}: expected the {len(found)} tables that lie in {self.warehouse} (such as "
                 f"{found[0]}), found none: was its database removed, or another one named? Bring it back, or register "
@@ -496,10 +510,10 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
         return catalog
 
     def register_tables(self, chosen: Collection[str] = ()) -> Registration:
-        """Register each table of the warehouse that the catalog lacks, by its newest readable metadata file.
+        """Register each table that was committed to and that the catalog lacks, by its newest readable metadata file.
 
-        `chosen`: metadata files to register their tables by, newest or not. Raises CatalogError for one that cannot be,
-        and for a catalog that is a service.
+        `chosen`: metadata files to register their tables by, newest or not, committed to or not. Raises CatalogError
+        for one that cannot be, and for a catalog that is a service.
         """
         if self._kind not in _SQL:
             raise CatalogError(
@@ -513,7 +527,8 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
             if wrong := _wrong_with(catalog, location):
                 raise CatalogError(f"{table}: expected a whole metadata file, found {location}: {wrong}. Name another.")
         registered, undecided, unreadable = [], {}, {}
-        for table in sorted(lie.keys() - known):
+        lost, committed = lie.keys() - known, {*self._committed()}
+        for table in sorted(lost & {*committed, *choices}):
             candidates = [choices[table]] if table in choices else []
             files = [] if candidates else lie[table]
             for number in sorted({_number(each) for each in files}, reverse=True):
@@ -527,7 +542,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
                 registered.append(catalog.register_table(table, candidates[0]))
             elif candidates:
                 undecided[table] = candidates
-        return Registration(registered, undecided, unreadable)
+        return Registration(registered, undecided, unreadable, sorted(lost - {*committed, *choices}))
 
     def _choices(
         self, chosen: Collection[str], known: Collection[str], lie: Mapping[str, Sequence[str]]
@@ -562,10 +577,10 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
             found[f"{namespace}.{table}"].append(f"{kind}://{path}")
         return dict(sorted(found.items()))
 
-    def _published(self) -> Sequence[str]:
+    def _committed(self) -> Sequence[str]:
         """The tables of the warehouse that were committed to."""
-        found = self.tables_in_warehouse()
-        return [table for table, files in found.items() if _committed(files[0].rpartition("/")[0], self.properties())]
+        folders = {table: files[0].rsplit("/", 2)[0] for table, files in self.tables_in_warehouse().items()}
+        return [table for table, folder in folders.items() if _committed(folder, self.properties())]
 
     def _load_sql(self, properties: dict[str, str]) -> SqlCatalog:
         with _database_of(self.uri):

@@ -12,6 +12,7 @@ from contextlib import chdir, closing
 from pathlib import Path
 from queue import Queue
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -37,7 +38,7 @@ from resources.iceberg import (
     MetadataUnreadable,
     Registration,
 )
-from tests.servers import LOCALHOST, Postgres, S3Server
+from tests.servers import LOCALHOST, REGION, Postgres, S3Server
 
 S3 = {"warehouse": "s3://books/warehouse", "region": "eu-west-1"}
 SPARK_S3 = {
@@ -266,24 +267,45 @@ def register_tables(folder: Path, *options: str) -> Result:
         return CliRunner().invoke(main, ["register-tables", *options], env=environment)
 
 
-def test_no_new_table_is_begun_in_the_folder_of_another_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
-    s3.create_bucket("lost")
-    catalog = IcebergCatalog(
-        uri=f"sqlite:///{tmp_path}/catalog.db",
-        warehouse="s3://lost/warehouse",
-        region="eu-west-1",
-        s3_endpoint=s3.endpoint,
-    )
-    loaded = catalog.load()
+@pytest.fixture
+def in_bucket(s3: S3Server, tmp_path: Path) -> IcebergCatalog:
+    bucket = uuid4().hex
+    s3.create_bucket(bucket)
+    uri, warehouse = f"sqlite:///{tmp_path}/catalog.db", f"s3://{bucket}"
+    return IcebergCatalog(uri=uri, warehouse=warehouse, region=REGION, s3_endpoint=s3.endpoint)
+
+
+def test_no_new_table_is_begun_in_the_folder_of_another_in_a_bucket(in_bucket: IcebergCatalog, s3: S3Server) -> None:
+    loaded = in_bucket.load()
     loaded.create_namespace("loans")
     create(loaded)
     loaded.drop_table("loans.loans")
+    # As consoles mark a folder.
+    s3.client().put_object(Bucket=in_bucket.warehouse.removeprefix("s3://"), Key="loans/loans/metadata/")
     create(loaded)  # what was dropped had never been committed to
     loaded.load_table("loans.loans").append(pa.table({"id": ["a"]}))
     loaded.drop_table("loans.loans")
-    with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 files"):
+    with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 metadata files"):
         create(loaded)
-    assert [table.name() for table in catalog.register_tables().registered] == [("loans", "loans")]
+    assert [table.name() for table in in_bucket.register_tables().registered] == [("loans", "loans")]
+
+
+def test_what_others_write_into_a_folder_of_a_bucket_after_it_was_looked_at_is_found(
+    in_bucket: IcebergCatalog, s3: S3Server
+) -> None:
+    loaded = in_bucket.load()
+    loaded.create_namespace("loans")
+    create(loaded)
+    loaded.load_table("loans.loans").append(pa.table({"id": ["a"]}))
+    loaded.drop_table("loans.loans")
+    *_, newest = in_bucket.tables_in_warehouse()["loans.loans"]
+    with pytest.raises(CatalogLost):
+        loaded.load_table("loans.loans")
+    others, bucket = newest.replace("00001-", "00002-"), in_bucket.warehouse.removeprefix("s3://")
+    source, target = (each.removeprefix(f"{in_bucket.warehouse}/") for each in (newest, others))
+    s3.client().copy_object(Bucket=bucket, Key=target, CopySource={"Bucket": bucket, "Key": source})
+    loaded.register_table("loans.loans", others)
+    assert loaded.load_table("loans.loans").scan().to_arrow()["id"].to_pylist() == ["a"]
 
 
 class TestLost:
@@ -316,7 +338,7 @@ class TestLost:
         (tmp_path / "catalog.db").unlink()
         assert [table.name() for table in full.register_tables().registered] == [("loans", "loans")]
         assert sorted(full.load().load_table("loans.loans").scan().to_arrow()["id"].to_pylist()) == ["a", "b"]
-        assert full.register_tables() == Registration([], {}, {})
+        assert full.register_tables() == Registration([], {}, {}, [])
 
     @pytest.mark.parametrize("file", ["whole", "cut off"])
     def test_a_table_whose_maker_was_killed_before_it_was_listed_is_made_anew(self, tmp_path: Path, file: str) -> None:
@@ -342,18 +364,44 @@ class TestLost:
         catalog.register_tables()
         assert catalog.load().load_table("loans.loans").scan().to_arrow()["id"].to_pylist() == ["a"]
 
+    def test_a_table_that_was_never_committed_to_is_not_registered(self, full: IcebergCatalog, tmp_path: Path) -> None:
+        """Its maker may be at work, and would remove the file that the catalog names."""
+        full.load().create_table("loans.others", pa.schema([("id", pa.string())]))
+        [left] = full.tables_in_warehouse()["loans.others"]
+        (tmp_path / "catalog.db").unlink()
+        assert "loans.others: passed over, nothing was ever committed to it" in register_tables(tmp_path).output
+        assert full.load().list_tables("loans") == [("loans", "loans")]
+        assert [table.name() for table in full.register_tables([left]).registered] == [("loans", "others")]
+
+    @pytest.mark.parametrize("sees", ["links", "data"])
+    def test_a_table_is_lost_whatever_its_folder_holds(self, full: IcebergCatalog, tmp_path: Path, sees: str) -> None:
+        """Files that are links. Data beside the first metadata file: the others went elsewhere."""
+        others = full.load().create_table("loans.others", pa.schema([("id", pa.string())]))
+        if sees == "data":
+            with others.transaction() as change:
+                change.set_properties({"write.metadata.path": f"file://{tmp_path}/elsewhere"})
+            full.load().load_table("loans.others").append(pa.table({"id": ["a"]}))
+        else:
+            others.append(pa.table({"id": ["a"]}))
+            for file in (tmp_path / "warehouse/loans/others/metadata").iterdir():
+                file.rename(tmp_path / file.name)
+                file.symlink_to(tmp_path / file.name)
+        full.load().drop_table("loans.others")
+        with pytest.raises(CatalogLost, match=r"loans\.others: the catalog does not know it"):
+            full.load().load_table("loans.others")
+
     def test_a_first_table_that_was_published_while_it_was_looked_for_is_not_lost(
         self, full: IcebergCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "catalog.db").unlink()
-        published = IcebergCatalog._published
+        committed = IcebergCatalog._committed
 
         def another_registers(catalog: IcebergCatalog) -> Sequence[str]:
-            monkeypatch.setattr(IcebergCatalog, "_published", published)
+            monkeypatch.setattr(IcebergCatalog, "_committed", committed)
             catalog.register_tables()
-            return published(catalog)
+            return committed(catalog)
 
-        monkeypatch.setattr(IcebergCatalog, "_published", another_registers)
+        monkeypatch.setattr(IcebergCatalog, "_committed", another_registers)
         assert full.load().list_tables("loans") == [("loans", "loans")]
 
     def test_namespaces_alone_are_no_catalog(self, full: IcebergCatalog) -> None:
@@ -368,7 +416,7 @@ class TestLost:
         loaded = full.load()
         files = full.tables_in_warehouse()
         loaded.drop_table("loans.loans")
-        with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 files") as caught:
+        with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 metadata files") as caught:
             make(loaded)
         assert ".venv/bin/affirm register-tables" in str(caught.value)
         assert full.tables_in_warehouse() == files
@@ -377,7 +425,9 @@ class TestLost:
         loaded = full.load()
         loaded.create_table("loans.others", pa.schema([("id", pa.string())]))
         loaded.drop_table("loans.loans")
-        with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 files .* would read as never published"):
+        with pytest.raises(
+            CatalogLost, match=r"loans\.loans: .* found 3 metadata files .* would read as never published"
+        ):
             load_if_exists(loaded, "loans.loans")
         assert load_if_exists(loaded, "loans.never") is None
         assert load_if_exists(loaded, "never.loans") is None
@@ -388,7 +438,7 @@ class TestLost:
         loaded.create_table("others.others", pa.schema([("id", pa.string())]))
         loaded.drop_table("loans.loans")
         loaded.drop_namespace("loans")
-        with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 files"):
+        with pytest.raises(CatalogLost, match=r"loans\.loans: .* found 3 metadata files"):
             loaded.load_table("loans.loans")
 
     def test_a_table_that_is_known_costs_no_listing(
@@ -475,7 +525,8 @@ class TestLost:
         assert len(full.tables_in_warehouse()["loans.loans"]) == 4
 
     def test_of_two_newest_metadata_files_a_person_chooses(self, full: IcebergCatalog, tmp_path: Path) -> None:
-        full.load().create_table("loans.others", pa.schema([("id", pa.string())]))
+        others = full.load().create_table("loans.others", pa.schema([("id", pa.string())]))
+        others.append(pa.table({"id": ["a"]}))
         *_, newest = full.tables_in_warehouse()["loans.loans"]
         twin = newest.replace("00002-", "00002-0")
         shutil.copy(newest.removeprefix("file://"), twin.removeprefix("file://"))
@@ -501,7 +552,8 @@ class TestLost:
     def test_an_unreadable_metadata_file_is_passed_over(
         self, full: IcebergCatalog, tmp_path: Path, content: bytes
     ) -> None:
-        full.load().create_table("loans.others", pa.schema([("id", pa.string())]))
+        others = full.load().create_table("loans.others", pa.schema([("id", pa.string())]))
+        others.append(pa.table({"id": ["a"]}))
         *_, older, newest = full.tables_in_warehouse()["loans.loans"]
         Path(newest.removeprefix("file://")).write_bytes(content)
         (tmp_path / "catalog.db").unlink()
