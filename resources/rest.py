@@ -23,6 +23,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.table import CommitTableRequest, CommitTableResponse, Table
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
     RemovePropertiesUpdate,
@@ -37,10 +38,13 @@ from requests.adapters import HTTPAdapter
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.util import Retry
 
-from resources.iceberg import CatalogUnreachable, Change, CommitUnknown, _in_one_line
+from resources.iceberg import CatalogError, CatalogUnreachable, Change, CommitUnknown, _in_one_line
 
 _TRANSACTION = "transactions/commit"
 _COMMITS_TOGETHER = Endpoint(http_method=HttpMethod.POST, path=f"/v1/{{prefix}}/{_TRANSACTION}")
+
+_NESSIE = "nessie.is-nessie-catalog"
+"""The property of its configuration by which Nessie says what it is."""
 
 _TIMEOUT = 10.0, 300.0
 """Seconds to connect, and between two parts of an answer: PyIceberg itself would wait without end."""
@@ -72,15 +76,25 @@ class SharedRestCatalog(RestCatalog):
 
     @classmethod
     def reached(cls, name: str, **properties: str) -> Self:
-        """Raises CatalogUnreachable."""
+        """Raises CatalogUnreachable; CatalogError for a server that does not keep the branches of tables."""
         try:
-            return cls(name, **properties)
+            catalog = cls(name, **properties)
         except (RESTError, requests.RequestException, ValueError) as error:
             raise _unreachable(properties["uri"], error) from error
+        if catalog.properties.get(_NESSIE) == "true":
+            raise CatalogError(
+                f"catalog {properties['uri']}: expected a server that keeps branches, tags and snapshots of tables, "
+                "found Nessie, which keeps the newest snapshot alone: readers would see what an audit has refused. "
+                "Use another one."
+            )
+        return catalog
 
     @property
     def commits_together(self) -> bool:
-        """Whether the server lists the endpoint. By the specification, one that lists no endpoints does not have it."""
+        """Whether the server lists the endpoint.
+
+        By the specification, one that lists no endpoints has it too. Many older ones have not, so it is not asked for.
+        """
         return _COMMITS_TOGETHER in self._supported_endpoints
 
     def load_table(self, identifier: str | Identifier) -> Table:
@@ -143,10 +157,10 @@ class SharedRestCatalog(RestCatalog):
     def commit_table(
         self, table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
     ) -> CommitTableResponse:
-        """Raises CommitFailedException, NoSuchTableError and others if nothing was committed; CommitUnknown."""
+        """Raises CommitFailedException, NoSuchTableError and others if nothing was committed; CommitUnknown, also if
+        the server has not set the branches and tags that were asked for."""
         try:
             answer: CommitTableResponse = super().commit_table(table, requirements, updates)
-            return answer
         except _REFUSED:
             raise
         except Exception as error:
@@ -154,6 +168,20 @@ class SharedRestCatalog(RestCatalog):
             (found,) = self._look_for([Change(table, updates, requirements)], error)
             known = {"metadata": found.metadata, "metadata-location": found.metadata_location}
             return CommitTableResponse.model_validate(known)
+        self._check_refs(".".join(table.name()), updates, answer.metadata)
+        return answer
+
+    def _check_refs(self, name: str, updates: Sequence[TableUpdate], now: TableMetadata) -> None:
+        asked = {each.ref_name for each in updates if isinstance(each, SetSnapshotRefUpdate)}
+        added = {each.snapshot.snapshot_id for each in updates if isinstance(each, AddSnapshotUpdate)}
+        wrong = [f"no {each}" for each in sorted(asked - now.refs.keys())]
+        if MAIN_BRANCH not in asked and now.current_snapshot_id in added:
+            wrong.append(f"{MAIN_BRANCH} at the snapshot that was for another branch: its readers see that one")
+        if wrong:
+            raise CommitUnknown(
+                f"catalog {self.uri}: expected {name} to have the branches and tags that a commit has set, found "
+                f"{', '.join(wrong)}. The server does not keep branches and tags of tables. Use another one."
+            )
 
     def _look_for(self, changes: Sequence[Change], error: Exception) -> list[Table]:
         """The tables as they are now. Raises CommitUnknown if a change is not seen in its table."""

@@ -2,6 +2,7 @@
 be made to fail.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -33,7 +34,7 @@ from affirm_assets.steps.tables import main_snapshot
 from affirm_assets.steps.together import Change, as_loaded, commit_together, set_properties, set_ref
 from affirm_assets.steps.upkeep import keep_up
 from resources import rest
-from resources.iceberg import CatalogUnreachable, CommitUnknown, IcebergCatalog
+from resources.iceberg import CatalogError, CatalogUnreachable, CommitUnknown, IcebergCatalog
 from resources.landing import LandingZone
 from resources.spark import SparkSessions
 from tests.between import TRANSACTION, Acts, Answer, Asks, between, without_transactions
@@ -335,6 +336,58 @@ def test_what_a_server_has_lost_to_somebody_else_is_told(server: RestCatalogServ
             CommitUnknown, match=r"lake\.table0, lake\.table1, lake\.table2 without it, and changed by some"
         ):
             commit_together(catalog, lambda: moves(catalog, "yes"))
+
+
+def edited(path_ends: str, edit: Callable[[dict[str, Any]], None]) -> Acts:
+    """The server with the answers for a path edited."""
+
+    def acts(method: str, path: str, asks: Asks) -> Answer:
+        answer = asks()
+        if answer.status != 200 or not path.partition("?")[0].endswith(path_ends) or method == "HEAD":
+            return answer
+        body = json.loads(answer.body)
+        edit(body)
+        return Answer(answer.status, json.dumps(body).encode())
+
+    return acts
+
+
+def test_a_server_that_keeps_no_branches_of_tables_is_told(server: RestCatalogServer, tables: Catalog) -> None:
+    """As Nessie 0.99 answers: main alone, which is at whatever snapshot came last."""
+
+    def keeps_main_alone(body: dict[str, Any]) -> None:
+        metadata = body["metadata"]
+        if metadata["snapshots"]:
+            last = metadata["snapshots"][-1]["snapshot-id"]
+            metadata |= {"refs": {"main": {"snapshot-id": last, "type": "branch"}}, "current-snapshot-id": last}
+
+    row = pa.table({"day": pa.array([1], pa.int32())})
+    tables.load_table(TABLES[0]).append(row)
+    with between(server, edited(TABLES[0].replace(".", "/tables/"), keeps_main_alone)) as simple:
+        catalog = catalog_at(simple)
+        with pytest.raises(
+            CommitUnknown, match=r"lake\.table0 to have the branches and tags .* found no closed\. The s"
+        ):
+            catalog.load_table(TABLES[0]).manage_snapshots().create_branch(head_of(tables), CLOSED).commit()
+        with pytest.raises(CommitUnknown, match=r"found no staged, main at the snapshot that was for another branch"):
+            catalog.load_table(TABLES[0]).append(row, branch="staged")
+
+
+def head_of(catalog: Catalog) -> int:
+    head = main_snapshot(catalog.load_table(TABLES[0]))
+    assert head is not None
+    return head
+
+
+def test_nessie_is_refused(server: RestCatalogServer) -> None:
+    def is_nessie(body: dict[str, Any]) -> None:
+        body["defaults"] = {**body["defaults"], "nessie.is-nessie-catalog": "true"}
+
+    with (
+        between(server, edited("/v1/config", is_nessie)) as nessie,
+        pytest.raises(CatalogError, match=r"found Nessie, .*: readers would see what an audit has refused"),
+    ):
+        catalog_at(nessie)
 
 
 def test_what_iceberg_s_own_server_loses_to_a_busy_writer_is_there_in_the_end(
