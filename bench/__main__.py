@@ -1,6 +1,6 @@
 """Run every benchmark, or those that are named: python -m bench [NAME ...]: the keys of BENCHMARKS and ON_A_CLUSTER.
 
-The one on Kubernetes needs a cluster and runs only if it is named.
+Those of ON_A_CLUSTER need a cluster, and run only if they are named.
 """
 
 import json
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench import arrivals, auditor, books, demo, growth, kubernetes, limit, load, step, tick
+from bench import arrivals, auditor, books, demo, executors, growth, kubernetes, limit, load, step, tick
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "load": load.measure,
@@ -21,7 +21,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "arrivals": arrivals.measure,
     "auditor": auditor.measure,
 }
-ON_A_CLUSTER = {"kubernetes": kubernetes.measure}
+ON_A_CLUSTER = {"kubernetes": kubernetes.measure, "executors": executors.measure}
 
 
 def main(names: list[str]) -> None:

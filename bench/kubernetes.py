@@ -36,8 +36,8 @@ _WAYS: Mapping[str, Mapping[str, Any]] = {
 
 _SECONDS = 180
 _SECONDS_OF_A_DATE = 1200
-_CPU_SCALE = 0.1
-"""Of the profile's cores that the pod asks for, as in the overlay for tests."""
+CPU_SCALE = 0.1
+"""Of a core that a pod asks for, as in the overlay for tests."""
 
 STEP = f"""
 import time
@@ -143,7 +143,7 @@ def _step(name: str, archive: bool) -> Mapping[str, float]:
     created = time.time()
     kubectl("create", "--filename", "-", stdin=json.dumps(_pod(name, archive)))
     try:
-        said = _printed(name)
+        said = printed(name, "TIMES ", _SECONDS)
     finally:
         kubectl("delete", "pod", name, "--wait=false")
     times, parts = said["times"], said["parts"]
@@ -161,30 +161,38 @@ def _step(name: str, archive: bool) -> Mapping[str, float]:
     return {**found, "report": found["total"] - sum(value for part, value in found.items() if part != "total")}
 
 
-def _printed(name: str) -> Any:
-    deadline = time.monotonic() + _SECONDS
+def printed(name: str, mark: str, seconds: float) -> Any:
+    """The JSON after a mark in what a pod printed until it ended. Raises TimeoutError; RuntimeError with its log."""
+    deadline = time.monotonic() + seconds
     while (phase := kubectl("get", "pod", name, "--output=jsonpath={.status.phase}")) not in ("Succeeded", "Failed"):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"pod {name} is {phase} after {_SECONDS} s:\n" + kubectl("describe", "pod", name))
+            raise TimeoutError(f"pod {name} is {phase} after {seconds} s:\n" + kubectl("describe", "pod", name))
         time.sleep(0.5)
     log = kubectl("logs", name)
-    line = next((line for line in log.splitlines() if line.startswith("TIMES ")), None)
+    line = next((line for line in log.splitlines() if line.startswith(mark)), None)
     if line is None:
-        raise RuntimeError(f"pod {name} printed no times:\n{log}")
-    return json.loads(line.removeprefix("TIMES "))
+        raise RuntimeError(f"pod {name} printed no line {mark}...:\n{log}")
+    return json.loads(line.removeprefix(mark))
 
 
 def _pod(name: str, archive: bool) -> dict[str, Any]:
-    """The code location's pod with the account and the memory of a small step."""
+    """With the memory of a small step."""
+    pod = code_pod(name, ["python", "-c", STEP])
+    (container,) = pod["spec"]["containers"]
+    container["resources"] = step_pod(PROFILES["small"].step, CPU_SCALE)["container_config"]["resources"]
+    if not archive:
+        container.setdefault("env", []).append({"name": "SPARK_SUBMIT_OPTS", "value": ""})
+    return pod
+
+
+def code_pod(name: str, arguments: list[str]) -> dict[str, Any]:
+    """A pod as the code location's, with the account of a step."""
     deployed = json.loads(kubectl("get", "deployment", "affirm-code-location", "--output=json"))
     spec = deployed["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     for each in ("ports", "startupProbe", "readinessProbe", "livenessProbe"):
         container.pop(each, None)
-    container["args"] = ["python", "-c", STEP]
-    container["resources"] = step_pod(PROFILES["small"].step, _CPU_SCALE)["container_config"]["resources"]
-    if not archive:
-        container.setdefault("env", []).append({"name": "SPARK_SUBMIT_OPTS", "value": ""})
+    container["args"] = arguments
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -28,7 +28,7 @@ from affirm_assets.steps.run import run_step
 from affirm_assets.steps.storage import Storage
 from bench.engines import OneEngine
 from bench.measuring import peak_memory, seconds
-from bench.step import DAY, WINDOW, Payment, PaymentWithFee, bench_dataset, payments_of, with_fees
+from bench.payments import DAY, WINDOW, Payment, PaymentWithFee, bench_dataset, payments_of, with_fees
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from resources.sail import SailSessions

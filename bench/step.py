@@ -7,22 +7,14 @@ thousand: what a small step costs once its process is warm.
 
 import os
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from datetime import date
-from decimal import Decimal
 from functools import cache
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from affirm_assets.declare.contract import Contract, Money, column, key
-from affirm_assets.declare.dataset import Dataset
 from affirm_assets.declare.inputs import SameWindow
-from affirm_assets.declare.partitions import Daily, Window
 from affirm_assets.engines.sail import SailEngine
 from affirm_assets.engines.spark import SparkEngine
 from affirm_assets.steps.request import RESULT_SETTINGS, Run
@@ -30,66 +22,20 @@ from affirm_assets.steps.run import run_step
 from affirm_assets.steps.storage import Storage
 from bench.engines import OneEngine
 from bench.measuring import interleaved, peak_memory
+from bench.payments import DAY, WHY, WINDOW, Payment, PaymentWithFee, bench_dataset, payments_of, with_fees
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
 from resources.sail import SailSessions
 from resources.spark import SparkSessions, local_sessions
 
 SIZES = (50_000, 5_000_000)
-DAY = date(2025, 1, 2)
-WINDOW = Window(DAY, DAY)
 ROUNDS = 5
-
-
-class Payment(Contract):
-    """A payment."""
-
-    transaction_id: str = key("Transaction", pattern="^T[0-9]{12}$")
-    posted_on: date = column("Business date")
-    loan_id: str = column("Loan", min_length=1)
-    kind: str = column("Kind")
-    amount: Money = column("Amount", gt=0)
-
-
-class PaymentWithFee(Payment):
-    """A payment and its fee."""
-
-    fee: Money = column("Fee, half up to the cent", ge=0)
-
-
-def with_fees(payments: DataFrame) -> DataFrame:
-    return payments.withColumn(
-        "fee", F.round(F.col("amount") * F.lit("0.029").cast("decimal(4,3)"), 2).cast("decimal(18,2)")
-    )
-
-
-def payments_of(rows: int) -> Callable[[], DataFrame]:
-    def payments() -> DataFrame:
-        numbers = SparkSession.active().range(rows)
-        return numbers.select(
-            _numbered("T", F.col("id") * 7919 % rows, 12).alias("transaction_id"),
-            F.lit(DAY).alias("posted_on"),
-            _numbered("L", F.col("id") % 700_001, 9).alias("loan_id"),
-            F.when(F.col("id") % 9 == 0, "refund").otherwise("payment").alias("kind"),
-            ((F.col("id") % 99_991 + 1) * F.lit(Decimal("0.01"))).cast("decimal(18,2)").alias("amount"),
-        )
-
-    return payments
-
-
-def _numbered(letter: str, number: Column, digits: int) -> Column:
-    return F.concat(F.lit(letter), F.lpad(number.cast("string"), digits, "0"))
-
-
-def bench_dataset(name: str, contract: type[Contract], function: Any, inputs: dict[str, Any]) -> Dataset:
-    return Dataset(name, "bench", contract, Daily("posted_on"), inputs, function, "team:bench", "", Path(__file__))
 
 
 def measure() -> dict[str, Any]:
     return {f"{rows:,} rows": _measured(rows) for rows in SIZES}
 
 
-WHY = "the benchmark asks for it"
 STEP = bench_dataset("with_fees", PaymentWithFee, with_fees, {"payments": SameWindow("payments")})
 
 
