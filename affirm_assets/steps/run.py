@@ -20,6 +20,7 @@ from affirm_assets.steps.acceptance import passed_by_people
 from affirm_assets.steps.audit import (
     Outcome,
     Question,
+    audit_specs,
     control_totals_spec,
     declared_audits,
     declared_question,
@@ -232,10 +233,11 @@ class _Step:
             frame = engine.look(staged, target, spark_schema(dataset.contract))
             totals = totals_of_files(staged.files, list(staged.sums), self.table.io)
             values, *others = _outcomes(engine, (ask() for ask in self._questions(frames, frame, staged.rows)))
+            reported = {each.name: place for place, each in enumerate(audit_specs(dataset))}
             outcomes = (
                 *self._values(values, rows, staged, engine),
                 self._control_totals(staged, totals),
-                *chain.from_iterable(others),
+                *sorted(chain.from_iterable(others), key=lambda each: reported[each.name]),
             )
             engine.check_inputs()
         with self.timer.part("sample"):
@@ -263,7 +265,8 @@ class _Step:
         """What makes each question that the audits ask of the staged rows, so many."""
         yield partial(value_question, self.dataset, self._value_rules, looked_at)
         yield partial(unique_question, self.dataset, looked_at, rows)
-        for each in declared_audits(self.dataset):
+        # What is carried first: it takes longest, and of two queries at a time the last one leaves a core without work.
+        for each in sorted(declared_audits(self.dataset), key=lambda each: each.in_sum is None):
             yield partial(declared_question, self.dataset, each, frames, looked_at)
 
     @property
