@@ -79,7 +79,9 @@ def register_tables(metadata: tuple[str, ...]) -> None:
     for file, wrong in done.unreadable.items():
         click.echo(f"{file}: passed over, it cannot be read: {wrong}")
     for name in done.never_committed:
-        click.echo(f"{name}: passed over, nothing was ever committed to it. The next step makes it anew.")
+        click.echo(
+            f"{name}: passed over, nothing was ever committed to it. The next step that writes it makes it anew."
+        )
     for table in done.registered:
         published = table.properties.get(PUBLISHED_PROPERTY, "nothing")
         click.echo(f"{'.'.join(table.name())}: {table.metadata_location}, {PUBLISHED_PROPERTY}: {published}")

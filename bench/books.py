@@ -257,11 +257,11 @@ def _one_day_of_many(folder: str) -> dict[str, Any]:
 
 def _throughput(folder: str, engine: str) -> dict[str, Any]:
     book = Book(folder, engine, OPEN_LOANS, 3 + RANGE_DAYS)
+    gc.freeze()  # as each process of the platform does once it has loaded its definitions
     book.balance(days(1, 1))
     # One that is not counted: the engine starts, and the process learns the plans. What it knows of files it forgets.
     book.balance(days(2, 2), engine)
     forget()
-    gc.freeze()  # as each process of the platform does with what it keeps, once it has loaded it
     with peak_memory(os.getpid()) as peak:
         one_day = seconds(lambda: book.balance(days(3, 3), engine))
         forget()

@@ -22,12 +22,12 @@ from resources.kubernetes.labels import RUN_ID, STEP, step_labels
 from tests.kubernetes.cluster import ROOT, Tools, kubectl
 from tests.kubernetes.platform import running_platform
 
-SIZES = (1_000_000, 16_000_000, 64_000_000)
+SIZES = (1_000_000, 4_000_000, 16_000_000, 64_000_000)
 WAYS: Mapping[str, int] = {"alone": 0, "one executor": 1, "two executors": 2}
 ROUNDS = 3
 SECONDS = 600
 FOLDER = "/bench"
-"""Where the pods have these benchmarks: the image has not."""
+"""Where the pods find these benchmarks, which are not in the image."""
 
 
 def measure() -> dict[str, Any]:

@@ -37,7 +37,7 @@ _WAYS: Mapping[str, Mapping[str, Any]] = {
 _SECONDS = 180
 _SECONDS_OF_A_DATE = 1200
 CPU_SCALE = 0.1
-"""Of a core that a pod asks for, as in the overlay for tests."""
+"""How much of each core of its profile a pod asks for, as in the overlay for tests."""
 
 STEP = f"""
 import time

@@ -368,14 +368,13 @@ def _remove(io: FileIO, path: str) -> None:
 def _file_system(location: str, properties: Properties) -> AbstractFileSystem:
     """Of a folder of the warehouse. It remembers no listing.
 
-    fsspec has one object for all who ask for the same bucket, PyIceberg's readers too. What that one remembers of a
-    folder hides the files that others write there afterwards.
+    fsspec shares one object among all who use the same settings, PyIceberg's readers too. A listing that this object
+    remembered would hide the files that others write there later. So this one has a setting of its own.
     """
     if not location.startswith(BUCKETS):
         return LocalFileSystem()
     shared = FsspecFileIO(properties).get_fs(location.partition("://")[0])
-    own = {**shared.storage_options, "use_listings_cache": False, "skip_instance_cache": True}
-    return type(shared)(*shared.storage_args, **own)
+    return type(shared)(*shared.storage_args, **{**shared.storage_options, "use_listings_cache": False})
 
 
 def _committed(folder: str, properties: Properties) -> list[str]:
@@ -383,7 +382,8 @@ def _committed(folder: str, properties: Properties) -> list[str]:
 
     Whoever makes a table writes its first metadata file, and then its row in the catalog. Who is killed in between
     leaves that file, whole or cut off, and nothing else, of a table that nobody has seen. A commit leaves more:
-    manifests and a second metadata file, or data, if metadata goes elsewhere by then (write.metadata.path).
+    manifests and a second metadata file, or data, if metadata goes elsewhere by then (write.metadata.path). A table of
+    which metadata and data both go elsewhere is not recognized.
     """
     files = _file_system(folder, properties)
     found = _listed(files, f"{folder}/metadata")
@@ -487,7 +487,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
     s3_endpoint: str | None = None
 
     def load(self) -> Catalog:
-        """Raises CatalogUnreachable, CatalogDamaged, CatalogLost."""
+        """Raises CatalogUnreachable, CatalogDamaged, CatalogLost; CatalogError for Nessie."""
         if self.warehouse.startswith(FILES):
             Path(self.warehouse.removeprefix(FILES)).mkdir(parents=True, exist_ok=True)
         properties = self.properties()
@@ -501,7 +501,11 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
 
             return GlueCatalog(self.name, **properties)
         catalog = self._load_sql(properties)
-        if not _tables_of(catalog) and (found := self._committed()) and not _tables_of(catalog):
+        if (
+            not _tables_of(catalog)
+            and (found := self._committed_to(self.tables_in_warehouse()))
+            and not _tables_of(catalog)
+        ):
             raise CatalogLost(
                 f"catalog {self.uri}: expected the {len(found)} tables that lie in {self.warehouse} (such as "
                 f"{found[0]}), found none: was its database removed, or another one named? Bring it back, or register "
@@ -512,8 +516,8 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
     def register_tables(self, chosen: Collection[str] = ()) -> Registration:
         """Register each table that was committed to and that the catalog lacks, by its newest readable metadata file.
 
-        `chosen`: metadata files to register their tables by, newest or not, committed to or not. Raises CatalogError
-        for one that cannot be, and for a catalog that is a service.
+        `chosen`: metadata files by which to register their tables, also if they are not the newest, or if nothing was
+        ever committed. Raises CatalogError for one that cannot be, and for a catalog that is a service.
         """
         if self._kind not in _SQL:
             raise CatalogError(
@@ -527,8 +531,9 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
             if wrong := _wrong_with(catalog, location):
                 raise CatalogError(f"{table}: expected a whole metadata file, found {location}: {wrong}. Name another.")
         registered, undecided, unreadable = [], {}, {}
-        lost, committed = lie.keys() - known, {*self._committed()}
-        for table in sorted(lost & {*committed, *choices}):
+        lost = lie.keys() - known
+        to_register = {*self._committed_to({table: lie[table] for table in lost}), *choices}
+        for table in sorted(to_register):
             candidates = [choices[table]] if table in choices else []
             files = [] if candidates else lie[table]
             for number in sorted({_number(each) for each in files}, reverse=True):
@@ -542,7 +547,7 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
                 registered.append(catalog.register_table(table, candidates[0]))
             elif candidates:
                 undecided[table] = candidates
-        return Registration(registered, undecided, unreadable, sorted(lost - {*committed, *choices}))
+        return Registration(registered, undecided, unreadable, sorted(lost - to_register))
 
     def _choices(
         self, chosen: Collection[str], known: Collection[str], lie: Mapping[str, Sequence[str]]
@@ -577,9 +582,9 @@ class IcebergCatalog(ConfigurableResource[Catalog]):
             found[f"{namespace}.{table}"].append(f"{kind}://{path}")
         return dict(sorted(found.items()))
 
-    def _committed(self) -> Sequence[str]:
-        """The tables of the warehouse that were committed to."""
-        folders = {table: files[0].rsplit("/", 2)[0] for table, files in self.tables_in_warehouse().items()}
+    def _committed_to(self, tables: Mapping[str, Sequence[str]]) -> Sequence[str]:
+        """Those that were committed to, of tables with their metadata files."""
+        folders = {table: files[0].rsplit("/", 2)[0] for table, files in tables.items()}
         return [table for table, folder in folders.items() if _committed(folder, self.properties())]
 
     def _load_sql(self, properties: dict[str, str]) -> SqlCatalog:

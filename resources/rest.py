@@ -76,7 +76,7 @@ class SharedRestCatalog(RestCatalog):
 
     @classmethod
     def reached(cls, name: str, **properties: str) -> Self:
-        """Raises CatalogUnreachable; CatalogError for a server that does not keep the branches of tables."""
+        """Raises CatalogUnreachable; CatalogError for Nessie, which does not keep the branches of tables."""
         try:
             catalog = cls(name, **properties)
         except (RESTError, requests.RequestException, ValueError) as error:
@@ -93,7 +93,8 @@ class SharedRestCatalog(RestCatalog):
     def commits_together(self) -> bool:
         """Whether the server lists the endpoint.
 
-        By the specification, one that lists no endpoints has it too. Many older ones have not, so it is not asked for.
+        By the specification, one that lists no endpoints has it too. PyIceberg takes it for one that has not, and so is
+        it taken here.
         """
         return _COMMITS_TOGETHER in self._supported_endpoints
 
@@ -167,7 +168,7 @@ class SharedRestCatalog(RestCatalog):
             _check_was_sent(error)
             (found,) = self._look_for([Change(table, updates, requirements)], error)
             known = {"metadata": found.metadata, "metadata-location": found.metadata_location}
-            return CommitTableResponse.model_validate(known)
+            answer = CommitTableResponse.model_validate(known)
         self._check_refs(".".join(table.name()), updates, answer.metadata)
         return answer
 
@@ -176,11 +177,11 @@ class SharedRestCatalog(RestCatalog):
         added = {each.snapshot.snapshot_id for each in updates if isinstance(each, AddSnapshotUpdate)}
         wrong = [f"no {each}" for each in sorted(asked - now.refs.keys())]
         if MAIN_BRANCH not in asked and now.current_snapshot_id in added:
-            wrong.append(f"{MAIN_BRANCH} at the snapshot that was for another branch: its readers see that one")
+            wrong.append(f"{MAIN_BRANCH} at a snapshot that was not for it: its readers see that one now")
         if wrong:
             raise CommitUnknown(
-                f"catalog {self.uri}: expected {name} to have the branches and tags that a commit has set, found "
-                f"{', '.join(wrong)}. The server does not keep branches and tags of tables. Use another one."
+                f"catalog {self.uri}: expected {name} with the branches and tags that a commit has set, and no others "
+                f"moved; found {', '.join(wrong)}. The server does not keep the branches of tables. Use another one."
             )
 
     def _look_for(self, changes: Sequence[Change], error: Exception) -> list[Table]:

@@ -136,7 +136,7 @@ class Openings:
         and xxhash64 takes one in one-to-one. What else differs is missed only by chance: if the row's two digests are
         equal all the same (1 in 2^64), or both sums of the partition are (1 in 2^128).
         """
-        if self.are_none:  # so of each new day: to plan the sums of its many columns takes longer than the day's rows
+        if self.are_none:  # as on each new day. To plan the sums of many columns would take longer than most audits
             return self.opened.selectExpr("0L AS rows", "true AS ok")
         column, carried, kept = self.partitions.column, self.carry.columns, self.carry.kept
         opens = [F.col(opening).alias(closing) for opening, closing in carried.items()]

@@ -265,7 +265,8 @@ class _Step:
         """What makes each question that the audits ask of the staged rows, so many."""
         yield partial(value_question, self.dataset, self._value_rules, looked_at)
         yield partial(unique_question, self.dataset, looked_at, rows)
-        # What is carried first: it takes longest, and of two queries at a time the last one leaves a core without work.
+        # Of these, what is carried comes first: it takes longest. Sail has two queries at work at a time, and if the
+        # longest came last, a core would be idle beside it.
         for each in sorted(declared_audits(self.dataset), key=lambda each: each.in_sum is None):
             yield partial(declared_question, self.dataset, each, frames, looked_at)
 

@@ -33,7 +33,7 @@ from affirm_assets.steps.upkeep import Upkeep, keep_up
 from affirm_assets.stores import catalog_of
 from resources.iceberg import IcebergCatalog
 from resources.landing import LandingZone
-from tests.servers import Postgres, S3Server
+from tests.servers import REGION, Postgres, S3Server
 from tests.staged import NOW, amounts, publish_rows, request_of, rows_of, stage
 
 D1, D2, D3, D4 = (date(2025, 1, day) for day in range(1, 5))
@@ -448,7 +448,7 @@ def test_a_lake_on_s3_with_its_catalog_in_postgresql(database: Postgres, s3: S3S
     catalog: Catalog = IcebergCatalog(
         uri=database.catalog_uri("upkeep"),
         warehouse="s3://upkeep/warehouse",
-        region="eu-west-1",
+        region=REGION,
         s3_endpoint=s3.endpoint,
     ).load()
     storage = Storage(catalog, LandingZone(str(tmp_path)))

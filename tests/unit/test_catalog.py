@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, closing
 from pathlib import Path
@@ -394,14 +394,14 @@ class TestLost:
         self, full: IcebergCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "catalog.db").unlink()
-        committed = IcebergCatalog._committed
+        look = IcebergCatalog.tables_in_warehouse
 
-        def another_registers(catalog: IcebergCatalog) -> Sequence[str]:
-            monkeypatch.setattr(IcebergCatalog, "_committed", committed)
+        def another_registers(catalog: IcebergCatalog) -> Mapping[str, Sequence[str]]:
+            monkeypatch.setattr(IcebergCatalog, "tables_in_warehouse", look)
             catalog.register_tables()
-            return committed(catalog)
+            return look(catalog)
 
-        monkeypatch.setattr(IcebergCatalog, "_committed", another_registers)
+        monkeypatch.setattr(IcebergCatalog, "tables_in_warehouse", another_registers)
         assert full.load().list_tables("loans") == [("loans", "loans")]
 
     def test_namespaces_alone_are_no_catalog(self, full: IcebergCatalog) -> None:

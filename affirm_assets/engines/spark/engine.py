@@ -19,10 +19,10 @@ from pyspark.sql.types import NumericType, StructType
 from affirm_assets.declare.contract import money_columns
 from affirm_assets.engines.spark.columns import with_columns_of
 from affirm_assets.engines.spark.lineage import lineage_of
-from affirm_assets.errors import StageLost
+from affirm_assets.errors import StageLost, TableNotStageable
 from affirm_assets.steps.engine import Among, Days, NullInRequiredColumn, Staged, Target
 from affirm_assets.steps.lineage import ColumnRef
-from affirm_assets.steps.tables import added_files
+from affirm_assets.steps.tables import WAP_ENABLED, added_files
 
 _CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"
 """With this variable set, to anything, PySpark's functions make columns for Spark Connect."""
@@ -92,7 +92,11 @@ class SparkEngine:
         return kept
 
     def stage(self, frame: DataFrame, target: Target) -> Staged:
-        """Stage under a wap id: Iceberg's own writers, and a snapshot that is on no branch."""
+        """Stage under a wap id: Iceberg's own writers, and a snapshot that is on no branch.
+
+        Raises StageLost; TableNotStageable if it has become main, because somebody has turned staging off since the
+        step began, or because the catalog keeps no snapshot that is on no branch.
+        """
         attempt = uuid4().hex  # of two tries of the same work that run side by side, each finds its own write
         observed = self._write(frame, target, {**target.properties, _ATTEMPT: attempt})
         table = target.table.refresh()
@@ -100,6 +104,14 @@ class SparkEngine:
         staged = [each for each in table.metadata.snapshots if each.summary and each.summary.get(_ATTEMPT) == attempt]
         if not staged:
             raise StageLost(f"{name}: expected a staged snapshot with {_ATTEMPT}={attempt}, found none.")
+        if staged[-1].snapshot_id == table.metadata.current_snapshot_id:
+            raise TableNotStageable(
+                f"{name}: expected the staged rows in a snapshot that is on no branch, found main at it "
+                f"({staged[-1].snapshot_id}): readers see rows that no audit has passed. Set {WAP_ENABLED}=true, put "
+                f"main back to snapshot {staged[-1].parent_snapshot_id} (Iceberg's procedure rollback_to_snapshot), "
+                "and run the step again. If the property was true, the catalog does not keep such snapshots: use "
+                "another one."
+            )
         files = tuple(added_files(table, staged[-1]))
         _check_all_written(name, staged[-1].snapshot_id, observed["rows"], files)
         sums = {column: Decimal(observed[f"sum {column}"] or 0) for column in money_columns(frame.schema)}
