@@ -28,7 +28,7 @@ def test_a_table_of_which_somebody_turns_staging_off_meanwhile_is_told(steps: St
     with pytest.raises(TableNotStageable, match=rf"readers see .*main back to snapshot {published} \(") as caught:
         steps.run(declare(amounts, Amount, Daily("day")), one(D1), run="second")
     main = catalog.load_table("tests.amounts").metadata.current_snapshot_id
-    assert f"found main at it ({main})" in str(caught.value)
+    assert f"found it in main's history ({main})" in str(caught.value)
 
     turned(True)
     assert published is not None

@@ -104,9 +104,10 @@ class SparkEngine:
         staged = [each for each in table.metadata.snapshots if each.summary and each.summary.get(_ATTEMPT) == attempt]
         if not staged:
             raise StageLost(f"{name}: expected a staged snapshot with {_ATTEMPT}={attempt}, found none.")
-        if staged[-1].snapshot_id == table.metadata.current_snapshot_id:
+        seen = {table.metadata.current_snapshot_id, *(each.snapshot_id for each in table.metadata.snapshot_log)}
+        if staged[-1].snapshot_id in seen:
             raise TableNotStageable(
-                f"{name}: expected the staged rows in a snapshot that is on no branch, found main at it "
+                f"{name}: expected the staged rows in a snapshot that is on no branch, found it in main's history "
                 f"({staged[-1].snapshot_id}): readers see rows that no audit has passed. Set {WAP_ENABLED}=true, put "
                 f"main back to snapshot {staged[-1].parent_snapshot_id} (Iceberg's procedure rollback_to_snapshot), "
                 "and run the step again. If the property was true, the catalog does not keep such snapshots: use "
