@@ -37,6 +37,9 @@ class CheckedSail:
         from pyspark.sql.connect.session import SparkSession
 
         self.spark: Any = SparkSession.builder.remote(url).create()
+        # As the platform's own client. Otherwise all sessions share threads that release answers, and a session that is
+        # collected as garbage waits for their end: in one of them, or while it holds a lock that they need, for ever.
+        self.spark.client.disable_reattachable_execute()
         self.spark.conf.set("spark.sql.session.timeZone", "UTC")
         self.spark.conf.set("spark.sql.ansi.enabled", "true")
         self.tables: dict[str, str] = {}
