@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.kubernetes import CPU_SCALE, code_pod, printed
 from bench.step_in_pod import profile
-from resources.compute import step_pod
+from resources.compute import SCRATCH, step_pod
 from resources.kubernetes.labels import RUN_ID, STEP, step_labels
 from tests.kubernetes.cluster import ROOT, Tools, kubectl
 from tests.kubernetes.platform import running_platform
@@ -91,7 +91,7 @@ def _pod(name: str, rows: int, executors: str) -> dict[str, Any]:
         ),
     ]
     container["volumeMounts"] += [
-        {"name": "scratch", "mountPath": step["container_config"]["volume_mounts"][0]["mount_path"]},
+        {"name": "scratch", "mountPath": SCRATCH},
         {"name": "bench", "mountPath": f"{FOLDER}/bench"},
     ]
     pod["spec"]["volumes"] += [{"name": "scratch", "emptyDir": {}}, {"name": "bench", "configMap": {"name": "bench"}}]
